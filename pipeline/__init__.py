@@ -1,0 +1,1 @@
+"""The contract and the rules: everything both sides agree on, with no socket and no tensor in it."""

@@ -1,0 +1,35 @@
+"""Names on the wire: topics and headers. The public interface; add to it, never rename in it."""
+
+REQUESTS_TOPIC = "inference.requests"
+REPLIES_TOPIC = "inference.replies"
+DEAD_LETTER_SUFFIX = "-dlt"
+
+CORRELATION_ID = "kafka_correlationId"
+CORRELATION_ID_ALIAS = "correlation_id"
+REPLY_TOPIC = "kafka_replyTopic"
+REPLY_PARTITION = "kafka_replyPartition"
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+OWN_PREFIX = "pelton-"
+TENANT = "pelton-tenant"
+DEADLINE = "pelton-deadline"
+PRIORITY = "pelton-priority"
+SESSION = "pelton-session"
+CACHE = "pelton-cache"
+
+SOURCE = "pelton-source"
+MODEL = "pelton-model"
+WORKER = "pelton-worker"
+ATTEMPT = "pelton-attempt"
+QUEUE_MS = "pelton-queue-ms"
+BATCH_WAIT_MS = "pelton-batch-wait-ms"
+PREFILL_MS = "pelton-prefill-ms"
+DECODE_MS = "pelton-decode-ms"
+PUBLISH_MS = "pelton-publish-ms"
+
+
+def dead_letter_topic(topic: str) -> str:
+    """Where a record of `topic` goes that could not be answered."""
+    return topic + DEAD_LETTER_SUFFIX

@@ -1,0 +1,159 @@
+"""Everything that can go wrong with a request, each with the code its sender sees.
+
+    PeltonError
+    ├── RequestError                 the sender's to mend; dead-lettered
+    │   ├── EmptyRecord              empty_record
+    │   ├── NotUtf8                  not_utf8
+    │   ├── InvalidJson              invalid_json
+    │   ├── NotAnObject              not_an_object
+    │   ├── UnknownParameter         unknown_parameter
+    │   ├── UnsupportedParameter     unsupported_parameter
+    │   ├── MissingParameter         missing_required_parameter
+    │   ├── InvalidValue             invalid_value
+    │   ├── InvalidHeader            invalid_header
+    │   ├── UnsupportedHeader        unsupported_header
+    │   ├── ReplyTopicNotAllowed     reply_topic_not_allowed
+    │   ├── ModelNotFound            model_not_found
+    │   ├── ContextLengthExceeded    context_length_exceeded
+    │   └── RequestTooLarge          request_too_large
+    └── ExecutionError               ours, or time's
+        ├── DeadlineExceeded         deadline_exceeded      (not dead-lettered: nothing to mend)
+        ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
+        ├── OutOfMemory              out_of_memory
+        ├── InvalidOutput            invalid_output
+        ├── ReplyTooLarge            reply_too_large
+        └── EngineError              engine_error
+
+Codes are part of the wire contract: add, never rename.
+"""
+
+from typing import Any, ClassVar
+
+
+class PeltonError(Exception):
+    """A request's end without an answer. `param` names the field or header at fault, in the sender's terms."""
+
+    code: ClassVar[str]
+    type: ClassVar[str]
+    status: ClassVar[int]
+    dead_letter: ClassVar[bool] = True
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """The reply value, in OpenAI's error shape."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class RequestError(PeltonError):
+    type = "invalid_request_error"
+    status = 400
+
+
+class EmptyRecord(RequestError):
+    code = "empty_record"
+
+
+class NotUtf8(RequestError):
+    code = "not_utf8"
+
+
+class InvalidJson(RequestError):
+    code = "invalid_json"
+
+
+class NotAnObject(RequestError):
+    code = "not_an_object"
+
+
+class UnknownParameter(RequestError):
+    code = "unknown_parameter"
+
+
+class UnsupportedParameter(RequestError):
+    code = "unsupported_parameter"
+
+
+class MissingParameter(RequestError):
+    code = "missing_required_parameter"
+
+
+class InvalidValue(RequestError):
+    code = "invalid_value"
+
+
+class InvalidHeader(RequestError):
+    code = "invalid_header"
+
+
+class UnsupportedHeader(RequestError):
+    code = "unsupported_header"
+
+
+class ReplyTopicNotAllowed(RequestError):
+    code = "reply_topic_not_allowed"
+    status = 403
+
+
+class ModelNotFound(RequestError):
+    code = "model_not_found"
+    status = 404
+
+
+class ContextLengthExceeded(RequestError):
+    code = "context_length_exceeded"
+
+
+class RequestTooLarge(RequestError):
+    code = "request_too_large"
+    status = 413
+
+
+class ExecutionError(PeltonError):
+    type = "server_error"
+    status = 500
+
+
+class DeadlineExceeded(ExecutionError):
+    code = "deadline_exceeded"
+    status = 504
+    dead_letter = False
+
+
+class Cancelled(ExecutionError):
+    code = "cancelled"
+    status = 499
+    dead_letter = False
+
+
+class OutOfMemory(ExecutionError):
+    code = "out_of_memory"
+    status = 503
+
+
+class InvalidOutput(ExecutionError):
+    code = "invalid_output"
+
+
+class ReplyTooLarge(ExecutionError):
+    code = "reply_too_large"
+
+
+class EngineError(ExecutionError):
+    code = "engine_error"
+
+
+def _leaves(kind: type[PeltonError]) -> list[type[PeltonError]]:
+    below = kind.__subclasses__()
+    return [kind] if not below else [leaf for child in below for leaf in _leaves(child)]
+
+
+_STATUS_BY_CODE = {leaf.code: leaf.status for leaf in _leaves(PeltonError)}
+
+
+def status_of(code: str | None) -> int:
+    """The HTTP status an error code stands for; 500 for one this version does not know."""
+    return _STATUS_BY_CODE.get(code or "", 500)

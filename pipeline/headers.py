@@ -1,0 +1,153 @@
+"""Request headers read once, at the border.
+
+Reading never fails: even a request whose headers lie must get its error reply, under the correlation id and at the
+address its sender gave, as far as those can be trusted. What is wrong is kept in `Envelope.fault`.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipeline import contract
+from pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
+from pipeline.records import Headers, Source
+
+T = TypeVar("T")
+
+INT32_BYTES = 4
+"""Spring writes the reply partition as a big-endian 32-bit integer."""
+
+_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE}
+_NOT_BUILT = {contract.PRIORITY, contract.SESSION, contract.CACHE}
+_TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong."""
+
+    source: Source
+    correlation_id: bytes
+    reply_topic: str
+    reply_partition: int | None = None
+    tenant: str = ""
+    deadline_ms: int | None = None
+    traceparent: bytes | None = None
+    tracestate: bytes | None = None
+    fault: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPolicy:
+    """Where replies go by default, and the other topics (regular expressions, whole name) a sender may ask for."""
+
+    default_topic: str
+    allowed: tuple[re.Pattern[str], ...] = ()
+
+    def allows(self, topic: str) -> bool:
+        return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
+
+
+def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy) -> Envelope:
+    """Read a request's headers; of a repeated one the last counts, as in Spring."""
+    last = dict(headers)
+    faults: list[RequestError] = []
+
+    def read(name: str, parse: Callable[[bytes], T], otherwise: T) -> T:
+        if name not in last:
+            return otherwise
+        try:
+            return parse(last[name])
+        except RequestError as error:
+            faults.append(error)
+            return otherwise
+
+    topic = read(contract.REPLY_TOPIC, lambda raw: _reply_topic(raw, policy), policy.default_topic)
+    partition = read(contract.REPLY_PARTITION, _reply_partition, None)
+    tenant = read(contract.TENANT, _tenant, "")
+    deadline_ms = read(contract.DEADLINE, _deadline, None)
+    faults.extend(_foreign(last))
+    if faults and faults[0].param == contract.REPLY_TOPIC:
+        partition = None  # it belonged to a topic that is not used
+    return Envelope(
+        source=source,
+        correlation_id=_correlation_id(last, source),
+        reply_topic=topic,
+        reply_partition=partition,
+        tenant=tenant,
+        deadline_ms=deadline_ms,
+        traceparent=last.get(contract.TRACEPARENT),
+        tracestate=last.get(contract.TRACESTATE),
+        fault=faults[0] if faults else None,
+    )
+
+
+def _correlation_id(last: dict[str, bytes], source: Source) -> bytes:
+    for name in (contract.CORRELATION_ID, contract.CORRELATION_ID_ALIAS):
+        if last.get(name):
+            return last[name]
+    return str(source).encode()
+
+
+def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
+    topic = _text(contract.REPLY_TOPIC, raw)
+    if not policy.allows(topic):
+        raise ReplyTopicNotAllowed(
+            f"Replies to topic {topic!r} are not allowed here: use {policy.default_topic!r}, "
+            "or have the operator add a pattern for it to kafka.reply_topics_allowed.",
+            param=contract.REPLY_TOPIC,
+        )
+    return topic
+
+
+def _reply_partition(raw: bytes) -> int:
+    value = int.from_bytes(raw, "big", signed=True)
+    if len(raw) != INT32_BYTES or value < 0:
+        raise InvalidHeader(
+            f"Header {contract.REPLY_PARTITION} must be a partition as {INT32_BYTES} big-endian bytes "
+            f"(as Spring writes it), got {raw[:16]!r}.",
+            param=contract.REPLY_PARTITION,
+        )
+    return value
+
+
+def _tenant(raw: bytes) -> str:
+    tenant = _text(contract.TENANT, raw)
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidHeader(
+            f"Header {contract.TENANT} must be 1 to 128 letters, digits or any of . _ : @ -, got {tenant[:64]!r}.",
+            param=contract.TENANT,
+        )
+    return tenant
+
+
+def _deadline(raw: bytes) -> int:
+    text = _text(contract.DEADLINE, raw)
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidHeader(
+            f"Header {contract.DEADLINE} must be Unix time in milliseconds, in decimal digits, got {text[:32]!r}.",
+            param=contract.DEADLINE,
+        )
+    return int(text[:20])
+
+
+def _text(name: str, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidHeader(f"Header {name} must be UTF-8: {error}.", param=name) from None
+
+
+def _foreign(names: Iterable[str]) -> list[RequestError]:
+    """Headers of our own prefix that mean nothing here: a silent typo would be a promise not kept."""
+    faults: list[RequestError] = []
+    for name in names:
+        if name in _NOT_BUILT:
+            message = f"Header {name} is not supported by this version: leave it out."
+            faults.append(UnsupportedHeader(message, param=name))
+        elif name.startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+            known = ", ".join(sorted(_REQUEST_HEADERS))
+            message = f"Header {name} is unknown: Pelton's request headers are {known}."
+            faults.append(InvalidHeader(message, param=name))
+    return faults

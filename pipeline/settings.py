@@ -1,0 +1,196 @@
+"""Settings: a TOML file, overridden by `PELTON_*` variables (`PELTON_KAFKA__BOOTSTRAP_SERVERS`, …).
+
+Every name is refused that means nothing here, in the file and in the variables of a known section alike: a typo must
+not run a fleet on defaults.
+"""
+
+import os
+import re
+import ssl
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline import contract
+
+CONFIG_VARIABLE = "PELTON_CONFIG"
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message names each setting at fault."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """The broker, the topics and the group. The security options go to every client as they are."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    group_id: str = "pelton"
+    request_topics: tuple[str, ...] = (contract.REQUESTS_TOPIC,)
+    reply_topic: str = contract.REPLIES_TOPIC
+    reply_topics_allowed: tuple[str, ...] = ()
+    """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
+    create_topics: bool = False
+    """Create the topics that are missing when a worker starts."""
+    partitions: Positive = 12
+    replication_factor: Positive = 1
+    session_timeout_ms: Positive = 45_000
+    request_timeout_ms: Positive = 10_000
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+
+    @field_validator("reply_topics_allowed")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return patterns
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client takes."""
+        encrypted = self.security_protocol.endswith("SSL")
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+            "ssl_context": ssl.create_default_context(cafile=self.ssl_cafile) if encrypted else None,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+            "request_timeout_ms": self.request_timeout_ms,
+        }
+
+
+class CacheSettings(_Section):
+    redis_url: str | None = None
+
+
+class ModelSettings(_Section):
+    """Which weights to serve, under which name."""
+
+    path: str = "smollm2-135m-instruct"
+    """A folder, a model hub id, or the name of the model that pip can install."""
+    gguf_file: str | None = None
+    """The file's name inside `path`, for GGUF weights."""
+    served_name: str | None = None
+    """What requests call the model; the last part of `path` where unset."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.served_name or Path(self.path).name
+
+
+class SimulatedSettings(_Section):
+    """The simulated engine's speed and the length of its answers, in tokens."""
+
+    ttft_ms: NotNegative = 20.0
+    itl_ms: NotNegative = 5.0
+    itl_ms_per_row: NotNegative = 0.02
+    min_output_tokens: Positive = 8
+    max_output_tokens: Positive = 64
+    seed: int = 0
+    max_running: Positive = 256
+    context_length: Positive = 32_768
+
+
+class EngineSettings(_Section):
+    """How requests become batches."""
+
+    kind: Literal["padded", "simulated"] = "padded"
+    max_batch_tokens: Positive = 8_192
+    """Most tokens one batch may compute, padding and tokens still to come included."""
+    max_batch_size: Positive = 16
+    max_batch_wait_ms: NotNegative = 50.0
+    """How long a batch with room left waits for company, from its first request on."""
+    simulated: SimulatedSettings = SimulatedSettings()
+
+
+class WorkerSettings(_Section):
+    """One worker process: what it may hold, and how it leaves."""
+
+    max_waiting_tokens: Positive = 65_536
+    max_waiting_requests: Positive = 256
+    max_request_bytes: Positive = 1_048_576
+    default_max_new_tokens: Positive = 512
+    flush_interval_ms: NotNegative = 50.0
+    """How long finished replies gather before they are sent and their offsets committed together."""
+    drain_timeout_s: NotNegative = 30.0
+    """After SIGTERM: how long running requests may take to finish. What is cut off is answered by another worker."""
+    ready_file: Path | None = None
+    """Exists while the worker is ready: for a container's health check."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Serve Prometheus metrics on this loopback port; unset: not at all."""
+    metrics_host: str = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """All of it. Built by `load_settings`; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PELTON_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    cache: CacheSettings = CacheSettings()
+    model: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the TOML file (`config`, else the one `PELTON_CONFIG` names, else none) and the environment over it.
+
+    Raises `SettingsError`.
+    """
+    named = config or os.environ.get(CONFIG_VARIABLE)
+    try:
+        return Settings(**(_read_toml(Path(named)) if named else {}))
+    except ValidationError as error:
+        faults = "\n".join(f"  {_setting(fault['loc'])}: {fault['msg']}" for fault in error.errors())
+        origin = f"{named} and PELTON_* variables" if named else "PELTON_* variables"
+        raise SettingsError(f"The settings ({origin}) cannot be used:\n{faults}") from None
+
+
+def _setting(loc: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in loc)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {path} is not TOML: {error}.") from None

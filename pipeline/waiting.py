@@ -1,0 +1,121 @@
+"""The waiting line: the bounded queue that the event loop fills and the inference thread empties.
+
+It is bounded twice, by requests and by tokens (prompt plus allowed new ones), so that what waits is bounded in memory
+and in time to work off. The engine chooses from it; it keeps no queue of its own.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Chosen = tuple[Sequence[int], float | None]
+"""Indexes into what waits, and when to look again if nothing new arrives (`time.monotonic`; None: never)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Generic[Item]):
+    """One request in the line. `since` is when it joined, `expires` when it is too late for it (`time.monotonic`)."""
+
+    item: Item
+    prompt_tokens: int
+    max_new_tokens: int
+    since: float
+    expires: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.max_new_tokens
+
+
+class WaitingLine(Generic[Item]):
+    """Filled on one event loop by `put`, emptied on one thread by `take`. Must be made on that loop."""
+
+    def __init__(self, *, max_tokens: int, max_requests: int) -> None:
+        self.max_tokens = max_tokens
+        self.max_requests = max_requests
+        self._places: list[Place[Item]] = []
+        self._tokens = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that wait."""
+        return self._tokens
+
+    @property
+    def free_requests(self) -> int:
+        """How many more requests may be fetched; 0 also while the tokens are used up."""
+        return 0 if self._tokens >= self.max_tokens else self.max_requests - len(self._places)
+
+    async def wait_for_room(self) -> int:
+        """Wait until at least one more request may be fetched; return how many may."""
+        while not (free := self.free_requests):
+            self._room.clear()
+            if not self.free_requests:  # it may have been emptied between the look and the clear
+                await self._room.wait()
+        return free
+
+    async def put(self, place: Place[Item]) -> bool:
+        """Join the line, waiting for room; False when it has closed.
+
+        Raises `ValueError` for a request that could never fit.
+        """
+        if place.tokens > self.max_tokens:
+            raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
+        while True:
+            self._room.clear()
+            with self._changed:
+                if self._closed:
+                    return False
+                if self._tokens + place.tokens <= self.max_tokens and len(self._places) < self.max_requests:
+                    self._places.append(place)
+                    self._tokens += place.tokens
+                    self._changed.notify_all()
+                    return True
+            await self._room.wait()
+
+    def take(self, choose: Callable[[Sequence[Place[Item]]], Chosen], *, block: bool) -> list[Place[Item]]:
+        """Remove and return what `choose` picks; with `block` wait for a pick, else return [] at once for none.
+
+        Returns [] when the line has closed.
+        """
+        with self._changed:
+            while not self._closed:
+                indexes, look_again = choose(self._places) if self._places else ((), None)
+                if indexes or not block:
+                    return self._remove(set(indexes))
+                self._changed.wait(None if look_again is None else max(0.0, look_again - time.monotonic()))
+            return []
+
+    def remove_if(self, unwanted: Callable[[Place[Item]], bool]) -> list[Place[Item]]:
+        """Remove and return every place that is unwanted (expired, or of a partition that was lost)."""
+        with self._changed:
+            return self._remove({index for index, place in enumerate(self._places) if unwanted(place)})
+
+    def close(self) -> list[Place[Item]]:
+        """Let nothing more in or out; return what still waited."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            return self._remove(set(range(len(self._places))))
+
+    def _remove(self, indexes: set[int]) -> list[Place[Item]]:
+        if indexes:
+            removed = [self._places[index] for index in sorted(indexes)]
+            self._places = [place for index, place in enumerate(self._places) if index not in indexes]
+            self._tokens -= sum(place.tokens for place in removed)
+        else:
+            removed = []
+        if removed or self._closed:
+            self._loop.call_soon_threadsafe(self._room.set)
+        return removed
