@@ -5,6 +5,8 @@ from pipeline.errors import PeltonError
 from pipeline.records import OutgoingRecord, RequestRecord
 
 _TIMESTAMP_TYPES = {0: b"CreateTime", 1: b"LogAppendTime"}
+TRUNCATED = "pelton-dlt-truncated"
+"""Marks a dead letter without the record's value, key and headers: they were more than the topic takes."""
 
 
 def dead_letter(record: RequestRecord, error: PeltonError, group_id: str) -> OutgoingRecord:
@@ -12,9 +14,18 @@ def dead_letter(record: RequestRecord, error: PeltonError, group_id: str) -> Out
 
     The partition is left to the key: a dead-letter topic need not have as many as its origin.
     """
+    topic = contract.dead_letter_topic(record.source.topic)
+    reason = _reason(record, error, group_id)
+    kept = [(name, value) for name, value in record.headers if not name.startswith("kafka_dlt-")]
+    identity = str(record.source).encode()  # aiokafka sends no record that has neither key nor value
+    truncated = OutgoingRecord(topic, None, identity, [*reason, (TRUNCATED, b"true")])
+    key = identity if record.key is None and record.value is None else record.key
+    return OutgoingRecord(topic, record.value, key, [*kept, *reason], fallback=truncated)
+
+
+def _reason(record: RequestRecord, error: PeltonError, group_id: str) -> list[tuple[str, bytes]]:
     source = record.source
-    headers = [
-        *((name, value) for name, value in record.headers if not name.startswith("kafka_dlt-")),
+    return [
         ("kafka_dlt-original-topic", source.topic.encode()),
         ("kafka_dlt-original-partition", source.partition.to_bytes(4, "big", signed=True)),
         ("kafka_dlt-original-offset", source.offset.to_bytes(8, "big", signed=True)),
@@ -24,4 +35,3 @@ def dead_letter(record: RequestRecord, error: PeltonError, group_id: str) -> Out
         ("kafka_dlt-exception-fqcn", f"{type(error).__module__}.{type(error).__qualname__}".encode()),
         ("kafka_dlt-exception-message", f"{error.code}: {error.message}".encode()),
     ]
-    return OutgoingRecord(contract.dead_letter_topic(source.topic), record.value, record.key, headers)

@@ -47,9 +47,11 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-_UNSUPPORTED_IN_MESSAGE = ("audio", "function_call", "name", "refusal", "tool_call_id", "tool_calls")
+_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_call_id", "tool_calls")
+_UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
 _UNSUPPORTED_ROLES = ("function", "tool")
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
+_UNION_FIELDS = ("content", "stop")
 
 
 def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
@@ -106,14 +108,27 @@ def _check_message(index: int, message: Any) -> Any:
     place = f"messages[{index}]"
     if message.get("role") in _UNSUPPORTED_ROLES:
         raise _unsupported(f"{place}.role", f"role {message['role']!r}")
-    for name in _UNSUPPORTED_IN_MESSAGE:
-        if message.get(name) is not None:
+    known = _without(_UNSUPPORTED_IN_MESSAGE, message, place)
+    content = known.get("content")
+    if isinstance(content, list):
+        known["content"] = [_check_part(f"{place}.content[{at}]", part) for at, part in enumerate(content)]
+    return known
+
+
+def _check_part(place: str, part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") in _UNSUPPORTED_PARTS:
+        raise _unsupported(f"{place}.type", f"content of type {part['type']!r}")
+    return _without(_UNSUPPORTED_IN_PART, part, place)
+
+
+def _without(unsupported: tuple[str, ...], given: dict[str, Any], place: str) -> dict[str, Any]:
+    """`given` without the unsupported fields that ask for nothing, as in a reply that is sent back as history."""
+    for name in unsupported:
+        if given.get(name) not in (None, []):
             raise _unsupported(f"{place}.{name}", f"field {name!r}")
-    content = message.get("content")
-    for part_index, part in enumerate(content if isinstance(content, list) else ()):
-        if isinstance(part, dict) and part.get("type") in _UNSUPPORTED_PARTS:
-            raise _unsupported(f"{place}.content[{part_index}].type", f"content of type {part['type']!r}")
-    return {name: value for name, value in message.items() if name not in _UNSUPPORTED_IN_MESSAGE}
+    return {name: value for name, value in given.items() if name not in unsupported}
 
 
 def _unsupported(param: str, what: str) -> UnsupportedParameter:
@@ -124,6 +139,8 @@ def _translate(error: ValidationError) -> RequestError:
     telling = _most_telling(error.errors(include_url=False))
     param = _dotted(_place(telling))
     match telling["type"]:
+        case "model_type" | "dict_type":
+            return InvalidValue(f"Invalid {param!r}: must be an object, got {_kind(telling['input'])}.", param=param)
         case "extra_forbidden":
             return UnknownParameter(f"Unknown parameter {param!r}: leave it out.", param=param)
         case "missing":
@@ -145,11 +162,8 @@ def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
 
 def _place(error: ErrorDetails) -> list[str | int]:
     """Where the error lies, without the names pydantic gives to the branches of a union."""
-    return [
-        part
-        for part in error["loc"]
-        if isinstance(part, int) or not (part == "str" or part.startswith(("list[", "constrained-")))
-    ]
+    loc = error["loc"]
+    return [part for before, part in zip((None, *loc), loc, strict=False) if before not in _UNION_FIELDS]
 
 
 def _dotted(place: list[str | int]) -> str:

@@ -29,6 +29,10 @@ Codes are part of the wire contract: add, never rename.
 
 from typing import Any, ClassVar
 
+MAX_MESSAGE_CHARS = 1_000
+MAX_PARAM_CHARS = 200
+"""Errors quote what the sender wrote; the reply must fit its topic however much that was."""
+
 
 class PeltonError(Exception):
     """A request's end without an answer. `param` names the field or header at fault, in the sender's terms."""
@@ -39,9 +43,9 @@ class PeltonError(Exception):
     dead_letter: ClassVar[bool] = True
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = _shortened(message, MAX_MESSAGE_CHARS)
+        self.param = None if param is None else _shortened(param, MAX_PARAM_CHARS)
+        super().__init__(self.message)
 
     def body(self) -> dict[str, Any]:
         """The reply value, in OpenAI's error shape."""
@@ -144,6 +148,12 @@ class ReplyTooLarge(ExecutionError):
 
 class EngineError(ExecutionError):
     code = "engine_error"
+
+
+def _shortened(text: str, most: int) -> str:
+    """Both ends of the text: a message names the fault first and the remedy last."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _leaves(kind: type[PeltonError]) -> list[type[PeltonError]]:

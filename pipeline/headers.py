@@ -21,6 +21,8 @@ INT32_BYTES = 4
 _REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE}
 _NOT_BUILT = {contract.PRIORITY, contract.SESSION, contract.CACHE}
 _TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_DEADLINE = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class ReplyPolicy:
 
 
 def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy) -> Envelope:
-    """Read a request's headers; of a repeated one the last counts, as in Spring."""
-    last = dict(headers)
+    """Read a request's headers; of a repeated one the last counts, as in Spring. A null value is no value."""
+    last = {name: value for name, value in dict(headers).items() if value is not None}
     faults: list[RequestError] = []
 
     def read(name: str, parse: Callable[[bytes], T], otherwise: T) -> T:
@@ -67,7 +69,7 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy) -> Enve
     partition = read(contract.REPLY_PARTITION, _reply_partition, None)
     tenant = read(contract.TENANT, _tenant, "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
-    faults.extend(_foreign(last))
+    faults.extend(_foreign(dict(headers)))
     if faults and faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
     return Envelope(
@@ -92,6 +94,11 @@ def _correlation_id(last: dict[str, bytes], source: Source) -> bytes:
 
 def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
     topic = _text(contract.REPLY_TOPIC, raw)
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidHeader(
+            f"Header {contract.REPLY_TOPIC} must be the name of a Kafka topic, got {topic[:64]!r}.",
+            param=contract.REPLY_TOPIC,
+        )
     if not policy.allows(topic):
         raise ReplyTopicNotAllowed(
             f"Replies to topic {topic!r} are not allowed here: use {policy.default_topic!r}, "
@@ -124,12 +131,12 @@ def _tenant(raw: bytes) -> str:
 
 def _deadline(raw: bytes) -> int:
     text = _text(contract.DEADLINE, raw)
-    if not (text.isascii() and text.isdigit()):
+    if not _DEADLINE.fullmatch(text):
         raise InvalidHeader(
-            f"Header {contract.DEADLINE} must be Unix time in milliseconds, in decimal digits, got {text[:32]!r}.",
+            f"Header {contract.DEADLINE} must be Unix time in milliseconds, at most 19 digits, got {text[:32]!r}.",
             param=contract.DEADLINE,
         )
-    return int(text[:20])
+    return int(text)
 
 
 def _text(name: str, raw: bytes) -> str:
@@ -146,8 +153,8 @@ def _foreign(names: Iterable[str]) -> list[RequestError]:
         if name in _NOT_BUILT:
             message = f"Header {name} is not supported by this version: leave it out."
             faults.append(UnsupportedHeader(message, param=name))
-        elif name.startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+        elif name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
             known = ", ".join(sorted(_REQUEST_HEADERS))
-            message = f"Header {name} is unknown: Pelton's request headers are {known}."
+            message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
             faults.append(InvalidHeader(message, param=name))
     return faults

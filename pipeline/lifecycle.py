@@ -46,7 +46,9 @@ class Lifecycle:
 
 
 def ready_file_marker(path: Path | None) -> Callable[[State], None]:
-    """Keep `path` in existence exactly while the state is READY."""
+    """Keep `path` in existence exactly while the state is READY: one that a killed worker left is removed at once."""
+    if path is not None:
+        path.unlink(missing_ok=True)
 
     def mark(state: State) -> None:
         if path is None:

@@ -12,14 +12,14 @@ class OffsetTracker:
 
     def __init__(self) -> None:
         self._admitted: deque[int] = deque()
-        self._completed: set[int] = set()
+        self._open: set[int] = set()
         self._next = 0
         self._committed: int | None = None
 
     @property
     def open(self) -> int:
         """How many admitted records are not completed."""
-        return len(self._admitted) - len(self._completed)
+        return len(self._open)
 
     @property
     def position(self) -> int | None:
@@ -39,16 +39,17 @@ class OffsetTracker:
         if offset < self._next:
             return False
         self._admitted.append(offset)
+        self._open.add(offset)
         self._next = offset + 1
         return True
 
     def complete(self, offset: int) -> None:
         """Close a record. Raises `ValueError` for one that is not open."""
-        if offset >= self._next or (self._admitted and offset < self._admitted[0]) or offset in self._completed:
+        if offset not in self._open:
             raise ValueError(f"offset {offset} is not open")
-        self._completed.add(offset)
-        while self._admitted and self._admitted[0] in self._completed:
-            self._completed.remove(self._admitted.popleft())
+        self._open.remove(offset)
+        while self._admitted and self._admitted[0] not in self._open:
+            self._admitted.popleft()
 
     def mark_committed(self, position: int) -> None:
         self._committed = position

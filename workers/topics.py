@@ -1,0 +1,88 @@
+"""Topics as the broker knows them: which exist, how many partitions they have, and making those that are missing."""
+
+import logging
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from pipeline.contract import dead_letter_topic
+from pipeline.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+DEAD_LETTER_MAX_BYTES = 2 * 1_048_588
+"""Twice Kafka's default limit: a dead letter is the record as it was and the reason on top."""
+
+
+class TopicsMissing(Exception):
+    """Topics the worker needs do not exist, or could not be created; the message says which and what to do."""
+
+
+def needed_topics(kafka: KafkaSettings) -> list[str]:
+    """Every topic that requests are read from, or that replies and dead letters go to by default."""
+    dead_letters = [dead_letter_topic(topic) for topic in kafka.request_topics]
+    return [*kafka.request_topics, kafka.reply_topic, *dead_letters]
+
+
+async def ensure_topics(kafka: KafkaSettings) -> None:
+    """Create what is missing, where `kafka.create_topics` is set. Raises `TopicsMissing` for what is missing after."""
+    directory = TopicDirectory(kafka)
+    await directory.start()
+    try:
+        missing = [topic for topic in needed_topics(kafka) if await directory.partitions(topic) is None]
+        if missing and not kafka.create_topics:
+            raise TopicsMissing(
+                f"Topics missing at {kafka.bootstrap_servers}: {', '.join(missing)}. "
+                "Create them, or set kafka.create_topics = true."
+            )
+        if missing:
+            await directory.create(missing)
+    finally:
+        await directory.close()
+
+
+class TopicDirectory:
+    """Answers how many partitions a topic has; what exists is remembered, what does not is asked for again."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._admin = AIOKafkaAdminClient(**kafka.client_options())
+        self._partitions: dict[str, int] = {}
+
+    async def start(self) -> None:
+        await self._admin.start()
+
+    async def close(self) -> None:
+        await self._admin.close()
+
+    async def partitions(self, topic: str) -> int | None:
+        """The topic's partition count, or None when there is no such topic. Raises `KafkaError`."""
+        if topic not in self._partitions:
+            (found,) = await self._admin.describe_topics([topic])
+            error = for_code(found["error_code"])
+            if error is UnknownTopicOrPartitionError or not found["partitions"]:
+                return None
+            if error is not NoError:
+                raise error(f"asking for topic {topic}")
+            self._partitions[topic] = len(found["partitions"])
+        return self._partitions[topic]
+
+    async def create(self, topics: list[str]) -> None:
+        """Create `topics`. One that another process made meanwhile is fine. Raises `TopicsMissing`."""
+        dead_letters = {dead_letter_topic(topic) for topic in self._kafka.request_topics}
+        new = [
+            NewTopic(
+                name=topic,
+                num_partitions=self._kafka.partitions,
+                replication_factor=self._kafka.replication_factor,
+                topic_configs={"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} if topic in dead_letters else {},
+            )
+            for topic in topics
+        ]
+        response: Any = await self._admin.create_topics(new)
+        for topic, code, message in response.topic_errors:
+            error = for_code(code)
+            if error not in (NoError, TopicAlreadyExistsError):
+                raise TopicsMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
+        log.info("created topics %s with %d partitions", ", ".join(topics), self._kafka.partitions)

@@ -1,0 +1,168 @@
+"""One worker process, from the model's load to the last commit."""
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import time
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from pipeline.handoff import Handoff
+from pipeline.headers import ReplyPolicy
+from pipeline.lifecycle import Lifecycle, State
+from pipeline.metrics import Metrics
+from pipeline.offsets import OffsetTracker
+from pipeline.settings import KafkaSettings, Settings
+from pipeline.waiting import WaitingLine
+from workers.assignment import Assignment
+from workers.engines import Served
+from workers.inference import Inference
+from workers.intake import Intake
+from workers.jobs import Ending, Job
+from workers.preparing import Limits
+from workers.publisher import Publisher
+from workers.replies import Signature
+from workers.sender import Sender
+from workers.topics import TopicDirectory
+
+log = logging.getLogger(__name__)
+
+ENDINGS_QUEUED = 1024
+"""Endings that may wait to be published before the inference thread is held up."""
+CANCEL_S = 5.0
+"""How long the engine may take to let go of what a drain cut off."""
+
+
+class WorkerFailed(Exception):
+    """A part of the worker ended that must not; the worker cannot go on and its records go to another."""
+
+
+class Worker:
+    """Joins intake, line, engine and publisher. Make it on the loop that runs it."""
+
+    def __init__(self, settings: Settings, served: Served, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._line: WaitingLine[Job] = WaitingLine(
+            max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
+        )
+        self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
+        self._inference = Inference(served.engine, self._line, self._endings, metrics)
+        self._assignment = Assignment(settings.kafka.group_id, self._endings.flush, self._abandon)
+        self._consumer = _consumer(settings.kafka)
+        self._sender = Sender(settings.kafka, metrics)
+        self._directory = TopicDirectory(settings.kafka)
+        self._publisher = Publisher(
+            endings=self._endings,
+            codec=served.codec,
+            signature=Signature(served.model_name, f"{socket.gethostname()}-{os.getpid()}"),
+            sender=self._sender,
+            consumer=self._consumer,
+            assignment=self._assignment,
+            metrics=metrics,
+        )
+        self._intake = Intake(
+            consumer=self._consumer,
+            assignment=self._assignment,
+            directory=self._directory,
+            policy=_reply_policy(settings.kafka),
+            codec=served.codec,
+            limits=Limits.of(
+                settings.worker,
+                model_name=served.model_name,
+                context_length=served.engine.context_length,
+                max_batch_tokens=served.engine.max_batch_tokens,
+            ),
+            line=self._line,
+            endings=self._endings,
+            metrics=metrics,
+        )
+
+    async def run(self) -> None:
+        """Serve until the lifecycle is told to drain, then leave in good order.
+
+        Raises `WorkerFailed` when a part of the worker fails, and `KafkaError` when the broker cannot be reached.
+        """
+        try:
+            await self._directory.start()
+            await self._sender.start()
+            self._consumer.subscribe(list(self._settings.kafka.request_topics), listener=self._assignment)
+            await self._consumer.start()
+            await self._serve()
+        finally:
+            self._lifecycle.advance(State.STOPPED)
+            await self._consumer.stop()
+            await self._sender.stop()
+            await self._directory.close()
+
+    async def _serve(self) -> None:
+        inference = self._inference.start()
+        publishing = asyncio.create_task(self._publisher.run(self._settings.worker.flush_interval_ms / 1000))
+        intake = asyncio.create_task(self._intake.run())
+        sweep = asyncio.create_task(self._intake.sweep())
+        leaving = asyncio.create_task(self._lifecycle.wait_leaving())
+        parts = {"inference": inference, "publisher": publishing, "intake": intake, "deadline sweep": sweep}
+        try:
+            self._lifecycle.advance(State.READY)
+            await asyncio.wait([leaving, *parts.values()], return_when=asyncio.FIRST_COMPLETED)
+            for name, part in parts.items():
+                if part.done():
+                    raise WorkerFailed(f"The worker's {name} ended: {part.exception()!r}") from part.exception()
+            await self._drain(inference, publishing, intake)
+        finally:
+            self._line.close()
+            self._endings.close()
+            for task in (publishing, intake, sweep, leaving):
+                task.cancel()
+            await asyncio.gather(publishing, intake, sweep, leaving, return_exceptions=True)
+
+    async def _drain(
+        self, inference: asyncio.Future[None], publishing: asyncio.Task[None], intake: asyncio.Task[None]
+    ) -> None:
+        """Finish what runs; leave what waits, uncommitted, to the worker that reads it next."""
+        deadline = time.monotonic() + self._settings.worker.drain_timeout_s
+        self._intake.stop()
+        left = self._line.close()
+        await asyncio.wait([intake], timeout=deadline - time.monotonic())
+        intake.cancel()
+        await asyncio.wait([inference], timeout=max(0.0, deadline - time.monotonic()))
+        cut_off = 0
+        if not inference.done():
+            cut_off = self._inference.abandon(lambda _: True)
+            await asyncio.wait([inference], timeout=CANCEL_S)
+        self._endings.close()
+        _, unpublished = await asyncio.wait([publishing], timeout=max(CANCEL_S, deadline - time.monotonic()))
+        log.info("drained: %d left waiting and %d cut off for another worker to answer", len(left), cut_off)
+        if unpublished:
+            log.warning("the last replies could not be published in time: another worker will answer again")
+
+    def _abandon(self, lost: set[OffsetTracker]) -> None:
+        self._line.remove_if(lambda place: place.item.ticket.tracker in lost)
+        self._inference.abandon(lambda job: job.ticket.tracker in lost)
+
+
+def _reply_policy(kafka: KafkaSettings) -> ReplyPolicy:
+    return ReplyPolicy(kafka.reply_topic, tuple(re.compile(pattern) for pattern in kafka.reply_topics_allowed))
+
+
+def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
+    """A group member that keeps its membership through long generations and a full line.
+
+    The poll interval, which aiokafka counts on the client from the end of one `getmany` to the next, is an hour, and
+    a rebalance gets time for a flush.
+    """
+    return AIOKafkaConsumer(
+        **kafka.client_options(),
+        group_id=kafka.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        session_timeout_ms=kafka.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
+        rebalance_timeout_ms=60_000,
+        max_poll_interval_ms=3_600_000,
+    )
