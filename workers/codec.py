@@ -7,7 +7,7 @@ from jinja2.exceptions import TemplateError
 
 from pipeline.errors import InvalidValue
 from pipeline.messages import Message
-from workers.engine import simulated
+from workers.engine.simulated_text import decode_tokens, encode_text
 
 
 class Codec(Protocol):
@@ -55,10 +55,10 @@ class SimulatedCodec:
         return "\n".join(f"{message.role}: {message.text}" for message in messages)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        return [simulated.encode_text(text) for text in texts]
+        return [encode_text(text) for text in texts]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return simulated.decode_tokens(token_ids)
+        return decode_tokens(token_ids)
 
 
 def _role(message: Message) -> str:

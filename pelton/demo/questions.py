@@ -31,7 +31,7 @@ class Question:
 
 
 def questions(count: int) -> list[Question]:
-    """The first `count` questions, each from another context than the one before; from the start again when they end."""
+    """`count` questions, each from another context than the one before it; they repeat when they run out."""
     lines = resources.files(__package__).joinpath("tatqa_sample.jsonl").read_bytes().splitlines()
     contexts = [list(_of_context(orjson.loads(line))) for line in lines]
     rounds = itertools.zip_longest(*contexts)

@@ -10,9 +10,12 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 from openai.types.chat import ChatCompletion
 
 from pipeline.lifecycle import State
+from workers.topics import TopicsMissing, ensure_topics
 
 ROLE_PREFIX = "user: "
 
@@ -154,8 +157,6 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_its_body_and_keeps_it
     admin = AIOKafkaAdminClient(bootstrap_servers=at.bootstrap)
     async with at.worker():
         await admin.start()
-        from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
         limit = ConfigResource(ConfigResourceType.TOPIC, at.dead_letters, configs={"max.message.bytes": "20000"})
         await admin.alter_configs([limit])
         await admin.close()
@@ -169,7 +170,9 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_its_body_and_keeps_it
 
 async def test_deadlines_are_kept_before_and_while_waiting_and_while_running(place, client, chat_body):
     """A request whose time has passed, passes in the line or passes in the engine gets deadline_exceeded, no dead letter."""
-    at = await place(partitions=1, simulated={"itl_ms": 50, "min_output_tokens": 60, "mean_output_tokens": 60, "max_running": 1})
+    at = await place(
+        partitions=1, simulated={"itl_ms": 50, "min_output_tokens": 60, "mean_output_tokens": 60, "max_running": 1}
+    )
 
     def until(seconds: float) -> list[tuple[str, bytes]]:
         return [("pelton-deadline", str(int((time.time() + seconds) * 1000)).encode())]
@@ -268,19 +271,13 @@ async def test_an_unreachable_broker_is_an_error_not_a_wait(place):
     """A worker that cannot reach its broker says so within its request time-out."""
     at = await place()
     kafka = at.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
-    from aiokafka.errors import KafkaError
-
-    from workers.topics import ensure_topics
-
-    with pytest.raises(KafkaError, match="127.0.0.1"):
+    with pytest.raises(KafkaError, match=r"127\.0\.0\.1"):
         await asyncio.wait_for(ensure_topics(kafka), 15)
 
 
 async def test_missing_topics_are_named(place):
     """Without kafka.create_topics a worker refuses to start and names what is missing and the fix."""
     at = await place()
-    from workers.topics import TopicsMissing, ensure_topics
-
     kafka = at.settings.kafka.model_copy(update={"create_topics": False, "reply_topic": "not-there"})
     with pytest.raises(TopicsMissing, match=r"not-there.*kafka\.create_topics"):
         await ensure_topics(kafka)

@@ -1,0 +1,1 @@
+"""Every number that Pelton publishes, one command each."""

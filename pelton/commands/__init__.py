@@ -1,0 +1,1 @@
+"""The bodies of the `pelton` commands, one module for each."""

@@ -1,0 +1,78 @@
+"""What the commands share: consoles, the `--config` option, and errors as one clear line with an exit code."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from pipeline.settings import CONFIG_VARIABLE, SettingsError
+from producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
+
+T = TypeVar("T")
+
+stderr = Console(stderr=True)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        dir_okay=False,
+        help=f"TOML file with settings, which PELTON_* variables override. Default: ${CONFIG_VARIABLE}.",
+    ),
+]
+
+
+class Exit(IntEnum):
+    """Exit codes of every command that talks to Kafka."""
+
+    OK = 0
+    FAILED = 1
+    """A request was answered with an error."""
+    UNUSABLE = 2
+    """Arguments, settings, files or Kafka: nothing went wrong with a request, but there was no way to go on."""
+    TIMED_OUT = 3
+    INTERRUPTED = 130
+
+
+_EXITS: tuple[tuple[type[Exception], Exit], ...] = (
+    (SettingsError, Exit.UNUSABLE),
+    (ReplyError, Exit.FAILED),
+    (ReplyTimeout, Exit.TIMED_OUT),
+    (NoProgress, Exit.TIMED_OUT),
+    (ProducerError, Exit.UNUSABLE),
+)
+
+
+def fail(message: str, code: Exit) -> NoReturn:
+    """Say it on stderr and end the command."""
+    stderr.print(f"pelton: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def clear_errors(*, interrupted: str = "Interrupted.") -> Iterator[None]:
+    """Turn the errors a user can mend, and Ctrl-C, into one message and an exit code; leave all others as they are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(interrupted, Exit.INTERRUPTED)
+    except tuple(kind for kind, _ in _EXITS) as error:
+        fail(str(error), next(code for kind, code in _EXITS if isinstance(error, kind)))
+
+
+def run_async(main: Coroutine[Any, Any, T], *, interrupted: str = "Interrupted.") -> T:
+    """Run a command's coroutine under `clear_errors`. The first Ctrl-C cancels it and lets it clean up."""
+    with clear_errors(interrupted=interrupted):
+        return asyncio.run(main)
+
+
+def quiet_libraries() -> None:
+    """For commands whose own messages say it better: no log lines of the Kafka client among them."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -1,0 +1,68 @@
+"""`pelton up`: Kafka and Valkey on this machine, until Ctrl-C."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.paths import cache_dir
+from pelton.stack.errors import StackError
+from pelton.stack.jars import ensure_jars
+from pelton.stack.stack import LocalStack, StackConfig
+
+_CHECK_INTERVAL_S = 0.5
+
+_Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes any free port.")]
+
+
+def up(
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Keep the data here; otherwise it goes when the stack stops.")
+    ] = None,
+    kafka_port: _Port = 9092,
+    valkey_port: _Port = 6379,
+    env_file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the settings here, to `source`; removed at the end.")
+    ] = None,
+) -> None:
+    """Start a Kafka and a Valkey on this machine and keep them running until Ctrl-C."""
+    messages = Console(stderr=True)
+    try:
+        ensure_jars(cache_dir(), console=messages)  # may take minutes, and Ctrl-C must end it: before we catch signals
+        stopping = _catch_signals()
+        messages.print("Starting Kafka and Valkey ...")
+        with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:
+            if env_file is not None:
+                stack.write_env_file(env_file)
+            _announce(stack)
+            _serve(stack, stopping)
+    except StackError as error:
+        messages.print(f"pelton up: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    messages.print("Stopped.")
+
+
+def _catch_signals() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
+
+
+def _announce(stack: LocalStack) -> None:
+    table = Table("service", "address", "process", "data")
+    for server, address in ((stack.kafka, stack.kafka.bootstrap_servers), (stack.valkey, stack.valkey.url)):
+        table.add_row(server.name, address, str(server.pid), str(server.folder))
+    Console().print(table)
+    for line in stack.exports:
+        typer.echo(line)
+    typer.echo("Ctrl-C stops both.")
+
+
+def _serve(stack: LocalStack, stopping: threading.Event) -> None:
+    while not stopping.wait(_CHECK_INTERVAL_S):
+        stack.check()

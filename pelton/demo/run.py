@@ -1,0 +1,102 @@
+"""The demo's course: start a broker, a cache and a worker, ask, measure, stop everything."""
+
+import asyncio
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pelton.demo.questions import Question, questions
+from pelton.demo.results import BatchStats, DemoResult, Exchange
+from pelton.stack.ports import free_port
+from pelton.stack.process import ChildProcess
+from pelton.stack.stack import LocalStack, StackConfig
+from pipeline.settings import KafkaSettings, ModelSettings
+from producers import InferenceClient, ReplyError, ReplyTimeout
+
+WORKER_READY_S = 300
+WORKER_GRACE_S = 40
+"""A little more than the worker's own drain time-out."""
+ANSWER_TIMEOUT_S = 600
+
+
+def run_demo(requests: int, console: Console) -> DemoResult:
+    """Run it all; `console` shows progress. Raises `StackError` and what the client raises; nothing is left running."""
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-demo-")))
+        with console.status("Starting Kafka and Valkey …"):
+            stack = cleanup.enter_context(LocalStack(StackConfig()))
+        metrics_port = free_port()
+        with console.status("Starting a worker: it loads the model and warms up …"):
+            worker = _start_worker(folder, stack, metrics_port)
+            cleanup.callback(worker.stop)
+            worker.wait_ready((folder / "ready").exists, WORKER_READY_S)
+        asked = questions(requests)
+        started = time.monotonic()
+        with _progress(console) as progress:
+            bar = progress.add_task("Asking", total=len(asked))
+            kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
+            exchanges = asyncio.run(_ask_all(kafka, asked, lambda: progress.advance(bar)))
+        seconds = time.monotonic() - started
+        return DemoResult(ModelSettings().name, exchanges, seconds, _batch_stats(metrics_port))
+
+
+def _start_worker(folder: Path, stack: LocalStack, metrics_port: int) -> ChildProcess:
+    environment = {
+        **stack.env,
+        "PELTON_KAFKA__CREATE_TOPICS": "true",
+        "PELTON_WORKER__READY_FILE": str(folder / "ready"),
+        "PELTON_WORKER__METRICS_PORT": str(metrics_port),
+    }
+    command = [sys.executable, "-m", "pelton", "worker"]
+    return ChildProcess(
+        "The worker", command, log_file=folder / "worker.log", grace_s=WORKER_GRACE_S, environment=environment
+    )
+
+
+async def _ask_all(kafka: KafkaSettings, asked: Sequence[Question], on_answer: Callable[[], None]) -> list[Exchange]:
+    """Ask everything at once: the queue is the broker's, the batching the worker's."""
+
+    async def ask(client: InferenceClient, question: Question) -> Exchange:
+        exchange = await _ask(client, question)
+        on_answer()
+        return exchange
+
+    async with InferenceClient(kafka) as client, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(client, question)) for question in asked]
+    return [task.result() for task in tasks]
+
+
+async def _ask(client: InferenceClient, question: Question) -> Exchange:
+    started = time.monotonic()
+    reply = await client.request(question.body(), timeout_s=ANSWER_TIMEOUT_S)
+    seconds = time.monotonic() - started
+    try:
+        completion = reply.completion()
+    except ReplyError as error:
+        return Exchange(question.text, question.gold, None, str(error), seconds, 0, 0)
+    answer = completion.choices[0].message.content.strip()
+    usage = completion.usage
+    return Exchange(question.text, question.gold, answer, None, seconds, usage.prompt_tokens, usage.completion_tokens)
+
+
+def _batch_stats(metrics_port: int) -> BatchStats:
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as response:
+        text = response.read().decode()
+    samples = {
+        sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+    }
+    steps = samples["pelton_batch_rows_count"] or 1
+    return BatchStats(samples["pelton_batch_rows_sum"] / steps, samples["pelton_batch_fill_sum"] / steps)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)

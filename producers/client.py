@@ -1,0 +1,151 @@
+"""The client: ask over Kafka as one would over HTTP, one question at a time or a stream of them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.errors import RequestTooLarge
+from pipeline.messages import ChatCompletion
+from pipeline.settings import KafkaSettings
+from producers.errors import ReplyTimeout
+from producers.flow import as_finished
+from producers.replies import Reply, refusal
+from producers.routing import ReplyReader, ReplyRouter
+from producers.sending import (
+    Acknowledged,
+    Body,
+    ReplyAddress,
+    RequestSender,
+    new_correlation_id,
+    request_headers,
+)
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+class InferenceClient:
+    """Publishes requests and awaits their replies.
+
+        async with InferenceClient(settings.kafka) as client:
+            completion = await client.complete([{"role": "user", "content": "Why is the sky blue?"}])
+
+    One client serves any number of tasks of its event loop; opening it costs a few round trips, so share it. Entering
+    raises `BrokerUnreachable` or `TopicMissing`. `topic` is where requests go, by default the first of
+    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
+        self._sender = RequestSender(kafka, topic or kafka.request_topics[0])
+        self._reader = ReplyReader(kafka, partition=reply_partition)
+        self._router = ReplyRouter(self._reader)
+        self._open = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            await self._sender.start()
+            stack.push_async_callback(self._sender.stop)
+            await self._reader.start()
+            stack.push_async_callback(self._reader.stop)
+            self._router.start()
+            stack.push_async_callback(self._router.stop)
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def complete(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        model: str = "default",
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tenant: str | None = None,
+        deadline_ms: int | None = None,
+        **body: Any,
+    ) -> ChatCompletion:
+        """Ask and wait. `body` holds further fields of the chat-completions body (`temperature=0`, `seed=1`, …).
+
+        `deadline_ms` (Unix milliseconds) tells the worker when the answer is of no more use. Raises `ReplyError` for an
+        error reply, `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, or `RepliesUnreadable`.
+        """
+        whole = {"model": model, "messages": messages, **body}
+        reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, deadline_ms=deadline_ms)
+        return reply.completion()
+
+    async def request(
+        self,
+        body: Body,
+        *,
+        correlation_id: bytes | None = None,
+        timeout_s: float | None = None,
+        tenant: str | None = None,
+        deadline_ms: int | None = None,
+    ) -> Reply:
+        """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever.
+
+        A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
+        for `ReplyError`.
+        """
+        chosen = correlation_id or new_correlation_id()
+        waiting = self._router.expect(chosen)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.send(body, correlation_id=chosen, tenant=tenant, deadline_ms=deadline_ms)
+                return await waiting
+        except TimeoutError:
+            raise ReplyTimeout(
+                f"No reply within {timeout_s:g} s: is a worker running, and how long is its queue?"
+            ) from None
+        except RequestTooLarge as error:
+            return refusal(chosen, error)
+        finally:
+            waiting.cancel()
+
+    async def send(
+        self, body: Body, *, correlation_id: bytes, tenant: str | None = None, deadline_ms: int | None = None
+    ) -> Acknowledged:
+        """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
+        address = ReplyAddress(self._reader.topic, self._reader.partition)
+        headers = request_headers(correlation_id, address, tenant=tenant, deadline_ms=deadline_ms)
+        return await self._sender.acknowledgement(await self._sender.post(body, headers))
+
+    async def submit_many(
+        self,
+        bodies: Iterable[Body] | AsyncIterable[Body],
+        *,
+        max_in_flight: int = 256,
+        timeout_s: float | None = None,
+        tenant: str | None = None,
+    ) -> AsyncIterator[Reply]:
+        """Send all of `bodies` and give out replies as they arrive, error replies included; `index` tells whose.
+
+        `bodies` is read only as fast as replies are taken: at most `max_in_flight` requests are unanswered or their
+        replies untaken. `timeout_s` bounds the wait for each one. Raises as `request`, ending the stream. Close the
+        iterator (`contextlib.aclosing`) when leaving it early.
+        """
+        jobs = (
+            self._answer(index, body, timeout_s=timeout_s, tenant=tenant) async for index, body in _numbered(bodies)
+        )
+        async with contextlib.aclosing(as_finished(jobs, limit=max_in_flight)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _answer(self, index: int, body: Body, *, timeout_s: float | None, tenant: str | None) -> Reply:
+        return replace(await self.request(body, timeout_s=timeout_s, tenant=tenant), index=index)
+
+
+async def _numbered(bodies: Iterable[Body] | AsyncIterable[Body]) -> AsyncIterator[tuple[int, Body]]:
+    index = 0
+    if isinstance(bodies, AsyncIterable):
+        async for body in bodies:
+            yield index, body
+            index += 1
+    else:
+        for index, body in enumerate(bodies):
+            yield index, body

@@ -1,0 +1,77 @@
+"""The layers: imports point down only, and the check that says so can fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("pipeline", "cache", "producers", "workers", "pelton")
+DOWN = "Imports point down only"
+APART = "workers and producers never import each other"
+RULES = "The rules open no sockets and load no tensors"
+ENGINE = "The engine needs only torch, transformers and the standard library"
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the contracts of the `pyproject.toml` in `folder` over the packages that lie there."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    environment = os.environ | {"PYTHONPATH": str(folder), "NO_COLOR": "1"}
+    return subprocess.run(  # noqa: S603  # the command is ours
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_the_layers_are_kept() -> None:
+    """No package imports one above it or beside it, and each contract of the design is really checked."""
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for contract in (DOWN, APART, RULES, ENGINE):
+        assert f"{contract} KEPT" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "imported", "contract"),
+    [
+        ("pipeline", "cache", DOWN),
+        ("pipeline", "pelton", DOWN),
+        ("cache", "workers", DOWN),
+        ("producers", "pelton", DOWN),
+        ("workers", "producers", APART),
+        ("producers", "workers", APART),
+        ("pipeline", "aiokafka.errors", RULES),
+        ("pipeline", "redis.asyncio", RULES),
+        ("pipeline", "torch", RULES),
+        ("pipeline", "socket", RULES),
+        ("workers.engine", "pipeline.errors", ENGINE),
+        ("workers.engine", "pydantic", ENGINE),
+        ("workers.engine", "aiokafka", ENGINE),
+        ("workers.engine", "workers.intruder_below", ENGINE),
+    ],
+)
+def test_a_violation_is_found(package: str, imported: str, contract: str, copy: Path) -> None:
+    """Every contract bites: an import that breaks it, inside a function or through a neighbour, is named."""
+    below = copy / "workers" / "intruder_below.py"
+    below.write_text("import pipeline\n", "utf-8")
+    intruder = copy / package.replace(".", "/") / "intruder.py"
+    intruder.write_text(f"def late():\n    import {imported}\n    return {imported}\n", "utf-8")
+    try:
+        result = lint_imports(copy)
+    finally:
+        intruder.unlink()
+        below.unlink()
+    assert result.returncode != 0
+    assert f"{contract} BROKEN" in result.stdout
+    assert f"{package}.intruder -> {imported.partition('.')[0]}" in result.stdout
