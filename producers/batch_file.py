@@ -102,7 +102,7 @@ def _parse(number: int, raw: bytes) -> RequestLine:
     try:
         line = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        return _refused(number, None, "invalid_json_line", f"not JSON: {error}")
+        return _refused(number, None, "invalid_json_line", f"not JSON, {error.msg} at column {error.colno}")
     if not isinstance(line, dict):
         return _refused(number, None, "invalid_json_line", "not a JSON object")
     custom_id = line.get("custom_id")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.settings import KafkaSettings
 from producers.errors import BrokerUnreachable, TopicMissing
@@ -35,9 +35,10 @@ def reaching(kafka: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
+        reason = "" if type(error) is KafkaConnectionError else f" ({error!r})"  # that one says no more than we do
         raise BrokerUnreachable(
-            f"Kafka cannot be reached at {kafka.bootstrap_servers} ({error or type(error).__name__}). Start one with "
-            "`pelton up`, or set kafka.bootstrap_servers (PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
+            f"Kafka cannot be reached at {kafka.bootstrap_servers}{reason}. Start one with `pelton up`, or set "
+            "kafka.bootstrap_servers (PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
         ) from error
 
 

@@ -17,6 +17,7 @@ from typing import Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from producers.batch_file import Survey
 from producers.errors import BatchError
 from producers.line_file import LineFile
 from producers.sending import Acknowledged
@@ -61,15 +62,16 @@ class Journal(LineFile):
     def __init__(self, out: Path) -> None:
         super().__init__(out.with_name(out.name + SUFFIX))
 
-    def load(self, lines: int) -> Record | None:
-        """Read it all; None for an empty one. `lines` is how many the input has. Raises `BatchError`."""
+    def load(self, content: Survey) -> Record | None:
+        """Read it all; None for an empty one. Raises `BatchError`, also when it is not of the input with `content`."""
         entries = self.entries()
         first = next(entries, None)
         if first is None:
             return None
         try:
             header = Header.model_validate(first)
-            record = Record(header, bytearray(lines + 1), dict(header.request_offsets))
+            self._check_input(header, content)
+            record = Record(header, bytearray(content.lines + 1), dict(header.request_offsets))
             for entry in entries:
                 _apply(record, entry)
         except (ValidationError, LookupError, TypeError) as error:
@@ -78,6 +80,13 @@ class Journal(LineFile):
                 "away to start from the beginning."
             ) from None
         return record
+
+    def _check_input(self, header: Header, content: Survey) -> None:
+        if header.input_sha256 != content.sha256:
+            raise BatchError(
+                f"{self.path} belongs to another input, or the input has changed since: choose another output, or move "
+                "output and journal away to start from the beginning."
+            )
 
     def begin(self, header: Header) -> None:
         self.append([_line(header.model_dump())])

@@ -77,8 +77,7 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
         journal = files.enter_context(Journal(out))
         try:
             async with Patience(timeout_s) as patience:
-                record = journal.load(content.lines) or await _begin(kafka, journal, content, out)
-                _check_input(record.header, content, journal, source)
+                record = journal.load(content) or await _begin(kafka, journal, content, out)
                 names = RunNames(record.header.run_id)
                 results = files.enter_context(Results(out, names, record.sent))
                 batch = Batch(source, content.requests, names, journal, results, record.sent, waiting={})
@@ -121,14 +120,6 @@ async def _begin(kafka: KafkaSettings, journal: Journal, content: Survey, out: P
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and out.stat().st_size:
         raise BatchError(f"{out} exists, and no journal of a run beside it: choose another output, or move it away.")
-
-
-def _check_input(header: Header, content: Survey, journal: Journal, source: Path) -> None:
-    if header.input_sha256 != content.sha256:
-        raise BatchError(
-            f"{journal.path} belongs to another input than {source}, or the input has changed since: choose another "
-            "output, or move output and journal away to start from the beginning."
-        )
 
 
 async def _carry_on(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -74,25 +74,21 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]:.1f}/s"),
         TimeRemainingColumn(),
     )
-    with ProgressBar(*columns, console=stderr) as bar:
-        task = bar.add_task("", total=None, visible=False, answered=0, failed=0, rate=0.0)
-        started = time.monotonic()
-        done_before: int | None = None
+    bar = ProgressBar(*columns, console=stderr)
+    task = bar.add_task("", answered=0, failed=0, rate=0.0)
+    first: tuple[float, int] | None = None
 
-        def show(progress: Progress) -> None:
-            nonlocal done_before
-            done = progress.answered + progress.failed
-            if done_before is None:
-                done_before = done
-            rate = (done - done_before) / max(time.monotonic() - started, 1e-3)
-            bar.update(
-                task,
-                visible=True,
-                total=progress.requests,
-                completed=done,
-                answered=progress.answered,
-                failed=progress.failed,
-                rate=rate,
-            )
+    def show(progress: Progress) -> None:
+        nonlocal first
+        done, now = progress.answered + progress.failed, time.monotonic()
+        if first is None:
+            bar.start()
+            first = now, done
+        rate = (done - first[1]) / max(now - first[0], 1e-3)
+        counts: dict[str, Any] = {"answered": progress.answered, "failed": progress.failed, "rate": rate}
+        bar.update(task, total=progress.requests, completed=done, **counts)
 
+    try:
         yield show
+    finally:
+        bar.stop()

@@ -1,5 +1,6 @@
 """`pelton up`: Kafka and Valkey on this machine, until Ctrl-C."""
 
+import asyncio
 import signal
 import threading
 from pathlib import Path
@@ -9,10 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.paths import cache_dir
+from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig
+from pipeline.paths import cache_dir
+from pipeline.settings import load_settings
+from workers.topics import ensure_topics
 
 _CHECK_INTERVAL_S = 0.5
 
@@ -29,21 +33,40 @@ def up(
         Path | None, typer.Option(dir_okay=False, help="Write the settings here, to `source`; removed at the end.")
     ] = None,
 ) -> None:
-    """Start a Kafka and a Valkey on this machine and keep them running until Ctrl-C."""
-    messages = Console(stderr=True)
-    try:
-        ensure_jars(cache_dir(), console=messages)  # may take minutes, and Ctrl-C must end it: before we catch signals
-        stopping = _catch_signals()
-        messages.print("Starting Kafka and Valkey ...")
-        with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:
-            if env_file is not None:
-                stack.write_env_file(env_file)
-            _announce(stack)
-            _serve(stack, stopping)
-    except StackError as error:
-        messages.print(f"pelton up: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    messages.print("Stopped.")
+    """Start a Kafka and a Valkey on this machine and keep them running until Ctrl-C.
+
+    Needs no Docker. The first start fetches Kafka, once. Pelton's topics are
+    created. To work with it from another shell:
+
+    pelton up --env-file stack.env
+
+    source stack.env && pelton worker
+
+    Exit codes: 0 stopped when asked to; 1 could not start, or a server died;
+    2 the settings cannot be used.
+    """
+    quiet_libraries()
+    with clear_errors():
+        try:
+            ensure_jars(
+                cache_dir(), console=stderr
+            )  # may take minutes, and Ctrl-C must end it: before we catch signals
+            stopping = _catch_signals()
+            stderr.print("Starting Kafka and Valkey ...")
+            with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:
+                _create_topics(stack)
+                _announce(stack)
+                if env_file is not None:
+                    stack.write_env_file(env_file)  # last: whoever waits for the file finds everything ready
+                _serve(stack, stopping)
+        except StackError as error:
+            fail(str(error), Exit.FAILED)
+    stderr.print("Stopped.")
+
+
+def _create_topics(stack: LocalStack) -> None:
+    here = {"bootstrap_servers": stack.kafka.bootstrap_servers, "create_topics": True, "replication_factor": 1}
+    asyncio.run(ensure_topics(load_settings().kafka.model_copy(update=here)))
 
 
 def _catch_signals() -> threading.Event:

@@ -76,14 +76,13 @@ async def _ask_all(kafka: KafkaSettings, asked: Sequence[Question], on_answer: C
 
 async def _ask(client: InferenceClient, question: Question) -> Exchange:
     started = time.monotonic()
-    reply = await client.request(question.body(), timeout_s=ANSWER_TIMEOUT_S)
-    seconds = time.monotonic() - started
     try:
+        reply = await client.request(question.body(), timeout_s=ANSWER_TIMEOUT_S)
         completion = reply.completion()
-    except ReplyError as error:
-        return Exchange(question.text, question.gold, None, str(error), seconds, 0, 0)
-    answer = completion.choices[0].message.content.strip()
-    usage = completion.usage
+    except (ReplyError, ReplyTimeout) as error:
+        return Exchange(question.text, question.gold, None, str(error), time.monotonic() - started, 0, 0)
+    seconds = time.monotonic() - started
+    answer, usage = completion.choices[0].message.content.strip(), completion.usage
     return Exchange(question.text, question.gold, answer, None, seconds, usage.prompt_tokens, usage.completion_tokens)
 
 

@@ -1,0 +1,42 @@
+"""The `pelton` command."""
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from pelton.commands.ask import ask
+from pelton.commands.demo import demo
+from pelton.commands.submit import submit
+from pelton.commands.up import up
+from pelton.commands.worker import worker
+
+app = typer.Typer(
+    name="pelton",
+    help="Turns a Kafka topic into finished LLM work: one reply for each chat-completions request.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, up, worker, ask, submit):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(metadata.version("pelton"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,200 @@
+"""The client against a real broker, with a stand-in for the worker."""
+
+import asyncio
+import contextlib
+import time
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from pipeline.errors import ModelNotFound
+from producers import InferenceClient, ReplyError, ReplyTimeout
+from producers.errors import BrokerUnreachable, RepliesUnreadable, TopicMissing
+
+
+def asking(content):
+    return {"model": "default", "messages": [{"role": "user", "content": content}]}
+
+
+def answer(reply):
+    return reply.completion().choices[0].message.content
+
+
+async def test_a_question_gets_its_answer(kafka, stand_in):
+    """The request carries the body, an id, and the place of the reply in Spring's form; the reply is parsed."""
+    async with stand_in() as worker, InferenceClient(kafka, reply_partition=2) as client:
+        completion = await client.complete(
+            [{"role": "user", "content": "hello"}], temperature=0, tenant="acme", deadline_ms=1_900_000_000_000
+        )
+        await worker.wait_seen(1)
+    assert completion.choices[0].message.content == "echo: hello"
+    (request,) = worker.seen
+    assert orjson.loads(request.value) == {**asking("hello"), "temperature": 0}
+    headers = dict(request.headers)
+    assert len(headers.pop("kafka_correlationId")) == 32
+    assert headers == {
+        "kafka_replyTopic": kafka.reply_topic.encode(),
+        "kafka_replyPartition": b"\0\0\0\2",
+        "pelton-tenant": b"acme",
+        "pelton-deadline": b"1900000000000",
+    }
+
+
+async def test_an_error_reply_is_raised(kafka, stand_in):
+    """The error carries all its sender said, and the HTTP status its code stands for."""
+    refusal = ModelNotFound("No such model here.", param="model").body()
+    async with stand_in(lambda _: [orjson.dumps(refusal)]), InferenceClient(kafka) as client:
+        with pytest.raises(ReplyError, match=r"No such model here\.") as raised:
+            await client.complete([{"role": "user", "content": "hello"}], model="nobody")
+    error = raised.value
+    assert (error.code, error.param, error.status, error.body) == ("model_not_found", "model", 404, refusal)
+
+
+@pytest.mark.parametrize("value", [b"", b"no json", b"[]", b"{}", b'{"error": "so"}'])
+async def test_a_reply_that_is_neither_answer_nor_error(value, kafka, stand_in):
+    """Whatever a stranger writes to the reply topic becomes a `ReplyError`, never a parser's exception."""
+    async with stand_in(lambda _: [value]), InferenceClient(kafka) as client:
+        with pytest.raises(ReplyError, match="cannot be read") as raised:
+            await client.complete([{"role": "user", "content": "hello"}])
+    assert raised.value.code == "invalid_reply"
+
+
+async def test_no_reply_in_time(kafka):
+    """Without a worker the wait ends when it was told to."""
+    async with InferenceClient(kafka) as client:
+        started = time.monotonic()
+        with pytest.raises(ReplyTimeout, match=r"within 0\.3 s"):
+            await client.complete([{"role": "user", "content": "hello"}], timeout_s=0.3)
+        assert time.monotonic() - started < 2
+
+
+async def test_replies_to_others_are_left_alone(kafka, stand_in):
+    """Two clients on one partition, with strangers' records between theirs, get their own replies and no others."""
+    async with (
+        stand_in(),
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as stranger,
+        InferenceClient(kafka, reply_partition=1) as one,
+        InferenceClient(kafka, reply_partition=1) as other,
+    ):
+
+        async def ask(client, name):
+            await stranger.send(kafka.reply_topic, b"?", partition=1, headers=[("kafka_correlationId", b"else's")])
+            await stranger.send(kafka.reply_topic, b"?", partition=1)
+            return answer(await client.request(asking(name), timeout_s=10))
+
+        names = [f"question {number}" for number in range(40)]
+        answers = await asyncio.gather(*(ask((one, other)[i % 2], name) for i, name in enumerate(names)))
+    assert answers == [f"echo: {name}" for name in names]
+
+
+async def test_only_committed_replies_count(kafka, stand_in, answer_with):
+    """A reply in a transaction that is aborted is none; the one that is committed later is taken."""
+    async with (
+        stand_in(lambda _: []) as worker,
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=kafka.reply_topic) as producer,
+        InferenceClient(kafka) as client,
+    ):
+        asked = asyncio.create_task(client.request(asking("hello"), timeout_s=10))
+        await worker.wait_seen(1)
+        await producer.begin_transaction()
+        await worker.reply(producer, worker.seen[0], [answer_with.completion("aborted")])
+        await producer.flush()
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await worker.reply(producer, worker.seen[0], [answer_with.completion("committed")])
+        assert answer(await asked) == "committed"
+
+
+async def test_many_requests_are_bounded_in_flight(kafka, stand_in):
+    """Each of many bodies, objects or bytes, is answered once under its index, never too many of them at a time."""
+    read = taken = most = 0
+
+    async def bodies():
+        nonlocal read
+        for number in range(300):
+            read += 1
+            yield asking(str(number)) if number % 2 else orjson.dumps(asking(str(number)))
+
+    answers = {}
+    async with stand_in(), InferenceClient(kafka) as client:
+        async for reply in client.submit_many(bodies(), max_in_flight=16, timeout_s=10):
+            most = max(most, read - taken)
+            taken += 1
+            answers[reply.index] = answer(reply)
+    assert answers == {number: f"echo: {number}" for number in range(300)}
+    assert taken == 300
+    assert 1 < most <= 16
+
+
+async def test_leaving_a_stream_early(kafka, stand_in):
+    """Closing the iterator ends the requests under way; the client can go on."""
+    async with stand_in(), InferenceClient(kafka) as client:
+        async with contextlib.aclosing(client.submit_many([asking("a")] * 50, max_in_flight=8)) as replies:
+            first = await anext(replies)
+        assert answer(first) == "echo: a"
+        assert answer(await client.request(asking("b"), timeout_s=10)) == "echo: b"
+
+
+async def test_a_body_beyond_the_clients_limit_is_answered_on_the_spot(kafka, stand_in):
+    """A stream with one body that no record can hold goes on; that one's reply is `request_too_large`."""
+    bodies = [asking("a"), asking("x" * 1_100_000), asking("b")]
+    async with stand_in() as worker, InferenceClient(kafka) as client:
+        replies = {reply.index: reply async for reply in client.submit_many(bodies, timeout_s=10)}
+        await worker.wait_seen(2)
+    assert answer(replies[0]) == "echo: a"
+    assert replies[1].error.code == "request_too_large"
+    assert answer(replies[2]) == "echo: b"
+    assert len(worker.seen) == 2
+
+
+async def test_a_body_beyond_the_topics_limit_does_not_break_the_client(kafka, kafka_bootstrap, stand_in):
+    """Where the topic takes less than usual, the broker's refusal becomes the reply, and later requests are sent."""
+    small = f"{kafka.request_topics[0]}-small"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(small, 1, 1, topic_configs={"max.message.bytes": "2000"})])
+    try:
+        async with InferenceClient(kafka, topic=small) as client:
+            reply = await client.request(asking("x" * 5_000), timeout_s=10)
+            assert reply.error.code == "request_too_large"
+            for number in range(3):
+                stored = await client.send(asking("y"), correlation_id=b"%d" % number)
+                assert (stored.partition, stored.offset) == (0, number)
+    finally:
+        await admin.delete_topics([small])
+        await admin.close()
+
+
+async def test_closing_the_client_ends_the_wait(kafka):
+    """Who still waits when the client is closed is told so."""
+    async with InferenceClient(kafka) as client:
+        asked = asyncio.create_task(client.request(asking("hello")))
+        await asyncio.sleep(0)
+    with pytest.raises(RepliesUnreadable, match="closed"):
+        await asked
+
+
+@pytest.mark.parametrize("missing", ["request_topics", "reply_topic"])
+async def test_a_missing_topic(missing, kafka):
+    """Named at once, with what to do, and not created by the asking."""
+    wrong = kafka.model_copy(update={missing: ("no-such",) if missing == "request_topics" else "no-such"})
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(TopicMissing, match="no-such"):
+            await InferenceClient(wrong).__aenter__()
+        assert time.monotonic() - started < 6
+
+
+async def test_a_reply_partition_that_does_not_exist(kafka):
+    """Refused when the client opens, not by silence later."""
+    with pytest.raises(RepliesUnreadable, match="no partition 7"):
+        await InferenceClient(kafka, reply_partition=7).__aenter__()
+
+
+async def test_no_broker(kafka):
+    """The error names the address that was tried."""
+    nowhere = kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+        await InferenceClient(nowhere).__aenter__()
