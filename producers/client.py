@@ -94,9 +94,13 @@ class InferenceClient:
         """
         chosen = correlation_id or new_correlation_id()
         waiting = self._router.expect(chosen)
+        sending = asyncio.create_task(self.send(body, correlation_id=chosen, tenant=tenant, deadline_ms=deadline_ms))
         try:
             async with asyncio.timeout(timeout_s):
-                await self.send(body, correlation_id=chosen, tenant=tenant, deadline_ms=deadline_ms)
+                # Both at once: when reading stops, or the client is closed, sending may never come to an end.
+                await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    await sending
                 return await waiting
         except TimeoutError:
             raise ReplyTimeout(
@@ -105,6 +109,7 @@ class InferenceClient:
         except RequestTooLarge as error:
             return refusal(chosen, error)
         finally:
+            sending.cancel()
             waiting.cancel()
 
     async def send(

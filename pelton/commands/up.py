@@ -50,7 +50,7 @@ def up(
         try:
             ensure_jars(
                 cache_dir(), console=stderr
-            )  # may take minutes, and Ctrl-C must end it: before we catch signals
+            )  # takes minutes once; Ctrl-C still ends it here
             stopping = _catch_signals()
             stderr.print("Starting Kafka and Valkey ...")
             with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:

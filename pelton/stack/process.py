@@ -73,11 +73,12 @@ class ChildProcess:
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} did not answer within {timeout_s:.0f} s; {self._quote_log()}")
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL after the grace period; returns when it has ended. Does nothing the second time."""
+    def stop(self) -> int:
+        """SIGTERM, then SIGKILL after the grace period; returns its exit status. Does nothing the second time."""
         self._tether.terminate()
-        self._tether.wait()
+        status = self._tether.wait()
         self._close_pipes()
+        return status
 
     def kill(self) -> None:
         """SIGKILL, as a crash would; returns when it has ended."""

@@ -60,9 +60,11 @@ def test_a_short_request_is_not_padded_to_a_long_one() -> None:
 
 
 def test_like_goes_with_like() -> None:
-    """Of the requests around the oldest, those of its own length come first."""
-    anchor, near, far = Waiting(1_000, 100, since=0.0), Waiting(900, 100, since=2.0), Waiting(10, 10, since=1.0)
-    assert set(choose([far, anchor, near], max_batch_size=2).indexes) == {1, 2}
+    """Of the requests around the oldest, longer or shorter, the one nearest in length joins first."""
+    anchor = Waiting(1_000, 100, since=0.0)
+    for near, far in ((900, 1_200), (1_100, 800)):
+        waiting = [Waiting(far, 100, since=1.0), anchor, Waiting(near, 100, since=2.0)]
+        assert set(choose(waiting, max_batch_size=2).indexes) == {1, 2}
 
 
 def test_a_batch_with_room_waits_for_company_and_a_full_one_does_not() -> None:

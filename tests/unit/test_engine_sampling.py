@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from workers.engine.api import SamplingParams
-from workers.engine.sampling import SamplingTensors, broken_rows, nucleus_floor, sample, token_logprobs, uniform
+from workers.engine.sampling import (
+    SamplingTensors,
+    _inverse_cdf,
+    broken_rows,
+    nucleus_floor,
+    sample,
+    token_logprobs,
+    uniform,
+)
 
 CPU = torch.device("cpu")
 VOCAB = 700  # above what the nucleus search looks at first
@@ -117,6 +125,14 @@ def test_impossible_tokens_are_never_drawn() -> None:
     logits = torch.full((1, 50), -torch.inf)
     logits[0, [0, 10, 20]] = 0.0
     assert set(draw(logits).tolist()) == {0, 10, 20}
+
+
+@given(total=st.floats(0.25, 4.0, width=32))
+def test_the_ends_of_the_unit_interval_draw_tokens_with_probability(total: float) -> None:
+    """Neither the smallest nor the largest uniform number lands on a token that cannot be, however totals round."""
+    probs = torch.tensor([[0.0, total / 2, total / 2, 0.0]])
+    assert _inverse_cdf(probs, torch.tensor([0.0])).item() == 1
+    assert _inverse_cdf(probs, torch.tensor([1 - 2.0**-24])).item() == 2
 
 
 def test_broken_rows_are_named_and_leave_the_others_alone() -> None:

@@ -80,8 +80,8 @@ def token_logprobs(logits: Tensor, tokens: Tensor, top: int) -> tuple[Tensor, Te
 
 
 def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
-    """One float32 in [0, 1) for each (seed, position) pair of int64 [rows]."""
-    mixed = _mix(_mix(seeds) + (positions + 1) * _GOLDEN)
+    """One float32 in [0, 1) for each (seed, position) pair of int64 [rows]: SplitMix64's outputs, in any order."""
+    mixed = _mix(seeds + (positions + 1) * _GOLDEN)
     return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float32) * 2.0**-_UNIFORM_BITS
 
 
@@ -116,10 +116,9 @@ def _tempered(logits: Tensor, temperature: Tensor) -> Tensor:
 
 def _inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
     cdf = probs.cumsum(dim=-1)
-    total = cdf[:, -1:]
-    # Below the total even after rounding, or the last token would be drawn though it has no probability.
-    target = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    drawn = torch.searchsorted(cdf, target, right=True).squeeze(-1)
+    # The largest uniform is 1 - 2**-24, so the product rounds to less than the total, and the token found has
+    # probability; only a row of NaN needs the clamp.
+    drawn = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True).squeeze(-1)
     return drawn.clamp(max=probs.shape[-1] - 1)
 
 

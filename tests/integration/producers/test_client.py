@@ -149,7 +149,7 @@ async def test_a_body_beyond_the_clients_limit_is_answered_on_the_spot(kafka, st
     assert len(worker.seen) == 2
 
 
-async def test_a_body_beyond_the_topics_limit_does_not_break_the_client(kafka, kafka_bootstrap, stand_in):
+async def test_a_body_beyond_the_topics_limit_does_not_break_the_client(kafka, kafka_bootstrap):
     """Where the topic takes less than usual, the broker's refusal becomes the reply, and later requests are sent."""
     small = f"{kafka.request_topics[0]}-small"
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)

@@ -1,0 +1,97 @@
+"""Real processes: `pelton` as a user starts it, on topics of each test's own."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pelton.stack.process import ChildProcess
+
+READY_S = 90
+GRACE_S = 40
+
+
+class Pelton:
+    """The command, with settings that lead it to a broker and to topics that no other test uses."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        name = uuid.uuid4().hex[:8]
+        self.folder = folder
+        self.requests, self.replies = f"requests-{name}", f"replies-{name}"
+        self.environment = {
+            "PELTON_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+            "PELTON_KAFKA__GROUP_ID": f"group-{name}",
+            "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps([self.requests]).decode(),
+            "PELTON_KAFKA__REPLY_TOPIC": self.replies,
+            "PELTON_KAFKA__CREATE_TOPICS": "true",
+            "PELTON_KAFKA__PARTITIONS": "4",
+            "PELTON_KAFKA__SESSION_TIMEOUT_MS": "6000",
+        }
+        self._workers: list[ChildProcess] = []
+
+    def start_worker(self, **settings: str) -> ChildProcess:
+        """A worker process, ready."""
+        number = len(self._workers)
+        ready = self.folder / f"ready-{number}"
+        worker = ChildProcess(
+            f"worker {number}",
+            [sys.executable, "-m", "pelton", "worker"],
+            log_file=self.folder / f"worker-{number}.log",
+            grace_s=GRACE_S,
+            environment={**self.environment, "PELTON_WORKER__READY_FILE": str(ready), **settings},
+        )
+        self._workers.append(worker)
+        worker.wait_ready(ready.exists, READY_S)
+        return worker
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pelton", *arguments],
+            env={**os.environ, **self.environment, **settings},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pelton", *arguments],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def log(self, worker: int = 0) -> str:
+        return (self.folder / f"worker-{worker}.log").read_text()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+
+@pytest.fixture
+def pelton(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Pelton]:
+    made = Pelton(kafka_bootstrap, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool], float], None]:
+    """Wait for what another process does, which no event here can tell of."""
+
+    def wait(holds: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not so within {timeout_s} s")
+            time.sleep(0.05)
+
+    return wait
