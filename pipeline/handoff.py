@@ -8,6 +8,9 @@ import janus
 
 Item = TypeVar("Item")
 
+LINGER_LOOKS = 5
+"""How often the queue is looked at while a batch gathers."""
+
 
 class HandoffClosed(Exception):
     """Nothing more is read on the other side."""
@@ -47,9 +50,9 @@ class Handoff(Generic[Item]):
         await mark.wait()
 
     async def batches(self, linger_s: float) -> AsyncIterator[list[Item]]:
-        """Yield what gathered within `linger_s` of a batch's first item; end when closed and empty.
+        """Yield what gathered within `linger_s` of a batch's first item, or sooner half of what the queue holds.
 
-        A batch counts as dealt with when the next one is asked for.
+        Ends when closed and empty. A batch counts as dealt with when the next one is asked for.
         """
         while True:
             try:
@@ -57,7 +60,7 @@ class Handoff(Generic[Item]):
             except janus.AsyncQueueShutDown:
                 return
             if not isinstance(entries[0], _Mark):
-                await asyncio.sleep(linger_s)
+                await self._linger(linger_s)
             entries.extend(self._rest())
             items = [entry for entry in entries if not isinstance(entry, _Mark)]
             if items:
@@ -65,6 +68,13 @@ class Handoff(Generic[Item]):
             for entry in entries:
                 if isinstance(entry, _Mark):
                     entry.set()
+
+    async def _linger(self, linger_s: float) -> None:
+        """A busy queue is not left to fill up: its writers would wait."""
+        for _ in range(LINGER_LOOKS):
+            if 2 * self._queue.async_q.qsize() >= self._queue.maxsize:
+                break
+            await asyncio.sleep(linger_s / LINGER_LOOKS)
 
     def close(self) -> None:
         """Let nothing more in; what is inside may still be read."""

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FilePath,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -69,7 +70,7 @@ class KafkaSettings(_Section):
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
-    sasl_password: str | None = None
+    sasl_password: SecretStr | None = None
 
     @field_validator("reply_topics_allowed")
     @classmethod
@@ -90,7 +91,7 @@ class KafkaSettings(_Section):
             "ssl_context": ssl.create_default_context(cafile=self.ssl_cafile) if encrypted else None,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.sasl_username,
-            "sasl_plain_password": self.sasl_password,
+            "sasl_plain_password": self.sasl_password and self.sasl_password.get_secret_value(),
             "request_timeout_ms": self.request_timeout_ms,
         }
 

@@ -98,7 +98,8 @@ class InferenceClient:
         try:
             async with asyncio.timeout(timeout_s):
                 # Both at once: when reading stops, or the client is closed, sending may never come to an end.
-                await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
+                either: tuple[asyncio.Future[Any], ...] = (sending, waiting)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
                     await sending
                 return await waiting

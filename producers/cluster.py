@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from pipeline.settings import KafkaSettings
 from producers.errors import BrokerUnreachable, TopicMissing
 
-TOPIC_PATIENCE_S = 2.0
+TOPIC_PATIENCE_S = 1.0
 """A topic made a moment ago may not be known to every broker yet."""
 _ASK_AGAIN_S = 0.1
 

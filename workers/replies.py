@@ -1,7 +1,8 @@
 """The reply record of an ending: value and headers as the contract has them."""
 
+import itertools
+import secrets
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,10 @@ from pipeline.tracing import continue_trace
 from workers.codec import Codec
 from workers.engine import api
 from workers.jobs import Answered, Ending, Ticket
+
+# Completion ids are unique at the price of a counter: a random number for the process, a serial one for the answer.
+_PROCESS = secrets.token_hex(12)
+_serial = itertools.count(1)
 
 FIRST_ATTEMPT = b"1"
 SAFE_BYTES = 500_000
@@ -104,7 +109,7 @@ def _completion(answered: Answered, codec: Codec, model: str) -> ChatCompletion:
         finish_reason=completion.finish_reason.value,
     )
     return ChatCompletion(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
+        id=f"chatcmpl-{_PROCESS}{next(_serial):x}",
         created=int(time.time()),
         model=model,
         choices=[choice],

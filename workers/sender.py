@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
+BATCH_BYTES = 262_144
+"""Per partition. A flush is sent at once, so it should fit: a sender that meets a full batch waits for a round trip."""
 
 
 class Sender:
@@ -85,6 +87,7 @@ class Sender:
         return AIOKafkaProducer(
             **self._kafka.client_options(),
             enable_idempotence=True,
+            max_batch_size=BATCH_BYTES,
             max_request_size=DEAD_LETTER_MAX_BYTES,
         )
 

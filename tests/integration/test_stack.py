@@ -137,9 +137,7 @@ def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def test_nothing_outlives_an_owner_that_is_killed() -> None:
     """SIGKILL of the process that started the stack ends both servers and removes their folders."""
-    with subprocess.Popen(  # noqa: S603  # the test's own program
-        [sys.executable, "-c", textwrap.dedent(OWNER)], stdout=subprocess.PIPE, text=True
-    ) as owner:
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(OWNER)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         folders = [Path(name) for name in owner.stdout.readline().split()]
         processes = psutil.Process(owner.pid).children(recursive=True)
@@ -153,9 +151,7 @@ def test_nothing_outlives_an_owner_that_is_killed() -> None:
 @contextmanager
 def pelton_up(*options: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """`pelton up` once it says that it is ready, and the processes it has started."""
-    with subprocess.Popen(  # noqa: S603  # the command under test
-        [*UP, *ANY_PORTS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as up:
+    with subprocess.Popen([*UP, *ANY_PORTS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
         try:
             assert up.stdout is not None
             while (line := up.stdout.readline()) != "Ctrl-C stops both.\n":

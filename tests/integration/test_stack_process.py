@@ -138,7 +138,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path, how: str) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-c", textwrap.dedent(PARENT), str(scratch), how]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603  # our own
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child, heir = map(int, parent.stdout.readline().split())
         try:

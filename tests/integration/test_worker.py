@@ -169,7 +169,7 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_its_body_and_keeps_it
 
 
 async def test_deadlines_are_kept_before_and_while_waiting_and_while_running(place, client, chat_body):
-    """Past its time before, in the line or in the engine a request gets deadline_exceeded, and leaves no dead letter."""
+    """Past its time before, in the line or in the engine a request gets deadline_exceeded and no dead letter."""
     at = await place(
         partitions=1, simulated={"itl_ms": 50, "min_output_tokens": 60, "mean_output_tokens": 60, "max_running": 1}
     )
@@ -217,8 +217,8 @@ async def test_a_drain_past_its_deadline_cuts_off_and_loses_nothing(place, clien
     )
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(3)])
     async with at.worker() as lifecycle:
-        while not at.metrics.registry.get_sample_value("pelton_running_requests"):
-            await asyncio.sleep(0.02)  # noqa: ASYNC110  # a metric has no event
+        while not at.metrics.registry.get_sample_value("pelton_running_requests"):  # noqa: ASYNC110  # it has no event
+            await asyncio.sleep(0.02)
         started = time.monotonic()
         lifecycle.advance(State.DRAINING)
     assert time.monotonic() - started < 4

@@ -108,17 +108,23 @@ def test_every_supported_field() -> None:
     assert decode(BODY | fields).model_dump() == BODY | fields
 
 
-@pytest.mark.parametrize("name", sorted(ChatRequest.model_fields.keys() - BODY.keys()))
-def test_null_is_as_good_as_absent(name: str) -> None:
-    """Clients that send every optional field as null mean the default."""
-    assert decode(BODY | {name: None}) == decode(BODY)
-
-
-def test_parts_are_read_as_text() -> None:
-    """Content as an array of text parts is the parts one after the other."""
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "prompt_cache_breakpoint": None}]
-    request = decode(BODY | {"messages": [{"role": "system", "content": parts}]})
-    assert request.messages[0].text == "ab"
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("max_tokens", [1, 2**40]),
+        ("max_completion_tokens", [1]),
+        ("temperature", [0, 0.0, 2, 2.0]),
+        ("top_p", [1e-9, 1]),
+        ("seed", [-(2**63), 0, 2**63 - 1]),
+        ("stop", ["x", [], ["x"] * 4]),
+        ("metadata", [{}, {"": ""}]),
+        ("user", [""]),
+    ],
+)
+def test_limits_are_inside_what_is_allowed(name: str, values: list[Any]) -> None:
+    """The first and the last allowed value of each field are taken as they are."""
+    for value in values:
+        assert getattr(decode(BODY | {name: value}), name) == value
 
 
 # --- what is refused
@@ -217,6 +223,22 @@ def test_fields_that_contradict_each_other_are_both_named(fields: dict[str, Any]
     error = refusal(**fields)
     assert error.code == "invalid_value"
     assert all(name in error.message for name in names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"stop": ""}, "at least 1 character"),
+        ({"stop": 5}, "valid string"),
+        ({"stop": list("abcde")}, "at most 4 items"),
+        ({"messages": [{"role": "user", "content": []}]}, "at least 1 item"),
+        ({"messages": [{"role": "user", "content": 5}]}, "valid string"),
+        ({"messages": [{"role": "user", "content": [7]}]}, "must be an object, got the number 7"),
+    ],
+)
+def test_of_two_allowed_forms_the_one_that_was_meant_is_explained(fields: dict[str, Any], words: str) -> None:
+    """Whoever sent an array reads what is wrong with the array, not that a string would do."""
+    assert words in refusal(**fields).message
 
 
 def test_the_wording_is_for_senders() -> None:

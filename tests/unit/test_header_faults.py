@@ -82,7 +82,7 @@ NAMES = st.sampled_from(KNOWN) | st.text().map(lambda rest: "pelton-" + rest) | 
 VALUES = st.none() | st.binary() | st.text().map(str.encode) | st.integers().map(lambda number: str(number).encode())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=12))
 def test_any_headers_can_be_read(headers: Sequence[tuple[str, bytes | None]]) -> None:
     """Reading never raises, and leaves an address that can be sent to and an error that can be written as JSON."""
@@ -92,7 +92,8 @@ def test_any_headers_can_be_read(headers: Sequence[tuple[str, bytes | None]]) ->
     assert envelope.reply_partition is None or 0 <= envelope.reply_partition < 2**31
     assert envelope.deadline_ms is None or envelope.deadline_ms >= 0
     if envelope.fault is not None:
-        assert envelope.fault.param in dict(headers)
+        start = (envelope.fault.param or "")[:50]  # of a long name the error has both ends
+        assert start in {name[:50] for name, _ in headers}
         orjson.dumps(envelope.fault.body())
 
 

@@ -67,7 +67,7 @@ class TrackerMachine(RuleBasedStateMachine):
         assert self.tracker.uncommitted == (self.position if self.position != self.committed else None)
 
 
-TrackerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TrackerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestAgainstTheModel = TrackerMachine.TestCase
 
 

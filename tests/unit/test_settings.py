@@ -44,7 +44,6 @@ def fault(config: Path | None = None) -> str:
 def test_defaults_run_on_a_laptop() -> None:
     """With nothing set, everything points at this machine."""
     settings = load_settings()
-    assert settings == Settings()
     assert settings.kafka.bootstrap_servers.startswith("127.0.0.1:")
     assert settings.kafka.request_topics == ("inference.requests",)
     assert settings.cache.redis_url is None

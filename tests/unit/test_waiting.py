@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.waiting import Chosen, Place, WaitingLine
 
-LIMIT_S = 5
+LIMIT_S = 20
 """Far more than anything here takes; only a hang gets there."""
 
 

@@ -124,6 +124,8 @@ class PaddedEngine:
 
         When the batch raises, its unfinished rows are tried again alone: a request fails only by its own fault.
         """
+        if not self._tickets:
+            return []
         attempts: list[StepStats] = []
         outcomes = self._run(list(self._tickets.values()), attempts)
         self._tickets.clear()
@@ -145,10 +147,10 @@ class PaddedEngine:
         fault = self._attempt(batch)
         attempts.append(batch.stats)
         outcomes += batch.outcomes
-        if fault is None:
+        if fault is None or not batch.unfinished:
             return outcomes
         if len(ready) == 1:
-            return outcomes + [_failure(ticket, fault) for ticket in batch.unfinished]
+            return [*outcomes, _failure(ready[0], fault)]
         log.warning(
             "A batch of %d failed (%s); trying its %d unfinished requests one at a time. If this repeats and it is "
             "memory that ran out, lower max_batch_tokens.",
@@ -163,8 +165,10 @@ class PaddedEngine:
     def _attempt(self, batch: PaddedBatch) -> _Fault | None:
         try:
             batch.run()
-        except Exception as error:  # noqa: BLE001 (whatever a model raises becomes its request's failure)
+        except Exception as error:
             fault = _Fault.of(error)
+            if fault.kind is FailureKind.INTERNAL:
+                log.warning("The model raised while it generated.", exc_info=True)
         else:
             return None
         if self._loaded.device.type == "cuda":
@@ -183,5 +187,6 @@ def _failure(ticket: Ticket, fault: _Fault) -> Failure:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # PyTorch's allocator for the CPU has no exception class of its own.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    # PyTorch's allocator for the CPU and cuBLAS's work space have no exception classes of their own.
+    told = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)

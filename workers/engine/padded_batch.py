@@ -114,7 +114,10 @@ class PaddedBatch:
         return StepStats(len(finished), useful, len(self._rows) * (self._longest + self._steps))
 
     def run(self) -> None:
-        """Generate every row to its end. Whatever the model raises comes through; rows finished by then stay so."""
+        """Generate every row to its end. Whatever the model raises comes through; rows finished by then stay so.
+
+        Raises RuntimeError when the model stops before every row has ended.
+        """
         self._started_at = self._clock()
         input_ids, attention_mask = self._padded_prompts()
         sampling = SamplingTensors.of(
@@ -128,6 +131,8 @@ class PaddedBatch:
                 logits_processor=[_Chooser(self, sampling)],
                 stopping_criteria=[_Stopper(self)],
             )
+        if self.unfinished:
+            raise RuntimeError(f"the model stopped generating with {len(self.unfinished)} answers incomplete")
 
     def choose(self, logits: Tensor, sampling: SamplingTensors) -> Tensor:
         """Choose and record one token for every row: int64 [rows], from float32 logits [rows, vocab].
