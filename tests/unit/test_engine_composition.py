@@ -4,26 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.engine.api import Selection, Waiting
+from pipeline.waiting import Place
+from workers.engine.api import Selection
 from workers.engine.composition import compose
 
 BUDGET = 4_000
 requests = st.builds(
-    Waiting, prompt_tokens=st.integers(1, 2_500), max_new_tokens=st.integers(1, 1_500), since=st.floats(0, 100)
+    Place, st.none(), prompt_tokens=st.integers(1, 2_500), max_new_tokens=st.integers(1, 1_500), since=st.floats(0, 100)
 )
 lines = st.lists(requests, min_size=1, max_size=40)
 
 
-def padded_cost(batch: list[Waiting]) -> int:
+def padded_cost(batch: list[Place[None]]) -> int:
     return len(batch) * (max(r.prompt_tokens for r in batch) + max(r.max_new_tokens for r in batch))
 
 
-def choose(waiting: list[Waiting], now: float = 0.0, max_batch_size: int = 8, max_wait_s: float = 1.0) -> Selection:
+def choose(waiting: list[Place[None]], now: float = 0.0, max_batch_size: int = 8, max_wait_s: float = 1.0) -> Selection:
     return compose(waiting, now, max_batch_tokens=BUDGET, max_batch_size=max_batch_size, max_wait_s=max_wait_s)
 
 
 @given(waiting=lines, now=st.floats(0, 100), max_batch_size=st.integers(1, 10))
-def test_a_batch_keeps_its_limits_and_takes_the_oldest(waiting: list[Waiting], now: float, max_batch_size: int) -> None:
+def test_a_batch_keeps_its_limits_and_takes_the_oldest(
+    waiting: list[Place[None]], now: float, max_batch_size: int
+) -> None:
     """Budget and row limit hold with padding counted, indexes are unique and valid, the oldest request is in."""
     chosen = choose(waiting, now, max_batch_size).indexes
     if not chosen:
@@ -34,7 +37,7 @@ def test_a_batch_keeps_its_limits_and_takes_the_oldest(waiting: list[Waiting], n
 
 
 @given(waiting=lines, max_wait_s=st.floats(0, 10))
-def test_waits_end(waiting: list[Waiting], max_wait_s: float) -> None:
+def test_waits_end(waiting: list[Place[None]], max_wait_s: float) -> None:
     """An empty selection names a time, and at that time the batch goes."""
     first = choose(waiting, 0.0, max_wait_s=max_wait_s)
     if not first.indexes:
@@ -43,7 +46,7 @@ def test_waits_end(waiting: list[Waiting], max_wait_s: float) -> None:
 
 
 @given(waiting=lines)
-def test_everyone_gets_a_turn(waiting: list[Waiting]) -> None:
+def test_everyone_gets_a_turn(waiting: list[Place[None]]) -> None:
     """Batch after batch the line empties, each batch freeing the oldest: no request can be passed over for ever."""
     rounds = 0
     while waiting:
@@ -55,25 +58,25 @@ def test_everyone_gets_a_turn(waiting: list[Waiting]) -> None:
 
 def test_a_short_request_is_not_padded_to_a_long_one() -> None:
     """When the budget forbids the pair, the older one goes alone, at once."""
-    short, long = Waiting(50, 50, since=1.0), Waiting(2_000, 500, since=0.0)
+    short, long = Place(None, 50, 50, since=1.0), Place(None, 2_000, 500, since=0.0)
     assert choose([short, long]) == Selection((1,))
 
 
 def test_like_goes_with_like() -> None:
     """Of the requests around the oldest, longer or shorter, the one nearest in length joins first."""
-    anchor = Waiting(1_000, 100, since=0.0)
+    anchor = Place(None, 1_000, 100, since=0.0)
     for near, far in ((900, 1_200), (1_100, 800)):
-        waiting = [Waiting(far, 100, since=1.0), anchor, Waiting(near, 100, since=2.0)]
+        waiting = [Place(None, far, 100, since=1.0), anchor, Place(None, near, 100, since=2.0)]
         assert set(choose(waiting, max_batch_size=2).indexes) == {1, 2}
 
 
 def test_a_batch_with_room_waits_for_company_and_a_full_one_does_not() -> None:
     """The wait counts from the first request; the row limit or a spent budget ends it."""
-    small = Waiting(100, 100, since=5.0)
+    small = Place(None, 100, 100, since=5.0)
     assert choose([small], now=5.5) == Selection((), retry_at=6.0)
     assert choose([small], now=6.0) == Selection((0,))
     assert choose([small] * 8, now=5.5).indexes == tuple(range(8))
-    assert choose([Waiting(2_000, 500, since=5.0)], now=5.5) == Selection((0,))
+    assert choose([Place(None, 2_000, 500, since=5.0)], now=5.5) == Selection((0,))
 
 
 def test_nothing_waiting() -> None:
@@ -84,4 +87,4 @@ def test_nothing_waiting() -> None:
 def test_an_impossible_request_is_an_error() -> None:
     """One that can never fit must have been refused before; here it would wait for ever."""
     with pytest.raises(ValueError, match="max_batch_tokens = 4000"):
-        choose([Waiting(10, 10, 0.0), Waiting(4_000, 1, 0.0)])
+        choose([Place(None, 10, 10, 0.0), Place(None, 4_000, 1, 0.0)])

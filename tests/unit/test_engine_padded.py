@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from pipeline.waiting import Place
 from workers.engine.api import (
     Completion,
     EngineRequest,
@@ -18,7 +19,6 @@ from workers.engine.api import (
     Outcome,
     SamplingParams,
     Selection,
-    Waiting,
 )
 from workers.engine.loading import LoadedModel
 from workers.engine.padded import PaddedConfig, PaddedEngine
@@ -317,7 +317,7 @@ def test_work_is_counted_with_its_padding(loaded: LoadedModel) -> None:
 def test_nothing_more_is_selected_before_the_step(loaded: LoadedModel) -> None:
     """What was added makes one batch; the next one is composed after it."""
     engine = make_engine(loaded, max_batch_size=2)
-    waiting = [Waiting(3, 4, since=0.0)] * 3
+    waiting = [Place(None, 3, 4, since=0.0)] * 3
     assert engine.select(waiting, 1.0).indexes == (0, 1)
     engine.add(EngineRequest(1, [1, 2, 3], GREEDY))
     assert engine.select(waiting, 1.0) == Selection(())

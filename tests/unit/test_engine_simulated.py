@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.waiting import Place
 from workers.engine.api import (
     Completion,
     EngineRequest,
@@ -16,7 +17,6 @@ from workers.engine.api import (
     FinishReason,
     Outcome,
     SamplingParams,
-    Waiting,
 )
 from workers.engine.simulated import SimulatedConfig, SimulatedEngine
 from workers.engine.simulated_text import decode_tokens, encode_text, signature
@@ -159,16 +159,16 @@ def test_without_time_one_step_finishes_everything() -> None:
 def test_select_keeps_rows_and_tokens_within_limits() -> None:
     """From the front, as long as rows are free and a step can hold the prompts beside what runs."""
     engine = SimulatedEngine(SimulatedConfig(max_running=4, max_batch_tokens=100))
-    line = [Waiting(40, 10, 0.0)] * 9
+    line = [Place(None, 40, 10, 0.0)] * 9
     assert engine.select(line, 0.0).indexes == (0, 1)
-    assert engine.select([Waiting(5, 10, 0.0)] * 9, 0.0).indexes == (0, 1, 2, 3)
+    assert engine.select([Place(None, 5, 10, 0.0)] * 9, 0.0).indexes == (0, 1, 2, 3)
     engine.add(EngineRequest(1, [1] * 50, SamplingParams(10)))
     assert engine.select(line, 0.0).indexes == (0,)
     engine.step()
     assert engine.select(line, 0.0).indexes == (0, 1)
-    assert engine.select([Waiting(100, 1, 0.0)], 0.0).indexes == ()
+    assert engine.select([Place(None, 100, 1, 0.0)], 0.0).indexes == ()
     with pytest.raises(ValueError, match="above max_batch_tokens"):
-        engine.select([Waiting(101, 1, 0.0)], 0.0)
+        engine.select([Place(None, 101, 1, 0.0)], 0.0)
 
 
 def test_cancel_and_deadline_end_a_running_request() -> None:

@@ -37,18 +37,22 @@ class EngineRequest:
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What `select` sees of a request that waits: its sizes in tokens and when it began to wait."""
+class Waiting(Protocol):
+    """What `select` sees of a request that waits: its sizes in tokens, and when it began to wait."""
 
-    prompt_tokens: int
-    max_new_tokens: int
-    since: float
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def max_new_tokens(self) -> int: ...
+
+    @property
+    def since(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Indexes to hand over now; when empty, `retry_at` says when another look is worth while (None: on arrival)."""
+    """Indexes to hand over now; when empty, `retry_at` says when to look again (None: when something arrives or finishes)."""
 
     indexes: tuple[int, ...]
     retry_at: float | None = None
