@@ -1,55 +1,181 @@
-"""Which of a partition's records are answered, and how far it may be committed."""
+"""Which of a partition's records are answered, and what a commit says about it.
 
-from collections import deque
+Requests finish out of order. The position to commit is the lowest offset not yet answered; which of the offsets above
+it are answered already goes into the commit's metadata, so that a successor skips them. Kafka limits metadata to 4096
+characters, so the *open* offsets are encoded: they are few, however far the answered ones reach.
+"""
+
+import base64
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+METADATA_LIMIT = 4096
+"""Characters: the broker's `offset.metadata.max.bytes`."""
+ADMIT_LIMIT = METADATA_LIMIT * 3 // 4
+"""No record is admitted that could bring the metadata above this, whatever is answered after it."""
+
+_PLAIN, _DEFLATED = "p", "z"
+
+
+class BadMetadata(ValueError):
+    """Commit metadata that no Pelton worker wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A partition's state as a commit holds it.
+
+    Everything below `position` is answered; from there to `horizon` (exclusive) all but `open` is, `position` itself
+    being the first of `open` unless that is empty, and then `position` equals `horizon`.
+    """
+
+    position: int
+    horizon: int
+    open: tuple[int, ...] = ()
+
+    @classmethod
+    def decode(cls, position: int, metadata: str) -> "Progress":
+        """Raises `BadMetadata`."""
+        if not metadata:
+            return cls(position, position)
+        try:
+            packed = base64.b64decode(metadata[1:], validate=True)
+            numbers = list(_unpack(zlib.decompress(packed) if metadata[0] == _DEFLATED else packed))
+            horizon, deltas = position + numbers[0], numbers[1:]
+        except (ValueError, IndexError, zlib.error) as error:
+            raise BadMetadata(f"metadata {metadata[:40]!r} is not a Pelton worker's: {error!r}") from None
+        open_offsets = [position]
+        for delta in deltas:
+            open_offsets.append(open_offsets[-1] + delta)
+        return cls(position, horizon, tuple(open_offsets))
+
+    def metadata(self) -> str:
+        """At most `METADATA_LIMIT` characters, as `OffsetTracker.admits` has seen to; empty when nothing is open."""
+        if not self.open:
+            return ""
+        deltas = (here - before for before, here in zip(self.open, self.open[1:], strict=False))
+        packed = b"".join(map(_varint, (self.horizon - self.position, *deltas)))
+        deflated = zlib.compress(packed)
+        kind, shorter = (_DEFLATED, deflated) if len(deflated) < len(packed) else (_PLAIN, packed)
+        return kind + base64.b64encode(shorter).decode()
+
+    def answered(self, offset: int) -> bool:
+        return offset < self.position or (offset < self.horizon and offset not in self.open)
 
 
 class OffsetTracker:
     """One partition's open records, for one stretch of owning it.
 
-    Requests finish out of order; the position to commit is the lowest offset not yet completed, or one past the highest
-    admitted when none is open. Offsets need not be consecutive: transactions and compaction leave holes.
+    Offsets come in rising order, but need not be consecutive (transactions and compaction leave holes), and come again
+    when a rebalance rewinds the consumer.
     """
 
-    def __init__(self) -> None:
-        self._admitted: deque[int] = deque()
-        self._open: set[int] = set()
-        self._next = 0
-        self._committed: int | None = None
+    def __init__(self, progress: Progress | None = None) -> None:
+        start = progress or Progress(0, 0)
+        # In rising order, as they are admitted: what a commit made open before us comes first.
+        self._open: dict[int, None] = dict.fromkeys(start.open)
+        self._unfetched: set[int] = set(start.open)
+        self._horizon = start.horizon
+        self._size = _size(start.horizon, start.open)
 
     @property
     def open(self) -> int:
-        """How many admitted records are not completed."""
-        return len(self._open)
+        """How many admitted records are not answered."""
+        return len(self._open) - len(self._unfetched)
 
     @property
-    def position(self) -> int | None:
-        """The offset to commit, from which a successor would read; None before anything was admitted."""
-        if self._admitted:
-            return self._admitted[0]
-        return self._next or None
+    def full(self) -> bool:
+        """Whether no further record is admitted until some are answered and committed."""
+        return not self._fits(self._horizon)
 
-    @property
-    def uncommitted(self) -> int | None:
-        """The position when it has moved since the last `mark_committed`, else None."""
-        position = self.position
-        return position if position != self._committed else None
+    def admits(self, offset: int) -> bool:
+        """Whether there is room to open this record; if not it must be fetched again later."""
+        return offset < self._horizon or self._fits(offset)
 
     def admit(self, offset: int) -> bool:
-        """Open a record; False for one already seen, as after a rebalance has rewound the consumer."""
-        if offset < self._next:
-            return False
-        self._admitted.append(offset)
-        self._open.add(offset)
-        self._next = offset + 1
+        """Open a record; False for one that is open or answered already.
+
+        Raises `ValueError` where `admits` says no.
+        """
+        # Fetching goes upwards: what a commit left open below this offset is no longer in the log.
+        for gone in [below for below in self._unfetched if below < offset]:
+            self._unfetched.remove(gone)
+            del self._open[gone]
+        if offset < self._horizon:
+            wanted = offset in self._unfetched
+            self._unfetched.discard(offset)
+            return wanted
+        if not self._fits(offset):
+            raise ValueError(f"no room for offset {offset}: {len(self._open)} are open")
+        self._size += len(_varint(offset - self._horizon + 1))
+        self._open[offset] = None
+        self._horizon = offset + 1
         return True
 
-    def complete(self, offset: int) -> None:
-        """Close a record. Raises `ValueError` for one that is not open."""
-        if offset not in self._open:
-            raise ValueError(f"offset {offset} is not open")
-        self._open.remove(offset)
-        while self._admitted and self._admitted[0] not in self._open:
-            self._admitted.popleft()
+    def is_open(self, offset: int) -> bool:
+        return offset in self._open and offset not in self._unfetched
 
-    def mark_committed(self, position: int) -> None:
-        self._committed = position
+    def after(self, answered: Collection[int]) -> Progress:
+        """What to commit together with the replies to these open records."""
+        left = tuple(offset for offset in self._open if offset not in answered)
+        return Progress(left[0] if left else self._horizon, self._horizon, left)
+
+    def complete(self, answered: Iterable[int]) -> None:
+        """Close records, once that is committed. Raises `ValueError` for one that is not open."""
+        for offset in answered:
+            if not self.is_open(offset):
+                raise ValueError(f"offset {offset} is not open")
+            del self._open[offset]
+        self._size = _size(self._horizon, tuple(self._open))
+
+    def reconcile(self, committed: Progress) -> None:
+        """Take over what the broker says: others may have answered some of what is open here, and more beyond it."""
+        mine = [offset for offset in self._open if not committed.answered(offset)]
+        theirs = [offset for offset in committed.open if offset >= self._horizon]
+        self._open = dict.fromkeys([*mine, *theirs])
+        self._unfetched = {offset for offset in self._unfetched if offset in self._open} | set(theirs)
+        self._horizon = max(self._horizon, committed.horizon)
+        self._size = _size(self._horizon, tuple(self._open))
+
+    def _fits(self, offset: int) -> bool:
+        # The steps between open offsets are counted as single ones. A step that swallows another when a record is
+        # answered never takes more bytes than the two did, so the sum holds for whatever is still to be answered.
+        packed = self._size + len(_varint(offset - self._horizon + 1)) + _HORIZON_BYTES
+        return _characters(packed) <= ADMIT_LIMIT
+
+
+_HORIZON_BYTES = 10
+"""The longest varint of a 64-bit number: the horizon's own."""
+
+
+def _size(horizon: int, open_offsets: tuple[int, ...]) -> int:
+    """Bytes that the steps between the open offsets take, the last one to the horizon included."""
+    ends = (*open_offsets[1:], horizon) if open_offsets else ()
+    return sum(len(_varint(end - start)) for start, end in zip(open_offsets, ends, strict=True))
+
+
+def _characters(packed: int) -> int:
+    return 1 + 4 * -(-packed // 3)
+
+
+def _varint(number: int) -> bytes:
+    """LEB128, as protocol buffers have it."""
+    out = bytearray()
+    while number >> 7:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _unpack(data: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            yield number
+            number = shift = 0
+    if shift:
+        raise ValueError("the last number is cut off")

@@ -66,6 +66,10 @@ class KafkaSettings(_Section):
     replication_factor: Positive = 1
     session_timeout_ms: Positive = 45_000
     request_timeout_ms: Positive = 10_000
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """Exactly once needs transactions (Kafka 4.0 or newer); at least once repeats answers after a crash."""
+    transaction_timeout_ms: Positive = 10_000
+    """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -130,6 +134,10 @@ class SimulatedSettings(_Section):
     seed: int = 0
     max_running: Positive = 256
     context_length: Positive = 32_768
+    poison: str = ""
+    """A request with this text in its prompt kills the worker's process: for fault tests. Empty: none does."""
+    failing: str = ""
+    """A request with this text in its prompt fails. Empty: none does."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -1,18 +1,21 @@
 """Intake: fetches no more records than there is room for, prepares them, and lets them join the waiting line."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError
 
 from pipeline import contract
 from pipeline.errors import DeadlineExceeded, InvalidHeader, RequestError
 from pipeline.handoff import Handoff
 from pipeline.headers import Envelope, ReplyPolicy, read_envelope
 from pipeline.metrics import Metrics
+from pipeline.offsets import OffsetTracker
 from pipeline.records import RequestRecord, Source
 from pipeline.waiting import Place, WaitingLine
 from workers.assignment import Assignment
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
+TAKE_OVER_LOOK_S = 0.01
+"""How often to look for partitions to fetch from when there are none: not taken over yet, or with too much open."""
 SWEEP_S = 0.25
 """How often the waiting line is searched for requests whose deadline has passed."""
 
@@ -64,8 +69,12 @@ class Intake:
         """Poll until stopped. While the line is full nothing is fetched; the consumer's heartbeat goes on by itself."""
         while not self._stopping:
             free = await self._line.wait_for_room()
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=free)
-            tickets = [ticket for records in fetched.values() for ticket in self._admit(records)]
+            partitions = self._assignment.fetchable()
+            if not partitions:  # asked for none, the consumer would give records of all
+                await asyncio.sleep(TAKE_OVER_LOOK_S)
+                continue
+            fetched = await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=free)
+            tickets = [ticket for partition, records in fetched.items() for ticket in self._admit(partition, records)]
             if tickets:
                 await self._take_in(tickets)
 
@@ -78,17 +87,29 @@ class Intake:
             self._metrics.waiting_requests.set(len(self._line))
             self._metrics.waiting_tokens.set(self._line.tokens)
 
-    def _admit(self, records: Sequence[ConsumerRecord]) -> list[Ticket]:
-        tickets = []
+    def _admit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> list[Ticket]:
+        tracker = self._assignment.tracker(partition)
+        if tracker is None:
+            return []
+        tickets: list[Ticket] = []
         for fetched in records:
-            tracker = self._assignment.trackers.get(TopicPartition(fetched.topic, fetched.partition))
-            if tracker is not None and tracker.admit(fetched.offset):
-                record = _request_record(fetched)
-                envelope = read_envelope(record.source, record.headers, self._policy)
-                queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
-                tickets.append(Ticket(record, envelope, tracker, time.monotonic(), queue_s))
+            if not tracker.admits(fetched.offset):
+                self._fetch_again(partition, fetched.offset)
+                break
+            if tracker.admit(fetched.offset):
+                tickets.append(self._ticket(fetched, tracker))
         self._metrics.fetched.inc(len(tickets))
         return tickets
+
+    def _fetch_again(self, partition: TopicPartition, offset: int) -> None:
+        with contextlib.suppress(IllegalStateError):  # just revoked: whoever gets it starts from the commit
+            self._consumer.seek(partition, offset)
+
+    def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Ticket:
+        record = _request_record(fetched)
+        envelope = read_envelope(record.source, record.headers, self._policy)
+        queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
+        return Ticket(record, envelope, tracker, time.monotonic(), queue_s)
 
     async def _take_in(self, tickets: list[Ticket]) -> None:
         sound = []

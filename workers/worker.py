@@ -1,31 +1,36 @@
 """One worker process, from the model's load to the last commit."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
+import secrets
 import socket
 import time
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import IllegalStateError
 
 from pipeline.handoff import Handoff
 from pipeline.headers import ReplyPolicy
 from pipeline.lifecycle import Lifecycle, State
 from pipeline.metrics import Metrics
-from pipeline.offsets import OffsetTracker
+from pipeline.offsets import OffsetTracker, Progress
 from pipeline.settings import KafkaSettings, Settings
 from pipeline.waiting import WaitingLine
 from workers.assignment import Assignment
 from workers.engines import Served
+from workers.group import GroupView
 from workers.inference import Inference
 from workers.intake import Intake
 from workers.jobs import Ending, Job
+from workers.outlets import AcknowledgedOutlet, Outlet, TransactionalOutlet
+from workers.partition_publisher import PartitionPublisher
 from workers.preparing import Limits
-from workers.publisher import Publisher
+from workers.publisher import Packer, Publisher
 from workers.replies import Signature
-from workers.sender import Sender
 from workers.topics import TopicDirectory
 
 log = logging.getLogger(__name__)
@@ -46,24 +51,20 @@ class Worker:
     def __init__(self, settings: Settings, served: Served, lifecycle: Lifecycle, metrics: Metrics) -> None:
         self._settings = settings
         self._lifecycle = lifecycle
+        self._metrics = metrics
         self._line: WaitingLine[Job] = WaitingLine(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
         self._inference = Inference(served.engine, self._line, self._endings, metrics)
-        self._assignment = Assignment(settings.kafka.group_id, self._endings.flush, self._abandon)
-        self._consumer = _consumer(settings.kafka)
-        self._sender = Sender(settings.kafka, metrics)
         self._directory = TopicDirectory(settings.kafka)
-        self._publisher = Publisher(
-            endings=self._endings,
-            codec=served.codec,
-            signature=Signature(served.model_name, f"{socket.gethostname()}-{os.getpid()}"),
-            sender=self._sender,
-            consumer=self._consumer,
-            assignment=self._assignment,
-            metrics=metrics,
-        )
+        # Unique, so that the broker's list of members tells this worker from all others, its own former life included.
+        identity = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._group = GroupView(settings.kafka, identity)
+        self._consumer = _consumer(settings.kafka, identity)
+        self._assignment = Assignment(self._publisher_of, self._endings.flush, self._abandon)
+        packer = Packer(served.codec, Signature(served.model_name, identity), settings.kafka.group_id)
+        self._publisher = Publisher(self._endings, packer, self._assignment, metrics)
         self._intake = Intake(
             consumer=self._consumer,
             assignment=self._assignment,
@@ -88,14 +89,15 @@ class Worker:
         """
         try:
             await self._directory.start()
-            await self._sender.start()
+            await self._group.start()
             self._consumer.subscribe(list(self._settings.kafka.request_topics), listener=self._assignment)
             await self._consumer.start()
             await self._serve()
         finally:
             self._lifecycle.advance(State.STOPPED)
             await self._consumer.stop()
-            await self._sender.stop()
+            await self._assignment.close()
+            await self._group.close()
             await self._directory.close()
 
     async def _serve(self) -> None:
@@ -104,7 +106,13 @@ class Worker:
         intake = asyncio.create_task(self._intake.run())
         sweep = asyncio.create_task(self._intake.sweep())
         leaving = asyncio.create_task(self._lifecycle.wait_leaving())
-        parts = {"inference": inference, "publisher": publishing, "intake": intake, "deadline sweep": sweep}
+        parts = {
+            "inference": inference,
+            "publisher": publishing,
+            "partition publishing": self._assignment.failed,
+            "intake": intake,
+            "deadline sweep": sweep,
+        }
         try:
             self._lifecycle.advance(State.READY)
             await asyncio.wait([leaving, *parts.values()], return_when=asyncio.FIRST_COMPLETED)
@@ -143,12 +151,33 @@ class Worker:
         self._line.remove_if(lambda place: place.item.ticket.tracker in lost)
         self._inference.abandon(lambda job: job.ticket.tracker in lost)
 
+    def _publisher_of(self, partition: TopicPartition) -> PartitionPublisher:
+        kafka = self._settings.kafka
+        outlet: Outlet
+        if kafka.delivery == "exactly_once":
+            outlet = TransactionalOutlet(kafka, partition, self._group)
+        else:
+            outlet = AcknowledgedOutlet(kafka, partition, self._group, self._consumer)
+        return PartitionPublisher(
+            partition,
+            outlet,
+            on_open=self._fetch_from,
+            on_published=self._publisher.count,
+            on_failure=self._metrics.publish_failures.inc,
+        )
+
+    def _fetch_from(self, partition: TopicPartition, progress: Progress | None) -> None:
+        """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
+        if progress is not None:
+            with contextlib.suppress(IllegalStateError):  # just revoked: the next assignment starts from the commit
+                self._consumer.seek(partition, progress.position)
+
 
 def _reply_policy(kafka: KafkaSettings) -> ReplyPolicy:
     return ReplyPolicy(kafka.reply_topic, tuple(re.compile(pattern) for pattern in kafka.reply_topics_allowed))
 
 
-def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
+def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
     """A group member that keeps its membership through long generations and a full line.
 
     The poll interval, which aiokafka counts on the client from the end of one `getmany` to the next, is an hour, and
@@ -156,6 +185,7 @@ def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
     """
     return AIOKafkaConsumer(
         **kafka.client_options(),
+        client_id=client_id,
         group_id=kafka.group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -1,0 +1,136 @@
+"""One owned partition: who may publish for it, what is open, and what waits to be published."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.backoff import Backoff
+from pipeline.offsets import BadMetadata, OffsetTracker, Progress
+from pipeline.records import OutgoingRecord
+from workers.jobs import Ending
+from workers.outlets import Outlet, RecordsTooLarge
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.05
+RETRY_MOST_S = 2.0
+MOST_PARCELS = 500
+"""Endings of one commit: bounds how much is done again when it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An ending and the records that tell of it: its reply, and perhaps a dead letter."""
+
+    ending: Ending
+    records: tuple[OutgoingRecord, ...]
+
+    @property
+    def offset(self) -> int:
+        return self.ending.ticket.record.source.offset
+
+    def without(self, too_large: Iterable[OutgoingRecord]) -> "Parcel":
+        """With smaller records in place of those that are too large; one that has no smaller form is left out."""
+        unwanted = set(map(id, too_large))
+        kept = (record.fallback if id(record) in unwanted else record for record in self.records)
+        return replace(self, records=tuple(record for record in kept if record is not None))
+
+
+class PartitionPublisher:
+    """Runs from the moment the partition is assigned until it is lost.
+
+    First it takes the partition over; only then does `tracker` exist and may records be fetched. Then it publishes what
+    `put` brings, as one commit after the other. When a commit fails its outcome is unknown: the partition is taken over
+    anew, and what the broker says is committed decides which of the waiting replies are still owed.
+    """
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        outlet: Outlet,
+        on_open: Callable[[TopicPartition, Progress | None], None],
+        on_published: Callable[[list[Parcel]], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._partition = partition
+        self._outlet = outlet
+        self._on_open = on_open
+        self._on_published = on_published
+        self._on_failure = on_failure
+        self._pending: list[Parcel] = []
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        self.tracker: OffsetTracker | None = None
+
+    def put(self, parcel: Parcel) -> None:
+        """Hand over what is to be published."""
+        self._pending.append(parcel)
+        self._idle.clear()
+        self._arrived.set()
+
+    async def settled(self) -> None:
+        """Wait until everything handed over is committed."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Take over and publish until cancelled."""
+        try:
+            await self._take_over()
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._pending:
+                    if not await self._publish(self._pending[:MOST_PARCELS]):
+                        await self._take_over()
+                self._idle.set()
+        finally:
+            await self._outlet.close()
+
+    async def _take_over(self) -> None:
+        while True:
+            try:
+                progress = await self._outlet.open()
+                break
+            except BadMetadata as error:
+                log.error("%s cannot be taken over: %s. Reset the group's offset for it.", self._partition, error)  # noqa: TRY400  # the message says it all
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("taking over %s failed, trying again: %r", self._partition, error)
+            await asyncio.sleep(self._backoff.next_s())
+        self._adopt(progress)
+        self._on_open(self._partition, progress)
+
+    def _adopt(self, progress: Progress | None) -> None:
+        if self.tracker is None:
+            self.tracker = OffsetTracker(progress)
+        elif progress is not None:
+            self.tracker.reconcile(progress)
+        self._pending = [parcel for parcel in self._pending if self.tracker.is_open(parcel.offset)]
+
+    async def _publish(self, parcels: list[Parcel]) -> bool:
+        """One commit. False when it failed or its outcome is unknown."""
+        if self.tracker is None:
+            return False
+        offsets = {parcel.offset for parcel in parcels}
+        records = [record for parcel in parcels for record in parcel.records]
+        try:
+            await self._outlet.publish(records, self.tracker.after(offsets))
+        except RecordsTooLarge as error:
+            log.warning("%s of %s: sending their smaller forms", error, self._partition)
+            self._pending = [parcel.without(error.records) for parcel in self._pending]
+            return False
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("publishing for %s failed, taking it over anew: %r", self._partition, error)
+            self._on_failure()
+            await asyncio.sleep(self._backoff.next_s())
+            return False
+        self._backoff.reset()
+        self.tracker.complete(offsets)
+        del self._pending[: len(parcels)]
+        self._on_published(parcels)
+        return True
