@@ -1,5 +1,6 @@
 """The simulated engine: honest about time and limits, recognisable answers, cheap."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -199,6 +200,46 @@ def test_logprobs_and_ignore_eos_are_answered_in_form() -> None:
     assert (len(outcome.token_ids), outcome.finish_reason) == (40, FinishReason.LENGTH)
     assert outcome.logprobs is not None
     assert [entry.token_id for entry in outcome.logprobs] == list(outcome.token_ids)
+
+
+def test_what_ended_before_it_joined_takes_no_room() -> None:
+    """A request cancelled between `add` and `step` does not keep a large one out of an empty engine."""
+    engine = SimulatedEngine(SimulatedConfig(max_batch_tokens=100))
+    engine.add(EngineRequest(1, [1] * 90, SamplingParams(10)))
+    engine.cancel(1)
+    engine.step()
+    assert engine.select([Place(None, 90, 10, 0.0)], 0.0).indexes == (0,)
+
+
+def test_a_request_told_to_fail_fails_alone() -> None:
+    """It ends as an internal failure when it joins; its neighbours are answered, and without the setting so is it."""
+    texts = ["good", "please fail this", "better"]
+    for failing, expected in (("please fail", {1}), ("", set())):
+        engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, failing=failing))
+        for index, text in enumerate(texts):
+            engine.add(request(index, text))
+        outcomes = run(engine)
+        assert len(outcomes) == len(texts)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        assert {failure.request_id for failure in failures} == expected
+        assert all(failure.kind is FailureKind.INTERNAL for failure in failures)
+
+
+def test_a_poisonous_request_kills_the_process() -> None:
+    """The process dies by SIGKILL when the request joins a batch, not before, and only where poison is set."""
+    code = """if True:
+        from workers.engine.api import EngineRequest, SamplingParams
+        from workers.engine.simulated import SimulatedConfig, SimulatedEngine
+        from workers.engine.simulated_text import encode_text
+        for poison in ("", "arsenic"):
+            engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, poison=poison))
+            engine.add(EngineRequest(1, encode_text("old arsenic lace"), SamplingParams(9)))
+            print("added", flush=True)
+            engine.step()
+    """
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == -signal.SIGKILL
+    assert result.stdout.split() == ["added", "added"]
 
 
 @pytest.mark.parametrize("wrong", [{"itl_ms": -1}, {"min_output_tokens": 70}, {"max_running": 0}])

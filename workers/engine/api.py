@@ -52,7 +52,7 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Indexes to hand over now; when empty, `retry_at` says when to look again (None: when something arrives or finishes)."""
+    """Indexes to hand over now; when empty, `retry_at` says when to look again (None: when something changes)."""
 
     indexes: tuple[int, ...]
     retry_at: float | None = None

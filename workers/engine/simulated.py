@@ -25,6 +25,7 @@ from workers.engine.api import (
     TokenLogprob,
     Waiting,
 )
+from workers.engine.simulated_faults import Faults
 from workers.engine.simulated_text import decode_tokens, encode_text, signature
 
 # Sleeping costs some 0.1 ms of overhead, so shorter decode steps are done several in one call.
@@ -41,7 +42,8 @@ class SimulatedConfig:
     A step takes `itl_ms` + running requests x `itl_ms_per_row` and gives each of them a token; a step in which
     requests join takes `ttft_ms` more, however many and however long they are. The lengths of the answers are
     exponentially distributed from `min_output_tokens` around `mean_output_tokens`, cut at `max_output_tokens`;
-    `seed` chooses among such worlds.
+    `seed` chooses among such worlds. A request whose prompt contains `poison` kills the process when it joins, one
+    that contains `failing` ends with `FailureKind.INTERNAL`; empty: none does.
     """
 
     ttft_ms: float = 20.0
@@ -54,6 +56,8 @@ class SimulatedConfig:
     context_length: int = 8192
     max_batch_tokens: int = 8192
     max_running: int = 256
+    poison: str = ""
+    failing: str = ""
 
     def __post_init__(self) -> None:
         if min(self.ttft_ms, self.itl_ms, self.itl_ms_per_row) < 0:
@@ -117,6 +121,7 @@ class SimulatedEngine:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._config = config
+        self._faults = Faults(config.poison, config.failing)
         self._clock = clock
         self._sleep = sleep
         self._running: dict[int, _Running] = {}
@@ -183,11 +188,13 @@ class SimulatedEngine:
 
     def step(self) -> list[Outcome]:
         """One step, or, where steps are much shorter than a millisecond, as many as fit into one."""
-        outcomes: list[Outcome] = [*self._cancellations(), *self._missed_deadlines()]
+        outcomes: list[Outcome] = [*self._cancellations(), *self._missed_deadlines(), *self._provoked_failures()]
         if self._running:
             elapsed_s, completions = self._decode()
             outcomes += completions
             self._let_time_pass(elapsed_s)
+        else:
+            self._joining.clear()  # all ended before they joined; `select` must not count their prompts
         return outcomes
 
     def _cancellations(self) -> Iterator[Failure]:
@@ -205,6 +212,12 @@ class SimulatedEngine:
                 yield Failure(
                     running.request.id, FailureKind.DEADLINE, "The deadline passed before the answer was complete."
                 )
+
+    def _provoked_failures(self) -> Iterator[Failure]:
+        for running in self._joining:
+            if self._is_live(running) and self._faults.strike(running.request.prompt):
+                del self._running[running.request.id]
+                yield Failure(running.request.id, FailureKind.INTERNAL, "The simulated engine was told to fail this.")
 
     def _decode(self) -> tuple[float, list[Completion]]:
         started_s = self._simulated_s
