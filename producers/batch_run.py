@@ -57,7 +57,7 @@ class BatchRun:
         self._max_in_flight = max_in_flight
         self._on_change = on_change
         self._answered = asyncio.Event()
-        self._posted: asyncio.Queue[tuple[RequestLine, asyncio.Future[Any]] | None] = asyncio.Queue(max_in_flight)
+        self._posted: asyncio.Queue[tuple[int, asyncio.Future[Any]] | None] = asyncio.Queue(max_in_flight)
 
     async def run(self) -> None:
         """Raises `SendFailed` or `BatchError`, and what reading replies raises."""
@@ -91,18 +91,14 @@ class BatchRun:
         except RequestTooLarge as error:
             self._refuse(line, LineFault(error.code, error.message))
         else:
-            await self._posted.put((line, future))
+            await self._posted.put((line.number, future))
 
     async def _confirm(self) -> None:
         """In the order of sending, and so, for each partition, in the order of offsets: the journal relies on it."""
         while (posted := await self._posted.get()) is not None:
-            line, future = posted
-            try:
-                place = await self._sender.acknowledgement(future)
-            except RequestTooLarge as error:
-                self._refuse(line, LineFault(error.code, error.message))
-                continue
-            self._batch.journal.acknowledged(line.number, place)
+            number, future = posted
+            place = await self._sender.acknowledgement(future)
+            self._batch.journal.acknowledged(number, place)
             self._batch.sent += 1
             self._on_change()
 
@@ -114,7 +110,8 @@ class BatchRun:
                 self._batch.results.add(lines)
                 self._moved()
             if time.monotonic() - last_checkpoint > CHECKPOINT_S:
-                await self._checkpoint()
+                self._batch.results.sync()
+                self._batch.journal.checkpoint(self._batch.results.count, self._reader.position)
                 last_checkpoint = time.monotonic()
 
     def _accept(self, reply: Reply) -> tuple[bytes, bool] | None:
@@ -124,11 +121,6 @@ class BatchRun:
             return None
         custom_id = self._batch.waiting.pop(number)
         return answered_line(self._batch.names.result_id(number), custom_id, reply)
-
-    async def _checkpoint(self) -> None:
-        results, position = self._batch.results.count, self._reader.position
-        await asyncio.to_thread(self._batch.results.sync)
-        self._batch.journal.checkpoint(results, position)
 
     def _refuse(self, line: RequestLine, fault: LineFault) -> None:
         self._batch.waiting.pop(line.number, None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.settings import KafkaSettings
@@ -20,18 +21,30 @@ TOPIC_PATIENCE_S = 1.0
 """A topic made a moment ago may not be known to every broker yet."""
 _ASK_AGAIN_S = 0.1
 
+_LIMIT = "max.message.bytes"
+USUAL_LIMIT = 1_048_588
+"""Kafka's own default, for where we may not ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """How many partitions it has, and the size of the largest record batch it takes, in bytes."""
+
+    partitions: int
+    max_message_bytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Kafka's own id for the cluster, and how many partitions each topic asked about has."""
+    """Kafka's own id for the cluster, and the topics asked about."""
 
     id: str
-    partitions: dict[str, int]
+    topics: dict[str, Topic]
 
 
 @contextmanager
 def reaching(kafka: KafkaSettings) -> Iterator[None]:
-    """Around the start of a client. Raises `BrokerUnreachable` for whatever keeps it from Kafka."""
+    """Around the use of a client. Raises `BrokerUnreachable` for whatever keeps it from Kafka."""
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
@@ -50,15 +63,16 @@ async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
             await admin.start()
             description = await admin.describe_cluster()
             partitions = await _partitions(admin, topics)
+            if missing := [topic for topic in topics if topic not in partitions]:
+                raise TopicMissing(
+                    f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start a "
+                    "worker with kafka.create_topics = true."
+                )
+            limits = await _limits(admin, topics)
     finally:
         await admin.close()
-    missing = [topic for topic in topics if topic not in partitions]
-    if missing:
-        raise TopicMissing(
-            f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start a worker with "
-            "kafka.create_topics = true."
-        )
-    return Cluster(str(description.get("cluster_id")), partitions)
+    found = {topic: Topic(partitions[topic], limits.get(topic, USUAL_LIMIT)) for topic in topics}
+    return Cluster(str(description.get("cluster_id")), found)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> dict[str, int]:
@@ -70,3 +84,15 @@ async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> di
         if len(found) == len(set(topics)) or time.monotonic() > give_up:
             return found
         await asyncio.sleep(_ASK_AGAIN_S)
+
+
+async def _limits(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> dict[str, int]:
+    """The topics' limits, without those that we are not allowed to see."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic, {_LIMIT: None}) for topic in topics]
+    told = [response.to_object() for response in await admin.describe_configs(asked)]
+    return {
+        resource["resource_name"]: int(entry["config_value"])
+        for response in told
+        for resource in response["resources"]
+        for entry in resource["config_entries"]
+    }

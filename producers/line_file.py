@@ -7,6 +7,7 @@ this process loses nothing of it.
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,13 +24,12 @@ class LineFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with self._writing():
             self._file = path.open("a+b")
-        except OSError as error:
-            raise BatchError(f"{path} cannot be written: {error.strerror}.") from None
         try:
-            self._lock()
-            self._cut_torn_line()
+            with self._writing():
+                self._lock()
+                self._cut_torn_line()
         except BaseException:
             self._file.close()
             raise
@@ -60,15 +60,21 @@ class LineFile:
     def append(self, lines: Sequence[bytes]) -> None:
         """Write lines, each with its end. Raises `BatchError` when the disk does not take them."""
         rest = memoryview(b"".join(lines))
-        try:
+        with self._writing():
             while rest:
                 rest = rest[os.write(self._file.fileno(), rest) :]
-        except OSError as error:
-            raise BatchError(f"{self.path} cannot be written: {error.strerror}. Mend that and run it again.") from None
 
     def sync(self) -> None:
-        """Force what was appended onto the disk, against a power cut."""
-        os.fsync(self._file.fileno())
+        """Force what was appended onto the disk, against a power cut. Raises `BatchError`."""
+        with self._writing():
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BatchError(f"{self.path} cannot be written: {error.strerror}. Mend that, and run it again.") from None
 
     def _lock(self) -> None:
         try:

@@ -57,7 +57,7 @@ class ReplyReader:
     async def start(self) -> None:
         """Raises `BrokerUnreachable`, `TopicMissing`, or `RepliesUnreadable` for a place that does not exist."""
         cluster = await look_up(self._kafka, self.topic)
-        self._place = TopicPartition(self.topic, self._choose(cluster.partitions[self.topic]))
+        self._place = TopicPartition(self.topic, self._choose(cluster.topics[self.topic].partitions))
         self._consumer = AIOKafkaConsumer(
             **self._kafka.client_options(),
             isolation_level="read_committed",

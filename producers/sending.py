@@ -15,7 +15,7 @@ from pipeline import contract
 from pipeline.errors import RequestTooLarge
 from pipeline.headers import INT32_BYTES
 from pipeline.settings import KafkaSettings
-from producers.cluster import look_up, reaching
+from producers.cluster import USUAL_LIMIT, look_up, reaching
 from producers.errors import SendFailed
 
 log = logging.getLogger(__name__)
@@ -68,13 +68,15 @@ class RequestSender:
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self.topic = topic
         self._kafka = kafka
+        self._limit = USUAL_LIMIT
         self._producer: Any = None
         self._broken = False
         self._replacing = asyncio.Lock()
 
     async def start(self) -> None:
         """Raises `BrokerUnreachable` or `TopicMissing`."""
-        await look_up(self._kafka, self.topic)
+        cluster = await look_up(self._kafka, self.topic)
+        self._limit = cluster.topics[self.topic].max_message_bytes
         await self._start_producer()
 
     async def stop(self) -> None:
@@ -89,7 +91,7 @@ class RequestSender:
     async def post(self, body: Body, headers: Sequence[tuple[str, bytes]]) -> asyncio.Future[Any]:
         """Put a request into the current batch; give the result to `acknowledgement`. Waits while batches are full.
 
-        Raises `RequestTooLarge` or `SendFailed`; then the request was not sent.
+        Raises `RequestTooLarge`, `SendFailed` or `BrokerUnreachable`; then the request was not sent.
         """
         value = body if isinstance(body, bytes) else orjson.dumps(body)
         if self._broken:
@@ -97,29 +99,31 @@ class RequestSender:
         try:
             future: asyncio.Future[Any] = await self._producer.send(self.topic, value, headers=list(headers))
         except MessageSizeTooLargeError:
-            raise _too_large(len(value)) from None
+            raise RequestTooLarge(
+                f"The request has {len(value):,} bytes, with its headers more than the {self._limit:,} that topic "
+                f"{self.topic} takes: send less text, or have the topic's max.message.bytes raised."
+            ) from None
         except KafkaError as error:
             self._broken = True
             raise SendFailed(f"Kafka does not take requests for topic {self.topic}: {error!r}.") from error
         return future
 
     async def acknowledgement(self, posted: asyncio.Future[Any]) -> Acknowledged:
-        """Wait until Kafka has stored a request for good.
-
-        Raises `RequestTooLarge` when the topic's own limit is lower than the usual one, else `SendFailed`.
-        """
+        """Wait until Kafka has stored a request for good. Raises `SendFailed`."""
         try:
             stored = await posted
-        except MessageSizeTooLargeError:
-            self._broken = True
-            raise _too_large(None) from None
         except KafkaError as error:
             self._broken = True
             raise SendFailed(f"Kafka did not acknowledge a request for topic {self.topic}: {error!r}.") from error
         return Acknowledged(stored.partition, stored.offset)
 
     async def _start_producer(self) -> None:
-        producer = AIOKafkaProducer(**self._kafka.client_options(), enable_idempotence=True, linger_ms=LINGER_MS)
+        producer = AIOKafkaProducer(
+            **self._kafka.client_options(),
+            enable_idempotence=True,
+            linger_ms=LINGER_MS,
+            max_request_size=self._limit,  # a batch that the broker refuses for its size spoils the producer
+        )
         try:
             with reaching(self._kafka):
                 await producer.start()
@@ -135,8 +139,3 @@ class RequestSender:
                 await self.stop()
                 await self._start_producer()
                 self._broken = False
-
-
-def _too_large(size: int | None) -> RequestTooLarge:
-    told = "The request" if size is None else f"The request has {size:,} bytes, which"
-    return RequestTooLarge(f"{told} is more than Kafka's limit for one record: send less text.")

@@ -108,7 +108,7 @@ async def _begin(kafka: KafkaSettings, journal: Journal, content: Survey, out: P
         input_sha256=content.sha256,
         cluster_id=cluster.id,
         request_topic=topic,
-        request_offsets=await end_offsets(kafka, topic, cluster.partitions[topic]),
+        request_offsets=await end_offsets(kafka, topic, cluster.topics[topic].partitions),
         reply_topic=kafka.reply_topic,
         reply_partition=reader.partition,
         reply_offset=reader.position,
@@ -128,7 +128,9 @@ async def _carry_on(
     header = record.header
     partitions = await _check_kafka(kafka, header, batch.journal)
     replies_from = record.replies_from(batch.results.count)
-    batch.journal.checkpoint(batch.results.count, replies_from)  # outdates later ones, should the output have been cut
+    # Outdates the checkpoints that no longer hold, should the output have been cut: it is about to grow differently.
+    batch.journal.checkpoint(batch.results.count, replies_from)
+    batch.journal.sync()
     reader = ReplyReader(kafka, partition=header.reply_partition, start=replies_from)
     sender = RequestSender(kafka, header.request_topic)
     async with contextlib.AsyncExitStack() as stack:
@@ -158,7 +160,7 @@ async def _check_kafka(kafka: KafkaSettings, header: Header, journal: Journal) -
             f"{journal.path} tells of a run on another Kafka cluster than the one at {kafka.bootstrap_servers}: go on "
             "there, or move output and journal away to start from the beginning here."
         )
-    return cluster.partitions[header.request_topic]
+    return cluster.topics[header.request_topic].partitions
 
 
 def _count_as_sent(batch: Batch, found: list[Stored]) -> None:

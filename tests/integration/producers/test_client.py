@@ -8,10 +8,13 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.errors import ModelNotFound
 from producers import InferenceClient, ReplyError, ReplyTimeout
-from producers.errors import BrokerUnreachable, RepliesUnreadable, TopicMissing
+from producers.errors import BrokerUnreachable, RepliesUnreadable, SendFailed, TopicMissing
+
+LIMIT = "max.message.bytes"
 
 
 def asking(content):
@@ -20,6 +23,14 @@ def asking(content):
 
 def answer(reply):
     return reply.completion().choices[0].message.content
+
+
+@pytest.fixture
+async def admin(kafka_bootstrap):
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await client.start()
+    yield client
+    await client.close()
 
 
 async def test_a_question_gets_its_answer(kafka, stand_in):
@@ -40,6 +51,21 @@ async def test_a_question_gets_its_answer(kafka, stand_in):
         "pelton-tenant": b"acme",
         "pelton-deadline": b"1900000000000",
     }
+
+
+async def test_with_the_real_worker(place):
+    """Client and worker understand each other: an answer, a refusal, and where each came from."""
+    at = await place()
+    async with at.worker(), InferenceClient(at.settings.kafka) as client:
+        completion = await client.complete(
+            [{"role": "user", "content": "hello"}], max_completion_tokens=8, timeout_s=20
+        )
+        assert completion.usage.completion_tokens <= 8
+        with pytest.raises(ReplyError) as raised:
+            await client.complete([{"role": "user", "content": "hello"}], timeout_s=20, colour="blue")
+        assert (raised.value.code, raised.value.param) == ("unknown_parameter", "colour")
+        reply = await client.request(asking("hello"), timeout_s=10)
+        assert reply.headers["pelton-source"].startswith(at.requests.encode())
 
 
 async def test_an_error_reply_is_raised(kafka, stand_in):
@@ -149,22 +175,34 @@ async def test_a_body_beyond_the_clients_limit_is_answered_on_the_spot(kafka, st
     assert len(worker.seen) == 2
 
 
-async def test_a_body_beyond_the_topics_limit_does_not_break_the_client(kafka, kafka_bootstrap):
-    """Where the topic takes less than usual, the broker's refusal becomes the reply, and later requests are sent."""
-    small = f"{kafka.request_topics[0]}-small"
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(small, 1, 1, topic_configs={"max.message.bytes": "2000"})])
-    try:
-        async with InferenceClient(kafka, topic=small) as client:
-            reply = await client.request(asking("x" * 5_000), timeout_s=10)
-            assert reply.error.code == "request_too_large"
-            for number in range(3):
-                stored = await client.send(asking("y"), correlation_id=b"%d" % number)
-                assert (stored.partition, stored.offset) == (0, number)
-    finally:
-        await admin.delete_topics([small])
-        await admin.close()
+@pytest.fixture
+async def small_topic(kafka, admin):
+    """A topic of one partition that takes records of up to 2,000 bytes."""
+    topic = f"{kafka.request_topics[0]}-small"
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={LIMIT: "2000"})])
+    yield topic
+    await admin.delete_topics([topic])
+
+
+async def test_a_topic_with_a_limit_of_its_own(kafka, small_topic):
+    """The topic's own limit is heeded, and named in the refusal."""
+    async with InferenceClient(kafka, topic=small_topic) as client:
+        reply = await client.request(asking("x" * 2_000), timeout_s=10)
+        assert reply.error.code == "request_too_large"
+        assert "2,000" in reply.error.message
+        await client.send(asking("x"), correlation_id=b"fits")
+
+
+async def test_the_client_outlives_a_failed_send(kafka, small_topic, admin):
+    """What the broker refuses fails alone: the requests after it are stored, none twice."""
+    async with InferenceClient(kafka, topic=small_topic) as client:
+        await client.send(asking("x"), correlation_id=b"first")
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, small_topic, {LIMIT: "500"})])
+        for number in range(1, 3):
+            with pytest.raises(SendFailed, match="did not acknowledge"):
+                await client.request(asking("x" * 1_000), timeout_s=10)
+            stored = await client.send(asking("x"), correlation_id=b"%d" % number)
+            assert (stored.partition, stored.offset) == (0, number)
 
 
 async def test_closing_the_client_ends_the_wait(kafka):
@@ -177,7 +215,7 @@ async def test_closing_the_client_ends_the_wait(kafka):
 
 
 @pytest.mark.parametrize("missing", ["request_topics", "reply_topic"])
-async def test_a_missing_topic(missing, kafka, kafka_bootstrap):
+async def test_a_missing_topic(missing, kafka, admin):
     """Named soon, with what to do, and not created by the asking."""
     name = f"missing-{kafka.reply_topic}"
     wrong = kafka.model_copy(update={missing: (name,) if missing == "request_topics" else name})
@@ -185,11 +223,7 @@ async def test_a_missing_topic(missing, kafka, kafka_bootstrap):
     with pytest.raises(TopicMissing, match=name):
         await InferenceClient(wrong).__aenter__()
     assert time.monotonic() - started < 8
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await admin.start()
-    topics = await admin.list_topics()
-    await admin.close()
-    assert name not in topics
+    assert name not in await admin.list_topics()
 
 
 async def test_a_reply_partition_that_does_not_exist(kafka):

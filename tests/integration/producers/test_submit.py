@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import functools
 import os
 import random
@@ -18,8 +19,6 @@ from producers.errors import BatchError, NoProgress, TopicMissing
 from producers.journal import Journal
 
 submit = functools.partial(submitting.submit, timeout_s=20)
-
-COMMAND = "import typer; from pelton.commands.submit import submit; typer.run(submit)"
 
 
 def batch_line(custom_id, content="hello", **changes):
@@ -60,11 +59,20 @@ async def start(kafka, source, out, *options):
         "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
     }
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND, str(source), "--out", str(out), "--timeout", "20", *options),
+        *(sys.executable, "-m", "pelton", "submit", str(source), "--out", str(out), "--timeout", "20", *options),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def sends(process, worker, count):
+    """Wait until `count` more requests have reached the worker; False when the process has ended before."""
+    ended = asyncio.create_task(process.wait())
+    seen = asyncio.create_task(worker.wait_seen(len(worker.seen) + count))
+    await asyncio.wait([ended, seen], return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    return not seen.cancel()
 
 
 async def test_a_batch_of_every_kind_of_line(kafka, stand_in, answer_with, tmp_path):
@@ -118,18 +126,15 @@ async def test_killed_again_and_again(kafka, stand_in, all_requests, tmp_path):
     async with stand_in() as worker:
         for _ in range(40):
             process = await start(kafka, source, out, "--max-in-flight", "24")
-            finished = asyncio.create_task(process.communicate())
-            target = asyncio.create_task(worker.wait_seen(len(worker.seen) + chance.randrange(1, 300)))
-            await asyncio.wait([finished, target], return_when=asyncio.FIRST_COMPLETED)
-            if target.done() and not finished.done():
+            if await sends(process, worker, chance.randrange(1, 300)):
                 await asyncio.sleep(chance.random() * 0.01)  # not always at the same place in the course of a batch
-                process.kill()
-                kills += 1
-            target.cancel()
-            await finished
+                with contextlib.suppress(ProcessLookupError):  # it may just have finished
+                    process.kill()
+            _, told = await process.communicate()
             if process.returncode != -signal.SIGKILL:
                 break
-    assert process.returncode == 0
+            kills += 1
+    assert process.returncode == 0, told
     assert kills > 3
     assert_complete(out, count)
     await assert_sent_once(all_requests, count)
@@ -161,15 +166,15 @@ async def test_interrupted(kafka, stand_in, all_requests, tmp_path):
     source, out = write_batch(tmp_path / "in.jsonl", 3_000), tmp_path / "out.jsonl"
     async with stand_in() as worker:
         process = await start(kafka, source, out, "--max-in-flight", "8")
-        await worker.wait_seen(50)
+        assert await sends(process, worker, 50), await process.communicate()
         process.send_signal(signal.SIGINT)
         _, told = await process.communicate()
         assert process.returncode == 130
         assert b"run the same command again" in told
         assert len(worker.seen) < 3_000
         process = await start(kafka, source, out, "--json")
-        printed, _ = await process.communicate()
-    assert process.returncode == 0
+        printed, told = await process.communicate()
+    assert process.returncode == 0, told
     assert orjson.loads(printed)["answered"] == 3_000
     assert_complete(out, 3_000)
     await assert_sent_once(all_requests, 3_000)
