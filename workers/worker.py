@@ -190,9 +190,18 @@ def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        partition_assignment_strategy=(StickyPartitionAssignor,),
+        partition_assignment_strategy=(_sticky_assignor(),),
         session_timeout_ms=kafka.session_timeout_ms,
         heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
         rebalance_timeout_ms=60_000,
         max_poll_interval_ms=3_600_000,
     )
+
+
+def _sticky_assignor() -> type[StickyPartitionAssignor]:
+    """A class of this worker's own: aiokafka's assignor remembers its assignment on the class."""
+
+    class WorkersAssignor(StickyPartitionAssignor):
+        pass
+
+    return WorkersAssignor

@@ -94,7 +94,7 @@ class ForeignClient:
             return found
 
     async def read_all(self, topic: str) -> list[ConsumerRecord]:
-        """Every committed record that the topic holds now. Transaction markers take offsets too, so none are counted."""
+        """Every committed record that the topic holds now. Transaction markers take offsets too: none is counted."""
         async with self._reader(topic) as reader:
             ends = await reader.end_offsets([TopicPartition(topic, p) for p in reader.partitions_for_topic(topic)])
             found: list[ConsumerRecord] = []
