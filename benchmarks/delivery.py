@@ -102,7 +102,8 @@ async def _partitions_of(reader: AIOKafkaConsumer, pid: int, replies: int) -> se
 
 def _since_finished_ms(record: Any, now_ms: float) -> float:
     """The record's own timestamp is the moment it was handed to the producer; before that it waited for its flush."""
-    return now_ms - record.timestamp + float(_header(record, "pelton-publish-ms"))
+    handed_over_ms: float = record.timestamp
+    return now_ms - handed_over_ms + float(_header(record, "pelton-publish-ms"))
 
 
 def _header(record: Any, name: str) -> str:

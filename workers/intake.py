@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from pipeline import contract
+from pipeline.backoff import Backoff
 from pipeline.errors import DeadlineExceeded, InvalidHeader, RequestError
 from pipeline.handoff import Handoff
 from pipeline.headers import Envelope, ReplyPolicy, read_envelope
@@ -30,6 +31,8 @@ POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
 TAKE_OVER_LOOK_S = 0.01
 """How often to look for partitions to fetch from when there are none: not taken over yet, or with too much open."""
+RETRY_FIRST_S = 0.1
+RETRY_MOST_S = 5.0
 SWEEP_S = 0.25
 """How often the waiting line is searched for requests whose deadline has passed."""
 
@@ -115,9 +118,8 @@ class Intake:
         sound = []
         for ticket in tickets:
             try:
-                await self._check_address(ticket.envelope)
                 _check_deadline(ticket.envelope)
-                sound.append(ticket)
+                sound.append(replace(ticket, envelope=await self._resolve_address(ticket.envelope)))
             except (RequestError, DeadlineExceeded) as error:
                 await self._endings.put_async(Refused(_to_default(ticket, error, self._policy), error))
         jobs, refused = await asyncio.to_thread(prepare, sound, self._codec, self._limits)
@@ -126,11 +128,13 @@ class Intake:
         for job in jobs:
             await self._line.put(_place(job))
 
-    async def _check_address(self, envelope: Envelope) -> None:
-        """Make sure that the reply can be sent where the sender wants it; the default address needs no look-up."""
-        if envelope.reply_topic == self._policy.default_topic and envelope.reply_partition is None:
-            return
-        partitions = await self._directory.partitions(envelope.reply_topic)
+    async def _resolve_address(self, envelope: Envelope) -> Envelope:
+        """Make sure that the reply can be sent where the sender wants it.
+
+        Where no partition is asked for, it is the one with the request's own number: so a transaction, which holds the
+        replies to one request partition, touches one reply partition and not all of them.
+        """
+        partitions = await self._partitions(envelope.reply_topic)
         if partitions is None:
             message = f"Header {contract.REPLY_TOPIC} names topic {envelope.reply_topic!r}, which does not exist."
             raise InvalidHeader(message, param=contract.REPLY_TOPIC)
@@ -140,6 +144,18 @@ class Intake:
                 f"has partitions 0 to {partitions - 1}.",
                 param=contract.REPLY_PARTITION,
             )
+        if envelope.reply_partition is not None:
+            return envelope
+        return replace(envelope, reply_partition=envelope.source.partition % partitions)
+
+    async def _partitions(self, topic: str) -> int | None:
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            try:
+                return await self._directory.partitions(topic)
+            except (KafkaError, OSError) as error:
+                log.warning("asking for topic %s failed, trying again: %r", topic, error)
+                await asyncio.sleep(backoff.next_s())
 
 
 def _request_record(fetched: ConsumerRecord) -> RequestRecord:
