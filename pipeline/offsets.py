@@ -85,6 +85,11 @@ class OffsetTracker:
         return len(self._open) - len(self._unfetched)
 
     @property
+    def fetch_from(self) -> int:
+        """The lowest offset that may hold a record not yet admitted."""
+        return min(self._unfetched, default=self._horizon)
+
+    @property
     def full(self) -> bool:
         """Whether no further record is admitted until some are answered and committed."""
         return not self._fits(self._horizon)

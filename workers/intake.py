@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
+POLL_ALONE_MS = 100
+"""How long a poll waits for one partition's records after one for all has failed."""
 TAKE_OVER_LOOK_S = 0.01
 """How often to look for partitions to fetch from when there are none: not taken over yet, or with too much open."""
 RETRY_FIRST_S = 0.1
@@ -63,6 +65,7 @@ class Intake:
         self._endings = endings
         self._metrics = metrics
         self._stopping = False
+        self._unreadable: set[TopicPartition] = set()
 
     def stop(self) -> None:
         """End `run` after the poll under way."""
@@ -72,11 +75,11 @@ class Intake:
         """Poll until stopped. While the line is full nothing is fetched; the consumer's heartbeat goes on by itself."""
         while not self._stopping:
             free = await self._line.wait_for_room()
-            partitions = self._assignment.fetchable()
+            partitions = [tp for tp in self._assignment.fetchable() if tp not in self._unreadable]
             if not partitions:  # asked for none, the consumer would give records of all
                 await asyncio.sleep(TAKE_OVER_LOOK_S)
                 continue
-            fetched = await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=free)
+            fetched = await self._fetch(partitions, free)
             tickets = [ticket for partition, records in fetched.items() for ticket in self._admit(partition, records)]
             if tickets:
                 await self._take_in(tickets)
@@ -90,6 +93,33 @@ class Intake:
             self._metrics.waiting_requests.set(len(self._line))
             self._metrics.waiting_tokens.set(self._line.tokens)
 
+    async def _fetch(self, partitions: list[TopicPartition], most: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Poll; where aiokafka cannot read a record, set its partition aside, so that the others go on."""
+        try:
+            return await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
+        except UnicodeDecodeError:
+            return {
+                partition: await self._fetch_alone(partition, 1 + most // len(partitions)) for partition in partitions
+            }
+
+    async def _fetch_alone(self, partition: TopicPartition, most: int) -> list[ConsumerRecord]:
+        # The poll that failed had already taken records of some partitions: they have to be fetched again.
+        if tracker := self._assignment.tracker(partition):
+            self._seek(partition, tracker.fetch_from)
+        try:
+            fetched = await self._consumer.getmany(partition, timeout_ms=POLL_ALONE_MS, max_records=most)
+            return list(fetched.get(partition, []))
+        except UnicodeDecodeError as error:
+            self._unreadable.add(partition)
+            log.error(  # noqa: TRY400  # the message says it all
+                "%s is set aside: from offset %d on a record has a header name that is not UTF-8 (%s), which aiokafka "
+                "cannot read. Move the group's offset past it and restart the worker.",
+                partition,
+                await self._consumer.position(partition),
+                error,
+            )
+            return []
+
     def _admit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> list[Ticket]:
         tracker = self._assignment.tracker(partition)
         if tracker is None:
@@ -97,14 +127,14 @@ class Intake:
         tickets: list[Ticket] = []
         for fetched in records:
             if not tracker.admits(fetched.offset):
-                self._fetch_again(partition, fetched.offset)
+                self._seek(partition, fetched.offset)
                 break
             if tracker.admit(fetched.offset):
                 tickets.append(self._ticket(fetched, tracker))
         self._metrics.fetched.inc(len(tickets))
         return tickets
 
-    def _fetch_again(self, partition: TopicPartition, offset: int) -> None:
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
         with contextlib.suppress(IllegalStateError):  # just revoked: whoever gets it starts from the commit
             self._consumer.seek(partition, offset)
 
