@@ -7,6 +7,7 @@ import typer
 
 from pelton.commands.ask import ask
 from pelton.commands.demo import demo
+from pelton.commands.dlt import app as dlt
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 for command in (demo, up, worker, ask, submit):
     app.command()(command)
+app.add_typer(dlt)
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,8 @@
     ├── ReplyError           the reply is an error
     ├── ReplyTimeout         no reply in time; it may still be on its way
     ├── BatchError           a batch cannot start or go on: its files, or what its journal says, do not fit
-    └── NoProgress           a batch waited in vain; run again, it goes on where it stopped
+    ├── NoProgress           a batch waited in vain; run again, it goes on where it stopped
+    └── ReplayFailed         a replay of dead letters cannot start or go on
 
 A body that is too large for Kafka is a `pipeline.errors.RequestTooLarge`, as a worker would call it.
 """
@@ -64,3 +65,7 @@ class BatchError(ProducerError):
 
 class NoProgress(ProducerError):
     pass
+
+
+class ReplayFailed(ProducerError):
+    """What the replay has sent is noted; another replay sends the rest."""

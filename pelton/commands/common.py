@@ -74,5 +74,9 @@ def run_async(main: Coroutine[Any, Any, T], *, interrupted: str = "Interrupted."
 
 
 def quiet_libraries() -> None:
-    """For commands whose own messages say it better: no log lines of the Kafka client among them."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    """For commands whose own messages say it better: no log lines of the Kafka client among them.
+
+    A failed client leaves futures unread, of which asyncio's logger tells.
+    """
+    for library in ("aiokafka", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
