@@ -170,7 +170,6 @@ def replay(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
 
 def _replay(kafka: KafkaSettings, topic: str, selection: Selection, *, again: bool) -> Tally:
-    # When another replay takes over, aiokafka leaves futures behind that nobody asks; the error is told below, once.
     with stderr.status(f"Replaying {topic} ...") as status:
 
         def tell(sent: int) -> None:

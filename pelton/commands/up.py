@@ -48,9 +48,7 @@ def up(
     quiet_libraries()
     with clear_errors():
         try:
-            ensure_jars(
-                cache_dir(), console=stderr
-            )  # takes minutes once; Ctrl-C still ends it here
+            ensure_jars(cache_dir(), console=stderr)  # takes minutes once; Ctrl-C still ends it here
             stopping = _catch_signals()
             stderr.print("Starting Kafka and Valkey ...")
             with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:

@@ -16,9 +16,8 @@ from pipeline.records import OutgoingRecord, RequestRecord, Source
 from producers import dead_letter_log, dead_letter_replay
 from producers.dead_letter_replay import plan, replay
 from producers.dead_letter_sender import ReplaySender
-from producers.errors import ReplayFailed
 from producers.dead_letters import Place, Selection
-from producers.errors import NoProgress
+from producers.errors import NoProgress, ReplayFailed
 
 EVERYTHING = Selection()
 
