@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint bench venv clean
+.PHONY: help demo test lint bench chaos venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,6 +26,10 @@ lint: $(READY)  ## Style, types and the layers of the house
 
 bench: $(READY)  ## Measure the pipeline on this machine
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
+SEED ?= 1
+chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
+	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
 

@@ -9,14 +9,15 @@ TRUNCATED = "pelton-dlt-truncated"
 """Marks a dead letter without the record's value, key and headers: they were more than the topic takes."""
 
 
-def dead_letter(record: RequestRecord, error: PeltonError, group_id: str) -> OutgoingRecord:
+def dead_letter(record: RequestRecord, error: PeltonError, group_id: str, attempt: int = 1) -> OutgoingRecord:
     """Integers are big-endian, 4 bytes for the partition, 8 for offset and timestamp, as Spring writes them.
 
+    `attempt` says how many there were; Spring has no header for it, so it goes by the name that replies have it under.
     The partition is left to the key: a dead-letter topic need not have as many as its origin.
     """
     topic = contract.dead_letter_topic(record.source.topic)
-    reason = _reason(record, error, group_id)
-    kept = [(name, value) for name, value in record.headers if not name.startswith("kafka_dlt-")]
+    reason = [*_reason(record, error, group_id), (contract.ATTEMPT, str(attempt).encode())]
+    kept = [(name, value) for name, value in record.headers if not name.startswith(("kafka_dlt-", contract.ATTEMPT))]
     identity = str(record.source).encode()  # aiokafka sends no record that has neither key nor value
     truncated = OutgoingRecord(topic, None, identity, [*reason, (TRUNCATED, b"true")])
     key = identity if record.key is None and record.value is None else record.key

@@ -22,6 +22,7 @@
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
+        ├── PoisonRecord             poisoned
         └── EngineError              engine_error
 
 Codes are part of the wire contract: add, never rename.
@@ -144,6 +145,12 @@ class InvalidOutput(ExecutionError):
 
 class ReplyTooLarge(ExecutionError):
     code = "reply_too_large"
+
+
+class PoisonRecord(ExecutionError):
+    """The request ended the worker that ran it, again and again."""
+
+    code = "poisoned"
 
 
 class EngineError(ExecutionError):

@@ -70,6 +70,8 @@ class KafkaSettings(_Section):
     """Exactly once needs transactions (Kafka 4.0 or newer); at least once repeats answers after a crash."""
     transaction_timeout_ms: Positive = 10_000
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
+    suspects_topic: str = "inference.suspects"
+    """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -169,10 +171,20 @@ class WorkerSettings(_Section):
     """How long finished replies gather before they are sent and their offsets committed together."""
     drain_timeout_s: NotNegative = 30.0
     """After SIGTERM: how long running requests may take to finish. What is cut off is answered by another worker."""
+    replicas: Positive = 1
+    """Worker processes that one `pelton worker` keeps running; on a machine with GPUs one for each of them."""
+    max_attempts: Positive = 3
+    """How often a request may fail in the engine for a reason that may pass (out of memory, internal)."""
+    retry_backoff_ms: NotNegative = 250.0
+    """The wait before a second attempt; it doubles for each one after."""
+    max_lone_crashes: Positive = 2
+    """A request that is alone in the engine when its worker dies, this many times, is poison: it is not tried again."""
+    stall_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """A worker whose engine takes longer than this for one step is ended and started again."""
     ready_file: Path | None = None
-    """Exists while the worker is ready: for a container's health check."""
+    """Exists while all workers are ready: for a container's health check. Worker i has its own, with `-i` appended."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Serve Prometheus metrics on this loopback port; unset: not at all."""
+    """Worker i serves Prometheus metrics on this port + i (0: on any free one); unset: not at all."""
     metrics_host: str = "127.0.0.1"
 
 

@@ -1,6 +1,7 @@
 """The inference thread: takes from the waiting line what the engine has room for, and turns the engine's crank.
 
-Nothing here waits on the network, decodes text or touches Kafka; endings leave through a bounded queue.
+Nothing here waits on the network, decodes text or touches Kafka; endings leave through a bounded queue. What joins the
+engine is in the guard's journal until it has left, so that a crash can be blamed on somebody.
 """
 
 import asyncio
@@ -9,13 +10,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pipeline import errors
 from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
 from pipeline.waiting import Chosen, Place, WaitingLine
-from workers.engine.api import Completion, Engine, EngineRequest, FailureKind, Outcome, SamplingParams
+from workers.blame import INNOCENT, Blame
+from workers.engine.api import Completion, Engine, EngineRequest, Failure, FailureKind, Outcome, SamplingParams
+from workers.guard import Guard
+from workers.isolation import Isolation
 from workers.jobs import Answered, Ending, Job, Refused
+from workers.retrying import Retries
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +34,44 @@ _ERRORS: dict[FailureKind, type[errors.ExecutionError]] = {
 }
 
 
+class EngineFailed(Exception):
+    """The engine raised: its state is unknown, and what ran in it may be the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    place: Place[Job]
+    blame: Blame
+    slot: int | None
+    started: float
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, those that ended with their worker included."""
+        return self.blame.crashes + self.place.item.attempt
+
+
 class Inference:
     """Owns the engine from `start` on. Ends when the line closes and nothing runs any more."""
 
-    def __init__(self, engine: Engine, line: WaitingLine[Job], endings: Handoff[Ending], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        line: WaitingLine[Job],
+        endings: Handoff[Ending],
+        metrics: Metrics,
+        guard: Guard | None = None,
+    ) -> None:
         self._engine = engine
         self._line = line
         self._endings = endings
         self._metrics = metrics
+        self._guard = guard or Guard()
+        self._isolation = Isolation(self._guard.max_lone_crashes)
+        self._condemned: dict[int, Blame] = {}
+        self._retries = Retries(line, self._guard.retry)
         self._ids = itertools.count()
-        self._running: dict[int, tuple[Job, float]] = {}
+        self._running: dict[int, _Running] = {}
         self._abandoned: set[int] = set()
 
     def start(self) -> asyncio.Future[None]:
@@ -47,6 +81,8 @@ class Inference:
         """
         loop = asyncio.get_running_loop()
         done = loop.create_future()
+        retrying = loop.create_task(self._retries.run())
+        done.add_done_callback(lambda _: retrying.cancel())
 
         def body() -> None:
             try:
@@ -61,7 +97,8 @@ class Inference:
 
     def abandon(self, unwanted: Callable[[Job], bool]) -> int:
         """End running requests without a reply, because it is somebody else's to give. Any thread; returns how many."""
-        ids = [request_id for request_id, (job, _) in list(self._running.items()) if unwanted(job)]
+        self._retries.drop(unwanted)
+        ids = [request_id for request_id, running in list(self._running.items()) if unwanted(running.place.item)]
         self._abandoned.update(ids)
         for request_id in ids:
             self._engine.cancel(request_id)
@@ -73,31 +110,81 @@ class Inference:
             if not places and not self._engine.running:
                 return
             for place in places:
-                self._admit(place)
-            for outcome in self._engine.step():
+                if id(place) in self._condemned:
+                    self._refuse_poison(place, self._condemned[id(place)])
+            for outcome in self._step([place for place in places if id(place) not in self._condemned]):
                 self._end(outcome)
             self._observe()
 
     def _choose(self, places: Sequence[Place[Job]]) -> Chosen:
-        selection = self._engine.select(places, time.monotonic())
-        return selection.indexes, selection.retry_at
+        now = time.monotonic()
+        if not self._guard.suspects:
+            self._condemned = {}
+            selection = self._engine.select(places, now)
+            return selection.indexes, selection.retry_at
+        blames = [self._blame(place) for place in places]
+        offer = self._isolation.offer(blames, running=len(self._running), now=now)
+        self._condemned = {id(places[index]): blames[index] or INNOCENT for index in offer.condemned}
+        selection = self._engine.select([places[index] for index in offer.candidates], now)
+        if offer.suspects and selection.indexes:
+            self._isolation.began()
+        chosen = (*offer.condemned, *(offer.candidates[index] for index in selection.indexes))
+        looks = [look for look in (offer.look_again, selection.retry_at) if look is not None]
+        return chosen, min(looks, default=None)
+
+    def _blame(self, place: Place[Job]) -> Blame | None:
+        return self._guard.suspects.get(place.item.ticket.record.source)
+
+    def _refuse_poison(self, place: Place[Job], blame: Blame) -> None:
+        error = errors.PoisonRecord(
+            f"The worker that ran this request ended unexpectedly {blame.crashes} times, {blame.alone} times with no "
+            "other request running: it is not tried again."
+        )
+        self._endings.put(Refused(place.item.ticket, error, blame.crashes))
+
+    def _step(self, admitted: Sequence[Place[Job]]) -> list[Outcome]:
+        try:
+            with self._guard.steps:
+                for place in admitted:
+                    self._admit(place)
+                return self._engine.step()
+        except Exception as error:
+            self._guard.on_engine_failure(error)
+            raise EngineFailed(f"the engine failed: {error!r}") from error
 
     def _admit(self, place: Place[Job]) -> None:
         job = place.item
+        blame = self._blame(place) or INNOCENT
+        slot = self._guard.journal.enter(job.ticket.record.source, blame)
         request_id = next(self._ids)
-        self._running[request_id] = (job, time.monotonic())
+        self._running[request_id] = _Running(place, blame, slot, time.monotonic())
+        if job.attempt == 1:
+            self._retries.earn(place.tokens)
         self._engine.add(EngineRequest(request_id, job.prompt, sampling_params(job), place.expires))
 
     def _end(self, outcome: Outcome) -> None:
-        job, started = self._running.pop(outcome.request_id)
+        running = self._running.pop(outcome.request_id)
+        self._guard.journal.leave(running.slot)
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
-            return
-        if isinstance(outcome, Completion):
-            wait_s = started - job.ticket.fetched_at
-            self._endings.put(Answered(job, outcome, wait_s, time.monotonic()))
+        elif isinstance(outcome, Completion):
+            job = running.place.item
+            wait_s = running.started - job.ticket.fetched_at
+            self._endings.put(Answered(job, outcome, wait_s, time.monotonic(), running.attempt))
         else:
-            self._endings.put(Refused(job.ticket, _ERRORS[outcome.kind](outcome.message)))
+            self._end_failed(running, outcome)
+
+    def _end_failed(self, running: _Running, failure: Failure) -> None:
+        job = running.place.item
+        if not self._retries.policy.allows(failure.kind, job.attempt):
+            error = _ERRORS[failure.kind](failure.message)
+            self._endings.put(Refused(job.ticket, error, running.attempt))
+            return
+        log.warning(
+            "%s failed in attempt %d of %d and is tried again: %s",
+            job.ticket.record.source, job.attempt, self._retries.policy.max_attempts, failure.message,
+        )  # fmt: skip
+        self._retries.add(running.place)
 
     def _observe(self) -> None:
         self._metrics.running_requests.set(self._engine.running)

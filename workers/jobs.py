@@ -28,22 +28,27 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A valid request, tokenised."""
+    """A valid request, tokenised. `attempt` counts from 1."""
 
     ticket: Ticket
     request: ChatRequest
     prompt: list[int]
     max_new_tokens: int
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A job's completion. `batch_wait_s` is from fetch to engine, `finished_at` on `time.monotonic`'s clock."""
+    """A job's completion. `batch_wait_s` is from fetch to engine, `finished_at` on `time.monotonic`'s clock.
+
+    `attempt` says which it was, those that ended with their worker included.
+    """
 
     job: Job
     completion: Completion
     batch_wait_s: float
     finished_at: float
+    attempt: int = 1
 
     @property
     def ticket(self) -> Ticket:
@@ -52,10 +57,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that ends with an error reply."""
+    """A record that ends with an error reply, after as many attempts as `attempt` says."""
 
     ticket: Ticket
     error: PeltonError
+    attempt: int = 1
 
 
 Ending = Answered | Refused

@@ -33,7 +33,7 @@ class Packer:
         reply = reply_record(ending, self._codec, self._signature)
         if isinstance(ending, Answered) or not ending.error.dead_letter:
             return Parcel(ending, (reply,))
-        return Parcel(ending, (reply, dead_letter(ending.ticket.record, ending.error, self._group_id)))
+        return Parcel(ending, (reply, dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt)))
 
 
 class Publisher:

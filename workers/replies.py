@@ -29,7 +29,6 @@ from workers.jobs import Answered, Ending, Ticket
 _PROCESS = secrets.token_hex(12)
 _serial = itertools.count(1)
 
-FIRST_ATTEMPT = b"1"
 SAFE_BYTES = 500_000
 """A reply below this fits any topic whose limit is not far below Kafka's default of 1,048,588 bytes."""
 
@@ -46,15 +45,16 @@ def reply_record(ending: Ending, codec: Codec, signature: Signature) -> Outgoing
     """Build the reply. Decodes tokens, so it is called from a thread."""
     if isinstance(ending, Answered):
         value = orjson.dumps(_completion(ending, codec, signature.model).model_dump())
-        record = _record(ending.ticket, value, signature, _stages(ending))
+        record = _record(ending.ticket, value, signature, ending.attempt, _stages(ending))
         return (
             record if len(value) < SAFE_BYTES else replace(record, fallback=_too_large(ending, len(value), signature))
         )
-    return error_record(ending.ticket, ending.error, signature)
+    return error_record(ending.ticket, ending.error, signature, ending.attempt)
 
 
-def error_record(ticket: Ticket, error: PeltonError, signature: Signature) -> OutgoingRecord:
-    return _record(ticket, orjson.dumps(error.body()), signature, [(contract.QUEUE_MS, _ms(ticket.queue_s))])
+def error_record(ticket: Ticket, error: PeltonError, signature: Signature, attempt: int) -> OutgoingRecord:
+    stages = [(contract.QUEUE_MS, _ms(ticket.queue_s))]
+    return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
 
 
 def _too_large(answered: Answered, size: int, signature: Signature) -> OutgoingRecord:
@@ -62,17 +62,19 @@ def _too_large(answered: Answered, size: int, signature: Signature) -> OutgoingR
         f"The reply has {size:,} bytes, more than its topic takes: ask for fewer log-probabilities or tokens, "
         "or have the operator raise the topic's max.message.bytes."
     )
-    return error_record(answered.ticket, error, signature)
+    return error_record(answered.ticket, error, signature, answered.attempt)
 
 
-def _record(ticket: Ticket, value: bytes, signature: Signature, stages: list[tuple[str, bytes]]) -> OutgoingRecord:
+def _record(
+    ticket: Ticket, value: bytes, signature: Signature, attempt: int, stages: list[tuple[str, bytes]]
+) -> OutgoingRecord:
     envelope = ticket.envelope
     headers = [
         (contract.CORRELATION_ID, envelope.correlation_id),
         (contract.SOURCE, str(envelope.source).encode()),
         (contract.MODEL, signature.model.encode()),
         (contract.WORKER, signature.worker.encode()),
-        (contract.ATTEMPT, FIRST_ATTEMPT),
+        (contract.ATTEMPT, str(attempt).encode()),
         *stages,
     ]
     if envelope.tenant:

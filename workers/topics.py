@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 DEAD_LETTER_MAX_BYTES = 2 * 1_048_588
 """Twice Kafka's default limit: a dead letter is the record as it was and the reason on top."""
+_SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
+"""Suspicions are withdrawn when their request is answered; this clears away what nobody answers."""
 
 
 class TopicsMissing(Exception):
@@ -20,9 +22,9 @@ class TopicsMissing(Exception):
 
 
 def needed_topics(kafka: KafkaSettings) -> list[str]:
-    """Every topic that requests are read from, or that replies and dead letters go to by default."""
+    """Every topic that requests are read from, that replies and dead letters go to by default, and the suspects'."""
     dead_letters = [dead_letter_topic(topic) for topic in kafka.request_topics]
-    return [*kafka.request_topics, kafka.reply_topic, *dead_letters]
+    return [*kafka.request_topics, kafka.reply_topic, *dead_letters, kafka.suspects_topic]
 
 
 async def ensure_topics(kafka: KafkaSettings) -> None:
@@ -70,19 +72,18 @@ class TopicDirectory:
 
     async def create(self, topics: list[str]) -> None:
         """Create `topics`. One that another process made meanwhile is fine. Raises `TopicsMissing`."""
-        dead_letters = {dead_letter_topic(topic) for topic in self._kafka.request_topics}
-        new = [
-            NewTopic(
-                name=topic,
-                num_partitions=self._kafka.partitions,
-                replication_factor=self._kafka.replication_factor,
-                topic_configs={"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} if topic in dead_letters else {},
-            )
-            for topic in topics
-        ]
-        response: Any = await self._admin.create_topics(new)
+        response: Any = await self._admin.create_topics(list(map(self._new, topics)))
         for topic, code, message in response.topic_errors:
             error = for_code(code)
             if error not in (NoError, TopicAlreadyExistsError):
                 raise TopicsMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
-        log.info("created topics %s with %d partitions", ", ".join(topics), self._kafka.partitions)
+        log.info("created topics %s", ", ".join(topics))
+
+    def _new(self, topic: str) -> NewTopic:
+        kafka = self._kafka
+        partitions, configs = kafka.partitions, {}
+        if topic == kafka.suspects_topic:
+            partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
+        elif topic in map(dead_letter_topic, kafka.request_topics):
+            configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
+        return NewTopic(topic, partitions, kafka.replication_factor, topic_configs=configs)

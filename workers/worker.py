@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import os
 import re
-import secrets
-import socket
 import time
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,11 +20,12 @@ from pipeline.waiting import WaitingLine
 from workers.assignment import Assignment
 from workers.engines import Served
 from workers.group import GroupView
+from workers.guard import Guard
 from workers.inference import Inference
 from workers.intake import Intake
 from workers.jobs import Ending, Job
 from workers.outlets import AcknowledgedOutlet, Outlet, TransactionalOutlet
-from workers.partition_publisher import PartitionPublisher
+from workers.partition_publisher import Parcel, PartitionPublisher
 from workers.preparing import Limits
 from workers.publisher import Packer, Publisher
 from workers.replies import Signature
@@ -48,18 +46,26 @@ class WorkerFailed(Exception):
 class Worker:
     """Joins intake, line, engine and publisher. Make it on the loop that runs it."""
 
-    def __init__(self, settings: Settings, served: Served, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        served: Served,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        guard: Guard | None = None,
+    ) -> None:
         self._settings = settings
+        self._guard = guard or Guard.of(settings.worker)
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._line: WaitingLine[Job] = WaitingLine(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
-        self._inference = Inference(served.engine, self._line, self._endings, metrics)
+        self._inference = Inference(served.engine, self._line, self._endings, metrics, self._guard)
         self._directory = TopicDirectory(settings.kafka)
-        # Unique, so that the broker's list of members tells this worker from all others, its own former life included.
-        identity = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        # The broker's list of members tells this worker from all others by it, its own former lives included.
+        identity = self._guard.identity
         self._group = GroupView(settings.kafka, identity)
         self._consumer = _consumer(settings.kafka, identity)
         self._assignment = Assignment(self._publisher_of, self._endings.flush, self._abandon)
@@ -162,13 +168,20 @@ class Worker:
             partition,
             outlet,
             on_open=self._fetch_from,
-            on_published=self._publisher.count,
+            on_published=self._published,
             on_failure=self._metrics.publish_failures.inc,
         )
+
+    def _published(self, parcels: list[Parcel]) -> None:
+        self._publisher.count(parcels)
+        self._guard.suspects.settle(parcel.ending.ticket.record.source for parcel in parcels)
 
     def _fetch_from(self, partition: TopicPartition, progress: Progress | None) -> None:
         """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
         if progress is not None:
+            self._guard.suspects.settle_if(
+                lambda source: (source.topic, source.partition) == partition and progress.answered(source.offset)
+            )
             with contextlib.suppress(IllegalStateError):  # just revoked: the next assignment starts from the commit
                 self._consumer.seek(partition, progress.position)
 

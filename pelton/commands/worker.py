@@ -1,42 +1,87 @@
-"""`pelton worker`: one inference worker in the foreground."""
+"""`pelton worker`: inference workers in the foreground, kept running by this process."""
 
 import asyncio
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 from aiokafka.errors import KafkaError
 
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
+from workers.aftermath import aftermath
 from workers.engine.model_source import ModelLoadError
-from workers.service import serve
-from workers.topics import TopicsMissing
+from workers.exits import WorkerExit
+from workers.gpus import visible_gpus
+from workers.pool import Pool
+from workers.service import Parent, serve
+from workers.topics import TopicsMissing, ensure_topics
 from workers.worker import WorkerFailed
 
 
 def worker(
     config: Config = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, one for each GPU. Default: worker.replicas.")
+    ] = None,
     verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    child: Annotated[tuple[int, int, str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer requests from Kafka until told to stop.
 
-    Reads the request topics as a member of its consumer group, so any number
+    Reads the request topics as members of its consumer group, so any number
     of workers share the work. Settings come from a TOML file and PELTON_*
-    variables. SIGTERM or Ctrl-C drains: what runs is finished, published and
-    committed, what waits is left to other workers.
+    variables. A worker process that ends is started again. SIGTERM or Ctrl-C
+    drains: what runs is finished, published and committed, what waits is left
+    to other workers; a second time ends them at once.
 
-    Exit codes: 0 drained; 1 a part of the worker failed; 2 bad settings, no
+    Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, no
     Kafka, or a model that cannot be loaded.
     """
     configure_logging(verbose=verbose)
     with clear_errors():
         settings = load_settings(config)
-        try:
-            asyncio.run(serve(settings))
-        except KafkaError as error:
-            fail(f"Kafka at {settings.kafka.bootstrap_servers}: {error or type(error).__name__}", Exit.UNUSABLE)
-        except (TopicsMissing, ModelLoadError) as error:
-            fail(str(error), Exit.UNUSABLE)
-        except WorkerFailed as error:
-            fail(str(error), Exit.FAILED)
+        if child is not None:
+            _serve(settings, Parent(*child))
+        else:
+            raise typer.Exit(_keep(settings, replicas, _command(config, verbose=verbose)))
+
+
+def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
+    """Be the parent. The topics are looked at first: what keeps all workers from starting is told once."""
+    here = settings.worker if replicas is None else settings.worker.model_copy(update={"replicas": replicas})
+    gpus = [] if settings.model.device == "cpu" else visible_gpus()
+
+    async def run() -> WorkerExit:
+        await ensure_topics(settings.kafka)
+        return await Pool(here, command, aftermath(settings.kafka), gpus).run()
+
+    try:
+        return asyncio.run(run())
+    except KafkaError as error:
+        _fail_without_kafka(settings, error)
+    except TopicsMissing as error:
+        fail(str(error), Exit.UNUSABLE)
+
+
+def _command(config: Path | None, *, verbose: bool) -> list[str]:
+    options = [*(["--config", str(config)] if config else []), *(["--verbose"] if verbose else [])]
+    return [sys.executable, "-m", "pelton", "worker", *options]
+
+
+def _serve(settings: Settings, parent: Parent) -> None:
+    """Be a worker; the exit code tells the parent how it ended."""
+    try:
+        asyncio.run(serve(settings, parent))
+    except KafkaError as error:
+        _fail_without_kafka(settings, error)
+    except (TopicsMissing, ModelLoadError) as error:
+        fail(str(error), Exit.UNUSABLE)
+    except WorkerFailed as error:
+        fail(str(error), Exit.FAILED)
+
+
+def _fail_without_kafka(settings: Settings, error: KafkaError) -> NoReturn:
+    fail(f"Kafka at {settings.kafka.bootstrap_servers}: {error or type(error).__name__}", Exit.UNUSABLE)

@@ -23,6 +23,7 @@ SPRING_HEADERS = [
     "kafka_dlt-original-consumer-group",
     "kafka_dlt-exception-fqcn",
     "kafka_dlt-exception-message",
+    "pelton-attempt",
 ]
 
 
@@ -30,7 +31,7 @@ RECORD = RequestRecord(Source("inference.requests", 3, 41), b"key", b"{}", (), 1
 
 
 def letter(request: RequestRecord, error: PeltonError = ERROR) -> OutgoingRecord:
-    return dead_letter(request, error, "pelton")
+    return dead_letter(request, error, "pelton", attempt=2)
 
 
 def test_headers_are_springs_by_name_and_encoding() -> None:
@@ -44,6 +45,7 @@ def test_headers_are_springs_by_name_and_encoding() -> None:
         ("kafka_dlt-original-consumer-group", b"pelton"),
         ("kafka_dlt-exception-fqcn", b"pipeline.errors.UnknownParameter"),
         ("kafka_dlt-exception-message", b"unknown_parameter: Unknown parameter 'modle': leave it out."),
+        ("pelton-attempt", b"2"),
     ]
 
 

@@ -1,0 +1,171 @@
+"""The checker: reads the history of a run and says what is wrong with it. Pure.
+
+The invariants are those of Jepsen's Kafka workload, for a queue that answers. The request topic itself says what was
+sent: a request whose acknowledgement was lost is there or is not, and is owed one reply or none.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
+
+EXAMPLES = 50
+"""How many anomalies a verdict's JSON spells out."""
+PERCENTILES = (50, 95, 99, 100)
+
+
+class Wrong(StrEnum):
+    """Every kind of anomaly."""
+
+    LOST = "lost"
+    """A stored request without a reply."""
+    TWICE = "twice"
+    """A reply after the first for the same request."""
+    UNKNOWN = "unknown"
+    """A reply for a record that was never sent."""
+    CORRUPT = "corrupt"
+    """A reply that is not this request's: another correlation id, answer or error than is due."""
+    LETTER_MISSING = "letter_missing"
+    """A refused request without its dead letter."""
+    LETTER_EXTRA = "letter_extra"
+    """A dead letter that is not due: a second one, one of an answered request, or one with another reason."""
+    MISSTORED = "misstored"
+    """The request topic contradicts Kafka's acknowledgements: nothing else about the run can be trusted."""
+    UNCOMMITTED = "uncommitted"
+    """An answered record whose offset is not committed: the next worker would answer it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One thing wrong, with the record it is wrong about."""
+
+    wrong: Wrong
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`sent` counts requests by kind, `unsure` those of them without acknowledgement."""
+
+    anomalies: tuple[Anomaly, ...]
+    sent: Mapping[str, int]
+    unsure: int
+    stored: int
+    replies: int
+    letters: int
+    replies_per_worker: Mapping[str, int]
+    latency_ms: Mapping[str, int]
+
+    @property
+    def valid(self) -> bool:
+        return not self.anomalies
+
+    def count(self, wrong: Wrong) -> int:
+        return sum(anomaly.wrong is wrong for anomaly in self.anomalies)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "valid": self.valid,
+            **{wrong.value: self.count(wrong) for wrong in Wrong},
+            "sent": dict(self.sent),
+            "unsure": self.unsure,
+            "stored": self.stored,
+            "replies": self.replies,
+            "letters": self.letters,
+            "replies_per_worker": dict(self.replies_per_worker),
+            "latency_ms": dict(self.latency_ms),
+            "examples": [f"{a.wrong} {a.source}: {a.note}" for a in self.anomalies[:EXAMPLES]],
+        }
+
+
+def check(history: History) -> Verdict:
+    """Weigh a whole run."""
+    sent = {request.correlation_id: request for request in history.sent}
+    owed = {record.source: sent[record.correlation_id] for record in history.stored if record.correlation_id in sent}
+    anomalies = (
+        *_misstored(sent, history.stored),
+        *_badly_answered(owed, history.stored, history.replies),
+        *_badly_buried(owed, history.letters),
+        *(Anomaly(Wrong.UNCOMMITTED, f"partition {p}", f"{lag} records") for p, lag in history.lag.items() if lag),
+    )
+    return Verdict(
+        anomalies=anomalies,
+        sent=Counter(request.kind.value for request in history.sent),
+        unsure=sum(request.source is None for request in history.sent),
+        stored=len(history.stored),
+        replies=len(history.replies),
+        letters=len(history.letters),
+        replies_per_worker=Counter(reply.worker for reply in history.replies),
+        latency_ms=_latency(history.stored, history.replies),
+    )
+
+
+def _misstored(sent: Mapping[str, Sent], stored: Sequence[Stored]) -> Iterator[Anomaly]:
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for record in stored:
+        places[record.correlation_id].append(record.source)
+    for correlation_id in sorted(places.keys() - sent.keys()):
+        yield Anomaly(Wrong.MISSTORED, places[correlation_id][0], f"{correlation_id} was never sent")
+    for request in sent.values():
+        found = places[request.correlation_id]
+        if request.source is not None and found != [request.source]:
+            yield Anomaly(
+                Wrong.MISSTORED, request.source, f"acknowledged for {request.correlation_id}, found at {found}"
+            )
+        elif len(found) > 1:
+            yield Anomaly(Wrong.MISSTORED, found[0], f"{request.correlation_id} is stored also at {found[1:]}")
+
+
+def _badly_answered(owed: Mapping[str, Sent], stored: Sequence[Stored], replies: Sequence[Reply]) -> Iterator[Anomaly]:
+    known = {record.source: record for record in stored}
+    first: dict[str, Reply] = {}
+    for reply in replies:
+        if reply.source not in known:
+            yield Anomaly(Wrong.UNKNOWN, reply.source, f"replied to by {reply.worker}, but never stored")
+        elif reply.source in first:
+            yield Anomaly(Wrong.TWICE, reply.source, _both(first[reply.source], reply))
+        if reply.source in owed and (fault := _fault(owed[reply.source], reply)):
+            yield Anomaly(Wrong.CORRUPT, reply.source, fault)
+        first.setdefault(reply.source, reply)
+    for source in sorted(known.keys() - first.keys()):
+        yield Anomaly(Wrong.LOST, source, f"{known[source].correlation_id} was never replied to")
+
+
+def _both(one: Reply, two: Reply) -> str:
+    return f"by {one.worker} at {one.timestamp_ms}, by {two.worker} {two.timestamp_ms - one.timestamp_ms} ms later"
+
+
+def _fault(request: Sent, reply: Reply) -> str | None:
+    """What is wrong with a reply to `request`; None for the right one."""
+    if reply.correlation_id != request.correlation_id:
+        return f"correlation id {reply.correlation_id!r} instead of {request.correlation_id!r}"
+    if request.kind is Kind.GOOD:
+        right = reply.answer is not None and reply.answer.startswith(request.due)
+    else:
+        right = reply.error == request.due
+    return None if right else f"{request.due!r} is due, got answer {reply.answer!r:.80}, error {reply.error!r}"
+
+
+def _badly_buried(owed: Mapping[str, Sent], letters: Sequence[Letter]) -> Iterator[Anomaly]:
+    due = {source: request.due for source, request in owed.items() if request.kind is not Kind.GOOD}
+    seen: set[str] = set()
+    for letter in letters:
+        if letter.source in seen:
+            yield Anomaly(Wrong.LETTER_EXTRA, letter.source, "a second dead letter")
+        elif letter.code != due.get(letter.source):
+            reason = due.get(letter.source, "none")
+            yield Anomaly(Wrong.LETTER_EXTRA, letter.source, f"a dead letter for {letter.code!r}, due is {reason!r}")
+        seen.add(letter.source)
+    for source in sorted(due.keys() - seen):
+        yield Anomaly(Wrong.LETTER_MISSING, source, f"no dead letter for {due[source]!r}")
+
+
+def _latency(stored: Sequence[Stored], replies: Sequence[Reply]) -> dict[str, int]:
+    """Milliseconds between a request's timestamp and its first reply's: percentiles by nearest rank."""
+    answered = {reply.source: reply.timestamp_ms for reply in reversed(replies)}
+    took = sorted(answered[record.source] - record.timestamp_ms for record in stored if record.source in answered)
+    return {f"p{share}": took[-(-share * len(took) // 100) - 1] for share in PERCENTILES} if took else {}

@@ -1,0 +1,72 @@
+"""What a chaos run leaves behind: what was sent, and what the logs of Kafka hold, read committed, at the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a request is made for."""
+
+    GOOD = "good"
+    """Due an answer that begins with its prompt's signature."""
+    BAD = "bad"
+    """Due an error that refuses it."""
+    FAILING = "failing"
+    """Due an error, because the engine fails it."""
+    POISON = "poison"
+    """Due an error, because the engine dies of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as its sender knows it.
+
+    `due` is what the reply must be: how the answer to a good one begins, the error code of every other. `source` is
+    the place that Kafka acknowledged; None where it did not say whether it stored the request.
+    """
+
+    correlation_id: str
+    kind: Kind
+    due: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record of the request topic. `timestamp_ms` is Unix milliseconds, here and below."""
+
+    source: str
+    correlation_id: str
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A record of the reply topic: an `answer` or an `error` code, or neither where the value is no reply at all."""
+
+    source: str
+    correlation_id: str
+    answer: str | None
+    error: str | None
+    worker: str
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record of the dead-letter topic: where it came from, and the error code it was put there for."""
+
+    source: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All of a run. `lag` is how many records of each request partition the group has not committed."""
+
+    sent: tuple[Sent, ...]
+    stored: tuple[Stored, ...]
+    replies: tuple[Reply, ...]
+    letters: tuple[Letter, ...]
+    lag: Mapping[int, int] = field(default_factory=dict)

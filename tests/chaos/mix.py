@@ -1,0 +1,99 @@
+"""The requests of a run: most are good, some must be refused, some must fail. A function of seed and number."""
+
+import random
+from dataclasses import dataclass
+
+import orjson
+
+from pipeline import contract
+from pipeline.headers import INT32_BYTES
+from tests.chaos.history import Kind
+from workers.engine.simulated_text import signature
+
+POISON = "this one kills"
+FAILING = "this one fails"
+"""What the simulated engine is told to die of, and to fail."""
+POISON_CODE = "poisoned"
+FAILING_CODE = "engine_error"
+
+LETTER_BYTES = 20_000
+"""What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
+BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE = 0.02, 0.005, 0.25
+MOST_WORDS = 60
+_WORDS = ("asset", "cash", "debt", "equity", "filing", "goodwill", "income", "lease", "margin", "revenue", "tax")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A record's value and its headers beside the correlation id, and what is due for it (see `history.Sent`)."""
+
+    kind: Kind
+    due: str
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A record to publish. `reply_partition` is where the sender wants the reply, if it minds."""
+
+    correlation_id: str
+    partition: int
+    content: Content
+    reply_partition: int | None = None
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        address = [] if self.reply_partition is None else [(contract.REPLY_PARTITION, _int32(self.reply_partition))]
+        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *self.content.headers]
+
+
+def _int32(number: int) -> bytes:
+    return number.to_bytes(INT32_BYTES, "big", signed=True)
+
+
+def _body(text: str, **fields: object) -> bytes:
+    return orjson.dumps({"model": "default", "messages": [{"role": "user", "content": text}], **fields})
+
+
+_BAD = (
+    Content(Kind.BAD, "invalid_json", b"{"),
+    Content(Kind.BAD, "not_utf8", b"\xff\xfe"),
+    Content(Kind.BAD, "not_utf8", b"\xff" * 2 * LETTER_BYTES),
+    Content(Kind.BAD, "not_an_object", b"[]"),
+    Content(Kind.BAD, "unknown_parameter", _body("hot", temprature=1)),
+    Content(Kind.BAD, "invalid_value", _body("hot", temperature="hot")),
+    Content(Kind.BAD, "unsupported_parameter", _body("tools", tools=[{}])),
+    Content(Kind.BAD, "model_not_found", _body("who?", model="gpt-17")),
+    Content(Kind.BAD, "invalid_header", _body("when?"), ((contract.DEADLINE, b"soon"),)),
+)
+
+
+class Mix:
+    """Makes the requests; the same for the same seed."""
+
+    def __init__(self, seed: int, partitions: int) -> None:
+        self._seed = seed
+        self._partitions = partitions
+
+    def request(self, number: int) -> Request:
+        """The request of the steady load with this number."""
+        rng = random.Random(f"{self._seed} {number}")
+        partition, wanted = rng.randrange(self._partitions), rng.randrange(self._partitions)
+        content = self._content(rng, number)
+        return Request(f"{self._seed}-{number}", partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
+
+    def poison(self, number: int) -> Request:
+        """A request that the worker dies of which takes it."""
+        rng = random.Random(f"{self._seed} poison {number}")
+        content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {POISON}"))
+        return Request(f"{self._seed}-poison-{number}", rng.randrange(self._partitions), content)
+
+    def _content(self, rng: random.Random, number: int) -> Content:
+        drawn = rng.random()
+        if drawn < BAD_SHARE:
+            return rng.choice(_BAD)
+        text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MOST_WORDS)))}?"
+        if drawn < BAD_SHARE + FAILING_SHARE:
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}"))
+        return Content(Kind.GOOD, signature(f"user: {text}"), _body(text))

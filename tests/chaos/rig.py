@@ -1,0 +1,220 @@
+"""One chaos run, from an empty Kafka to the verdict."""
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from pelton.stack.stack import LocalStack, StackConfig
+from pipeline.contract import dead_letter_topic
+from pipeline.settings import KafkaSettings
+from tests.chaos import logs
+from tests.chaos.checker import Verdict, check
+from tests.chaos.faults import Breaker
+from tests.chaos.fleet import Fleet, Launch
+from tests.chaos.follower import Follower
+from tests.chaos.history import History
+from tests.chaos.load import Load
+from tests.chaos.mix import FAILING, LETTER_BYTES, POISON, Mix
+from tests.chaos.schedule import Fault, Storm, Strike, schedule
+from workers.topics import ensure_topics
+
+log = logging.getLogger(__name__)
+
+PARTITIONS = 12
+SESSION_S = 6.0
+PATIENCE_S = 60.0
+"""A healed system without a single reply for so long has stopped: sessions, transactions and drains take less."""
+
+ENGINE = {
+    # About a second and a half for an answer: every worker has dozens of requests half done at any time.
+    "TTFT_MS": "20",
+    "ITL_MS": "30",
+    "MEAN_OUTPUT_TOKENS": "48",
+    "MAX_OUTPUT_TOKENS": "160",
+    "POISON": POISON,
+    "FAILING": FAILING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to do: `requests` spread over the storm's time. `worker` is what Python runs as a worker."""
+
+    seed: int
+    requests: int
+    storm: Storm
+    worker: Sequence[str] = ("-m", "pelton", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands. `current` are the faults that are not over."""
+
+    phase: str
+    elapsed_s: float
+    sent: int
+    answered: int
+    repeated: int
+    struck: int
+    current: tuple[Strike, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it. `starts` counts worker processes."""
+
+    verdict: Verdict
+    struck: Mapping[Fault, int]
+    starts: int
+    load_s: float
+    total_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **self.verdict.as_json(),
+            "faults": {fault.value: times for fault, times in sorted(self.struck.items())},
+            "faults_total": sum(self.struck.values()),
+            "worker_starts": self.starts,
+            "load_s": round(self.load_s, 1),
+            "total_s": round(self.total_s, 1),
+        }
+
+
+class Rig:
+    """Kafka, Valkey, workers, load and faults of one run; the logs of all processes are in `folder` afterwards."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self._run = run
+        self._folder = folder
+        self._stack = LocalStack(StackConfig())
+        self._kafka = KafkaSettings(
+            bootstrap_servers=self._stack.kafka.bootstrap_servers,
+            group_id="chaos",
+            create_topics=True,
+            partitions=PARTITIONS,
+            session_timeout_ms=int(SESSION_S * 1000),
+        )
+        launch = Launch([sys.executable, *run.worker], _environment(self._stack, self._kafka), folder)
+        self._fleet = Fleet(run.storm.workers, launch)
+        self._mix = Mix(run.seed, PARTITIONS)
+        self._load = Load(self._kafka)
+        self._follower = Follower(self._kafka)
+        self._breaker = Breaker(self._stack, self._fleet, self._send_poison)
+        self._began = time.monotonic()
+        self._phase = "starting"
+        self._load_s = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        answered = len(self._follower.answered)
+        return Progress(
+            self._phase,
+            time.monotonic() - self._began,
+            self._load.count,
+            answered,
+            self._follower.replies - answered,
+            sum(self._breaker.struck.values()),
+            tuple(self._breaker.current),
+        )
+
+    async def carry_out(self) -> Outcome:
+        """Do it. Raises `StackError` where something cannot be started, `LogStuck` where a log cannot be read."""
+        try:
+            await asyncio.to_thread(self._stack.start)
+            await self._create_topics()
+            await self._fleet.start()
+            async with asyncio.TaskGroup() as background:
+                tasks = [background.create_task(self._fleet.supervise()), background.create_task(self._follower.run())]
+                await self._storm()
+                await self._calm()
+                for task in tasks:
+                    task.cancel()
+            self._phase = "draining"
+            await self._fleet.stop()
+            self._phase = "checking"
+            verdict = check(await self._history())
+            return Outcome(
+                verdict, self._breaker.struck, self._fleet.starts, self._load_s, time.monotonic() - self._began
+            )
+        finally:
+            await self._fleet.kill()
+            await self._load.close()
+            self._keep_logs()
+            await asyncio.to_thread(self._stack.close)
+
+    async def _create_topics(self) -> None:
+        await ensure_topics(self._kafka)
+        letters = dead_letter_topic(self._kafka.request_topics[0])
+        limit = ConfigResource(ConfigResourceType.TOPIC, letters, configs={"max.message.bytes": str(LETTER_BYTES)})
+        admin = AIOKafkaAdminClient(**self._kafka.client_options())
+        await admin.start()
+        try:
+            await admin.alter_configs([limit])
+        finally:
+            await admin.close()
+
+    async def _storm(self) -> None:
+        self._phase = "storm"
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._steady_load())
+            group.create_task(self._breaker.run(schedule(self._run.seed, self._run.storm)))
+        self._load_s = time.monotonic() - began
+
+    async def _calm(self) -> None:
+        """All faults are over: wait until every stored request is answered, or nothing moves any more."""
+        self._phase = "catching up"
+        await self._load.close()
+        stored = await logs.read_log(self._kafka, self._kafka.request_topics[0])
+        if not await self._follower.wait_for({logs.stored(record).source for record in stored}, PATIENCE_S):
+            log.error("no reply for %s s, but not all requests are answered", PATIENCE_S)
+
+    async def _steady_load(self) -> None:
+        loop = asyncio.get_running_loop()
+        began, gap_s = loop.time(), self._run.storm.seconds / self._run.requests
+        for number in range(self._run.requests):
+            await asyncio.sleep(began + number * gap_s - loop.time())
+            await self._load.send(self._mix.request(number))
+
+    async def _send_poison(self, number: int) -> None:
+        await self._load.send(self._mix.poison(number))
+
+    async def _history(self) -> History:
+        kafka, requests = self._kafka, self._kafka.request_topics[0]
+        return History(
+            sent=self._load.sent,
+            stored=tuple(map(logs.stored, await logs.read_log(kafka, requests))),
+            replies=tuple(map(logs.reply, await logs.read_log(kafka, kafka.reply_topic))),
+            letters=tuple(map(logs.letter, await logs.read_log(kafka, dead_letter_topic(requests)))),
+            lag=await logs.lag(kafka),
+        )
+
+    def _keep_logs(self) -> None:
+        for server in (self._stack.kafka, self._stack.valkey):
+            for file in server.folder.glob("*.log"):
+                shutil.copy(file, self._folder)
+
+
+def _environment(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
+    """The settings of the workers. The rig's own environment may add to them, and overrule the engine's."""
+    engine = {f"PELTON_ENGINE__SIMULATED__{name}": value for name, value in ENGINE.items()}
+    return {
+        **stack.env,
+        "PELTON_KAFKA__GROUP_ID": kafka.group_id,
+        "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
+        "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
+        "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
+        "PELTON_ENGINE__KIND": "simulated",
+        **{name: os.environ.get(name, value) for name, value in engine.items()},
+    }

@@ -1,0 +1,175 @@
+"""Suspicions on a real broker: shared by a group's workers, outliving them, and withdrawn; and evicting the dead."""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from pipeline.records import Source
+from pipeline.settings import KafkaSettings
+from workers.aftermath import aftermath
+from workers.blame import Blame
+from workers.eviction import evict
+from workers.journal import Entry
+from workers.replica import Crash
+from workers.suspects import SuspectFeed, SuspectTable, publish_suspects
+from workers.topics import ensure_topics
+
+LIMIT_S = 20
+ONE, TWO = Source("requests", 0, 1), Source("requests", 5, 2**40)
+
+
+@pytest.fixture
+async def kafka(kafka_bootstrap: str) -> AsyncIterator[KafkaSettings]:
+    """Topics of this test's own."""
+    name = uuid.uuid4().hex[:8]
+    settings = KafkaSettings(
+        bootstrap_servers=kafka_bootstrap,
+        group_id=f"group-{name}",
+        request_topics=(f"requests-{name}",),
+        reply_topic=f"replies-{name}",
+        suspects_topic=f"suspects-{name}",
+        create_topics=True,
+        partitions=2,
+    )
+    await ensure_topics(settings)
+    yield settings
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.delete_topics([settings.suspects_topic, settings.reply_topic, *settings.request_topics])
+    await admin.close()
+
+
+@asynccontextmanager
+async def follower(kafka: KafkaSettings) -> AsyncIterator[SuspectTable]:
+    table = SuspectTable()
+    feed = SuspectFeed(kafka, table)
+    await feed.start()
+    try:
+        yield table
+    finally:
+        await feed.stop()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another process would tell: the table changes when the broker has delivered."""
+    async with asyncio.timeout(LIMIT_S):
+        while not holds():  # noqa: ASYNC110  # see above
+            await asyncio.sleep(0.01)
+
+
+async def test_the_topic_is_made_to_remember_each_suspect_once(kafka):
+    """Compacted, so that it stays as small as the number of suspects; one partition, so that its end is one number."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    (described,) = await admin.describe_topics([kafka.suspects_topic])
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, kafka.suspects_topic)])
+    await admin.close()
+    configs = {name: value for name, value, *_ in answer.resources[0][4]}
+    assert len(described["partitions"]) == 1
+    assert set(configs["cleanup.policy"].split(",")) == {"compact", "delete"}
+
+
+async def test_a_worker_knows_all_suspects_before_it_takes_records(kafka):
+    """What was written before it started is there when `start` returns; the last word on each counts."""
+    await publish_suspects(kafka, {ONE: Blame(1, 8, 0), TWO: Blame(1, 8, 0)})
+    await publish_suspects(kafka, {ONE: Blame(2, 2, 0)})
+    async with follower(kafka) as table:
+        assert (table.get(ONE), table.get(TWO), len(table)) == (Blame(2, 2, 0), Blame(1, 8, 0), 2)
+
+
+async def test_suspicions_reach_running_workers_and_are_withdrawn_for_all(kafka):
+    """A partition may move to any of them; once its request is answered no worker isolates it any more, ever."""
+    async with follower(kafka) as one, follower(kafka) as other:
+        await publish_suspects(kafka, {ONE: Blame(1, 1, 1), TWO: Blame(1, 1, 1)})
+        await until(lambda: len(one) == len(other) == 2)
+        one.settle([ONE, Source("requests", 0, 77)])
+        await until(lambda: other.get(ONE) is None)
+        assert other.get(TWO) == Blame(1, 1, 1)
+    async with follower(kafka) as later:
+        assert (later.get(ONE), later.get(TWO)) == (None, Blame(1, 1, 1))
+
+
+async def test_what_a_dead_worker_could_not_withdraw_is_withdrawn_later(kafka):
+    """Whoever takes the partition over knows from the commit what is answered."""
+    await publish_suspects(kafka, {ONE: Blame(1, 1, 1), TWO: Blame(1, 1, 1)})
+    async with follower(kafka) as table:
+        table.settle_if(lambda source: source.offset < 10)
+        assert len(table) == 1
+    async with follower(kafka) as later:
+        assert (later.get(ONE), later.get(TWO)) == (None, Blame(1, 1, 1))
+
+
+async def test_each_group_has_its_own_suspects(kafka):
+    """Another group's workers run the same requests on other machines: what they die of is theirs."""
+    other = kafka.model_copy(update={"group_id": "another"})
+    await publish_suspects(other, {ONE: Blame(1, 1, 1)})
+    async with follower(kafka) as table, follower(other) as others:
+        assert (len(table), len(others)) == (0, 1)
+
+
+async def test_a_record_that_nobody_understands_is_stepped_over(kafka, caplog):
+    """A stray record in the topic is told of and harms nobody."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+        await producer.send_and_wait(kafka.suspects_topic, b"{}", b"no key of ours")
+    await publish_suspects(kafka, {ONE: Blame(1, 1, 1)})
+    async with follower(kafka) as table:
+        assert len(table) == 1
+    assert f"ignoring record 0 of topic {kafka.suspects_topic}" in caplog.text
+
+
+JOIN = """
+import asyncio, sys
+from aiokafka import AIOKafkaConsumer
+async def main(bootstrap, group, topic):
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, group_id=group, client_id="doomed", session_timeout_ms=30_000
+    )
+    await consumer.start()
+    print("joined", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_dead_member_s_partitions_move_at_once(kafka):
+    """Not after its session time-out of 30 s: the time-out of this test is shorter. Nobody else is evicted."""
+    arguments = (kafka.bootstrap_servers, kafka.group_id, kafka.request_topics[0])
+    doomed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", JOIN, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert await doomed.stdout.readline() == b"joined\n"
+    doomed.kill()
+    await doomed.communicate()
+    assert await evict(kafka, "somebody else") == 0
+    assert await evict(kafka, "doomed") == 1
+    heir = AIOKafkaConsumer(*kafka.request_topics, bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.group_id)
+    async with asyncio.timeout(LIMIT_S):
+        await heir.start()
+    assert len(heir.assignment()) == 2
+    await heir.stop()
+    assert await evict(kafka, "doomed") == 0
+
+
+async def test_after_a_crash_the_suspects_are_known_before_the_partitions_move(kafka):
+    """Counts go up by one, with how many ran together; a request that ran alone is counted as that."""
+    entries = (Entry(ONE, Blame()), Entry(TWO, Blame(3, 4, 0)))
+    await aftermath(kafka)(Crash("dead", entries))
+    await aftermath(kafka)(Crash("dead", (Entry(ONE, Blame(1, 2, 0)),)))
+    async with follower(kafka) as table:
+        assert (table.get(ONE), table.get(TWO)) == (Blame(2, 1, 1), Blame(4, 2, 0))
+
+
+async def test_a_crash_without_kafka_is_no_reason_to_give_up(kafka, caplog, monkeypatch):
+    """The parent says what is the matter, and goes on without the suspicions after a while."""
+    monkeypatch.setattr("workers.aftermath.REPORT_S", 0.5)
+    away = kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    await aftermath(away)(Crash("dead", (Entry(ONE, Blame()),)))
+    assert f"See that topic {kafka.suspects_topic} exists" in caplog.text
+    assert "only after the session time-out" in caplog.text

@@ -1,0 +1,180 @@
+"""The chaos checker: a clean history passes, and nothing that is put into one escapes it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.chaos.checker import Wrong, check
+from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
+
+DUE = {Kind.GOOD: "sim:{}", Kind.BAD: "invalid_json", Kind.FAILING: "engine_error", Kind.POISON: "poisoned"}
+
+
+@st.composite
+def clean_histories(draw: st.DrawFn) -> History:
+    """A run without fault: every stored request answered once; of the unacknowledged ones some are stored."""
+    fates = st.tuples(st.sampled_from(Kind), st.sampled_from(["acknowledged", "stored", "gone"]))
+    requests = [(Kind.GOOD, "acknowledged"), (Kind.BAD, "acknowledged"), *draw(st.lists(fates, max_size=20))]
+    sent, stored = [], []
+    for index, (kind, fate) in enumerate(requests):
+        source = f"requests-{index % 3}-{index}"
+        request = Sent(f"id-{index}", kind, DUE[kind].format(index), source if fate == "acknowledged" else None)
+        sent.append(request)
+        if fate != "gone":
+            stored.append((request, Stored(source, request.correlation_id, 1_000 * index)))
+    replies = [_reply(request, record) for request, record in stored]
+    letters = [Letter(record.source, request.due) for request, record in stored if request.kind is not Kind.GOOD]
+    return History(
+        tuple(sent),
+        tuple(record for _, record in stored),
+        tuple(draw(st.permutations(replies))),
+        tuple(draw(st.permutations(letters))),
+        {0: 0, 1: 0},
+    )
+
+
+def _reply(request: Sent, record: Stored) -> Reply:
+    good = request.kind is Kind.GOOD
+    return Reply(
+        record.source,
+        request.correlation_id,
+        f"{request.due} jet jet" if good else None,
+        None if good else request.due,
+        "worker-1",
+        record.timestamp_ms + 20,
+    )
+
+
+def _of_good(history: History) -> Reply:
+    return next(reply for reply in history.replies if reply.answer)
+
+
+def _of_bad(history: History) -> Reply:
+    return next(reply for reply in history.replies if reply.error)
+
+
+def _with_reply(history: History, old: Reply, *new: Reply) -> History:
+    return replace(history, replies=(*(reply for reply in history.replies if reply is not old), *new))
+
+
+def _with_letter(history: History, *new: Letter) -> History:
+    return replace(history, letters=(*history.letters[1:], *new))
+
+
+def _swapped(history: History) -> History:
+    one, two = history.replies[:2]
+    swapped = (replace(one, source=two.source), replace(two, source=one.source))
+    return replace(history, replies=(*swapped, *history.replies[2:]))
+
+
+ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
+    "no reply": (lambda h: _with_reply(h, _of_good(h)), Wrong.LOST),
+    "no error reply": (lambda h: _with_reply(h, _of_bad(h)), Wrong.LOST),
+    "two replies": (
+        lambda h: replace(h, replies=(*h.replies, replace(_of_good(h), worker="worker-2"))),
+        Wrong.TWICE,
+    ),
+    "a reply to nothing": (
+        lambda h: replace(h, replies=(*h.replies, replace(_of_good(h), source="requests-0-777"))),
+        Wrong.UNKNOWN,
+    ),
+    "another's answer": (
+        lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), answer="sim:another")),
+        Wrong.CORRUPT,
+    ),
+    "another's correlation id": (
+        lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), correlation_id="id-777")),
+        Wrong.CORRUPT,
+    ),
+    "two replies with exchanged sources": (_swapped, Wrong.CORRUPT),
+    "an error where an answer is due": (
+        lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), answer=None, error="engine_error")),
+        Wrong.CORRUPT,
+    ),
+    "an answer where an error is due": (
+        lambda h: _with_reply(h, _of_bad(h), replace(_of_bad(h), answer="sim:", error=None)),
+        Wrong.CORRUPT,
+    ),
+    "another error than is due": (
+        lambda h: _with_reply(h, _of_bad(h), replace(_of_bad(h), error="cancelled")),
+        Wrong.CORRUPT,
+    ),
+    "a reply without content": (
+        lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), answer=None)),
+        Wrong.CORRUPT,
+    ),
+    "no dead letter": (_with_letter, Wrong.LETTER_MISSING),
+    "two dead letters": (lambda h: replace(h, letters=(*h.letters, h.letters[0])), Wrong.LETTER_EXTRA),
+    "a dead letter with another reason": (
+        lambda h: _with_letter(h, replace(h.letters[0], code="not_utf8")),
+        Wrong.LETTER_EXTRA,
+    ),
+    "a dead letter for an answered request": (
+        lambda h: replace(h, letters=(*h.letters, Letter(_of_good(h).source, "engine_error"))),
+        Wrong.LETTER_EXTRA,
+    ),
+    "an acknowledged request that is not stored": (lambda h: replace(h, stored=h.stored[1:]), Wrong.MISSTORED),
+    "a request stored twice": (
+        lambda h: replace(h, stored=(*h.stored, replace(h.stored[0], source="requests-0-777"))),
+        Wrong.MISSTORED,
+    ),
+    "a stored request that nobody sent": (
+        lambda h: replace(h, stored=(*h.stored, Stored("requests-0-777", "id-777", 0))),
+        Wrong.MISSTORED,
+    ),
+    "an answered record not committed": (lambda h: replace(h, lag={0: 0, 1: 3}), Wrong.UNCOMMITTED),
+}
+
+
+@given(history=clean_histories())
+def test_a_clean_history_passes(history):
+    """One right reply for each stored request, dead letters for the refused, in any order: valid, counted, in time."""
+    verdict = check(history)
+    assert verdict.valid
+    assert verdict.stored == verdict.replies == len(history.stored)
+    assert sum(verdict.sent.values()) == len(history.sent)
+    assert verdict.latency_ms == dict.fromkeys(("p50", "p95", "p99", "p100"), 20)
+    assert verdict.replies_per_worker == {"worker-1": len(history.replies)}
+
+
+@pytest.mark.parametrize("name", ANOMALIES)
+@given(history=clean_histories())
+def test_every_anomaly_is_found(name, history):
+    """Whatever else the history holds, the anomaly put into it is reported under its name."""
+    inject, wrong = ANOMALIES[name]
+    verdict = check(inject(history))
+    assert not verdict.valid
+    assert verdict.count(wrong) >= 1
+    assert verdict.as_json()[wrong.value] == verdict.count(wrong)
+
+
+def test_each_kind_of_anomaly_is_put_in():
+    """No kind that the checker knows goes without a test that it is found."""
+    assert {wrong for _, wrong in ANOMALIES.values()} == set(Wrong)
+
+
+@given(history=clean_histories(), data=st.data())
+def test_the_exact_number_lost_and_doubled_is_told(history, data):
+    """Any replies taken out, and any others repeated, are counted one by one and by their sources."""
+    count = len(history.replies)
+    fates = data.draw(st.lists(st.sampled_from([0, 1, 2]), min_size=count, max_size=count))
+    replies = tuple(reply for reply, times in zip(history.replies, fates, strict=True) for _ in range(times))
+    verdict = check(replace(history, replies=replies))
+    assert (verdict.count(Wrong.LOST), verdict.count(Wrong.TWICE)) == (fates.count(0), fates.count(2))
+    named = {anomaly.source for anomaly in verdict.anomalies}
+    assert named == {reply.source for reply, times in zip(history.replies, fates, strict=True) if times != 1}
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_request_without_acknowledgement_may_be_stored_or_not(kept):
+    """Stored it is owed a reply; not stored it is owed none, and neither is wrong."""
+    sent = Sent("id", Kind.GOOD, "sim:1", None)
+    stored = Stored("requests-0-0", "id", 0)
+    reply = _reply(sent, stored)
+    verdict = check(History((sent,), (stored,) * kept, (reply,) * kept, ()))
+    assert verdict.valid
+    assert verdict.unsure == 1
+    assert check(History((sent,), (stored,), (), ())).count(Wrong.LOST) == 1
