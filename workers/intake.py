@@ -27,6 +27,8 @@ from workers.topics import TopicDirectory
 
 log = logging.getLogger(__name__)
 
+Fetched = dict[TopicPartition, list[ConsumerRecord]]
+
 POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
 POLL_ALONE_MS = 100
@@ -93,14 +95,14 @@ class Intake:
             self._metrics.waiting_requests.set(len(self._line))
             self._metrics.waiting_tokens.set(self._line.tokens)
 
-    async def _fetch(self, partitions: list[TopicPartition], most: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _fetch(self, partitions: list[TopicPartition], most: int) -> Fetched:
         """Poll; where aiokafka cannot read a record, set its partition aside, so that the others go on."""
         try:
-            return await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
+            fetched: Fetched = await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
         except UnicodeDecodeError:
-            return {
-                partition: await self._fetch_alone(partition, 1 + most // len(partitions)) for partition in partitions
-            }
+            most_alone = 1 + most // len(partitions)
+            return {partition: await self._fetch_alone(partition, most_alone) for partition in partitions}
+        return fetched
 
     async def _fetch_alone(self, partition: TopicPartition, most: int) -> list[ConsumerRecord]:
         # The poll that failed had already taken records of some partitions: they have to be fetched again.
