@@ -120,17 +120,17 @@ class Scheduler:
 
     def plan(self) -> list[Work]:
         """The next step: decodes first, then prompts in chunks, together at most `max_batch_tokens` tokens."""
-        works: dict[Sequence, Work] = {}
+        works: dict[Sequence, Work | None] = {}
         for sequence in tuple(self._running):
             if sequence.pages and sequence.pending == 1 and self._make_room(sequence, sequence.length, works):
                 works[sequence] = Work(sequence, sequence.computed, 1)
         for sequence in tuple(self._running):
-            budget = self._config.max_batch_tokens - sum(work.count for work in works.values())
+            budget = self._config.max_batch_tokens - sum(work.count for work in works.values() if work)
             if budget <= 0:
                 break
             if sequence not in works and (work := self._prefill(sequence, budget, works)):
                 works[sequence] = work
-        return list(works.values())
+        return [work for work in works.values() if work]
 
     def complete(self, work: Work) -> None:
         """Note that a piece of work is done, and let others find the pages it has filled."""
@@ -145,7 +145,7 @@ class Scheduler:
             if self._computing.get(digests[index]) is sequence:
                 del self._computing[digests[index]]
 
-    def _prefill(self, sequence: Sequence, budget: int, works: dict[Sequence, Work]) -> Work | None:
+    def _prefill(self, sequence: Sequence, budget: int, works: dict[Sequence, Work | None]) -> Work | None:
         """The next chunk of a prompt, if it may be computed now and there are pages for it."""
         begins = not sequence.pages
         if begins and self._config.prefix_cache and not self._take_prefix(sequence):
@@ -185,7 +185,7 @@ class Scheduler:
         sequence.pages, sequence.computed = found, len(found) * size
         return True
 
-    def _make_room(self, sequence: Sequence, tokens: int, works: dict[Sequence, Work]) -> bool:
+    def _make_room(self, sequence: Sequence, tokens: int, works: dict[Sequence, Work | None]) -> bool:
         """Give a sequence the pages for `tokens`, if need be those of sequences that come after it in order."""
         missing = self._pool.pages_for(tokens) - len(sequence.pages)
         while missing > self._pool.available:
@@ -193,7 +193,7 @@ class Scheduler:
             if last is None or last.order <= sequence.order:
                 return False
             self._give_back(last)
-            works.pop(last, None)
+            works[last] = None  # not again in this step: it would only take pages back
             self.preemptions += 1
         sequence.pages += self._pool.allocate(missing) or ()
         return True
