@@ -70,6 +70,9 @@ class PagePool:
             self._page_of[digest] = page
             self._digest_of[page] = digest
 
+    def is_held(self, page: int) -> bool:
+        return self._holders[page] > 0
+
     def find(self, digest: bytes) -> int | None:
         return self._page_of.get(digest)
 
