@@ -1,8 +1,10 @@
 """The tensors behind the pages: keys and values of every layer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,10 +34,9 @@ class KvStore:
         self.page_size = page_size
         self.device = device
         self.scratch = num_pages
-        # Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero.
         size = (num_pages + 1, shape.kv_heads, page_size, shape.head_dim)
-        self.keys = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
-        self.values = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
+        self.keys = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+        self.values = [_zeros(size, dtype, device) for _ in range(shape.layers)]
 
     def write(self, layer: int, keys: Tensor, values: Tensor, pages: Tensor, slots: Tensor) -> None:
         """Store [tokens, kv_heads, head_dim] where `pages` and `slots`, int64 [tokens], say."""
@@ -47,3 +48,11 @@ class KvStore:
         index = torch.tensor(pages, dtype=torch.int64, device=self.device)
         for tensor in (*self.keys, *self.values):
             tensor.index_fill_(0, index, 0)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero."""
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    # PyTorch writes its zeros at once; NumPy's come from the system when a page of memory is first touched.
+    return torch.from_numpy(np.zeros(math.prod(size) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(size)
