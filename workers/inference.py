@@ -14,7 +14,7 @@ from pipeline import errors
 from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
 from pipeline.waiting import Chosen, Place, WaitingLine
-from workers.engine.api import Completion, Engine, EngineRequest, FailureKind, Outcome, SamplingParams
+from workers.engine.api import Completion, EngineRequest, FailureKind, Outcome, SamplingParams, StepEngine
 from workers.jobs import Answered, Ending, Job, Refused
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,18 @@ _ERRORS: dict[FailureKind, type[errors.ExecutionError]] = {
 class Inference:
     """Owns the engine from `start` on. Ends when the line closes and nothing runs any more."""
 
-    def __init__(self, engine: Engine, line: WaitingLine[Job], endings: Handoff[Ending], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: StepEngine,
+        line: WaitingLine[Job],
+        endings: Handoff[Ending],
+        metrics: Metrics,
+        *,
+        share_prefixes: bool = False,
+    ) -> None:
+        """With `share_prefixes` tenants find each other's computed prefixes, else only their own."""
         self._engine = engine
+        self._share_prefixes = share_prefixes
         self._line = line
         self._endings = endings
         self._metrics = metrics
@@ -86,7 +96,10 @@ class Inference:
         job = place.item
         request_id = next(self._ids)
         self._running[request_id] = (job, time.monotonic())
-        self._engine.add(EngineRequest(request_id, job.prompt, sampling_params(job), place.expires))
+        salt = "" if self._share_prefixes else job.ticket.envelope.tenant
+        self._engine.add(
+            EngineRequest(request_id, job.prompt, sampling_params(job), deadline=place.expires, cache_salt=salt)
+        )
 
     def _end(self, outcome: Outcome) -> None:
         job, started = self._running.pop(outcome.request_id)

@@ -50,7 +50,9 @@ class Worker:
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
-        self._inference = Inference(served.engine, self._line, self._endings, metrics)
+        self._inference = Inference(
+            served.engine, self._line, self._endings, metrics, share_prefixes=settings.engine.share_prefixes
+        )
         self._assignment = Assignment(settings.kafka.group_id, self._endings.flush, self._abandon)
         self._consumer = _consumer(settings.kafka)
         self._sender = Sender(settings.kafka, metrics)
@@ -74,7 +76,7 @@ class Worker:
                 settings.worker,
                 model_name=served.model_name,
                 context_length=served.engine.context_length,
-                max_batch_tokens=served.engine.max_batch_tokens,
+                max_request_tokens=served.engine.max_request_tokens,
             ),
             line=self._line,
             endings=self._endings,
