@@ -11,7 +11,6 @@ from pipeline.errors import InvalidValue
 from pipeline.messages import Message
 from workers.engine.simulated_text import decode_tokens, encode_text
 
-
 # Marks a place where the text is cut before it is tokenised. Unicode keeps this code point free for internal use; where
 # a sender wrote it all the same, it becomes the replacement character.
 _CUT = "\ufdd0"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -27,7 +28,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from workers.engine import torch_attention
+from workers.engine import page_attention, torch_attention
 from workers.engine.api import Completion, EngineRequest, FailureKind, SamplingParams
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.families import FAMILIES, kv_shape, why_not
@@ -43,7 +44,9 @@ COMMON: dict[str, Any] = {
     "num_key_value_heads": 2, "head_dim": 12, "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": None, "tie_word_embeddings": False, "max_position_embeddings": 256,
 }  # fmt: skip
+HEADS_OF_96 = {"hidden_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 96}
 WINDOWED = {"sliding_window": 7, "query_pre_attn_scalar": 12}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "glm": GlmConfig(**COMMON),
     "glm4": Glm4Config(**COMMON),
@@ -54,7 +57,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(**COMMON),
     "qwen2-windowed": Qwen2Config(**COMMON, use_sliding_window=True, sliding_window=7, max_window_layers=1),
     "qwen3": Qwen3Config(**COMMON),
-    "phi3": Phi3Config(**COMMON | {"hidden_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 96}),
+    "phi3": Phi3Config(**COMMON | HEADS_OF_96),
     "phi3-windowed": Phi3Config(**COMMON, sliding_window=7),
     "gemma2": Gemma2Config(**COMMON, **WINDOWED, attn_logit_softcapping=5.0, final_logit_softcapping=4.0),
     "gemma3": Gemma3TextConfig(**COMMON | {"num_hidden_layers": 3}, **WINDOWED, sliding_window_pattern=2),
@@ -220,8 +223,6 @@ def forgets_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks let every query see one token too many."""
-    from workers.engine import page_attention
-
     monkeypatch.setattr(page_attention, "_MASKED", 0.0)
 
 
@@ -246,7 +247,9 @@ def test_batch_invariance_is_exact(family: str) -> None:
             engine.add(EngineRequest(index, prompts[index], params))
         found: dict[int, Any] = {}
         while engine.running:
-            found |= {outcome.request_id: outcome.logprobs for outcome in engine.step() if isinstance(outcome, Completion)}
+            found |= {
+                outcome.request_id: outcome.logprobs for outcome in engine.step() if isinstance(outcome, Completion)
+            }
         return found
 
     together = answers(make_engine(family, max_batch_tokens=19, max_running=5, batch_invariant=True), list(range(5)))
@@ -259,7 +262,7 @@ def test_batch_invariance_is_exact(family: str) -> None:
     ("config", "words"),
     [
         (GPTNeoXConfig(num_hidden_layers=1, hidden_size=8, num_attention_heads=2), r"its architecture \(gpt_neox\)"),
-        (LlamaConfig(**COMMON, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), "dynamic rope"),
+        (LlamaConfig(**COMMON, rope_parameters=DYNAMIC), "dynamic rope"),
         (Gemma3TextConfig(**COMMON, use_bidirectional_attention=True), "looks ahead"),
     ],
 )  # fmt: skip

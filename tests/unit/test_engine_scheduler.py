@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.waiting import Place
+from workers.engine.api import EngineRequest, SamplingParams
 from workers.engine.pages import PagePool
 from workers.engine.scheduler import Scheduler, SchedulerConfig, Work
 from workers.engine.sequences import Sequence
@@ -38,7 +40,8 @@ class World:
         self.arrivals = 0
 
     def add(self, prompt: list[int], new: int, priority: int = 0, salt: str = "") -> Sequence:
-        sequence = Sequence(self.arrivals, prompt, new, arrival=self.arrivals, priority=priority, salt=salt)
+        request = EngineRequest(self.arrivals, prompt, SamplingParams(new), priority=priority, cache_salt=salt)
+        sequence = Sequence(request, self.arrivals)
         self.limits[self.arrivals] = len(prompt) + new
         self.arrivals += 1
         self.scheduler.add(sequence)
@@ -268,4 +271,4 @@ def test_digests_are_chained_and_continue() -> None:
     assert not set(first.digests(PAGE)) & set(second.digests(PAGE))
     for token in range(4):
         first.append(token)
-    assert first.digests(PAGE) == Sequence(9, [*range(12), *range(4)], 1, arrival=9).digests(PAGE)
+    assert first.digests(PAGE) == World().add([*range(12), *range(4)], 1).digests(PAGE)

@@ -53,7 +53,9 @@ class Answer:
         message = f"The model produced NaN or infinite logits for token {self.tokens} of the answer."
         return Failure(self.request.id, FailureKind.INVALID_OUTPUT, message)
 
-    def completion(self, reason: FinishReason, token_ids: tuple[int, ...], cached_tokens: int, now: float) -> Completion:
+    def completion(
+        self, reason: FinishReason, token_ids: tuple[int, ...], cached_tokens: int, now: float
+    ) -> Completion:
         first = now if self.first_token_at is None else self.first_token_at
         return Completion(
             request_id=self.request.id,

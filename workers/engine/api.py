@@ -39,7 +39,7 @@ class SamplingParams:
         """Raises ValueError for what means nothing. Zero `max_tokens` is for the engine to refuse."""
         faults = (
             (self.temperature < 0, "temperature must not be negative"),
-            (not 0 < self.top_p, "top_p must be above 0"),
+            (not self.top_p > 0, "top_p must be above 0"),
             (self.top_k < 0, "top_k must not be negative"),
             (not 0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
             (self.repetition_penalty <= 0, "repetition_penalty must be above 0"),
@@ -83,7 +83,7 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Indexes to hand over now; when empty, `retry_at` says when to look again (None: when something arrives or finishes)."""
+    """Indexes to hand over now; when empty, `retry_at` says when to look again (None: when something has changed)."""
 
     indexes: tuple[int, ...]
     retry_at: float | None = None

@@ -64,7 +64,9 @@ class Chooser:
         if not wanted:
             return found
         most = max(params[row].logprobs or 0 for row in wanted)
-        columns = (column.tolist() for column in (tokens[wanted], *token_logprobs(logits[wanted], tokens[wanted], most)))
+        columns = (
+            column.tolist() for column in (tokens[wanted], *token_logprobs(logits[wanted], tokens[wanted], most))
+        )
         for row, token, logprob, values, ids in zip(wanted, *columns, strict=True):
             top = tuple(zip(ids, values, strict=True))[: params[row].logprobs]
             found[row] = TokenLogprob(token, logprob, top)

@@ -10,7 +10,8 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A request, its sequence and its answer; the seed is fixed here, so that a second attempt draws the same tokens."""
+    """A request, its sequence and its answer; the seed is fixed, so that a second attempt draws the same tokens."""
 
     sequence: Sequence
     answer: Answer
@@ -57,9 +58,8 @@ class _Running:
 
     def ask(self) -> Ask:
         sequence = self.sequence
-        return Ask(
-            self.params, self.seed, sequence.length - sequence.prompt_length, History(sequence.tokens, sequence.prompt_length)
-        )
+        history = History(sequence.tokens, sequence.prompt_length)
+        return Ask(self.params, self.seed, position=sequence.length - sequence.prompt_length, history=history)
 
     def completion(self, reason: FinishReason, now: float) -> Completion:
         return self.answer.completion(reason, tuple(self.sequence.generated.tolist()), self.sequence.cached, now)
@@ -71,9 +71,9 @@ class ContinuousEngine:
     def __init__(
         self, loaded: LoadedModel, config: ContinuousConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raises ModelLoadError for a model that cannot be batched continuously, or pages that no memory is left for."""
+        """Raises ModelLoadError for a model that cannot be batched continuously, and where no memory is left for pages."""
         if reason := why_not(loaded.model):
-            raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, because {reason}; use padded")
+            raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
         shape = kv_shape(loaded.model.config)
         num_pages = pages_in_memory(shape, limits, loaded)
@@ -85,9 +85,7 @@ class ContinuousEngine:
             SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
         )
         packed = PackedRunner(loaded.model, self._store, loaded.device)
-        self._runner: Runner = (
-            InvariantRunner(packed, self._store, loaded.device) if limits.batch_invariant else packed
-        )
+        self._runner: Runner = InvariantRunner(packed, self._store, loaded.device) if limits.batch_invariant else packed
         self._chooser = Chooser(loaded.device)
         self._running: dict[int, _Running] = {}
         self._arrivals = itertools.count()
@@ -143,15 +141,10 @@ class ContinuousEngine:
         if not request.prompt or request.params.max_tokens < 1:
             raise ValueError(f"request {request.id} needs at least one prompt token and max_tokens of at least 1")
         if len(request.prompt) + request.params.max_tokens > self.context_length:
-            raise ValueError(f"request {request.id} may grow beyond the model's context of {self.context_length} tokens")
-        sequence = Sequence(
-            request.id,
-            request.prompt,
-            request.params.max_tokens,
-            arrival=next(self._arrivals),
-            priority=request.priority,
-            salt=request.cache_salt,
-        )
+            raise ValueError(
+                f"request {request.id} may grow beyond the model's context of {self.context_length} tokens"
+            )
+        sequence = Sequence(request, next(self._arrivals))
         self._scheduler.add(sequence)
         seed = request.params.seed
         answer = Answer.of(request, self._loaded, self._clock())

@@ -71,8 +71,8 @@ def pages_in_memory(shape: KvShape, limits: Limits, loaded: LoadedModel) -> int:
         pages = min(useful, int(_free_bytes(loaded.device) * _PART_OF_FREE_MEMORY[loaded.device.type] // page_bytes))
     if pages < 1:
         raise ModelLoadError(
-            f"engine.kv_memory_gib: a KV page of {limits.page_size} tokens takes {page_bytes / _GIB:.3f} GiB, more than "
-            "there is; raise it, or take a smaller model"
+            f"engine.kv_memory_gib: a KV page of {limits.page_size} tokens takes {page_bytes / _GIB:.3f} GiB, which is "
+            "more than there is; raise it, or take a smaller model"
         )
     return pages
 

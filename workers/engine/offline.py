@@ -35,8 +35,8 @@ class _Prompt:
 class Engine(ContinuousEngine):
     """A loaded model that answers prompts of token ids.
 
-        engine = Engine.load("smollm2-135m-instruct")
-        [completion] = engine.generate([[1, 2, 3]], [SamplingParams(max_tokens=16)])
+    engine = Engine.load("smollm2-135m-instruct")
+    [completion] = engine.generate([[1, 2, 3]], [SamplingParams(max_tokens=16)])
     """
 
     @classmethod

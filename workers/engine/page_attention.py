@@ -44,7 +44,7 @@ class Scoring:
 class _Pairs:
     """Pages, each with queries that look at it: `owners` int64 [pages, queries] are their rows.
 
-    A row of `rows` (one past the last) stands for a query that is to get nothing. `pages` is a view's range or an index.
+    A row of `rows` (one past the last) stands for a query that gets nothing. `pages` is a view's range or an index.
     """
 
     pages: slice | Tensor
@@ -99,9 +99,7 @@ class PageAttention:
         out = peak.new_zeros(rows + 1, heads, dim).index_add_(0, owners, mixed * weight[..., None])
         return (out[:rows] / sums[:rows, :, None]).to(queries.dtype)
 
-    def _partial(
-        self, group: _Pairs, layer: int, queries: Tensor, scoring: Scoring
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _partial(self, group: _Pairs, layer: int, queries: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor, Tensor]:
         """For each pair of page and query: highest score, sum of weights [pairs, heads], weighted values."""
         keys, values = self._store.keys[layer][group.pages], self._store.values[layer][group.pages]
         pages, kv_heads, size, dim = keys.shape

@@ -96,7 +96,9 @@ class PagePool:
         return page
 
 
-def page_digests(tokens: NDArray[np.int64], page_size: int, salt: bytes, known: Sequence[bytes] = ()) -> Iterator[bytes]:
+def page_digests(
+    tokens: NDArray[np.int64], page_size: int, salt: bytes, known: Sequence[bytes] = ()
+) -> Iterator[bytes]:
     """The digests of the full pages of `tokens` that follow those already `known`.
 
     Each is SHA-256 over the one before it and its own tokens, the first over `salt`: equal digests mean equal text

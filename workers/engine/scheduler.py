@@ -16,8 +16,10 @@ from workers.engine.sequences import Sequence
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """`max_running` bounds the sequences taken over; `max_overtakes` how often smaller requests may go before one that
-    waits for more pages than there are."""
+    """`max_running` bounds the sequences taken over.
+
+    `max_overtakes` is how often smaller requests may go before one that waits for more pages than are left.
+    """
 
     max_batch_tokens: int
     max_running: int
@@ -27,8 +29,8 @@ class SchedulerConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.max_running <= self.max_batch_tokens:
             raise ValueError(
-                f"max_running must be between 1 and max_batch_tokens = {self.max_batch_tokens}, not {self.max_running}: "
-                "every running sequence gets its token in every step"
+                f"max_running must be between 1 and max_batch_tokens = {self.max_batch_tokens}, not "
+                f"{self.max_running}: every running sequence gets its token in every step"
             )
 
 

@@ -1,10 +1,9 @@
 """One request while it runs: its tokens so far, its pages, and how far its keys and values are computed."""
 
-from collections.abc import Sequence as Items
-
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.engine.api import EngineRequest
 from workers.engine.pages import page_digests
 
 
@@ -15,27 +14,20 @@ class Sequence:
     `order` decides who goes first where not all can: by priority, highest first, then by arrival.
     """
 
-    __slots__ = ("_digests", "_salt", "_tokens", "cached", "computed", "id", "length", "order", "pages", "prompt_length")
+    __slots__ = (
+        "_digests", "_salt", "_tokens", "cached", "computed", "id", "length", "order", "pages", "prompt_length"
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        id: int,  # noqa: A002 (it is what the request calls it)
-        prompt: Items[int],
-        max_tokens: int,
-        *,
-        arrival: int,
-        priority: int = 0,
-        salt: str = "",
-    ) -> None:
-        self.id = id
-        self.order = (-priority, arrival)
-        self.prompt_length = self.length = len(prompt)
+    def __init__(self, request: EngineRequest, arrival: int) -> None:
+        self.id = request.id
+        self.order = (-request.priority, arrival)
+        self.prompt_length = self.length = len(request.prompt)
         self.computed = 0
         self.cached = 0
         self.pages: list[int] = []
-        self._tokens = np.empty(len(prompt) + max_tokens, dtype=np.int64)
-        self._tokens[: len(prompt)] = prompt
-        self._salt = salt.encode()
+        self._tokens = np.empty(self.length + request.params.max_tokens, dtype=np.int64)
+        self._tokens[: self.length] = request.prompt
+        self._salt = request.cache_salt.encode()
         self._digests: list[bytes] = []
 
     @property

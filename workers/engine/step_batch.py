@@ -66,8 +66,11 @@ class StepBatch:
         pages = np.concatenate([span.pages[np.arange(span.start, span.end) // page_size] for span in spans])
         stacked = torch.from_numpy(np.stack((tokens, positions, pages, positions % page_size))).to(device)
         return cls(
-            *stacked.unbind(),
-            torch.from_numpy(logit_rows).to(device),
+            tokens=stacked[0],
+            positions=stacked[1],
+            write_pages=stacked[2],
+            write_slots=stacked[3],
+            logit_rows=torch.from_numpy(logit_rows).to(device),
             decodes=tuple(span for span in spans if span.count == 1),
             chunks=tuple(span for span in spans if span.count > 1),
         )

@@ -58,8 +58,9 @@ class TorchAttention:
         windowed = scoring.window is not None and span.end > scoring.window
         mask = None if span.start == 0 and not windowed else self._mask(span, scoring.window)
         if scoring.softcap is None:
+            grouped = q.shape[1] != k.shape[1]
             mixed = scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scoring.scale, enable_gqa=q.shape[1] != k.shape[1]
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scoring.scale, enable_gqa=grouped
             )
         else:
             mixed = _capped(q, k, v, self._mask(span, scoring.window), scoring)
@@ -81,8 +82,8 @@ def register() -> None:
     AttentionInterface.register(ATTENTION, _attend)
 
 
-def _attend(
-    module: torch.nn.Module,
+def _attend(  # noqa: PLR0913 (transformers' signature)
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -95,9 +96,8 @@ def _attend(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """[1, rows, heads, head_dim] from [1, heads, rows, head_dim], as transformers calls it for one packed row."""
-    packed = (each[0].transpose(0, 1) for each in (query, key, value))
-    mixed = step.attend(int(module.layer_idx), *packed, Scoring(scaling, sliding_window, softcap))
-    return mixed[None], None
+    q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
+    return step.attend(module.layer_idx, q, k, v, Scoring(scaling, sliding_window, softcap))[None], None
 
 
 def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
