@@ -71,7 +71,7 @@ class ContinuousEngine:
     def __init__(
         self, loaded: LoadedModel, config: ContinuousConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raises ModelLoadError for a model that cannot be batched continuously, and where no memory is left for pages."""
+        """Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory."""
         if reason := why_not(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
