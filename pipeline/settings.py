@@ -151,12 +151,27 @@ class SimulatedSettings(_Section):
 class EngineSettings(_Section):
     """How requests become batches."""
 
-    kind: Literal["padded", "simulated"] = "padded"
-    max_batch_tokens: Positive = 8_192
-    """Most tokens one batch may compute, padding and tokens still to come included."""
+    kind: Literal["continuous", "padded", "simulated"] = "continuous"
+    """A model that cannot be batched continuously runs on the padded engine all the same; the log says why."""
+    max_batch_tokens: Positive | None = None
+    """Most tokens one step may compute; unset, what suits the device. Of a padded batch: all that it will ever compute,
+    padding and tokens still to come included."""
+    max_running: Positive | None = None
+    """Requests that share the continuous engine's steps; unset, what suits the device."""
+    kv_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Memory for keys and values; unset, what the running requests can use, within a part of what is free."""
+    page_size: Positive = 64
+    """Tokens in a KV page. Only full pages are shared between prompts."""
+    prefix_cache: bool = True
+    """Compute what prompts have in common once."""
+    share_prefixes: bool = False
+    """Let tenants share computed prefixes. One can then measure whether another has sent the same beginning."""
+    batch_invariant: bool = False
+    """Answers that do not depend on the batch to the last bit, at several times the cost of a prompt."""
     max_batch_size: Positive = 16
+    """Rows of a padded batch."""
     max_batch_wait_ms: NotNegative = 50.0
-    """How long a batch with room left waits for company, from its first request on."""
+    """How long a padded batch with room left waits for company, from its first request on."""
     simulated: SimulatedSettings = SimulatedSettings()
 
 

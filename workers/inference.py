@@ -17,7 +17,7 @@ from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
 from pipeline.waiting import Chosen, Place, WaitingLine
 from workers.blame import INNOCENT, Blame
-from workers.engine.api import Completion, Engine, EngineRequest, Failure, FailureKind, Outcome, SamplingParams
+from workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, SamplingParams, StepEngine
 from workers.guard import Guard
 from workers.isolation import Isolation
 from workers.jobs import Answered, Ending, Job, Refused
@@ -56,13 +56,17 @@ class Inference:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: StepEngine,
         line: WaitingLine[Job],
         endings: Handoff[Ending],
         metrics: Metrics,
         guard: Guard | None = None,
+        *,
+        share_prefixes: bool = False,
     ) -> None:
+        """With `share_prefixes` tenants find each other's computed prefixes, else only their own."""
         self._engine = engine
+        self._share_prefixes = share_prefixes
         self._line = line
         self._endings = endings
         self._metrics = metrics
@@ -160,7 +164,10 @@ class Inference:
         self._running[request_id] = _Running(place, blame, slot, time.monotonic())
         if job.attempt == 1:
             self._retries.earn(place.tokens)
-        self._engine.add(EngineRequest(request_id, job.prompt, sampling_params(job), place.expires))
+        salt = "" if self._share_prefixes else job.ticket.envelope.tenant
+        self._engine.add(
+            EngineRequest(request_id, job.prompt, sampling_params(job), deadline=place.expires, cache_salt=salt)
+        )
 
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.request_id)

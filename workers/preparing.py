@@ -13,7 +13,7 @@ from workers.jobs import Job, Refused, Ticket
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for. Tokens are prompt plus new; `budget_tokens` is what a line or a batch can hold."""
+    """What a request may ask for. Tokens are prompt plus new; `budget_tokens` is what both line and engine can hold."""
 
     model_name: str
     context_length: int
@@ -22,11 +22,11 @@ class Limits:
     max_request_bytes: int
 
     @classmethod
-    def of(cls, settings: WorkerSettings, *, model_name: str, context_length: int, max_batch_tokens: int) -> "Limits":
+    def of(cls, settings: WorkerSettings, *, model_name: str, context_length: int, max_request_tokens: int) -> "Limits":
         return cls(
             model_name=model_name,
             context_length=context_length,
-            budget_tokens=min(settings.max_waiting_tokens, max_batch_tokens),
+            budget_tokens=min(settings.max_waiting_tokens, max_request_tokens),
             default_max_new_tokens=settings.default_max_new_tokens,
             max_request_bytes=settings.max_request_bytes,
         )
@@ -70,7 +70,7 @@ def allowed_new_tokens(prompt_tokens: int, asked: int | None, limits: Limits) ->
         raise RequestTooLarge(
             f"Prompt and new tokens come to {prompt_tokens + least:,}, more than the {limits.budget_tokens:,} this "
             "worker takes at once: shorten the messages or lower max_completion_tokens, or have the operator raise "
-            "engine.max_batch_tokens and worker.max_waiting_tokens.",
+            "worker.max_waiting_tokens and engine.kv_memory_gib (engine.max_batch_tokens for the padded engine).",
             param="messages",
         )
     room = min(limits.context_length, limits.budget_tokens) - prompt_tokens

@@ -62,7 +62,14 @@ class Worker:
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
-        self._inference = Inference(served.engine, self._line, self._endings, metrics, self._guard)
+        self._inference = Inference(
+            served.engine,
+            self._line,
+            self._endings,
+            metrics,
+            self._guard,
+            share_prefixes=settings.engine.share_prefixes,
+        )
         self._directory = TopicDirectory(settings.kafka)
         # The broker's list of members tells this worker from all others by it, its own former lives included.
         identity = self._guard.identity
@@ -81,7 +88,7 @@ class Worker:
                 settings.worker,
                 model_name=served.model_name,
                 context_length=served.engine.context_length,
-                max_batch_tokens=served.engine.max_batch_tokens,
+                max_request_tokens=served.engine.max_request_tokens,
             ),
             line=self._line,
             endings=self._endings,

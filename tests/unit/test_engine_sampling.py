@@ -1,12 +1,23 @@
 """Sampling: the right token for each row, whatever else is in the batch."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from workers.engine.api import SamplingParams
+from workers.engine.penalties import History, penalise
 from workers.engine.sampling import (
     SamplingTensors,
     _inverse_cdf,
@@ -156,3 +167,84 @@ def test_logprobs_are_the_models_own(top: int) -> None:
     best = expected.sort(dim=-1, descending=True)
     torch.testing.assert_close(values, best.values[:, :top])
     assert ids[:, : min(top, 3)].tolist() == best.indices[:, : min(top, 3)].tolist()
+
+
+def kept_by_transformers(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Which tokens transformers' own warpers leave, in the order in which it applies them."""
+    ids = torch.zeros(len(logits), 1, dtype=torch.int64)
+    warpers = [TemperatureLogitsWarper(params.temperature)]
+    warpers += [TopKLogitsWarper(params.top_k)] if params.top_k else []
+    warpers += [TopPLogitsWarper(params.top_p)] if params.top_p < 1 else []
+    warpers += [MinPLogitsWarper(params.min_p)] if params.min_p else []
+    for warper in warpers:
+        logits = warper(ids, logits)
+    return logits.softmax(dim=-1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    top_k=st.sampled_from([0, 1, 5, 300, 10_000]),
+    top_p=st.sampled_from([0.3, 0.9, 1.0]),
+    min_p=st.sampled_from([0.0, 0.05, 0.5]),
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+    seed=st.integers(0, 1000),
+)
+def test_filters_keep_what_transformers_keeps(
+    top_k: int, top_p: float, min_p: float, temperature: float, seed: int
+) -> None:
+    """Any combination of filters draws only from the tokens that transformers would draw from, in one batch."""
+    params = SamplingParams(1, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    logits = random_logits(seed, 1)
+    allowed = kept_by_transformers(logits, params)[0] > 0
+    others = SamplingParams(1, temperature=1.0, top_k=3), SamplingParams(1, temperature=0.0), SamplingParams(1)
+    batch = SamplingTensors.of([params] * 200 + list(others), range(203), CPU)
+    drawn = sample(logits.expand(203, -1), batch, torch.zeros(203, dtype=torch.int64))
+    assert allowed[drawn[:200]].all()
+
+
+def test_top_k_draws_by_probability() -> None:
+    """Among the k likeliest tokens, each comes as often as its share; no other comes at all."""
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0, 2.5]])
+    batch = SamplingTensors.of([SamplingParams(1, top_k=3)] * 20_000, range(20_000), CPU)
+    counts = torch.bincount(
+        sample(logits.expand(20_000, -1), batch, torch.zeros(20_000, dtype=torch.int64)), minlength=5
+    )
+    assert counts[[0, 3]].tolist() == [0, 0]
+    kept = [1, 2, 4]
+    assert chi_square(counts[kept].float(), logits[0, kept].softmax(-1)) < 13.8  # 1 in 1,000 for 2 degrees of freedom
+
+
+def test_the_repetition_penalty_is_transformers_own() -> None:
+    """Prompt and answer count, positive and negative logits are treated as transformers does."""
+    logits = random_logits(4, 2)
+    told = [[3, 5, 5, 600], [9]]
+    params = [SamplingParams(1, repetition_penalty=1.7), SamplingParams(1, repetition_penalty=0.6)]
+    got = penalise(logits, params, [History(np.array(tokens), 1) for tokens in told])
+    for row, tokens in enumerate(told):
+        processor = RepetitionPenaltyLogitsProcessor(params[row].repetition_penalty)
+        expected = processor(torch.tensor([tokens]), logits[row : row + 1].clone())
+        assert torch.allclose(got[row : row + 1], expected)
+
+
+def test_presence_and_frequency_count_the_answer_only() -> None:
+    """Presence is taken off once, frequency for each time; the prompt and rows without penalties are left alone."""
+    logits = torch.zeros(2, 10)
+    params = [SamplingParams(1, presence_penalty=0.5, frequency_penalty=0.25), SamplingParams(1)]
+    history = History(np.array([1, 2, 3, 3, 4]), 2)
+    got = penalise(logits, params, [history, history])
+    assert got[0].tolist() == [0, 0, 0, -1.0, -0.75, 0, 0, 0, 0, 0]
+    assert got[1].tolist() == [0] * 10
+    assert penalise(logits, [params[1]] * 2, [history] * 2) is logits
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p"), ({"top_k": -1}, "top_k"),
+        ({"min_p": 1.5}, "min_p"), ({"repetition_penalty": 0.0}, "repetition_penalty"), ({"logprobs": -1}, "logprobs"),
+    ],
+)  # fmt: skip
+def test_meaningless_parameters_are_refused(wrong: dict[str, Any], words: str) -> None:
+    """Each message names its field."""
+    with pytest.raises(ValueError, match=words):
+        SamplingParams(1, **wrong)

@@ -14,27 +14,58 @@ from typing import Protocol
 class SamplingParams:
     """How to choose tokens for one request.
 
-    `temperature` 0 is greedy. `seed` makes a sampled answer repeatable: randomness is a function of seed and
-    position only. `logprobs` asks for that many alternatives per token (0: the chosen token alone; None: nothing).
+    `temperature` 0 is greedy. `top_k` (0: all), `top_p` and `min_p` each keep the likeliest tokens, as many as that,
+    with that much probability in sum, or with at least that part of the likeliest one's. The penalties go by the
+    tokens so far: `repetition_penalty` divides a positive logit (and multiplies a negative one) of all of them, prompt
+    included; `presence_penalty` is taken off once and `frequency_penalty` for each time a token was generated.
+    `seed` makes a sampled answer repeatable: randomness is a function of seed and position only. `logprobs` asks for
+    that many alternatives per token (0: the chosen token alone; None: nothing).
     """
 
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what means nothing. Zero `max_tokens` is for the engine to refuse."""
+        faults = (
+            (self.temperature < 0, "temperature must not be negative"),
+            (not self.top_p > 0, "top_p must be above 0"),
+            (self.top_k < 0, "top_k must not be negative"),
+            (not 0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
+            (self.repetition_penalty <= 0, "repetition_penalty must be above 0"),
+            (self.logprobs is not None and self.logprobs < 0, "logprobs must not be negative"),
+        )
+        if told := [words for wrong, words in faults if wrong]:
+            raise ValueError("; ".join(told))
+
+    @property
+    def penalises(self) -> bool:
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One prompt on its way into the engine; past `deadline` it fails with `FailureKind.DEADLINE`."""
+    """One prompt on its way into the engine; past `deadline` it fails with `FailureKind.DEADLINE`.
+
+    Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
+    """
 
     id: int
     prompt: Sequence[int]
     params: SamplingParams
     deadline: float | None = None
+    priority: int = 0
+    cache_salt: str = ""
 
 
 class Waiting(Protocol):
@@ -74,7 +105,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished request. `token_ids` holds all generated tokens, an end-of-sequence token included."""
+    """A finished request. `token_ids` holds all generated tokens, an end-of-sequence token included.
+
+    `cached_tokens` of the prompt were not computed, because an earlier prompt began with them.
+    """
 
     request_id: int
     token_ids: tuple[int, ...]
@@ -82,6 +116,7 @@ class Completion:
     prefill_s: float
     decode_s: float
     logprobs: tuple[TokenLogprob, ...] | None = None
+    cached_tokens: int = 0
 
 
 class FailureKind(StrEnum):
@@ -113,7 +148,7 @@ class StepStats:
     computed_tokens: int
 
 
-class Engine(Protocol):
+class StepEngine(Protocol):
     """Continuous or padded, real or simulated: all the worker knows of an engine."""
 
     @property
@@ -121,8 +156,8 @@ class Engine(Protocol):
         """Most tokens (prompt + new) one request may span."""
 
     @property
-    def max_batch_tokens(self) -> int:
-        """Most tokens one step may compute; a request above it can never run."""
+    def max_request_tokens(self) -> int:
+        """Most tokens (prompt + new) the engine has room for; a request above it can never run."""
 
     @property
     def running(self) -> int:
@@ -136,7 +171,7 @@ class Engine(Protocol):
         """Do the slow first things (memory, kernels) before the worker says it is ready."""
 
     def select(self, waiting: Sequence[Waiting], now: float) -> Selection:
-        """Choose from what waits, oldest first, what the engine has room for now. Pure."""
+        """Choose from what waits, oldest first, what the engine has room for now. What is chosen must be added."""
 
     def add(self, request: EngineRequest) -> None:
         """Take over a selected request."""

@@ -65,6 +65,11 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
+    return wrap(model, tokenizer)
+
+
+def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:
+    """What an engine has to know about a model that is in memory. Without a tokenizer there are no stop strings."""
     eos_token_ids = _eos_token_ids(model, tokenizer)
     return LoadedModel(
         model=model,
@@ -72,8 +77,8 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
         context_length=_context_length(model, tokenizer),
         eos_token_ids=eos_token_ids,
         pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
-        dtype=dtype,
-        device=device,
+        dtype=model.dtype,
+        device=model.device,
     )
 
 
@@ -171,19 +176,21 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """The tokenizer's and the generation config's; some models (GLM) end a turn with any of several."""
     configured = model.generation_config.eos_token_id
-    ids = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(getattr(tokenizer, "eos_token_id", None))
     return tuple(sorted(ids - {None}))
 
 
 def _pad_token_id(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
     # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
-    return next((token for token in (tokenizer.pad_token_id, *eos_token_ids) if token is not None), 0)
+    stated = getattr(tokenizer, "pad_token_id", None)
+    return next((token for token in (stated, *eos_token_ids) if token is not None), 0)
 
 
 def _context_length(model: Any, tokenizer: Any) -> int:
     stated = (
         getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        tokenizer.model_max_length,
+        getattr(tokenizer, "model_max_length", None),
     )
     limits = [int(limit) for limit in stated if limit is not None and 0 < limit < _ABSURD_LENGTH]
     if not limits:

@@ -23,6 +23,7 @@ from workers.engine.api import (
     Waiting,
 )
 from workers.engine.composition import compose
+from workers.engine.faults import Fault
 from workers.engine.loading import LoadedModel
 from workers.engine.padded_batch import PaddedBatch, Ticket
 
@@ -38,21 +39,8 @@ class PaddedConfig:
     max_batch_wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """What an exception said. The exception itself is let go: its frames hold the batch's tensors."""
-
-    kind: FailureKind
-    text: str
-
-    @classmethod
-    def of(cls, error: Exception) -> "_Fault":
-        text = f"{type(error).__name__}: {error}"
-        return cls(FailureKind.OUT_OF_MEMORY if _is_out_of_memory(error) else FailureKind.INTERNAL, text)
-
-
 class PaddedEngine:
-    """Implements `Engine`; every step runs all requests added before it as one batch, to the end."""
+    """Implements `StepEngine`; every step runs all requests added before it as one batch, to the end."""
 
     def __init__(self, loaded: LoadedModel, config: PaddedConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._loaded = loaded
@@ -70,6 +58,10 @@ class PaddedEngine:
 
     @property
     def max_batch_tokens(self) -> int:
+        return self._config.max_batch_tokens
+
+    @property
+    def max_request_tokens(self) -> int:
         return self._config.max_batch_tokens
 
     @property
@@ -150,7 +142,7 @@ class PaddedEngine:
         if fault is None or not batch.unfinished:
             return outcomes
         if len(ready) == 1:
-            return [*outcomes, _failure(ready[0], fault)]
+            return [*outcomes, fault.failure(ready[0].request)]
         log.warning(
             "A batch of %d failed (%s); trying its %d unfinished requests one at a time. If this repeats and it is "
             "memory that ran out, lower max_batch_tokens.",
@@ -162,11 +154,11 @@ class PaddedEngine:
             outcomes += self._run([ticket], attempts)
         return outcomes
 
-    def _attempt(self, batch: PaddedBatch) -> _Fault | None:
+    def _attempt(self, batch: PaddedBatch) -> Fault | None:
         try:
             batch.run()
         except Exception as error:
-            fault = _Fault.of(error)
+            fault = Fault.of(error)
             if fault.kind is FailureKind.INTERNAL:
                 log.warning("The model raised while it generated.", exc_info=True)
         else:
@@ -174,19 +166,3 @@ class PaddedEngine:
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
         return fault
-
-
-def _failure(ticket: Ticket, fault: _Fault) -> Failure:
-    request = ticket.request
-    if fault.kind is FailureKind.OUT_OF_MEMORY:
-        size = f"{len(request.prompt)} prompt tokens, up to {request.params.max_tokens} new ones"
-        message = f"The model ran out of memory on this request alone ({size})."
-    else:
-        message = f"The model failed on this request alone: {fault.text}"
-    return Failure(request.id, fault.kind, message)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # PyTorch's allocator for the CPU and cuBLAS's work space have no exception classes of their own.
-    told = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
@@ -25,6 +26,7 @@ from workers.engine.api import (
     TokenLogprob,
 )
 from workers.engine.loading import LoadedModel
+from workers.engine.penalties import History, penalise
 from workers.engine.sampling import SamplingTensors, broken_rows, sample, token_logprobs
 from workers.engine.stop_strings import StopStrings
 
@@ -139,7 +141,8 @@ class PaddedBatch:
 
         Rows that have ended get tokens too, as `generate` carries them along; nobody reads those.
         """
-        tokens = sample(logits, sampling, torch.full_like(sampling.seed, self._steps))
+        penalised = penalise(logits, [request.params for request in self._requests], self._histories())
+        tokens = sample(penalised, sampling, torch.full_like(sampling.seed, self._steps))
         chosen, broken = torch.stack((tokens, broken_rows(logits).long())).tolist()
         logprobs = self._logprobs(logits, tokens)
         now = self._clock()
@@ -175,6 +178,14 @@ class PaddedBatch:
         return [
             TokenLogprob(token, logprob, tuple(zip(top_ids, top_values, strict=True))[: request.params.logprobs])
             for request, token, logprob, top_values, top_ids in rows
+        ]
+
+    def _histories(self) -> list[History]:
+        if not any(request.params.penalises for request in self._requests):
+            return []
+        return [
+            History(np.array([*row.ticket.request.prompt, *row.tokens]), len(row.ticket.request.prompt))
+            for row in self._rows
         ]
 
     def _padded_prompts(self) -> tuple[Tensor, Tensor]:

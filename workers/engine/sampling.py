@@ -29,20 +29,29 @@ class SamplingTensors:
     """The sampling parameters of a batch, one entry per row; the flags let a step skip what no row asks for."""
 
     temperature: Tensor
+    top_k: Tensor
     top_p: Tensor
+    min_p: Tensor
     seed: Tensor
     any_sampled: bool
+    any_top_k: bool
     any_nucleus: bool
+    any_min_p: bool
 
     @classmethod
     def of(cls, params: Sequence[SamplingParams], seeds: Sequence[int], device: torch.device) -> "SamplingTensors":
         """Gather `params`; `seeds` are used as they are, modulo 2**64, in place of `params.seed`."""
+        sampled = [p for p in params if p.temperature > 0]
         return cls(
             temperature=torch.tensor([p.temperature for p in params], dtype=torch.float32, device=device),
+            top_k=torch.tensor([p.top_k for p in params], dtype=torch.int64, device=device),
             top_p=torch.tensor([p.top_p for p in params], dtype=torch.float32, device=device),
+            min_p=torch.tensor([p.min_p for p in params], dtype=torch.float32, device=device),
             seed=torch.tensor([_signed_64(seed) for seed in seeds], dtype=torch.int64, device=device),
-            any_sampled=any(p.temperature > 0 for p in params),
-            any_nucleus=any(p.temperature > 0 and p.top_p < 1 for p in params),
+            any_sampled=bool(sampled),
+            any_top_k=any(p.top_k > 0 for p in sampled),
+            any_nucleus=any(p.top_p < 1 for p in sampled),
+            any_min_p=any(p.min_p > 0 for p in sampled),
         )
 
 
@@ -56,8 +65,13 @@ def sample(logits: Tensor, params: SamplingTensors, positions: Tensor) -> Tensor
     if not params.any_sampled:
         return greedy
     probs = _tempered(logits, params.temperature)
+    if params.any_top_k:
+        probs = torch.where(probs >= top_k_floor(probs, params.top_k), probs, 0.0)
+        probs = probs / probs.sum(dim=-1, keepdim=True)
     if params.any_nucleus:
         probs = torch.where(probs >= nucleus_floor(probs, params.top_p), probs, 0.0)
+    if params.any_min_p:
+        probs = torch.where(probs >= params.min_p[:, None] * probs.amax(dim=-1, keepdim=True), probs, 0.0)
     drawn = _inverse_cdf(probs, uniform(params.seed, positions))
     return torch.where(params.temperature > 0, drawn, greedy)
 
@@ -83,6 +97,15 @@ def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
     """One float32 in [0, 1) for each (seed, position) pair of int64 [rows]: SplitMix64's outputs, in any order."""
     mixed = _mix(seeds + (positions + 1) * _GOLDEN)
     return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float32) * 2.0**-_UNIFORM_BITS
+
+
+def top_k_floor(probs: Tensor, top_k: Tensor) -> Tensor:
+    """The probability of each row's `top_k`-th likeliest token, [rows, 1]; 0 where `top_k` is 0. Ties stay in."""
+    vocab = probs.shape[-1]
+    most = min(int(top_k.max()), vocab)
+    ranked = probs.topk(most, dim=-1).values
+    floor = ranked.gather(-1, top_k.clamp(1, most)[:, None] - 1)
+    return torch.where((top_k > 0)[:, None], floor, 0.0)
 
 
 def nucleus_floor(probs: Tensor, top_p: Tensor) -> Tensor:

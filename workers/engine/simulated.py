@@ -108,7 +108,7 @@ class _Running:
 
 
 class SimulatedEngine:
-    """Implements `Engine`. A step's work grows with the requests that join or leave in it, not with those running.
+    """Implements `StepEngine`. A step's work grows with the requests that join or leave in it, not with those running.
 
     Every request gets one token per decode step, so the step of its last token is known when it joins; a heap orders
     the requests by it.
@@ -141,6 +141,10 @@ class SimulatedEngine:
 
     @property
     def max_batch_tokens(self) -> int:
+        return self._config.max_batch_tokens
+
+    @property
+    def max_request_tokens(self) -> int:
         return self._config.max_batch_tokens
 
     @property

@@ -1,0 +1,58 @@
+"""The tensors behind the pages: keys and values of every layer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class KvShape:
+    """What one token leaves behind: `layers` x `kv_heads` keys and values of `head_dim` numbers each."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+    def page_bytes(self, page_size: int, dtype: torch.dtype) -> int:
+        return 2 * self.layers * self.kv_heads * self.head_dim * page_size * dtype.itemsize
+
+
+class KvStore:
+    """Keys and values as [pages, kv_heads, page_size, head_dim], one such pair per layer.
+
+    There is one page more than the pool knows: `scratch` takes what rows of padding write. Memory is taken when pages
+    are first written, where the system allows it.
+    """
+
+    def __init__(
+        self, shape: KvShape, num_pages: int, page_size: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.page_size = page_size
+        self.device = device
+        self.scratch = num_pages
+        size = (num_pages + 1, shape.kv_heads, page_size, shape.head_dim)
+        self.keys = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+        self.values = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+
+    def write(self, layer: int, keys: Tensor, values: Tensor, pages: Tensor, slots: Tensor) -> None:
+        """Store [tokens, kv_heads, head_dim] where `pages` and `slots`, int64 [tokens], say."""
+        self.keys[layer][pages, :, slots] = keys
+        self.values[layer][pages, :, slots] = values
+
+    def scrub(self, pages: Sequence[int]) -> None:
+        """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""
+        index = torch.tensor(pages, dtype=torch.int64, device=self.device)
+        for tensor in (*self.keys, *self.values):
+            tensor.index_fill_(0, index, 0)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero."""
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    # PyTorch writes its zeros at once; NumPy's come from the system when a page of memory is first touched.
+    return torch.from_numpy(np.zeros(math.prod(size) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(size)

@@ -1,0 +1,76 @@
+"""One step's work as tensors: the packed rows, where their keys and values go, and which rows need logits."""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.engine.scheduler import Work
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """Consecutive rows of one sequence: `count` tokens from position `start`, and all pages up to their end."""
+
+    row: int
+    start: int
+    count: int
+    pages: Ints
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatch:
+    """The rows of a step, int64: `tokens`, `positions`, `write_pages`, `write_slots` [rows]; `logit_rows` [sampled].
+
+    `decodes` are the spans of one row, which come first; `chunks` are the longer ones.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    write_pages: Tensor
+    write_slots: Tensor
+    logit_rows: Tensor
+    decodes: tuple[Span, ...]
+    chunks: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, works: Items[Work], page_size: int, device: torch.device) -> "StepBatch":
+        """Pack `works`; the spans of one row go to the front, otherwise the order stays."""
+        ordered = sorted(works, key=lambda work: work.count > 1)
+        spans: list[Span] = []
+        row = 0
+        for work in ordered:
+            pages = np.array(work.sequence.pages[: -(-(work.start + work.count) // page_size)], dtype=np.int64)
+            spans.append(Span(row, work.start, work.count, pages))
+            row += work.count
+        tokens = np.concatenate([work.sequence.tokens[work.start : work.start + work.count] for work in ordered])
+        logit_row = {id(work): span.row + span.count - 1 for work, span in zip(ordered, spans, strict=True)}
+        logit_rows = np.array([logit_row[id(work)] for work in works if work.completes], dtype=np.int64)
+        return cls.pack(tokens, spans, logit_rows, page_size, device)
+
+    @classmethod
+    def pack(
+        cls, tokens: Ints, spans: Items[Span], logit_rows: Ints, page_size: int, device: torch.device
+    ) -> "StepBatch":
+        """From rows that lie as `spans` say."""
+        positions = np.concatenate([np.arange(span.start, span.end) for span in spans])
+        pages = np.concatenate([span.pages[np.arange(span.start, span.end) // page_size] for span in spans])
+        stacked = torch.from_numpy(np.stack((tokens, positions, pages, positions % page_size))).to(device)
+        return cls(
+            tokens=stacked[0],
+            positions=stacked[1],
+            write_pages=stacked[2],
+            write_slots=stacked[3],
+            logit_rows=torch.from_numpy(logit_rows).to(device),
+            decodes=tuple(span for span in spans if span.count == 1),
+            chunks=tuple(span for span in spans if span.count > 1),
+        )
