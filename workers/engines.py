@@ -35,7 +35,9 @@ def build(settings: Settings) -> Served:
 
 
 def _simulated(settings: EngineSettings) -> StepEngine:
-    limits = {} if settings.max_batch_tokens is None else {"max_batch_tokens": settings.max_batch_tokens}
+    limits: dict[str, Any] = (
+        {} if settings.max_batch_tokens is None else {"max_batch_tokens": settings.max_batch_tokens}
+    )
     return SimulatedEngine(SimulatedConfig(**settings.simulated.model_dump(), **limits))
 
 

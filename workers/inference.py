@@ -54,7 +54,7 @@ class _Running:
 class Inference:
     """Owns the engine from `start` on. Ends when the line closes and nothing runs any more."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts that meet on the inference thread
         self,
         engine: StepEngine,
         line: WaitingLine[Job],
