@@ -41,17 +41,15 @@ class TorchAttention:
         parts = [] if self._decodes is None else [self._decodes.attend(layer, queries[:decoded], scoring)]
         for span in self._batch.chunks:
             rows = slice(span.row, span.row + span.count)
-            if span.start == 0:
-                context = keys[rows], values[rows]
-            else:
-                context = self._gather(self._store.keys[layer], span), self._gather(self._store.values[layer], span)
+            context = (keys[rows], values[rows]) if span.start == 0 else self._gather(layer, span)
             parts.append(self._chunk(span, queries[rows], *context, scoring))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _gather(self, tensor: Tensor, span: Span) -> Tensor:
-        """[end, kv_heads, head_dim]: a sequence's keys or values, from its pages."""
-        paged = tensor[torch.from_numpy(span.pages).to(tensor.device)]
-        return paged.transpose(1, 2).reshape(-1, paged.shape[1], paged.shape[3])[: span.end]
+    def _gather(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
+        """A sequence's keys and values out of its pages, each [end, kv_heads, head_dim]."""
+        paged = self._store.gather(layer, torch.from_numpy(span.pages).to(self._store.device))
+        keys, values = (each.transpose(1, 2).reshape(-1, each.shape[1], each.shape[3])[: span.end] for each in paged)
+        return keys, values
 
     def _chunk(self, span: Span, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
         q, k, v = (each.transpose(0, 1)[None] for each in (queries, keys, values))
