@@ -39,10 +39,16 @@ class KvStore:
         self.keys = [_zeros(size, dtype, device) for _ in range(shape.layers)]
         self.values = [_zeros(size, dtype, device) for _ in range(shape.layers)]
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, pages: Tensor, slots: Tensor) -> None:
-        """Store [tokens, kv_heads, head_dim] where `pages` and `slots`, int64 [tokens], say."""
-        self.keys[layer][pages, :, slots] = keys
-        self.values[layer][pages, :, slots] = values
+    def places(self, pages: Tensor, slots: Tensor) -> Tensor:
+        """Where `write` puts tokens, int64 [kv_heads x tokens], from their pages and slots, int64 [tokens]."""
+        heads = torch.arange(self.keys[0].shape[1], device=self.device)[:, None]
+        return ((pages * len(heads) + heads) * self.page_size + slots).reshape(-1)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor, places: Tensor) -> None:
+        """Store [tokens, kv_heads, head_dim] at `places`."""
+        for store, fresh in ((self.keys[layer], keys), (self.values[layer], values)):
+            dim = fresh.shape[-1]
+            store.view(-1, dim).index_copy_(0, places, fresh.transpose(0, 1).reshape(-1, dim))
 
     def gather(self, layer: int, pages: Tensor) -> tuple[Tensor, Tensor]:
         """Copies of the keys and values in `pages`, int64 [n]: each [n, kv_heads, page_size, head_dim].
