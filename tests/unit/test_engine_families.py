@@ -213,10 +213,9 @@ def forgets_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """Later chunks see zeros in place of what came before them."""
     gather = torch_attention.TorchAttention._gather
 
-    def forgetful(self: Any, tensor: torch.Tensor, span: Any) -> torch.Tensor:
-        found = gather(self, tensor, span).clone()
-        found[: span.start] = 0
-        return found
+    def forgetful(self: Any, layer: int, span: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = gather(self, layer, span)
+        return torch.zeros_like(keys), torch.zeros_like(values)
 
     monkeypatch.setattr(torch_attention.TorchAttention, "_gather", forgetful)
 

@@ -32,11 +32,7 @@ class Answer:
 
     def interruption(self, now: float) -> Failure | None:
         """Why this request must end now, if it must."""
-        if self.cancelled:
-            return Failure(self.request.id, FailureKind.CANCELLED, "The request was cancelled.")
-        if self.request.deadline is not None and now >= self.request.deadline:
-            return Failure(self.request.id, FailureKind.DEADLINE, "The deadline passed before the answer was complete.")
-        return None
+        return interruption(self.request, cancelled=self.cancelled, now=now)
 
     def accept(self, token: int, logprob: TokenLogprob | None, now: float) -> FinishReason | None:
         """Take the next token; None while the answer goes on."""
@@ -66,6 +62,15 @@ class Answer:
             logprobs=None if self.request.params.logprobs is None else tuple(self.logprobs),
             cached_tokens=cached_tokens,
         )
+
+
+def interruption(request: EngineRequest, *, cancelled: bool, now: float) -> Failure | None:
+    """Why a request must end now, if it must."""
+    if cancelled:
+        return Failure(request.id, FailureKind.CANCELLED, "The request was cancelled.")
+    if request.deadline is not None and now >= request.deadline:
+        return Failure(request.id, FailureKind.DEADLINE, "The deadline passed before the answer was complete.")
+    return None
 
 
 def text_of(loaded: LoadedModel) -> Callable[[list[int]], str]:

@@ -35,13 +35,34 @@ class KvStore:
         self.device = device
         self.scratch = num_pages
         size = (num_pages + 1, shape.kv_heads, page_size, shape.head_dim)
+        self._copied: Tensor | None = None
         self.keys = [_zeros(size, dtype, device) for _ in range(shape.layers)]
         self.values = [_zeros(size, dtype, device) for _ in range(shape.layers)]
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, pages: Tensor, slots: Tensor) -> None:
-        """Store [tokens, kv_heads, head_dim] where `pages` and `slots`, int64 [tokens], say."""
-        self.keys[layer][pages, :, slots] = keys
-        self.values[layer][pages, :, slots] = values
+    def places(self, pages: Tensor, slots: Tensor) -> Tensor:
+        """Where `write` puts tokens, int64 [kv_heads x tokens], from their pages and slots, int64 [tokens]."""
+        heads = torch.arange(self.keys[0].shape[1], device=self.device)[:, None]
+        return ((pages * len(heads) + heads) * self.page_size + slots).reshape(-1)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor, places: Tensor) -> None:
+        """Store [tokens, kv_heads, head_dim] at `places`."""
+        for store, fresh in ((self.keys[layer], keys), (self.values[layer], values)):
+            dim = fresh.shape[-1]
+            store.view(-1, dim).index_copy_(0, places, fresh.transpose(0, 1).reshape(-1, dim))
+
+    def gather(self, layer: int, pages: Tensor) -> tuple[Tensor, Tensor]:
+        """Copies of the keys and values in `pages`, int64 [n]: each [n, kv_heads, page_size, head_dim].
+
+        They lie in a buffer that the next call overwrites. On a CPU a copy in order and a product out of the cache are
+        faster together than a product that waits for memory, and fresh memory each time would cost more than both.
+        """
+        if self._copied is None or len(pages) > self._copied.shape[1]:
+            room = 1 << (len(pages) - 1).bit_length()
+            self._copied = self.keys[layer].new_empty((2, room, *self.keys[layer].shape[1:]))
+        keys, values = self._copied[0, : len(pages)], self._copied[1, : len(pages)]
+        torch.index_select(self.keys[layer], 0, pages, out=keys)
+        torch.index_select(self.values[layer], 0, pages, out=values)
+        return keys, values
 
     def scrub(self, pages: Sequence[int]) -> None:
         """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""

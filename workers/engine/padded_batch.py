@@ -8,27 +8,17 @@ rows that have ended. What `generate` returns is not needed: the rows have seen 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from workers.engine.api import (
-    Completion,
-    EngineRequest,
-    Failure,
-    FailureKind,
-    FinishReason,
-    Outcome,
-    StepStats,
-    TokenLogprob,
-)
+from workers.engine.answers import Answer, interruption
+from workers.engine.api import Completion, EngineRequest, Failure, Outcome, StepStats, TokenLogprob
 from workers.engine.loading import LoadedModel
 from workers.engine.penalties import History, penalise
 from workers.engine.sampling import SamplingTensors, broken_rows, sample, token_logprobs
-from workers.engine.stop_strings import StopStrings
 
 
 @dataclass(slots=True)
@@ -41,11 +31,7 @@ class Ticket:
 
     def interruption(self, now: float) -> Failure | None:
         """Why this request must end now, if it must."""
-        if self.cancelled:
-            return Failure(self.request.id, FailureKind.CANCELLED, "The request was cancelled.")
-        if self.request.deadline is not None and now >= self.request.deadline:
-            return Failure(self.request.id, FailureKind.DEADLINE, "The deadline passed before the answer was complete.")
-        return None
+        return interruption(self.request, cancelled=self.cancelled, now=now)
 
 
 @dataclass(slots=True)
@@ -53,34 +39,15 @@ class _Row:
     """The answer to one request as it grows."""
 
     ticket: Ticket
-    eos_token_ids: frozenset[int]
-    stop_strings: StopStrings | None = None
+    answer: Answer
     tokens: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
     outcome: Outcome | None = None
 
-    @classmethod
-    def of(cls, ticket: Ticket, loaded: LoadedModel) -> "_Row":
-        params = ticket.request.params
-        row = cls(ticket, frozenset() if params.ignore_eos else frozenset(loaded.eos_token_ids))
-        if params.stop:
-            decode = partial(loaded.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            row.stop_strings = StopStrings(params.stop, decode)
-        return row
-
-    def accept(self, token: int, logprob: TokenLogprob | None) -> FinishReason | None:
+    def take(self, token: int, logprob: TokenLogprob | None, now: float) -> Completion | None:
         """Append a token; None while the answer goes on."""
         self.tokens.append(token)
-        if logprob is not None:
-            self.logprobs.append(logprob)
-        if token in self.eos_token_ids or (self.stop_strings is not None and self.stop_strings.push(token)):
-            return FinishReason.STOP
-        return FinishReason.LENGTH if len(self.tokens) >= self.ticket.request.params.max_tokens else None
-
-    def completion(self, reason: FinishReason, prefill_s: float, decode_s: float) -> Completion:
-        request = self.ticket.request
-        logprobs = None if request.params.logprobs is None else tuple(self.logprobs)
-        return Completion(request.id, tuple(self.tokens), reason, prefill_s, decode_s, logprobs)
+        reason = self.answer.accept(token, logprob, now)
+        return None if reason is None else self.answer.completion(reason, tuple(self.tokens), 0, now)
 
 
 class PaddedBatch:
@@ -91,13 +58,13 @@ class PaddedBatch:
     ) -> None:
         self._loaded = loaded
         self._clock = clock
-        self._rows = [_Row.of(ticket, loaded) for ticket in tickets]
+        now = clock()
+        self._rows = [_Row(ticket, Answer.of(ticket.request, loaded, now)) for ticket in tickets]
         self._requests = [ticket.request for ticket in tickets]
         self._longest = max(len(request.prompt) for request in self._requests)
         asked = [r.params.logprobs for r in self._requests if r.params.logprobs is not None]
         self._top_logprobs = max(asked, default=None)
         self._steps = 0
-        self._started_at = self._first_token_at = 0.0
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -120,7 +87,6 @@ class PaddedBatch:
 
         Raises RuntimeError when the model stops before every row has ended.
         """
-        self._started_at = self._clock()
         input_ids, attention_mask = self._padded_prompts()
         sampling = SamplingTensors.of(
             [request.params for request in self._requests], [row.ticket.seed for row in self._rows], self._loaded.device
@@ -146,29 +112,17 @@ class PaddedBatch:
         chosen, broken = torch.stack((tokens, broken_rows(logits).long())).tolist()
         logprobs = self._logprobs(logits, tokens)
         now = self._clock()
-        if self._steps == 0:
-            self._first_token_at = now
         self._steps += 1
         for row, token, is_broken, logprob in zip(self._rows, chosen, broken, logprobs, strict=True):
             if row.outcome is None:
                 row.outcome = row.ticket.interruption(now) or (
-                    self._invalid_output(row) if is_broken else self._advance(row, token, logprob, now)
+                    row.answer.invalid_output() if is_broken else row.take(token, logprob, now)
                 )
         return tokens
 
     def ended(self) -> Tensor:
         """The rows that need no further tokens, bool [rows]."""
         return torch.tensor([row.outcome is not None for row in self._rows], device=self._loaded.device)
-
-    def _advance(self, row: _Row, token: int, logprob: TokenLogprob | None, now: float) -> Completion | None:
-        reason = row.accept(token, logprob)
-        if reason is None:
-            return None
-        return row.completion(reason, self._first_token_at - self._started_at, now - self._first_token_at)
-
-    def _invalid_output(self, row: _Row) -> Failure:
-        message = f"The model produced NaN or infinite logits for token {len(row.tokens)} of the answer."
-        return Failure(row.ticket.request.id, FailureKind.INVALID_OUTPUT, message)
 
     def _logprobs(self, logits: Tensor, tokens: Tensor) -> list[TokenLogprob | None]:
         if self._top_logprobs is None:

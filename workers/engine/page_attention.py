@@ -2,8 +2,7 @@
 
 Each page is multiplied with the query it belongs to, all pages in one batched matrix product with the query heads of a
 KV head as rows; the pages' partial softmaxes are then merged per sequence (Dao et al.: "Flash-Decoding", 2023). So
-nothing is padded to the longest sequence, and keys and values are read where they lie: as a view while the pages in
-use lie close together, else copied page by page. Pages that many sequences share are read once for all of them.
+nothing is padded to the longest sequence, and pages that many sequences share are read once for all of them.
 """
 
 from dataclasses import dataclass, field
@@ -18,9 +17,6 @@ from workers.engine.step_batch import Ints, Span
 # Large enough that its exponential is 0 beside any real score, and finite, so that a page that is masked as a whole
 # gets a weight of 0 and not of NaN.
 _MASKED = -1e30
-
-# A view over some pages of strangers is cheaper than copying the own ones, up to about this many per own page.
-_MOST_VIEWED_PER_PAGE = 1.5
 
 # Shared pages are multiplied with all queries that share any, unless less than this part of the pairs is wanted.
 _LEAST_DENSITY = 0.25
@@ -44,10 +40,10 @@ class Scoring:
 class _Pairs:
     """Pages, each with queries that look at it: `owners` int64 [pages, queries] are their rows.
 
-    A row of `rows` (one past the last) stands for a query that gets nothing. `pages` is a view's range or an index.
+    A row of `rows` (one past the last) stands for a query that gets nothing.
     """
 
-    pages: slice | Tensor
+    pages: Tensor
     owners: Tensor
     first: Tensor
     query_positions: Tensor
@@ -81,7 +77,7 @@ class PageAttention:
         own, shared = holders == 1, holders > 1
         self._groups: list[_Pairs] = []
         if own.any():
-            self._groups.append(self._own(pages[own], owners[own], first[own], view=sharing))
+            self._groups.append(self._pairs(pages[own], owners[own][:, None], first[own]))
         if shared.any():
             self._groups.append(self._shared(pages[shared], owners[shared], first[shared]))
 
@@ -94,24 +90,25 @@ class PageAttention:
         peak, total, mixed = (torch.cat(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
         lowest = peak.new_full((rows + 1, heads), _MASKED)
         highest = lowest.scatter_reduce_(0, owners[:, None].expand(-1, heads), peak, "amax")
-        weight = torch.exp(peak - highest.index_select(0, owners))
-        sums = peak.new_zeros(rows + 1, heads).index_add_(0, owners, total * weight)
+        weight = torch.exp(peak - highest.index_select(0, owners)).mul_(total)
+        sums = peak.new_zeros(rows + 1, heads).index_add_(0, owners, weight)
         out = peak.new_zeros(rows + 1, heads, dim).index_add_(0, owners, mixed * weight[..., None])
         return (out[:rows] / sums[:rows, :, None]).to(queries.dtype)
 
     def _partial(self, group: _Pairs, layer: int, queries: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor, Tensor]:
-        """For each pair of page and query: highest score, sum of weights [pairs, heads], weighted values."""
-        keys, values = self._store.keys[layer][group.pages], self._store.values[layer][group.pages]
+        """For each pair of page and query: highest score, sum of weights relative to it, and values weighted to 1."""
+        keys, values = self._store.gather(layer, group.pages)
         pages, kv_heads, size, dim = keys.shape
         many, heads = group.owners.shape[1], queries.shape[1]
         mine = queries.index_select(0, group.owners.reshape(-1)).view(pages, many, kv_heads, -1, dim)
         mine = mine.transpose(1, 2).reshape(pages * kv_heads, -1, dim)
-        products = torch.bmm(mine, keys.reshape(-1, size, dim).transpose(1, 2))
+        products = torch.bmm(mine, keys.view(-1, size, dim).transpose(1, 2))
         scores = scoring.scores(products.view(pages, kv_heads, many, -1, size)).add_(group.bias(scoring.window))
-        peak = scores.amax(dim=-1, keepdim=True)
-        weights = scores.sub_(peak).exp_()
-        total = weights.sum(dim=-1)
-        mixed = torch.bmm(weights.view(pages * kv_heads, -1, size).to(values.dtype), values.reshape(-1, size, dim))
+        peak = scores.amax(dim=-1)
+        weights = torch.softmax(scores, dim=-1)
+        # The likeliest has exp(0) before it is divided by the sum: so the sum is found without another exponential.
+        total = weights.amax(dim=-1).reciprocal_()
+        mixed = torch.bmm(weights.view(pages * kv_heads, -1, size).to(values.dtype), values.view(-1, size, dim))
         by_pair = (
             part.view(pages, kv_heads, many, heads // kv_heads, -1).transpose(1, 2).reshape(pages * many, heads, -1)
             for part in (peak, total, mixed.float())
@@ -119,27 +116,21 @@ class PageAttention:
         peak, total, mixed = by_pair
         return peak[..., 0], total[..., 0], mixed
 
-    def _own(self, pages: Ints, owners: Ints, first: Ints, *, view: bool) -> _Pairs:
-        low, high = int(pages.min()), int(pages.max()) + 1
-        if not view or high - low > _MOST_VIEWED_PER_PAGE * len(pages):
-            return self._pairs(self._tensor(pages), owners[:, None], first)
-        all_owners, all_first = np.full(high - low, self._rows), np.zeros(high - low, dtype=np.int64)
-        all_owners[pages - low], all_first[pages - low] = owners, first
-        return self._pairs(slice(low, high), all_owners[:, None], all_first)
-
     def _shared(self, pages: Ints, owners: Ints, first: Ints) -> _Pairs:
         distinct, which = np.unique(pages, return_inverse=True)
         sharers, who = np.unique(owners, return_inverse=True)
         if len(pages) < _LEAST_DENSITY * len(distinct) * len(sharers):
-            return self._pairs(self._tensor(pages), owners[:, None], first)
+            return self._pairs(pages, owners[:, None], first)
         table = np.full((len(distinct), len(sharers)), self._rows)
         table[which, who] = owners
         distinct_first = np.zeros(len(distinct), dtype=np.int64)
         distinct_first[which] = first
-        return self._pairs(self._tensor(distinct), table, distinct_first)
+        return self._pairs(distinct, table, distinct_first)
 
-    def _pairs(self, pages: slice | Tensor, owners: Ints, first: Ints) -> _Pairs:
-        return _Pairs(pages, self._tensor(owners), self._tensor(first), self._positions, self._store.page_size)
+    def _pairs(self, pages: Ints, owners: Ints, first: Ints) -> _Pairs:
+        return _Pairs(
+            self._tensor(pages), self._tensor(owners), self._tensor(first), self._positions, self._store.page_size
+        )
 
     def _tensor(self, array: Ints) -> Tensor:
         return torch.from_numpy(array).to(self._store.device)
