@@ -56,6 +56,8 @@ class Breaker:
                 worker.send(signal.SIGKILL)
             case Fault.CRASH:
                 worker.crash()
+            case Fault.ORPHAN:
+                worker.orphan()
             case Fault.FREEZE:
                 worker.send(signal.SIGSTOP)
                 await asyncio.sleep(strike.lasts_s)

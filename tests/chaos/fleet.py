@@ -42,6 +42,7 @@ class Berth:
         self._launch = launch
         self._ready = launch.folder / f"{name}.ready"
         self._process: ChildProcess | None = None
+        self._orphans: list[psutil.Process] = []
         self._not_before = 0.0
         self._lock = asyncio.Lock()
 
@@ -83,6 +84,7 @@ class Berth:
     async def kill(self) -> None:
         """SIGKILL; returns when the worker has ended."""
         self.send(signal.SIGKILL)
+        _send(self._orphans, signal.SIGKILL)
         if self._process is not None:
             await asyncio.to_thread(self._process.kill)
 
@@ -93,6 +95,12 @@ class Berth:
     def crash(self) -> None:
         """SIGKILL the process that runs the engine; a parent of it lives on."""
         _send(self._processes()[-1:], signal.SIGKILL)
+
+    def orphan(self) -> None:
+        """SIGKILL the parent, where there is one, and leave the process that runs the engine alone."""
+        processes = self._processes()
+        self._orphans += processes[1:]
+        _send(processes[:1], signal.SIGKILL)
 
     def _processes(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -95,7 +95,7 @@ class Load:
         try:
             await self._producer.start()
             self._broken = False
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, AssertionError) as error:  # aiokafka asserts that a broker it reached knows itself
             log.warning("no producer, trying again: %r", error)
             await asyncio.sleep(RETRY_S)
 

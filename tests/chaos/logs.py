@@ -99,12 +99,12 @@ def reply(record: Any) -> Reply:
 
 
 def letter(record: Any) -> Letter:
-    headers = dict(record.headers)
-    topic = headers["kafka_dlt-original-topic"].decode()
+    headers = {name: value or b"" for name, value in record.headers}
+    topic = headers.get("kafka_dlt-original-topic", b"").decode()
     partition, offset = (
-        int.from_bytes(headers[f"kafka_dlt-original-{name}"], "big") for name in ("partition", "offset")
+        int.from_bytes(headers.get(f"kafka_dlt-original-{name}", b""), "big") for name in ("partition", "offset")
     )
-    code, _, _ = headers["kafka_dlt-exception-message"].decode().partition(":")
+    code, _, _ = headers.get("kafka_dlt-exception-message", b"").decode().partition(":")
     return Letter(f"{topic}-{partition}-{offset}", code)
 
 

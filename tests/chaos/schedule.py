@@ -16,6 +16,8 @@ class Fault(StrEnum):
     """A worker, all its processes, by SIGKILL; another is started in its place."""
     CRASH = "crash"
     """The process that runs the engine by SIGKILL; its parent starts another."""
+    ORPHAN = "orphan"
+    """The parent of that process by SIGKILL: what it leaves behind must give way to its successor."""
     KILL_ALL = "kill-all"
     """Every worker at once."""
     FREEZE = "freeze"
@@ -40,7 +42,7 @@ class Fault(StrEnum):
     """A request that kills the worker it reaches."""
 
 
-ONE_WORKER = frozenset({Fault.KILL, Fault.CRASH, Fault.FREEZE, Fault.TERMINATE, Fault.LEAVE})
+ONE_WORKER = frozenset({Fault.KILL, Fault.CRASH, Fault.ORPHAN, Fault.FREEZE, Fault.TERMINATE, Fault.LEAVE})
 STOPPED_SERVER = frozenset({Fault.BROKER_FREEZE, Fault.BROKER_STUTTER, Fault.CACHE_FREEZE})
 SERVER_OF = {
     Fault.BROKER_KILL: "broker",
