@@ -7,6 +7,7 @@ containers, where a Docker engine answers; the local stack of `pelton up`.
 import functools
 import gc
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 KAFKA_VARIABLE = "PELTON_KAFKA__BOOTSTRAP_SERVERS"
 REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"
 CONTAINER_TIMEOUT_S = 60
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script: what is ignored here would be ignored by the processes under test too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from pipeline.offsets import Progress
 from pipeline.settings import KafkaSettings
 
 NONE_COMMITTED = -1
-_STABLE = "Stable"
 
 
 class PositionUnknown(KafkaError):
@@ -46,7 +45,10 @@ class GroupView:
         return Progress.decode(committed.offset, committed.metadata)
 
     async def is_member(self) -> bool:
-        """Whether the broker counts this worker into the group's present generation. Raises `KafkaError`."""
+        """Whether the broker counts this worker into the group. Raises `KafkaError`.
+
+        Also while the group rebalances: until that is over nobody else is given what its members have.
+        """
         answers: list[Any] = await self._admin.describe_consumer_groups([self._group_id])
-        _, _, state, _, _, members, *_ = answers[0].groups[0]
-        return state == _STABLE and any(client_id == self._client_id for _, client_id, *_ in members)
+        _, _, _, _, _, members, *_ = answers[0].groups[0]
+        return any(client_id == self._client_id for _, client_id, *_ in members)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.offsets import Progress
@@ -27,7 +27,10 @@ BATCH_BYTES = 262_144
 
 
 class RecordsTooLarge(Exception):
-    """Some records are larger than their topic takes; nothing was published."""
+    """Records that were refused as larger than their topic takes; nothing was published.
+
+    Kafka refuses batches: unless the outlet is open `one_by_one`, some of them would have fitted alone.
+    """
 
     def __init__(self, records: Sequence[OutgoingRecord]) -> None:
         super().__init__(f"{len(records)} records are too large for their topics")
@@ -41,8 +44,11 @@ class NotAMember(KafkaError):
 class Outlet(Protocol):
     """Of one partition, from `open` to `close`. After an error it must be opened again."""
 
-    async def open(self) -> Progress | None:
-        """Become the partition's only writer; return what is committed, None where nothing was."""
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
+        """Become the partition's only writer; return what is committed, None where nothing was.
+
+        With `one_by_one` no record shares a batch with another, so that a refusal is of that record and no other.
+        """
 
     async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
         """Publish and commit. Raises `KafkaError`, `OSError`, `TimeoutError` or `RecordsTooLarge`."""
@@ -64,7 +70,7 @@ class _ProducerOutlet(ABC):
         self._group = group
         self._producer: AIOKafkaProducer | None = None
 
-    async def open(self) -> Progress | None:
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
         await self.close()
         # A worker that was frozen past its session must not shut out the partition's rightful owner when it thaws.
         if not await self._group.is_member():
@@ -72,11 +78,14 @@ class _ProducerOutlet(ABC):
         producer = self._producer = AIOKafkaProducer(
             **self._kafka.client_options(),
             **self._options(),
-            max_batch_size=BATCH_BYTES,
+            max_batch_size=1 if one_by_one else BATCH_BYTES,
             max_request_size=DEAD_LETTER_MAX_BYTES,
         )
         async with asyncio.timeout(self._limit_s):
-            await producer.start()
+            try:
+                await producer.start()
+            except AssertionError as error:  # aiokafka's word for a broker that is just coming back
+                raise KafkaConnectionError(f"the producer did not start: {error}") from error
         return await self._group.progress(self._partition)
 
     async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:

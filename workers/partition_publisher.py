@@ -66,10 +66,13 @@ class PartitionPublisher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        self._one_by_one = False
         self.tracker: OffsetTracker | None = None
 
     def put(self, parcel: Parcel) -> None:
-        """Hand over what is to be published."""
+        """Hand over what is to be published; a record that another owner has answered meanwhile is passed over."""
+        if self.tracker is None or not self.tracker.is_open(parcel.offset):
+            return
         self._pending.append(parcel)
         self._idle.clear()
         self._arrived.set()
@@ -95,7 +98,7 @@ class PartitionPublisher:
     async def _take_over(self) -> None:
         while True:
             try:
-                progress = await self._outlet.open()
+                progress = await self._outlet.open(one_by_one=self._one_by_one)
                 break
             except BadMetadata as error:
                 log.error("%s cannot be taken over: %s. Reset the group's offset for it.", self._partition, error)  # noqa: TRY400  # the message says it all
@@ -113,7 +116,7 @@ class PartitionPublisher:
         self._pending = [parcel for parcel in self._pending if self.tracker.is_open(parcel.offset)]
 
     async def _publish(self, parcels: list[Parcel]) -> bool:
-        """One commit. False when it failed or its outcome is unknown."""
+        """One commit. False when the partition has to be taken over anew: it failed, or its outcome is unknown."""
         if self.tracker is None:
             return False
         offsets = {parcel.offset for parcel in parcels}
@@ -121,8 +124,10 @@ class PartitionPublisher:
         try:
             await self._outlet.publish(records, self.tracker.after(offsets))
         except RecordsTooLarge as error:
-            log.warning("%s of %s: sending their smaller forms", error, self._partition)
-            self._pending = [parcel.without(error.records) for parcel in self._pending]
+            if self._one_by_one:  # now it is certain which
+                log.warning("%s (%s): sending their smaller forms", error, self._partition)
+                self._pending = [parcel.without(error.records) for parcel in self._pending]
+            self._one_by_one = True
             return False
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("publishing for %s failed, taking it over anew: %r", self._partition, error)
@@ -133,4 +138,5 @@ class PartitionPublisher:
         self.tracker.complete(offsets)
         del self._pending[: len(parcels)]
         self._on_published(parcels)
-        return True
+        back_to_batches, self._one_by_one = self._one_by_one, False
+        return not back_to_batches

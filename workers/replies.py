@@ -29,8 +29,8 @@ from workers.jobs import Answered, Ending, Ticket
 _PROCESS = secrets.token_hex(12)
 _serial = itertools.count(1)
 
-SAFE_BYTES = 500_000
-"""A reply below this fits any topic whose limit is not far below Kafka's default of 1,048,588 bytes."""
+SAFE_BYTES = 8_000
+"""Any topic for replies takes one below this; a larger one has an error reply to be sent in its place."""
 
 
 @dataclass(frozen=True, slots=True)

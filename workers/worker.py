@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 ENDINGS_QUEUED = 1024
 """Endings that may wait to be published before the inference thread is held up."""
+REBALANCE_MS = 60_000
+"""How long a rebalance waits for its slowest member."""
 CANCEL_S = 5.0
 """How long the engine may take to let go of what a drain cut off."""
 
@@ -204,7 +206,7 @@ def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
     a rebalance gets time for a flush.
     """
     return AIOKafkaConsumer(
-        **kafka.client_options(),
+        **{name: option for name, option in kafka.client_options().items() if name != "request_timeout_ms"},
         client_id=client_id,
         group_id=kafka.group_id,
         enable_auto_commit=False,
@@ -213,7 +215,9 @@ def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
         partition_assignment_strategy=(_sticky_assignor(),),
         session_timeout_ms=kafka.session_timeout_ms,
         heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
-        rebalance_timeout_ms=60_000,
+        rebalance_timeout_ms=REBALANCE_MS,
+        # A join is answered when the slowest member has joined; given up before, each retry is a new member.
+        request_timeout_ms=REBALANCE_MS + 10_000,
         max_poll_interval_ms=3_600_000,
     )
 

@@ -53,9 +53,9 @@ def up(
             stderr.print("Starting Kafka and Valkey ...")
             with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:
                 _create_topics(stack)
-                _announce(stack)
                 if env_file is not None:
-                    stack.write_env_file(env_file)  # last: whoever waits for the file finds everything ready
+                    stack.write_env_file(env_file)
+                _announce(stack)
                 _serve(stack, stopping)
         except StackError as error:
             fail(str(error), Exit.FAILED)

@@ -13,8 +13,8 @@ from workers import engines
 from workers.engine.simulated_text import decode_tokens
 from workers.worker import Worker
 
-FULL_S = 20
-"""More than three sessions of 6 s: a member that missed its heartbeats would be out."""
+FULL_S = 14
+"""More than two sessions of 6 s: a member that missed its heartbeats would be out."""
 
 
 class Recorded:
