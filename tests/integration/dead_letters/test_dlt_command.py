@@ -40,8 +40,8 @@ async def test_list(run, places):
     assert listed.exit_code == 0
     assert [row[0] for row in rows] == places
     assert [row[3] for row in rows] == ["engine_error", "request_too_large", "out_of_memory"]
-    assert " ".join(rows[0][4].split()) == r"It [red]broke[/red]\x1b[31m badly. 0:1000 no"
-    assert " ".join(rows[1][4].split()) == "Too large. 1:1001 cannot be"
+    assert " ".join(rows[0][4].split()) == r"It [red]broke[/red]\x1b[31m badly. 0:1000 1 no"
+    assert " ".join(rows[1][4].split()) == "Too large. 1:1001 1 cannot be"
 
 
 async def test_list_as_json(run, places, graveyard):
@@ -55,7 +55,7 @@ async def test_list_as_json(run, places, graveyard):
         "message": "No room left.",
         "origin": {"topic": graveyard.requests, "partition": 2, "offset": 1_002},
         "origin_timestamp_ms": 1_700_000_000_002,
-        "attempts": None,
+        "attempts": 1,
         "correlation_id": "id-2",
         "tenant": "acme",
         "truncated": False,
