@@ -112,7 +112,8 @@ class ReplaySender:
 
     def _failure(self, error: KafkaError) -> ReplayFailed:
         kept = f"Letters replayed until then, and noted: {self.sent:,}. Replay again for the rest."
-        if isinstance(error, _TAKEN_OVER) or isinstance(error.__cause__, _TAKEN_OVER):
+        # Fenced between two batches, aiokafka's sender ends, and fails what waits with a KafkaError of no further kind.
+        if isinstance(error, _TAKEN_OVER) or isinstance(error.__cause__, _TAKEN_OVER) or type(error) is KafkaError:
             return ReplayFailed(
                 f"Another replay of topic {self._topic} has started, or this one stood still for more than "
                 f"{TRANSACTION_TIMEOUT_MS // 1000} s: Kafka ended this one. {kept}"

@@ -27,7 +27,8 @@ class OneIdPerWorker(TransactionalOutlet):
     _shared: AIOKafkaProducer | None = None
     _turn = asyncio.Lock()
 
-    async def open(self) -> Progress | None:
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
+        del one_by_one  # they share what they have
         if not await self._group.is_member():
             raise NotAMember("not (yet) a member")
         async with self._turn:
@@ -64,7 +65,8 @@ def _client_id(group: GroupView) -> str:
 class PositionFirst(TransactionalOutlet):
     """The producer starts with the first reply: the former owner may commit after the position was read."""
 
-    async def open(self) -> Progress | None:
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
+        del one_by_one
         await self.close()
         return await self._group.progress(self._partition)
 
