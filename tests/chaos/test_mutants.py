@@ -15,7 +15,7 @@ SLOW = {
 FINE_WEATHER = ("--workers=2", "--faults=0", "--minutes=0.05", "--requests=1000")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mutant", "storm", "settings", "wrong"),
     [
@@ -25,8 +25,14 @@ FINE_WEATHER = ("--workers=2", "--faults=0", "--minutes=0.05", "--requests=1000"
     ],
 )
 def test_a_worker_that_breaks_a_rule_is_caught(chaos, mutant, storm, settings, wrong):
-    """The verdict names what the broken rule was there to prevent, and the run fails."""
-    ended = chaos(f"--mutant={mutant}", "--poison=0", *storm, **settings)
+    """The verdict names what the broken rule was there to prevent, and the run fails: at the latest the third storm.
+
+    A race is lost often, not always.
+    """
+    for seed in (1, 2, 3):
+        ended = chaos(f"--mutant={mutant}", f"--seed={seed}", "--poison=0", *storm, **settings)
+        if ended.verdict[wrong]:
+            break
     assert ended.verdict[wrong] > 0, ended.said
     assert not ended.verdict["valid"]
     assert ended.status == 1
