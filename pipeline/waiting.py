@@ -114,14 +114,12 @@ class WaitingLine(Generic[Item]):
             return self._remove(set(range(len(self._places))))
 
     def _remove(self, indexes: set[int]) -> list[Place[Item]]:
-        if indexes:
-            removed = [self._places[index] for index in sorted(indexes)]
-            self._places = [place for index, place in enumerate(self._places) if index not in indexes]
-            self._tokens -= sum(place.tokens for place in removed)
-        else:
-            removed = []
-        if removed or self._closed:
-            self._loop.call_soon_threadsafe(self._room.set)
+        if not indexes:
+            return []
+        removed = [self._places[index] for index in sorted(indexes)]
+        self._places = [place for index, place in enumerate(self._places) if index not in indexes]
+        self._tokens -= sum(place.tokens for place in removed)
+        self._loop.call_soon_threadsafe(self._room.set)
         return removed
 
 

@@ -57,10 +57,6 @@ class PaddedEngine:
         return self._loaded.context_length
 
     @property
-    def max_batch_tokens(self) -> int:
-        return self._config.max_batch_tokens
-
-    @property
     def max_request_tokens(self) -> int:
         return self._config.max_batch_tokens
 

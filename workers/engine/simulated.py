@@ -140,10 +140,6 @@ class SimulatedEngine:
         return self._config.context_length
 
     @property
-    def max_batch_tokens(self) -> int:
-        return self._config.max_batch_tokens
-
-    @property
     def max_request_tokens(self) -> int:
         return self._config.max_batch_tokens
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipeline.waiting import Place
 from workers.engine import Engine
@@ -31,26 +29,6 @@ EOS = 256
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 PROMPTS = ([5, 6, 7], list(range(40, 60)), [9], list(range(100, 111)))
 Hook = Callable[[torch.Tensor], torch.Tensor | None]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each byte, so that every other character of a text spans several."""
-    bytes_only = Tokenizer(models.BPE(vocab={f"<0x{byte:02X}>": byte for byte in range(256)}, merges=[]))
-    bytes_only.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="<|end|>")  # noqa: S106 (no password)
-
-
-@pytest.fixture
-def loaded(tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=260, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=False,
-    )  # fmt: skip
-    return LoadedModel(
-        LlamaForCausalLM(config).eval(), tokenizer, 128, (EOS, 257), EOS, torch.float32, torch.device("cpu")
-    )
 
 
 def make_engine(loaded: LoadedModel, clock: Callable[[], float] = lambda: 0.0, **limits: Any) -> ContinuousEngine:

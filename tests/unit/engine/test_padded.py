@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig
 
 from pipeline.waiting import Place
 from workers.engine.api import (
@@ -27,25 +26,6 @@ EOS = 256
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 PROMPTS = ([5, 6, 7], list(range(40, 60)), [9], list(range(100, 111)))
 Hook = Callable[[torch.Tensor], torch.Tensor | None]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each byte, so that every other character of a text spans several."""
-    bytes_only = Tokenizer(models.BPE(vocab={f"<0x{byte:02X}>": byte for byte in range(256)}, merges=[]))
-    bytes_only.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="<|end|>")  # noqa: S106 (no password)
-
-
-@pytest.fixture
-def loaded(tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=260, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=False,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    return LoadedModel(model, tokenizer, 128, (EOS, 257), EOS, torch.float32, torch.device("cpu"))
 
 
 def make_engine(loaded: LoadedModel, **config: Any) -> PaddedEngine:
@@ -344,7 +324,7 @@ def test_warm_up_leaves_nothing_behind_and_raises_on_a_broken_model(
     engine = make_engine(loaded)
     engine.warm_up()
     assert (engine.running, engine.step()) == (0, [])
-    assert (engine.context_length, engine.max_batch_tokens) == (128, 4096)
+    assert (engine.context_length, engine.max_request_tokens) == (128, 4096)
     on_logits(lambda logits: torch.full_like(logits, torch.nan))
     with pytest.raises(RuntimeError, match="warm-up"):
         engine.warm_up()
