@@ -205,8 +205,10 @@ def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
     The poll interval, which aiokafka counts on the client from the end of one `getmany` to the next, is an hour, and
     a rebalance gets time for a flush.
     """
+    # A join is answered when the slowest member has joined; given up before, each retry is a new member.
+    options = kafka.client_options() | {"request_timeout_ms": REBALANCE_MS + 10_000}
     return AIOKafkaConsumer(
-        **{name: option for name, option in kafka.client_options().items() if name != "request_timeout_ms"},
+        **options,
         client_id=client_id,
         group_id=kafka.group_id,
         enable_auto_commit=False,
@@ -216,8 +218,6 @@ def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
         session_timeout_ms=kafka.session_timeout_ms,
         heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
         rebalance_timeout_ms=REBALANCE_MS,
-        # A join is answered when the slowest member has joined; given up before, each retry is a new member.
-        request_timeout_ms=REBALANCE_MS + 10_000,
         max_poll_interval_ms=3_600_000,
     )
 
