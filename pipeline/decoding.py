@@ -23,7 +23,6 @@ from pipeline.messages import ChatRequest
 # OpenAI fields that have no support yet, with the values that ask for nothing and so may pass.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
-    "frequency_penalty": (0, 0.0),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "logit_bias": ({},),
@@ -32,7 +31,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "parallel_tool_calls": (),
     "prediction": (),
-    "presence_penalty": (0, 0.0),
     "prompt_cache_key": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),

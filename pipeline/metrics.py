@@ -22,6 +22,11 @@ class Metrics:
         )
         self.dead_letters = Counter("pelton_dead_letters", "Records sent to a dead-letter topic.", registry=r)
         self.prompt_tokens = Counter("pelton_prompt_tokens", "Prompt tokens of answered requests.", registry=r)
+        self.cached_tokens = Counter(
+            "pelton_cached_prompt_tokens",
+            "Prompt tokens of answered requests that the engine had computed before.",
+            registry=r,
+        )
         self.generated_tokens = Counter(
             "pelton_generated_tokens", "Tokens generated for answered requests.", registry=r
         )

@@ -208,6 +208,8 @@ def sampling_params(job: Job) -> SamplingParams:
         max_tokens=job.max_new_tokens,
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
         seed=request.seed,
         stop=request.stop_strings,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,

@@ -69,6 +69,7 @@ class Publisher:
             return
         metrics.finished.labels("ok").inc()
         metrics.prompt_tokens.inc(len(ending.job.prompt))
+        metrics.cached_tokens.inc(ending.completion.cached_tokens)
         metrics.generated_tokens.inc(len(ending.completion.token_ids))
         stage.labels("batch_wait").observe(ending.batch_wait_s)
         stage.labels("prefill").observe(ending.completion.prefill_s)

@@ -14,6 +14,7 @@ from pipeline.messages import (
     ChatCompletion,
     Choice,
     ChoiceLogprobs,
+    PromptTokensDetails,
     ReplyMessage,
     TokenLogprob,
     TopLogprob,
@@ -119,6 +120,7 @@ def _completion(answered: Answered, codec: Codec, model: str) -> ChatCompletion:
             prompt_tokens=len(job.prompt),
             completion_tokens=len(completion.token_ids),
             total_tokens=len(job.prompt) + len(completion.token_ids),
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=completion.cached_tokens),
         ),
     )
 

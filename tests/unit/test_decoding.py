@@ -96,6 +96,8 @@ def test_every_supported_field() -> None:
         "max_tokens": 7,
         "temperature": 1,
         "top_p": 0.5,
+        "frequency_penalty": -2,
+        "presence_penalty": 0.5,
         "seed": -(2**63),
         "stop": ["a", "b", "c", "d"],
         "logprobs": True,
