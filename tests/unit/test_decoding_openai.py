@@ -141,8 +141,6 @@ def test_own_and_openais_replies_can_be_sent_back_as_history() -> None:
         ("response_format", {"type": "json_object"}),
         ("response_format", {"type": "text", "strict": True}),
         ("logit_bias", {"17": 1}),
-        ("presence_penalty", 2.1),
-        ("frequency_penalty", False),
         ("reasoning_effort", "none"),
         ("modalities", ["text", "audio"]),
     ],
