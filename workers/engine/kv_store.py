@@ -1,10 +1,10 @@
 """The tensors behind the pages: keys and values of every layer."""
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,5 +75,8 @@ def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
     """Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    # PyTorch writes its zeros at once; NumPy's come from the system when a page of memory is first touched.
-    return torch.from_numpy(np.zeros(math.prod(size) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(size)
+    # PyTorch writes its zeros at once; those of a mapping come from the system when a page of memory is first touched.
+    memory = mmap.mmap(-1, math.prod(size) * dtype.itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(size)

@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from workers.engine.converted import ConvertedCopies
+from workers.engine.fingerprint import weights_digest
 from workers.engine.model_source import ModelLoadError, ModelSource, locate
+from workers.engine.packed_linear import pack_linears
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class LoadedModel:
     pad_token_id: int
     dtype: torch.dtype
     device: torch.device
+    weights_digest: bytes
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -65,7 +68,10 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
-    return wrap(model, tokenizer)
+    loaded = wrap(model, tokenizer)
+    if device.type == "cpu":
+        pack_linears(model)
+    return loaded
 
 
 def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:
@@ -79,6 +85,7 @@ def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:
         pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
         dtype=model.dtype,
         device=model.device,
+        weights_digest=weights_digest(model),
     )
 
 

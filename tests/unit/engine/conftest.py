@@ -27,4 +27,4 @@ def loaded(tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
         num_key_value_heads=2, initializer_range=0.2, tie_word_embeddings=False,
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
-    return LoadedModel(model, tokenizer, 128, (EOS, EOS + 1), EOS, torch.float32, torch.device("cpu"))
+    return LoadedModel(model, tokenizer, 128, (EOS, EOS + 1), EOS, torch.float32, torch.device("cpu"), b"")

@@ -42,7 +42,7 @@ FAMILIES = {
 def make_model(config: PreTrainedConfig) -> LoadedModel:
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    return LoadedModel(model, None, 128, (), PAD, torch.float32, torch.device("cpu"))
+    return LoadedModel(model, None, 128, (), PAD, torch.float32, torch.device("cpu"), b"")
 
 
 def make_prompts() -> list[list[int]]:

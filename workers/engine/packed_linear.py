@@ -1,0 +1,50 @@
+"""Linear layers for a CPU, with the weights in the order in which oneDNN multiplies them.
+
+PyTorch's own linear layers put them in that order again at each call. Done once, a product over the few rows of a
+decode step took a quarter less time in bfloat16 and half in float32 where it was measured.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedLinear(nn.Module):
+    """Takes the place of an `nn.Linear` for inference; its weight can no longer be read."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        bias = linear.bias
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)  # noqa: SLF001 (below)
+        self._bias = None if bias is None else bias.detach()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., out_features] from [..., in_features]."""
+        # What TorchInductor compiles a frozen linear layer to; there is no public name for it.
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")  # noqa: SLF001
+        return product
+
+
+def pack_linears(model: Any) -> None:
+    """Replace the linear layers of a model on a CPU, one after the other, so that there is never a second copy of all.
+
+    Does nothing where oneDNN does not compute the model's data type natively.
+    """
+    if not _supported(model.dtype):
+        return
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                setattr(module, name, PackedLinear(child))
+
+
+def _supported(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    native = {
+        torch.float32: lambda: True,
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001 (likewise)
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001 (likewise)
+    }
+    return dtype in native and bool(native[dtype]())
