@@ -113,7 +113,7 @@ def bound_run(loaded: LoadedModel, requests: Sequence[Request]) -> Contender:
     PackedRunner.forward = record  # type: ignore[method-assign]
     engine.generate([r.prompt for r in requests], [r.params for r in requests])
     PackedRunner.forward = forward  # type: ignore[method-assign]
-    runner = PackedRunner(loaded.model, engine._store, loaded.device)  # noqa: SLF001 (it is not used: no attention)
+    runner = PackedRunner(loaded.model, engine._store)  # noqa: SLF001 (it is not used: no attention)
 
     @torch.inference_mode()
     def run() -> None:

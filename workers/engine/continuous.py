@@ -84,8 +84,8 @@ class ContinuousEngine:
         self._scheduler = Scheduler(
             SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
         )
-        packed = PackedRunner(loaded.model, self._store, loaded.device)
-        self._runner: Runner = InvariantRunner(packed, self._store, loaded.device) if limits.batch_invariant else packed
+        packed = PackedRunner(loaded.model, self._store)
+        self._runner: Runner = InvariantRunner(packed, self._store) if limits.batch_invariant else packed
         self._chooser = Chooser(loaded.device)
         self._running: dict[int, _Running] = {}
         self._arrivals = itertools.count()

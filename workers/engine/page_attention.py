@@ -67,26 +67,22 @@ class PageAttention:
 
     def __init__(self, spans: tuple[Span, ...], store: KvStore, *, sharing: bool = True) -> None:
         self._store = store
+        self._spans = spans
+        self._sharing = sharing
         self._rows = len(spans)
-        pages = np.concatenate([span.pages for span in spans])
-        owners = np.repeat(np.arange(self._rows), [len(span.pages) for span in spans])
-        first = np.concatenate([np.arange(len(span.pages)) for span in spans]) * store.page_size
         # The row past the last sees nothing: position -1 is before every key.
         self._positions = self._tensor(np.array([*(span.start for span in spans), -1]))
-        holders = np.bincount(pages)[pages] if sharing else np.ones_like(pages)
-        own, shared = holders == 1, holders > 1
-        self._groups: list[_Pairs] = []
-        if own.any():
-            self._groups.append(self._pairs(pages[own], owners[own][:, None], first[own]))
-        if shared.any():
-            self._groups.append(self._shared(pages[shared], owners[shared], first[shared]))
+        self._groups: dict[int | None, list[_Pairs]] = {}
 
     def attend(self, layer: int, queries: Tensor, scoring: Scoring) -> Tensor:
         """[rows, heads, head_dim] from queries [rows, heads, head_dim]; keys and values are in the store already."""
         rows, heads, dim = queries.shape
         padded = torch.cat((queries, queries.new_zeros(1, heads, dim)))
-        parts = [self._partial(group, layer, padded, scoring) for group in self._groups]
-        owners = torch.cat([group.owners.reshape(-1) for group in self._groups])
+        if scoring.window not in self._groups:
+            self._groups[scoring.window] = self._grouped(scoring.window)
+        groups = self._groups[scoring.window]
+        parts = [self._partial(group, layer, padded, scoring) for group in groups]
+        owners = torch.cat([group.owners.reshape(-1) for group in groups])
         peak, total, mixed = (torch.cat(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
         lowest = peak.new_full((rows + 1, heads), _MASKED)
         highest = lowest.scatter_reduce_(0, owners[:, None].expand(-1, heads), peak, "amax")
@@ -94,6 +90,23 @@ class PageAttention:
         sums = peak.new_zeros(rows + 1, heads).index_add_(0, owners, weight)
         out = peak.new_zeros(rows + 1, heads, dim).index_add_(0, owners, mixed * weight[..., None])
         return (out[:rows] / sums[:rows, :, None]).to(queries.dtype)
+
+    def _grouped(self, window: int | None) -> list[_Pairs]:
+        """The pages that the rows look at through a window: those that one row has to itself, and the shared ones."""
+        size = self._store.page_size
+        begins = [0 if window is None else max(0, span.end - window) // size for span in self._spans]
+        ranges = [np.arange(begin, len(span.pages)) for begin, span in zip(begins, self._spans, strict=True)]
+        pages = np.concatenate([span.pages[each] for span, each in zip(self._spans, ranges, strict=True)])
+        owners = np.repeat(np.arange(self._rows), [len(each) for each in ranges])
+        first = np.concatenate(ranges) * size
+        holders = np.bincount(pages)[pages] if self._sharing else np.ones_like(pages)
+        own, shared = holders == 1, holders > 1
+        groups: list[_Pairs] = []
+        if own.any():
+            groups.append(self._pairs(pages[own], owners[own][:, None], first[own]))
+        if shared.any():
+            groups.append(self._shared(pages[shared], owners[shared], first[shared]))
+        return groups
 
     def _partial(self, group: _Pairs, layer: int, queries: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor, Tensor]:
         """For each pair of page and query: highest score, sum of weights relative to it, and values weighted to 1."""

@@ -23,15 +23,14 @@ class Runner(Protocol):
 class PackedRunner:
     """All rows in one pass: the fast way. Low-order bits depend on how many rows a pass has."""
 
-    def __init__(self, model: Any, store: KvStore, device: torch.device) -> None:
+    def __init__(self, model: Any, store: KvStore) -> None:
         self._model = model
         self._store = store
-        self._device = device
         register()
         model.set_attn_implementation(ATTENTION)
 
     def logits(self, works: Items[Work]) -> Tensor:
-        batch = StepBatch.of(works, self._store.page_size, self._device)
+        batch = StepBatch.of(works, self._store)
         return self.forward(batch, TorchAttention(batch, self._store))
 
     def forward(self, batch: StepBatch, attention: StepAttention) -> Tensor:
@@ -55,10 +54,9 @@ class InvariantRunner:
 
     ROWS = 16
 
-    def __init__(self, packed: PackedRunner, store: KvStore, device: torch.device) -> None:
+    def __init__(self, packed: PackedRunner, store: KvStore) -> None:
         self._packed = packed
         self._store = store
-        self._device = device
 
     def logits(self, works: Items[Work]) -> Tensor:
         rows = [(work, position) for work in works for position in range(work.start, work.start + work.count)]
@@ -68,13 +66,13 @@ class InvariantRunner:
     def _pass(self, rows: Items[tuple[Work, int]]) -> Tensor:
         size = self._store.page_size
         spans = [
-            Span(row, position, 1, np.array(work.sequence.pages[: position // size + 1]))
+            Span(row, position, 1, np.array(work.sequence.pages[: position // size + 1]), work.stored)
             for row, (work, position) in enumerate(rows)
         ]
         spans += [Span(row, 0, 1, np.array([self._store.scratch])) for row in range(len(rows), self.ROWS)]
         tokens = np.zeros(self.ROWS, dtype=np.int64)
         tokens[: len(rows)] = [work.sequence.tokens[position] for work, position in rows]
-        batch = StepBatch.pack(tokens, spans, np.arange(self.ROWS), size, self._device)
+        batch = StepBatch.pack(tokens, spans, np.arange(self.ROWS), self._store)
         logits = self._packed.forward(batch, TorchAttention(batch, self._store, sharing=False))
         wanted = [row for row, (work, position) in enumerate(rows) if position + 1 == work.sequence.length]
         return logits[wanted]

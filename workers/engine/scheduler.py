@@ -36,11 +36,15 @@ class SchedulerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The tokens `start` to `start + count` of one sequence, to be computed in this step."""
+    """The tokens `start` to `start + count` of one sequence, to be computed in this step.
+
+    Where they are `stored` their keys and values are in pages that others may share: only the logits are wanted.
+    """
 
     sequence: Sequence
     start: int
     count: int
+    stored: bool = False
 
     @property
     def completes(self) -> bool:
@@ -152,6 +156,8 @@ class Scheduler:
         begins = not sequence.pages
         if begins and self._config.prefix_cache and not self._take_prefix(sequence):
             return None
+        # A prompt of which every page was found ends with a token computed for its logits alone.
+        stored = begins and len(sequence.pages) * self._pool.page_size > sequence.computed
         count = min(sequence.pending, budget)
         if not self._make_room(sequence, sequence.computed + count, works):
             if begins:
@@ -161,7 +167,7 @@ class Scheduler:
             sequence.cached = sequence.computed
             self.prefix_stats.asked += sequence.prompt_length
             self.prefix_stats.hit += sequence.cached
-        return Work(sequence, sequence.computed, count)
+        return Work(sequence, sequence.computed, count, stored)
 
     def _take_prefix(self, sequence: Sequence) -> bool:
         """Give a sequence what the prefix cache has of it.
@@ -169,8 +175,7 @@ class Scheduler:
         False while another one computes the very page it needs next: it gets that page when it is done.
         """
         size = self._pool.page_size
-        # At least one token is computed, even if all pages are there: its logits are what the next one comes from.
-        digests = sequence.digests(size)[: (sequence.length - 1) // size]
+        digests = sequence.digests(size)
         found: list[int] = []
         for digest in digests:
             page = self._pool.find(digest)
@@ -184,7 +189,8 @@ class Scheduler:
             self._pool.retain(page)
         for digest in missing:
             self._computing.setdefault(digest, sequence)
-        sequence.pages, sequence.computed = found, len(found) * size
+        # At least one token is computed, even if all pages are there: its logits are what the next one comes from.
+        sequence.pages, sequence.computed = found, min(len(found) * size, sequence.length - 1)
         return True
 
     def _make_room(self, sequence: Sequence, tokens: int, works: dict[Sequence, Work | None]) -> bool:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workers.engine.kv_store import KvStore
 from workers.engine.scheduler import Work
 
 Ints = NDArray[np.int64]
@@ -15,12 +16,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """Consecutive rows of one sequence: `count` tokens from position `start`, and all pages up to their end."""
+    """Consecutive rows of one sequence: `count` tokens from position `start`, and all pages up to their end.
+
+    What is `stored` already is written nowhere.
+    """
 
     row: int
     start: int
     count: int
     pages: Ints
+    stored: bool = False
 
     @property
     def end(self) -> int:
@@ -43,34 +48,39 @@ class StepBatch:
     chunks: tuple[Span, ...]
 
     @classmethod
-    def of(cls, works: Items[Work], page_size: int, device: torch.device) -> "StepBatch":
+    def of(cls, works: Items[Work], store: KvStore) -> "StepBatch":
         """Pack `works`; the spans of one row go to the front, otherwise the order stays."""
         ordered = sorted(works, key=lambda work: work.count > 1)
         spans: list[Span] = []
         row = 0
         for work in ordered:
-            pages = np.array(work.sequence.pages[: -(-(work.start + work.count) // page_size)], dtype=np.int64)
-            spans.append(Span(row, work.start, work.count, pages))
+            pages = np.array(work.sequence.pages[: -(-(work.start + work.count) // store.page_size)], dtype=np.int64)
+            spans.append(Span(row, work.start, work.count, pages, work.stored))
             row += work.count
         tokens = np.concatenate([work.sequence.tokens[work.start : work.start + work.count] for work in ordered])
         logit_row = {id(work): span.row + span.count - 1 for work, span in zip(ordered, spans, strict=True)}
         logit_rows = np.array([logit_row[id(work)] for work in works if work.completes], dtype=np.int64)
-        return cls.pack(tokens, spans, logit_rows, page_size, device)
+        return cls.pack(tokens, spans, logit_rows, store)
 
     @classmethod
-    def pack(
-        cls, tokens: Ints, spans: Items[Span], logit_rows: Ints, page_size: int, device: torch.device
-    ) -> "StepBatch":
+    def pack(cls, tokens: Ints, spans: Items[Span], logit_rows: Ints, store: KvStore) -> "StepBatch":
         """From rows that lie as `spans` say."""
         positions = np.concatenate([np.arange(span.start, span.end) for span in spans])
-        pages = np.concatenate([span.pages[np.arange(span.start, span.end) // page_size] for span in spans])
-        stacked = torch.from_numpy(np.stack((tokens, positions, pages, positions % page_size))).to(device)
+        pages = np.concatenate([_written(span, store) for span in spans])
+        stacked = torch.from_numpy(np.stack((tokens, positions, pages, positions % store.page_size))).to(store.device)
         return cls(
             tokens=stacked[0],
             positions=stacked[1],
             write_pages=stacked[2],
             write_slots=stacked[3],
-            logit_rows=torch.from_numpy(logit_rows).to(device),
+            logit_rows=torch.from_numpy(logit_rows).to(store.device),
             decodes=tuple(span for span in spans if span.count == 1),
             chunks=tuple(span for span in spans if span.count > 1),
         )
+
+
+def _written(span: Span, store: KvStore) -> Ints:
+    """The pages that the keys and values of a span's tokens go to, [count]."""
+    if span.stored:
+        return np.full(span.count, store.scratch, dtype=np.int64)
+    return span.pages[np.arange(span.start, span.end) // store.page_size]
