@@ -55,7 +55,15 @@ class LoadedModel:
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
-    """Load a model; GGUF weights are unpacked into the asked data type.
+    """`read` a model and prepare it for its device."""
+    loaded = read(spec, cache_dir)
+    if loaded.device.type == "cpu":
+        pack_linears(loaded.model)
+    return loaded
+
+
+def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
+    """A model as transformers loads it; GGUF weights are unpacked into the asked data type.
 
     With `cache_dir`, an unpacked GGUF model is kept there, and later starts take a small part of the time.
 
@@ -68,10 +76,7 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
-    loaded = wrap(model, tokenizer)
-    if device.type == "cpu":
-        pack_linears(model)
-    return loaded
+    return wrap(model, tokenizer)
 
 
 def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:

@@ -43,8 +43,8 @@ def _supported(dtype: torch.dtype) -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     native = {
-        torch.float32: lambda: True,
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001 (likewise)
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001 (likewise)
+        torch.float32: True,
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported(),  # noqa: SLF001 (likewise)
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported(),  # noqa: SLF001 (likewise)
     }
-    return dtype in native and bool(native[dtype]())
+    return bool(native.get(dtype, False))

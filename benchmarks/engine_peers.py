@@ -1,0 +1,121 @@
+"""What `benchmarks/engine.py` compares: the engine, its bound and its peers, each a call that takes its own time."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from benchmarks.engine_workloads import Request
+from workers.engine.kv_memory import ContinuousConfig
+from workers.engine.loading import LoadedModel
+from workers.engine.offline import Engine
+from workers.engine.page_attention import Scoring
+from workers.engine.runner import PackedRunner
+from workers.engine.step_batch import StepBatch
+from workers.engine.torch_attention import ATTENTION
+
+PADDED_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What a run took: by the clock, and of all processors together."""
+
+    wall: float
+    cpu: float
+
+
+Contender = Callable[[], Seconds]
+
+
+def timed(work: Callable[[], object]) -> Seconds:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def engine_run(loaded: LoadedModel, requests: Sequence[Request], **limits: Any) -> Contender:
+    """A fresh engine each time: nothing is cached from the run before."""
+
+    def run() -> Seconds:
+        engine = Engine(loaded, ContinuousConfig(**limits))
+        return timed(lambda: engine.generate([r.prompt for r in requests], [r.params for r in requests]))
+
+    return run
+
+
+class _NoAttention:
+    """Gives each layer values of the right shape for nothing."""
+
+    def attend(self, _layer: int, queries: torch.Tensor, *_: torch.Tensor | Scoring) -> torch.Tensor:
+        return queries.contiguous()
+
+
+def bound_run(loaded: LoadedModel, body: LoadedModel, requests: Sequence[Request]) -> Contender:
+    """The steps that `loaded` takes for these requests, as forward passes of `body` without attention or pages."""
+    engine = Engine(loaded, ContinuousConfig())
+    batches: list[StepBatch] = []
+    forward = PackedRunner.forward
+
+    def record(self: PackedRunner, batch: StepBatch, attention: Any) -> torch.Tensor:
+        batches.append(batch)
+        return forward(self, batch, attention)
+
+    PackedRunner.forward = record  # type: ignore[method-assign]
+    engine.generate([r.prompt for r in requests], [r.params for r in requests])
+    PackedRunner.forward = forward  # type: ignore[method-assign]
+    runner = PackedRunner(body.model, engine._store)  # noqa: SLF001 (it is not used: no attention)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for batch in batches:
+            runner.forward(batch, _NoAttention()).argmax(dim=-1)
+
+    return _with_attention(body, ATTENTION, run)
+
+
+def padded_run(loaded: LoadedModel, requests: Sequence[Request]) -> Contender:
+    """Transformers' `generate`, 16 rows at a time in the order they came."""
+
+    @torch.inference_mode()
+    def run() -> None:
+        for start in range(0, len(requests), PADDED_ROWS):
+            rows = requests[start : start + PADDED_ROWS]
+            longest = max(len(row.prompt) for row in rows)
+            ids = torch.tensor([[0] * (longest - len(row.prompt)) + row.prompt for row in rows])
+            mask = torch.tensor([[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in rows])
+            new = max(row.new_tokens for row in rows)
+            config = GenerationConfig(max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+            loaded.model.generate(
+                input_ids=ids.to(loaded.device), attention_mask=mask.to(loaded.device), generation_config=config
+            )
+
+    return _with_attention(loaded, "sdpa", run)
+
+
+def transformers_run(loaded: LoadedModel, requests: Sequence[Request]) -> Contender:
+    """Transformers' own continuous batching; no end token, so that every request gets all its tokens."""
+
+    def run() -> None:
+        config = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0, max_new_tokens=128)
+        with loaded.model.continuous_batching_context_manager(
+            generation_config=config, block=True, timeout=5
+        ) as manager:
+            for request in requests:
+                manager.add_request(request.prompt, max_new_tokens=request.new_tokens)
+            for _ in requests:
+                while manager.get_result(timeout=1) is None:
+                    pass
+
+    return _with_attention(loaded, "sdpa", run)
+
+
+def _with_attention(loaded: LoadedModel, name: str, run: Callable[[], object]) -> Contender:
+    def measured() -> Seconds:
+        loaded.model.set_attn_implementation(name)
+        return timed(run)
+
+    return measured

@@ -1,0 +1,34 @@
+"""The requests that the engine is measured with, as token ids."""
+
+import random
+from dataclasses import dataclass
+
+from workers.engine.api import SamplingParams
+
+FILING_TOKENS, QUESTIONS, QUESTION_TOKENS, ANSWER_TOKENS = 1_000, 64, 24, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    prompt: list[int]
+    new_tokens: int
+
+    @property
+    def params(self) -> SamplingParams:
+        return SamplingParams(self.new_tokens, temperature=0.0, ignore_eos=True)
+
+
+def mixed(vocab: int, times: int = 1) -> list[Request]:
+    """The workload of 48 requests, `times` over, with fresh tokens each time so that no prefix cache helps."""
+    shapes, tokens = random.Random(0), random.Random(1)
+    sizes = [(shapes.randint(20, 240), shapes.randint(8, 128)) for _ in range(48)]
+    return [Request([tokens.randrange(100, vocab) for _ in range(p)], new) for _ in range(times) for p, new in sizes]
+
+
+def questions(vocab: int) -> list[Request]:
+    tokens = random.Random(2)
+    filing = [tokens.randrange(100, vocab) for _ in range(FILING_TOKENS)]
+    return [
+        Request([*filing, *(tokens.randrange(100, vocab) for _ in range(QUESTION_TOKENS))], ANSWER_TOKENS)
+        for _ in range(QUESTIONS)
+    ]
