@@ -1,1 +1,1 @@
-"""The reply cache: answers what was asked before. So far only its connection to Redis or Valkey."""
+"""What is kept between requests: answers in two tiers (`tiered.py`), leases on making them, histories of sessions."""

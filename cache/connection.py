@@ -1,7 +1,16 @@
 """The connection to Redis or Valkey, made in one place so that every user of it has the same limits."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from pipeline.settings import CacheSettings
 
 TIMEOUT_S = 2.0
 
@@ -10,17 +19,56 @@ class CacheUnavailable(Exception):
     """Redis did not answer; the message says where it was sought and why it failed."""
 
 
-def connect(redis_url: str) -> Redis:
-    """A client with bounded waits; it connects on first use. The caller closes it (`aclose`)."""
-    return Redis.from_url(redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+def connect(settings: CacheSettings, *, timeout_s: float = TIMEOUT_S, max_connections: int | None = None) -> Redis:
+    """A client with bounded waits that tries nothing twice; it connects on first use. The caller closes it (`aclose`).
+
+    Raises `CacheUnavailable` when no server is set.
+    """
+    if settings.redis_url is None:
+        raise CacheUnavailable("No Redis or Valkey is set: PELTON_CACHE__REDIS_URL names one.")
+    return Redis.from_url(
+        settings.redis_url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        max_connections=max_connections,
+        retry=Retry(NoBackoff(), 0),
+        # With version 3 the client takes a connection that has unread data, in case it is a notice; we want none of it.
+        protocol=2,
+        **_credentials(settings),
+    )
 
 
-async def check(redis_url: str) -> None:
-    """Make sure that the cache answers. Raises `CacheUnavailable`."""
-    client = connect(redis_url)
+@asynccontextmanager
+async def connected(settings: CacheSettings) -> AsyncIterator[Redis]:
+    """A client for those who cannot do without. Raises `CacheUnavailable` for all that goes wrong with it."""
+    client = connect(settings)
     try:
-        await client.ping()
+        yield client
     except (RedisError, OSError, TimeoutError) as error:
-        raise CacheUnavailable(f"The cache at {redis_url} does not answer: {error}.") from None
+        raise CacheUnavailable(f"The cache at {address(settings)} does not answer: {str(error).rstrip('.')}.") from None
     finally:
         await client.aclose()
+
+
+async def check(settings: CacheSettings) -> None:
+    """Make sure that the cache answers. Raises `CacheUnavailable`."""
+    async with connected(settings) as client:
+        await client.ping()
+
+
+def address(settings: CacheSettings) -> str:
+    """The URL without the user and password that it may hold."""
+    parts = urlsplit(settings.redis_url or "")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _credentials(settings: CacheSettings) -> dict[str, Any]:
+    """What the settings add to the URL; what the URL has comes before it."""
+    options: dict[str, Any] = {}
+    if settings.username is not None:
+        options["username"] = settings.username
+    if settings.password is not None:
+        options["password"] = settings.password.get_secret_value()
+    if settings.ssl_cafile is not None:
+        options["ssl_ca_certs"] = str(settings.ssl_cafile)
+    return options

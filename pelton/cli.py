@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pelton.commands.ask import ask
+from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt import app as dlt
 from pelton.commands.submit import submit
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 for command in (demo, up, worker, ask, submit):
     app.command()(command)
+app.add_typer(cache)
 app.add_typer(dlt)
 
 

@@ -32,6 +32,7 @@ CONFIG_VARIABLE = "PELTON_CONFIG"
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(Exception):
@@ -72,6 +73,8 @@ class KafkaSettings(_Section):
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     suspects_topic: str = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
+    cancels_topic: str = contract.CANCELS_TOPIC
+    """Senders take requests back there; every worker reads all of it."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -103,7 +106,52 @@ class KafkaSettings(_Section):
 
 
 class CacheSettings(_Section):
+    """The reply cache: a tier in each worker's memory, and one in Redis or Valkey that all share."""
+
+    enabled: bool = True
     redis_url: str | None = None
+    """`redis://`, `rediss://` (TLS) or `unix://`; unset, each worker has only its own tier."""
+    username: str | None = None
+    """Of the server's ACL, where the URL names none; so for the password. The user needs the keys `pelton:*` and the
+    command categories read, write, scripting and connection."""
+    password: SecretStr | None = None
+    ssl_cafile: FilePath | None = None
+    local_bytes: Positive = 100_000_000
+    """Memory that a worker's own tier may take, its bookkeeping included."""
+    local_ttl_s: Seconds = 300.0
+    ttl_s: Seconds = 86_400.0
+    """How long an answer is kept in Redis, give or take a tenth."""
+    timeout_ms: Annotated[float, Field(gt=0)] = 10.0
+    """What a request may lose to a Redis that does not answer; after a few times it is not asked until it does. Answers
+    of 100 kB and more take longer to read when many come at once."""
+    lease_ttl_ms: Positive = 5_000
+    """After a worker's death in the middle of an answer, those who wait for it wait at most about this long."""
+    lease_wait_ms: Positive = 60_000
+    """How long a request waits for another worker to generate its answer before it is generated twice."""
+    resend_window_s: Seconds = 600.0
+    """A request that is sent again (same sender, id and body) within this time gets the same reply again."""
+    share_across_tenants: bool = False
+    """Let tenants share answers. One can then measure whether another has asked the same."""
+
+    @model_validator(mode="after")
+    def _url_fits(self) -> Self:
+        scheme = (self.redis_url or "").partition("://")[0]
+        if self.redis_url is not None and scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+        if self.ssl_cafile is not None and scheme != "rediss":
+            raise ValueError("ssl_cafile has no use without a redis_url that begins with rediss://")
+        return self
+
+
+class SessionSettings(_Section):
+    """Conversations whose history is kept in Redis (`cache.redis_url`)."""
+
+    ttl_s: Positive = 604_800
+    """How long a history is kept after its last turn."""
+    max_context_tokens: Positive | None = None
+    """The longest prompt that a history may make; its oldest turns are dropped for it. Unset: the model's context."""
+    wait_ms: NotNegative = 5_000.0
+    """How long a request waits for Redis, when it is away, before it ends with `session_unavailable`."""
 
 
 class ModelSettings(_Section):
@@ -226,6 +274,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     cache: CacheSettings = CacheSettings()
+    session: SessionSettings = SessionSettings()
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
+from cache.connection import CacheUnavailable
 from pipeline.settings import CONFIG_VARIABLE, SettingsError
 from producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
 
@@ -36,13 +37,14 @@ class Exit(IntEnum):
     FAILED = 1
     """A request was answered with an error."""
     UNUSABLE = 2
-    """Arguments, settings, files or Kafka: nothing went wrong with a request, but there was no way to go on."""
+    """Arguments, settings, files, Kafka or Redis: nothing went wrong with a request, but there was no way to go on."""
     TIMED_OUT = 3
     INTERRUPTED = 130
 
 
 _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (SettingsError, Exit.UNUSABLE),
+    (CacheUnavailable, Exit.UNUSABLE),
     (ReplyError, Exit.FAILED),
     (ReplyTimeout, Exit.TIMED_OUT),
     (NoProgress, Exit.TIMED_OUT),

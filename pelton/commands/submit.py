@@ -1,18 +1,15 @@
 """`pelton submit`: an OpenAI Batch file through Kafka, with a progress bar."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from pelton.commands.common import Config, Exit, quiet_libraries, run_async, stderr
+from pelton.commands.progress import progress_bar
 from pipeline.settings import load_settings
 from producers.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from producers.submit import submit as submit_batch
@@ -53,7 +50,7 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         limit_s = timeout or None
         return await submit_batch(kafka, source, out, max_in_flight=max_in_flight, timeout_s=limit_s, on_progress=show)
 
-    with _bar() as show:
+    with progress_bar() as show:
         interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
         summary = run_async(run(show), interrupted=interrupted)
     if as_json:
@@ -62,33 +59,3 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     stderr.print(f"{counts}. Results: {out}", markup=False, highlight=False, soft_wrap=True)
     if summary.failed:
         raise typer.Exit(Exit.FAILED)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Progress], None]]:
-    """A progress bar on stderr; yields what keeps it up to date."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("[green]{task.fields[answered]} ok[/] [red]{task.fields[failed]} failed[/]"),
-        TextColumn("{task.fields[rate]:.1f}/s"),
-        TimeRemainingColumn(),
-    )
-    bar = ProgressBar(*columns, console=stderr)
-    task = bar.add_task("", answered=0, failed=0, rate=0.0)
-    first: tuple[float, int] | None = None
-
-    def show(progress: Progress) -> None:
-        nonlocal first
-        done, now = progress.answered + progress.failed, time.monotonic()
-        if first is None:
-            bar.start()
-            first = now, done
-        rate = (done - first[1]) / max(now - first[0], 1e-3)
-        counts: dict[str, Any] = {"answered": progress.answered, "failed": progress.failed, "rate": rate}
-        bar.update(task, total=progress.requests, completed=done, **counts)
-
-    try:
-        yield show
-    finally:
-        bar.stop()

@@ -9,11 +9,12 @@ import pytest
 
 from cache.connection import TIMEOUT_S, CacheUnavailable, check, connect
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
+from pipeline.settings import CacheSettings
 
 
 async def test_what_is_written_is_read(redis_url):
     """A value comes back byte for byte."""
-    client = connect(redis_url)
+    client = connect(CacheSettings(redis_url=redis_url))
     key = uuid.uuid4().hex
     await client.set(key, bytes(range(256)), ex=60)
     assert await client.get(key) == bytes(range(256))
@@ -22,13 +23,13 @@ async def test_what_is_written_is_read(redis_url):
 
 async def test_a_cache_that_answers_passes_the_check(redis_url):
     """Nothing is raised for a server that is there."""
-    await check(redis_url)
+    await check(CacheSettings(redis_url=redis_url))
 
 
 async def test_a_cache_that_is_not_there_is_named():
-    """The error says which address was tried."""
+    """The error says which address was tried, and keeps the password to itself."""
     with pytest.raises(CacheUnavailable, match=r"redis://127\.0\.0\.1:1 does not answer"):
-        await check("redis://127.0.0.1:1")
+        await check(CacheSettings(redis_url="redis://someone:secret@127.0.0.1:1"))
 
 
 async def test_a_frozen_cache_costs_a_bounded_wait():
@@ -38,7 +39,7 @@ async def test_a_frozen_cache_costs_a_bounded_wait():
         started = time.monotonic()
         try:
             with pytest.raises(CacheUnavailable):
-                await check(server.url)
+                await check(CacheSettings(redis_url=server.url))
         finally:
             os.kill(server.pid, signal.SIGCONT)
         assert time.monotonic() - started < 3 * TIMEOUT_S

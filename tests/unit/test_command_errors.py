@@ -3,6 +3,7 @@
 import pytest
 import typer
 
+from cache.connection import CacheUnavailable
 from pelton.commands.common import Exit, clear_errors, run_async
 from pipeline.settings import SettingsError
 from producers.errors import BatchError, BrokerUnreachable, NoProgress, ReplyError, ReplyTimeout
@@ -12,6 +13,7 @@ from producers.errors import BatchError, BrokerUnreachable, NoProgress, ReplyErr
     ("error", "code"),
     [
         (SettingsError("told"), Exit.UNUSABLE),
+        (CacheUnavailable("told"), Exit.UNUSABLE),
         (BrokerUnreachable("told"), Exit.UNUSABLE),
         (BatchError("told"), Exit.UNUSABLE),
         (ReplyError("told", code=None, param=None, body={}), Exit.FAILED),

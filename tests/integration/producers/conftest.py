@@ -31,13 +31,17 @@ def echo(record: ConsumerRecord) -> Sequence[bytes]:
 
 
 class StandIn:
-    """Answers every request as `answer` says: with no reply, one, or several. `seen` has all requests so far."""
+    """Answers every request as `answer` says: with no reply, one, or several. `seen` has all requests so far.
+
+    `outcome` becomes the header `pelton-cache` of the replies; None: they have none.
+    """
 
     def __init__(self, kafka: KafkaSettings, answer: Answer) -> None:
         self.kafka = kafka
         self.answer = answer
         self.seen: list[ConsumerRecord] = []
         self.new = asyncio.Event()
+        self.outcome: Callable[[ConsumerRecord], bytes | None] = lambda _: None
 
     async def run(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
         while True:
@@ -49,12 +53,17 @@ class StandIn:
 
     async def reply(self, producer: AIOKafkaProducer, record: ConsumerRecord, values: Sequence[bytes]) -> None:
         headers = dict(record.headers)
+        outcome = self.outcome(record)
         for value in values:
             await producer.send(
                 headers["kafka_replyTopic"].decode(),
                 value,
                 partition=int.from_bytes(headers["kafka_replyPartition"], "big"),
-                headers=[("kafka_correlationId", headers["kafka_correlationId"]), ("pelton-source", b"here")],
+                headers=[
+                    ("kafka_correlationId", headers["kafka_correlationId"]),
+                    ("pelton-source", b"here"),
+                    *([("pelton-cache", outcome)] if outcome else []),
+                ],
             )
 
     async def wait_seen(self, count: int) -> None:

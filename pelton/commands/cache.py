@@ -1,0 +1,185 @@
+"""`pelton cache`: look over the reply cache, purge it, warm it."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from cache import upkeep
+from cache.connection import connected
+from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, stderr
+from pelton.commands.progress import progress_bar
+from pipeline.settings import CacheSettings, load_settings
+from producers.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress
+from producers.warming import Tally
+from producers.warming import warm as warm_cache
+
+app = typer.Typer(name="cache", help="Look over the reply cache, purge it, or warm it.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command()
+def stats(as_json: AsJson = False, config: Config = None) -> None:
+    """Show what Redis holds, by model and tenant, and how requests came by their answers.
+
+    A worker adds its counts every few seconds. Entries without a model are
+    whole replies, kept for requests that are sent again.
+
+    Exit codes: 0 shown; 2 bad arguments or settings, or no Redis;
+    130 interrupted.
+    """
+    settings = _settings(config)
+
+    async def look() -> upkeep.Survey:
+        async with connected(settings) as client:
+            return await upkeep.survey(client)
+
+    with stderr.status("Looking over the cache ..."):
+        found = run_async(look())
+    if as_json:
+        typer.echo(_as_json(found))
+        return
+    console = Console()
+    console.print(_holdings(found))
+    if found.outcomes:
+        console.print(_outcomes(found))
+
+
+@app.command()
+def purge(
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Only answers of this model.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help='Only entries of this tenant; "" for those without one.')
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Delete entries: from Redis now, and from the memory of all workers within a second.
+
+    --model and --tenant together delete what fits both. Sessions stay. What is
+    being generated now is cached when it is done: stop a wrong model first.
+
+    Example: pelton cache purge --model smollm2-135m-instruct
+
+    Exit codes: 0 purged; 2 bad arguments or settings, or no Redis;
+    130 interrupted.
+    """
+    if everything == (model is not None or tenant is not None):
+        fail("Say what to purge: --model, --tenant or both, or else --all.", Exit.UNUSABLE)
+    settings = _settings(config)
+
+    async def delete() -> int:
+        async with connected(settings) as client:
+            return await upkeep.purge(client, model=model, tenant=tenant)
+
+    with stderr.status("Purging the cache ..."):
+        deleted = run_async(delete(), interrupted="Interrupted. Run the same command again for the rest.")
+    typer.echo(orjson.dumps({"deleted": deleted}) if as_json else f"{deleted:,} entries deleted.")
+
+
+@app.command()
+def warm(  # noqa: PLR0913, PLR0917  # the command's options, each by name
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="OpenAI Batch requests, one JSON object a line.")],
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ask as this tenant: answers are cached by it.")
+    ] = None,
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Most requests sent and unanswered.")] = DEFAULT_IN_FLIGHT,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Give up after so many seconds without any reply; 0: never.")
+    ] = DEFAULT_TIMEOUT_S,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Have the workers answer a file of requests, so that the answers are cached.
+
+    The file is one that `pelton submit` takes. The answers are not written
+    anywhere: they are counted by where they came from. Only reproducible
+    requests are cached, those with temperature 0 or a seed.
+
+    Example: pelton cache warm common-questions.jsonl --tenant acme
+
+    Exit codes: 0 all answered; 1 some failed; 2 bad arguments, files or
+    settings, or no Kafka; 3 no reply within --timeout; 130 interrupted.
+    """
+    quiet_libraries()
+
+    async def run(show: Callable[[Progress], None]) -> Tally:
+        return await warm_cache(
+            load_settings(config).kafka,
+            source,
+            tenant=tenant,
+            max_in_flight=max_in_flight,
+            timeout_s=timeout or None,
+            on_progress=show,
+        )
+
+    with progress_bar() as show:
+        tally = run_async(run(show), interrupted="Interrupted. What was answered is in the cache.")
+    if as_json:
+        counts = {"requests": tally.requests, "outcomes": tally.outcomes, "failures": tally.failures}
+        typer.echo(orjson.dumps(counts))
+    else:
+        typer.echo(f"{tally.requests:,} requests: {_counted(tally)}.")
+    if tally.failures:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _settings(config: Path | None) -> CacheSettings:
+    quiet_libraries()
+    with clear_errors():
+        return load_settings(config).cache
+
+
+def _counted(tally: Tally) -> str:
+    outcomes = [f"{count:,} {outcome}" for outcome, count in tally.outcomes.most_common()]
+    failures = [f"{count:,} failed ({code})" for code, count in tally.failures.most_common()]
+    return ", ".join(outcomes + failures) or "none sent"
+
+
+def _as_json(found: upkeep.Survey) -> bytes:
+    entries = [
+        {"kind": _kind(owner), "model": owner.model, "tenant": owner.tenant, **dataclasses.asdict(held)}
+        for owner, held in found.holdings.items()
+    ]
+    return orjson.dumps({"entries": entries, "outcomes": found.outcomes, "since_ms": found.since_ms})
+
+
+def _kind(owner: upkeep.Owner) -> str:
+    return owner.kind.name.lower()
+
+
+def _holdings(found: upkeep.Survey) -> Table:
+    table = Table("kind", "model", "tenant", box=box.SIMPLE_HEAD)
+    for name in ("entries", "memory"):
+        table.add_column(name, justify="right")
+    for owner, held in sorted(found.holdings.items(), key=lambda item: -item[1].bytes):
+        names = (_kind(owner), owner.model or "-", owner.tenant or "-")
+        table.add_row(*map(Text, names), f"{held.entries:,}", decimal(held.bytes))
+    return table
+
+
+def _outcomes(found: upkeep.Survey) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("answers" if found.since_ms is None else f"answers since {_time(found.since_ms)}")
+    for name in ("count", "share"):
+        table.add_column(name, justify="right")
+    total = found.outcomes.total()
+    for outcome, count in found.outcomes.most_common():
+        table.add_row(Text(outcome), f"{count:,}", f"{count / total:.1%}")
+    return table
+
+
+def _time(unix_ms: int) -> str:
+    """Local time."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,85 @@
+"""TLS to Redis: with the right authority the cache works, without it nothing is sent.
+
+The Valkey that pip installs has no TLS, so a relay in front of it speaks it.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import ssl
+import subprocess
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cache.connection import CacheUnavailable, check
+from cache.failures import Failure
+from cache.tiered import TieredCache
+from pipeline.settings import CacheSettings
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and self-signed certificate for 127.0.0.1."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command = [openssl, "req", "-x509", *new_key, *subject, "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, certificate
+
+
+@asynccontextmanager
+async def _relay(port, certificate):
+    """A TLS server that passes everything on to a plain one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate[1], certificate[0])
+    relaying = set()
+
+    async def copy(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        relaying.add(asyncio.current_task())
+        behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, behind[1]), copy(behind[0], writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    for task in relaying:
+        task.cancel()
+    await asyncio.gather(*relaying, return_exceptions=True)
+
+
+async def test_tls_with_its_authority(valkey, redis, certificate, new_key):
+    """`rediss://` and `ssl_cafile`: what is put arrives."""
+    async with _relay(valkey.port, certificate) as url:
+        cache = TieredCache(CacheSettings(redis_url=url, ssl_cafile=certificate[1], timeout_ms=500))
+        await cache.start()
+        key = new_key()
+        cache.put(key, b"value")
+        await cache.close()
+    assert await redis.exists(key) == 1
+
+
+async def test_an_unknown_authority_is_refused(valkey, certificate, new_key):
+    """The cache does without Redis, and a check says why."""
+    failures = []
+    async with _relay(valkey.port, certificate) as url:
+        settings = CacheSettings(redis_url=url)
+        cache = TieredCache(settings, on_failure=failures.append)
+        await cache.start()
+        assert await cache.get_many([new_key()]) == {}
+        await cache.close()
+        with pytest.raises(CacheUnavailable, match=r"(?i)certificate"):
+            await check(settings)
+    assert set(failures) == {Failure.UNREACHABLE}
