@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -59,32 +59,35 @@ class InferenceClient:
     ) -> None:
         await self._open.aclose()
 
-    async def complete(
+    async def complete(  # noqa: PLR0913  # all that may be said of a request, each by name
         self,
         messages: Sequence[Mapping[str, Any]],
         model: str = "default",
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str | None = None,
+        session: str | None = None,
         deadline_ms: int | None = None,
         **body: Any,
     ) -> ChatCompletion:
         """Ask and wait. `body` holds further fields of the chat-completions body (`temperature=0`, `seed=1`, …).
 
-        `deadline_ms` (Unix milliseconds) tells the worker when the answer is of no more use. Raises `ReplyError` for an
-        error reply, `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, or `RepliesUnreadable`.
+        In a `session` the workers remember what was said before, and `messages` is only what is new. `deadline_ms`
+        (Unix milliseconds) tells them when the answer is of no more use. Raises `ReplyError` for an error reply,
+        `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, or `RepliesUnreadable`.
         """
         whole = {"model": model, "messages": messages, **body}
-        reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, deadline_ms=deadline_ms)
+        reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, session=session, deadline_ms=deadline_ms)
         return reply.completion()
 
-    async def request(
+    async def request(  # noqa: PLR0913  # likewise
         self,
         body: Body,
         *,
         correlation_id: bytes | None = None,
         timeout_s: float | None = None,
         tenant: str | None = None,
+        session: str | None = None,
         deadline_ms: int | None = None,
     ) -> Reply:
         """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever.
@@ -94,7 +97,9 @@ class InferenceClient:
         """
         chosen = correlation_id or new_correlation_id()
         waiting = self._router.expect(chosen)
-        sending = asyncio.create_task(self.send(body, correlation_id=chosen, tenant=tenant, deadline_ms=deadline_ms))
+        sending = asyncio.create_task(
+            self.send(body, correlation_id=chosen, tenant=tenant, session=session, deadline_ms=deadline_ms)
+        )
         try:
             async with asyncio.timeout(timeout_s):
                 # Both at once: when reading stops, or the client is closed, sending may never come to an end.
@@ -114,12 +119,19 @@ class InferenceClient:
             waiting.cancel()
 
     async def send(
-        self, body: Body, *, correlation_id: bytes, tenant: str | None = None, deadline_ms: int | None = None
+        self,
+        body: Body,
+        *,
+        correlation_id: bytes,
+        tenant: str | None = None,
+        session: str | None = None,
+        deadline_ms: int | None = None,
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
-        headers = request_headers(correlation_id, address, tenant=tenant, deadline_ms=deadline_ms)
-        return await self._sender.acknowledgement(await self._sender.post(body, headers))
+        headers = request_headers(correlation_id, address, tenant=tenant, session=session, deadline_ms=deadline_ms)
+        key = None if session is None else session.encode()
+        return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))
 
     async def submit_many(
         self,
@@ -128,7 +140,7 @@ class InferenceClient:
         max_in_flight: int = 256,
         timeout_s: float | None = None,
         tenant: str | None = None,
-    ) -> AsyncIterator[Reply]:
+    ) -> AsyncGenerator[Reply, None]:
         """Send all of `bodies` and give out replies as they arrive, error replies included; `index` tells whose.
 
         `bodies` is read only as fast as replies are taken: at most `max_in_flight` requests are unanswered or their

@@ -16,6 +16,9 @@ from producers.client import DEFAULT_TIMEOUT_S, InferenceClient
 def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
     system: Annotated[str | None, typer.Option(help="Instructions that come before the question.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="A conversation's name; what was said in it before is remembered.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A model some worker serves.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 for the likeliest answer.")] = None,
@@ -27,6 +30,9 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     It goes to the request topic, and a worker's reply comes back on the reply
     topic. After --timeout seconds the worker drops the question as well.
+
+    With --session the worker knows the questions and answers before this
+    one, if it has a Redis or Valkey. Without, every question stands alone.
 
     Example: pelton ask "Why is the sky blue?" --max-tokens 60
 
@@ -42,7 +48,7 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         messages.insert(0, {"role": "system", "content": system})
     limits = {"max_completion_tokens": max_tokens, "temperature": temperature}
     body = {name: value for name, value in limits.items() if value is not None}
-    completion = run_async(_ask(config, messages, model, timeout, body))
+    completion = run_async(_ask(config, messages, model, timeout, {"session": session, **body}))
     typer.echo(completion.model_dump_json(indent=2) if as_json else completion.choices[0].message.content)
 
 

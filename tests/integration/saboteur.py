@@ -1,10 +1,12 @@
-"""A worker that kills or freezes itself at one moment of its first delivery: `python saboteur.py MOMENT SIGNAL`.
+"""A worker that kills or freezes itself at one moment of a delivery: `python saboteur.py MOMENT SIGNAL [DELIVERY]`.
 
-The moments are the edges between which a crash could lose or repeat an answer. The signal is KILL or STOP.
+The moments are the edges between which a crash could lose or repeat an answer. The signal is KILL or STOP. It strikes
+when the moment comes for the first time, or as often as DELIVERY says.
 """
 
 import asyncio
 import functools
+import itertools
 import os
 import signal
 import sys
@@ -15,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 
 from pelton.logs import configure_logging
 from pipeline.settings import load_settings
-from workers import intake, publisher
+from workers import publisher, reception
 from workers.service import serve
 
 
@@ -42,7 +44,7 @@ def sabotage(moment: str, act: Callable[[], None]) -> None:
     """Lay the trap."""
     match moment:
         case "after-fetch":
-            intake.prepare = before(intake.prepare, act)
+            reception.make_drafts = before(reception.make_drafts, act)
         case "after-generation":
             publisher.Packer.pack = before(publisher.Packer.pack, act)
         case "after-send":
@@ -56,12 +58,12 @@ def sabotage(moment: str, act: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    moment, name = sys.argv[1:]
-    armed = [signal.Signals[f"SIG{name}"]]
+    moment, name, *delivery = sys.argv[1:]
+    to_come = itertools.count(1 - int(delivery[0]) if delivery else 0)
 
     def strike_once() -> None:
-        if armed:
-            os.kill(os.getpid(), armed.pop())
+        if next(to_come) == 0:
+            os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
 
     configure_logging(verbose=False)
     sabotage(moment, strike_once)

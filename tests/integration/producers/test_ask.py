@@ -53,6 +53,14 @@ async def test_the_answer_is_printed(ask, stand_in):
         assert int(dict(worker.seen[0].headers)["pelton-deadline"]) > time.time() * 1000
 
 
+async def test_a_question_of_a_session(ask, stand_in):
+    """`--session` names the conversation; it is no part of the body."""
+    async with stand_in() as worker:
+        assert await ask("Why?", "--session", "chat-1") == (0, "echo: Why?\n", "")
+        assert (worker.seen[-1].key, dict(worker.seen[-1].headers)["pelton-session"]) == (b"chat-1", b"chat-1")
+        assert request_of(worker).keys() == {"model", "messages"}
+
+
 async def test_from_stdin_to_json(ask, stand_in):
     """`-` reads the question; `--json` prints the whole object. What is not set is not sent."""
     async with stand_in() as worker:

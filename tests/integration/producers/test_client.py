@@ -53,6 +53,19 @@ async def test_a_question_gets_its_answer(kafka, stand_in):
     }
 
 
+async def test_a_session_is_header_and_key(kafka, stand_in):
+    """All requests of a session go to one partition, where they stay in order; others have no key."""
+    async with stand_in() as worker, InferenceClient(kafka) as client:
+        for _ in range(5):
+            await client.complete([{"role": "user", "content": "hello"}], session="chat-1")
+        await client.complete([{"role": "user", "content": "hello"}])
+    *turns, plain = worker.seen
+    assert {(record.key, dict(record.headers)["pelton-session"]) for record in turns} == {(b"chat-1", b"chat-1")}
+    assert len({record.partition for record in turns}) == 1
+    assert plain.key is None
+    assert "pelton-session" not in dict(plain.headers)
+
+
 async def test_with_the_real_worker(place):
     """Client and worker understand each other: an answer, a refusal, and where each came from."""
     at = await place()

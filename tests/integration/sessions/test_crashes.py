@@ -1,0 +1,105 @@
+"""A conversation goes on when its worker is killed or frozen: complete, in order, nothing twice."""
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cache.sessions import SessionStore, session_key
+from pelton.stack.process import ChildProcess
+from tests.integration.sessions.talk import Talk
+from tests.integration.test_exactly_once import environment
+
+SABOTEUR = Path(__file__).parents[1] / "saboteur.py"
+TURNS = 20
+LAST = 8
+"""The turn at which the first worker is stopped, from 1."""
+STORED = {"after-generation": False, "before-commit": True}
+"""Moments, and whether the turn is in the history by then."""
+
+
+@asynccontextmanager
+async def saboteur(it, moment: str, name: str, redis_url: str, folder: Path) -> AsyncIterator[ChildProcess]:
+    command = [sys.executable, str(SABOTEUR), moment, name, str(LAST)]
+    settings = {**environment(it.at), "PELTON_CACHE__REDIS_URL": redis_url}
+    log_file = folder / f"{moment}-{name}.log"
+    process = ChildProcess(moment, command, log_file=log_file, grace_s=20, environment=settings)
+    try:
+        yield process
+    finally:
+        await asyncio.to_thread(process.kill)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """For what another process does, of which no event tells."""
+    async with asyncio.timeout(40):
+        while not holds():  # noqa: ASYNC110  # as said
+            await asyncio.sleep(0.05)
+
+
+def is_frozen(process: ChildProcess) -> bool:
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+async def hold(talk: Talk, turns: int) -> None:
+    for number in range(turns):
+        await talk.says(f"question {number}", timeout_s=60)
+
+
+async def assert_kept(it, talk: Talk) -> None:
+    """What is stored is the conversation as its user knows it."""
+    store = SessionStore(it.at.settings.cache, it.at.settings.session)
+    (loaded,) = await store.load([session_key("", talk.session)])
+    await store.close()
+    assert [message for turn in loaded.history.turns for message in turn.spoken] == talk.said
+    assert len({turn.record for turn in loaded.history.turns}) == len(loaded.history.turns)
+
+
+async def killed(it, moment: str, redis_url: str, folder: Path) -> None:
+    """SIGKILL: another worker goes on, and does not generate again what is stored."""
+    async with saboteur(it, moment, "KILL", redis_url, folder) as doomed:
+        talk = it.talk()
+        talking = asyncio.create_task(hold(talk, TURNS))
+        await until(lambda: not doomed.running)
+        async with it.worker() as worker:
+            await talking
+        assert len(worker.generated) == TURNS - LAST + (not STORED[moment])
+        await assert_kept(it, talk)
+
+
+async def frozen(it, moment: str, redis_url: str, folder: Path) -> None:
+    """SIGSTOP past its session: what it says when it thaws comes too late for the history."""
+    async with saboteur(it, moment, "STOP", redis_url, folder) as zombie:
+        talk = it.talk()
+        talking = asyncio.create_task(hold(talk, TURNS))
+        await until(lambda: is_frozen(zombie))
+        async with it.worker() as worker:
+            await talking
+            assert len(worker.generated) == TURNS - LAST + (not STORED[moment])
+            os.kill(zombie.pid, signal.SIGCONT)
+            log = folder / f"{moment}-STOP.log"
+            thawed_at = log.stat().st_size
+            await until(lambda: "assigned" in log.read_text()[thawed_at:])  # it has joined again
+            await hold(talk, 3)
+        await assert_kept(it, talk)
+        await asyncio.to_thread(zombie.stop)
+
+
+@pytest.mark.timeout(100)
+async def test_a_conversation_of_20_turns_survives_its_worker(scene, redis_url, tmp_path):
+    """Killed -9 or frozen within a turn, before it is stored or after: every answer has the whole history, once."""
+
+    async def scenario(crash: Callable[..., Awaitable[None]], moment: str) -> None:
+        async with scene(partitions=1) as it:
+            await crash(it, moment, redis_url, tmp_path)
+
+    async with asyncio.TaskGroup() as group:
+        for crash, moment in itertools.product((killed, frozen), STORED):
+            group.create_task(scenario(crash, moment))

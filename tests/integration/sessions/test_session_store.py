@@ -1,0 +1,334 @@
+"""Sessions in a real Redis or Valkey: no turn twice, none by a former owner, none lost when it is damaged."""
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from cache import codec, sessions
+from cache.connection import connect
+from cache.history import History, Turn
+from cache.sessions import Fence, Loaded, SessionStore, Trouble, Write, session_key
+from pelton.stack.valkey import ValkeyConfig, ValkeyServer
+from pipeline.messages import Message
+from pipeline.settings import CacheSettings, SessionSettings
+
+DAY = SessionSettings(ttl_s=86_400)
+
+
+def turn(number: int, text: str = "yes") -> Turn:
+    answer = orjson.dumps({"choices": [{"message": {"content": text}, "logprobs": None}], "usage": {}})
+    return Turn(f"t-0-{number}", (Message(role="user", content=f"q{number}"),), answer)
+
+
+class Owner:
+    """One worker's view of one session: what it loaded, under which fence."""
+
+    def __init__(self, url: str, session: str, settings: SessionSettings = DAY) -> None:
+        self.store = SessionStore(CacheSettings(redis_url=url), settings)
+        self.session = session
+        self.key = session_key("acme", session)
+        self.fence = Fence.fresh("g", session, 0)
+
+    async def take_over(self) -> bool:
+        self.fence = Fence.fresh("g", self.session, 0)
+        (done,) = await self.store.raise_fences([self.fence])
+        return done
+
+    async def load(self) -> Loaded | Trouble:
+        (loaded,) = await self.store.load([self.key])
+        return loaded
+
+    def write(self, loaded: Loaded, new: Turn) -> Write:
+        return Write(self.key, self.fence, loaded, History((), (*loaded.history.turns, new)))
+
+    async def put(self, loaded: Loaded, new: Turn) -> Turn | Trouble:
+        (stored,) = await self.store.store([self.write(loaded, new)])
+        return stored
+
+    async def turns(self) -> tuple[Turn, ...]:
+        return (await self.load()).history.turns
+
+
+@pytest.fixture
+async def owners(redis_url: str) -> AsyncIterator[tuple[Owner, Owner]]:
+    """Two workers that share a session; the first one has taken its partition over."""
+    name = uuid.uuid4().hex
+    pair = Owner(redis_url, name), Owner(redis_url, name)
+    assert await pair[0].take_over()
+    yield pair
+    for owner in pair:
+        await owner.store.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(CacheSettings(redis_url=redis_url))
+    yield client
+    await client.aclose()
+
+
+async def test_turns_are_read_as_they_were_written(owners):
+    """A session begins empty; each stored turn is there for whoever loads it next, in order."""
+    owner, other = owners
+    loaded = await owner.load()
+    assert loaded == Loaded()
+    for number in range(3):
+        assert await owner.put(loaded, turn(number)) == turn(number)
+        loaded = await owner.load()
+        assert loaded.version == f"t-0-{number}"
+    assert await other.turns() == (turn(0), turn(1), turn(2))
+
+
+async def test_many_sessions_take_one_round_trip_each_way(redis_url, monkeypatch):
+    """A batch of sessions is read, and a batch of turns written, at the price of one; each gets its own outcome."""
+    many = [Owner(redis_url, uuid.uuid4().hex) for _ in range(5)]
+    store = many[0].store
+    for owner in many[1:]:
+        await owner.take_over()
+    trips = []
+    round_trip = SessionStore._round_trip
+    monkeypatch.setattr(SessionStore, "_round_trip", lambda *args: trips.append(1) or round_trip(*args))
+    outcomes = await store.store([owner.write(Loaded(), turn(at)) for at, owner in enumerate(many)])
+    assert outcomes == [Trouble.FENCED, *map(turn, range(1, 5))]
+    loaded = await store.load([owner.key for owner in many])
+    assert [one.history.turns for one in loaded] == [(), *((turn(at),) for at in range(1, 5))]
+    assert len(trips) == 2
+    for owner in many:
+        await owner.store.close()
+
+
+async def test_a_turn_is_stored_once_and_its_first_answer_stays(owners):
+    """Stored again under its record, by the same worker or the next, it is left as it is and its answer given back."""
+    owner, successor = owners
+    first = await owner.put(Loaded(), turn(1, "first"))
+    assert await owner.put(Loaded(), turn(1, "again")) == first
+    await successor.take_over()
+    assert await successor.put(Loaded(), turn(1, "other")) == first
+    assert (await successor.load()).history.turn("t-0-1") == first
+    assert await successor.turns() == (first,)
+
+
+async def test_a_former_owner_is_shut_out(owners):
+    """After a take-over it can store nothing: not on what it had read, nor where the session has vanished since."""
+    frozen, owner = owners
+    await frozen.put(Loaded(), turn(1))
+    read = await frozen.load()
+    await owner.take_over()
+    assert await frozen.put(read, turn(2, "late")) == Trouble.FENCED
+    assert await owner.put(await owner.load(), turn(2)) == turn(2)
+    assert await owner.turns() == (turn(1), turn(2))
+    assert await frozen.store.withdraw([frozen.write(read, turn(2))]) == [Trouble.FENCED]
+    assert await owner.turns() == (turn(1), turn(2))
+
+
+async def test_what_a_former_owner_stored_before_is_seen(owners):
+    """Its last turn, whose reply may never have been sent, is there under its record for the successor to send."""
+    former, owner = owners
+    await former.put(Loaded(), turn(1, "unsent"))
+    await owner.take_over()
+    assert (await owner.load()).history.turn("t-0-1") == turn(1, "unsent")
+
+
+async def test_of_two_that_store_at_once_one_is_told_to_read_again(owners):
+    """Two records of one session on two partitions, at the same moment: neither overwrites the other."""
+    one, other = owners
+    other.fence = Fence.fresh("g", one.session, 1)
+    assert await other.store.raise_fences([other.fence]) == [True]
+    outcomes = await asyncio.gather(one.put(Loaded(), turn(1)), other.put(Loaded(), turn(2)))
+    (winner,) = await one.turns()
+    loser, missing = (other, turn(2)) if winner == turn(1) else (one, turn(1))
+    assert outcomes == [winner if winner == turn(number) else Trouble.MOVED for number in (1, 2)]
+    assert await loser.put(await loser.load(), missing) == missing
+    assert await one.turns() == (winner, missing)
+
+
+async def test_storing_races_leave_every_turn_once(owners):
+    """Two owners that shut each other out in turn, each storing every turn until it is there: all there, in order."""
+    one, other = owners
+
+    async def insist(owner: Owner) -> list[Turn]:
+        seen = []
+        for number in range(10):
+            while not isinstance(kept := await store_once(owner, number), Turn):
+                pass
+            seen.append(kept)
+        return seen
+
+    async def store_once(owner: Owner, number: int) -> Turn | Trouble:
+        loaded = await owner.load()
+        found = loaded.history.turn(f"t-0-{number}")
+        stored = found or await owner.put(loaded, turn(number, owner.fence.token))
+        if stored == Trouble.FENCED:
+            await owner.take_over()
+        return stored
+
+    seen, also = await asyncio.gather(insist(one), insist(other))
+    assert seen == also == list(await one.turns())
+
+
+async def test_a_session_lives_on_from_its_last_turn(owners, redis):
+    """Every stored turn gives the whole history its time to live again; reading does not."""
+    owner, _ = owners
+    await owner.put(Loaded(), turn(1))
+    await redis.pexpire(owner.key, 5_000)
+    loaded = await owner.load()
+    assert await redis.pttl(owner.key) <= 5_000
+    await owner.put(loaded, turn(2))
+    assert 86_000_000 < await redis.pttl(owner.key) <= 86_400_000
+    assert 0 < await redis.pttl(owner.fence.key) <= 86_400_000
+
+
+async def test_a_session_that_ran_out_meanwhile_is_restored_whole(owners, redis):
+    """Gone between reading and storing, it comes back with all its turns: the owner has them. A former one may not."""
+    owner, successor = owners
+    await owner.put(Loaded(), turn(1))
+    read = await owner.load()
+    await redis.delete(owner.key)
+    assert await owner.put(read, turn(2)) == turn(2)
+    assert await owner.turns() == (turn(1), turn(2))
+    await successor.take_over()
+    await redis.delete(owner.key)
+    assert await owner.put(read, turn(2)) == Trouble.FENCED
+    assert await successor.load() == Loaded()
+
+
+async def test_a_lost_fence_lets_nobody_through(owners, redis):
+    """When Redis has lost its data nobody is taken for the owner who was; the one who takes over again is."""
+    owner, former = owners
+    read = await owner.load()
+    await redis.delete(owner.fence.key)
+    assert await former.put(read, turn(1)) == Trouble.FENCED
+    assert await owner.put(read, turn(1)) == Trouble.FENCED
+    await owner.take_over()
+    assert await owner.put(read, turn(1)) == turn(1)
+
+
+async def test_a_turn_is_withdrawn_as_if_it_had_never_been(owners):
+    """Of a store whose outcome is unknown nothing is left, whether it had been done, had not, or comes late."""
+    owner, _ = owners
+    before = await owner.load()
+    for number in (1, 2):
+        write = owner.write(before, turn(9, "unknown"))
+        await owner.store.store([write])
+        await owner.take_over()
+        settled = replace(write, fence=owner.fence)
+        for _ in range(2):
+            assert await owner.store.withdraw([settled]) == [None]
+            assert await owner.load() == before
+        assert await owner.store.store([write]) == [Trouble.FENCED]
+        before = await _after(owner, turn(number))
+    assert await owner.store.withdraw([settled]) == [None]
+    assert await owner.load() == before
+
+
+async def _after(owner: Owner, new: Turn) -> Loaded:
+    await owner.put(await owner.load(), new)
+    return await owner.load()
+
+
+DAMAGES = {
+    "truncated": lambda redis, key, data: redis.hset(key, "d", data[:-1]),
+    "half of it gone": lambda redis, key, _: redis.hdel(key, "d"),
+    "another version's": lambda redis, key, data: redis.hset(key, "d", data[:2] + b"\x7f" + data[3:]),
+    "another session's": lambda redis, key, _: redis.hset(key, "d", codec.encode(key + "x", History().to_json(), 0)),
+    "no history": lambda redis, key, _: redis.hset(key, "d", codec.encode(key, b"{}", 0)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_history_is_not_an_empty_one(owners, redis, damage, caplog):
+    """It is not read, and is left as it is; the log names the key."""
+    owner, _ = owners
+    await owner.put(Loaded(), turn(1))
+    await DAMAGES[damage](redis, owner.key, await redis.hget(owner.key, "d"))
+    before = await redis.dump(owner.key)
+    assert await owner.load() == Trouble.DAMAGED
+    assert await owner.put(Loaded("t-0-0"), turn(1, "again")) == Trouble.DAMAGED
+    assert await redis.dump(owner.key) == before
+    assert owner.key in caplog.text
+
+
+async def test_what_is_no_session_is_not_touched(owners, redis):
+    """A key of another type, or one whose last turn is not in it, is damage too: nothing is written over it."""
+    owner, _ = owners
+    await owner.put(Loaded(), turn(1))
+    await redis.hset(owner.key, "v", "t-0-2")
+    assert await owner.put(Loaded(), turn(2)) == Trouble.DAMAGED
+    await redis.delete(owner.key)
+    await redis.set(owner.key, "text")
+    assert await owner.load() == Trouble.DAMAGED
+    assert await owner.put(Loaded(), turn(1)) == Trouble.DAMAGED
+    assert await redis.get(owner.key) == b"text"
+
+
+async def test_names_cannot_run_into_each_other():
+    """No tenant and session together name what another tenant's do."""
+    assert session_key("a:b", "c") != session_key("a", "b:c")
+    assert session_key("", "a") != session_key("a", "")
+
+
+async def test_without_a_server_there_are_no_sessions():
+    """A worker without Redis says so and has nothing to wait for."""
+    store = SessionStore(CacheSettings(), DAY)
+    assert not store.there
+    assert await store.load(["a", "b"]) == [Trouble.UNAVAILABLE] * 2
+    await store.close()
+
+
+async def test_an_absent_or_frozen_server_is_trouble_and_no_exception(monkeypatch):
+    """Nobody there, or one that says nothing: told within the time of one round trip, and all is well when it is back.
+
+    A store that was on its way into a frozen server is done when it thaws; the fence raised since does not let it.
+    """
+    monkeypatch.setattr(sessions, "OPERATION_S", 0.3)
+    nowhere = Owner("redis://127.0.0.1:1", "s")
+    assert await nowhere.load() == Trouble.UNAVAILABLE
+    assert not await nowhere.take_over()
+    await nowhere.store.close()
+    with ValkeyServer(ValkeyConfig()) as server:
+        owner = Owner(server.url, "s")
+        await owner.take_over()
+        await owner.put(Loaded(), turn(1))
+        read = await owner.load()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            late = owner.write(read, turn(2))
+            assert await owner.store.store([late]) == [Trouble.UNAVAILABLE]
+            assert await owner.load() == Trouble.UNAVAILABLE
+            assert time.monotonic() - started < 2
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        while not await owner.take_over():
+            pass
+        assert await owner.store.withdraw([replace(late, fence=owner.fence)]) == [None]
+        assert await owner.turns() == (turn(1),)
+        assert await owner.store.store([late]) == [Trouble.FENCED]
+        await owner.store.close()
+
+
+async def test_a_full_server_is_trouble_and_the_history_stays():
+    """Out of memory a turn is not stored, and not half stored; what was there is still read."""
+    with ValkeyServer(ValkeyConfig()) as server:
+        owner = Owner(server.url, "s")
+        await owner.take_over()
+        await owner.put(Loaded(), turn(1))
+        read = await owner.load()
+        client = connect(CacheSettings(redis_url=server.url))
+        await client.config_set("maxmemory", "1")
+        assert await owner.put(read, turn(2)) == Trouble.UNAVAILABLE
+        assert not await owner.take_over()
+        assert await owner.load() == read
+        await client.config_set("maxmemory", "0")
+        await client.aclose()
+        assert await owner.take_over()
+        assert await owner.put(read, turn(2)) == turn(2)
+        await owner.store.close()
