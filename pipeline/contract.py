@@ -1,8 +1,11 @@
 """Names on the wire: topics and headers. The public interface; add to it, never rename in it."""
 
+from enum import StrEnum
+
 REQUESTS_TOPIC = "inference.requests"
 REPLIES_TOPIC = "inference.replies"
 DEAD_LETTER_SUFFIX = "-dlt"
+CANCELS_TOPIC = "inference.cancels"
 
 CORRELATION_ID = "kafka_correlationId"
 CORRELATION_ID_ALIAS = "correlation_id"
@@ -28,6 +31,30 @@ BATCH_WAIT_MS = "pelton-batch-wait-ms"
 PREFILL_MS = "pelton-prefill-ms"
 DECODE_MS = "pelton-decode-ms"
 PUBLISH_MS = "pelton-publish-ms"
+
+
+class CacheUse(StrEnum):
+    """What a request may ask of the cache in the header `pelton-cache`."""
+
+    USE = "use"
+    """Read, join what is under way, write."""
+    REFRESH = "refresh"
+    """Generate anew, and keep the new answer."""
+    BYPASS = "bypass"
+    """Have nothing to do with it."""
+
+
+class CacheOutcome(StrEnum):
+    """Where an answer came from, in the reply header `pelton-cache`. An answer that bypassed the cache has none."""
+
+    HIT_LOCAL = "hit-local"
+    HIT_REMOTE = "hit-remote"
+    JOINED = "joined"
+    """An equal request was being generated already."""
+    MISS = "miss"
+    RESENT = "resent"
+    """The same request had been answered before: this is the very same reply."""
+    BYPASS = "bypass"
 
 
 def dead_letter_topic(topic: str) -> str:

@@ -19,6 +19,7 @@
     └── ExecutionError               ours, or time's
         ├── DeadlineExceeded         deadline_exceeded      (not dead-lettered: nothing to mend)
         ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
+        ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -131,6 +132,18 @@ class DeadlineExceeded(ExecutionError):
 class Cancelled(ExecutionError):
     code = "cancelled"
     status = 499
+    dead_letter = False
+
+
+class SessionUnavailable(ExecutionError):
+    """A session's history cannot be read or written for now; it stays as if the request had not been sent.
+
+    Its sender is told to send it again. It makes no dead letter: replayed, that would be the same turn once more, and
+    behind others that have come since.
+    """
+
+    code = "session_unavailable"
+    status = 503
     dead_letter = False
 
 

@@ -1,7 +1,7 @@
 """The bounded hand-off from threads to the event loop, read there in batches."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Generic, TypeVar
 
 import janus
@@ -39,6 +39,16 @@ class Handoff(Generic[Item]):
             await self._queue.async_q.put(item)
         except janus.AsyncQueueShutDown:
             raise HandoffClosed from None
+
+    async def put_all(self, items: Iterable[Item]) -> None:
+        """Hand over many from the loop, waiting for room only where there is none. Raises `HandoffClosed`."""
+        for item in items:
+            try:
+                self._queue.async_q.put_nowait(item)
+            except janus.AsyncQueueFull:
+                await self.put_async(item)
+            except janus.AsyncQueueShutDown:
+                raise HandoffClosed from None
 
     async def flush(self) -> None:
         """Wait until everything handed over so far has been dealt with."""

@@ -5,29 +5,36 @@ address its sender gave, as far as those can be trusted. What is wrong is kept i
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline import contract
+from pipeline.contract import CacheUse
 from pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
 from pipeline.records import Headers, Source
+from pipeline.settings import KafkaSettings
 
 T = TypeVar("T")
 
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
-_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE}
-_NOT_BUILT = {contract.PRIORITY, contract.SESSION, contract.CACHE}
+_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE, contract.CACHE, contract.SESSION}
+_NOT_BUILT = {contract.PRIORITY}
 _TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _DEADLINE = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong."""
+    """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
+
+    `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
+    not chosen here.
+    """
 
     source: Source
     correlation_id: bytes
@@ -37,6 +44,10 @@ class Envelope:
     deadline_ms: int | None = None
     traceparent: bytes | None = None
     tracestate: bytes | None = None
+    cache: CacheUse = CacheUse.USE
+    session: str = ""
+    id_given: bool = False
+    partition_given: bool = False
     fault: RequestError | None = None
 
 
@@ -47,12 +58,19 @@ class ReplyPolicy:
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
 
+    @classmethod
+    def of(cls, kafka: KafkaSettings) -> "ReplyPolicy":
+        return cls(kafka.reply_topic, tuple(map(re.compile, kafka.reply_topics_allowed)))
+
     def allows(self, topic: str) -> bool:
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
 
 
-def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy) -> Envelope:
-    """Read a request's headers; of a repeated one the last counts, as in Spring. A null value is no value."""
+def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None) -> Envelope:
+    """Read the headers of a request whose record has that `key`.
+
+    Of a repeated header the last counts, as in Spring. A null value is no value.
+    """
     last = {name: value for name, value in dict(headers).items() if value is not None}
     faults: list[RequestError] = []
 
@@ -68,28 +86,33 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy) -> Enve
     topic = read(contract.REPLY_TOPIC, lambda raw: _reply_topic(raw, policy), policy.default_topic)
     partition = read(contract.REPLY_PARTITION, _reply_partition, None)
     tenant = read(contract.TENANT, _tenant, "")
+    session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
+    cache = read(contract.CACHE, _cache_use, CacheUse.USE)
     faults.extend(_foreign(dict(headers)))
     if faults and faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
+    given = correlation_id(last)
     return Envelope(
         source=source,
-        correlation_id=_correlation_id(last, source),
+        correlation_id=given or str(source).encode(),
         reply_topic=topic,
         reply_partition=partition,
         tenant=tenant,
         deadline_ms=deadline_ms,
         traceparent=last.get(contract.TRACEPARENT),
         tracestate=last.get(contract.TRACESTATE),
+        cache=cache,
+        session=session,
+        id_given=given is not None,
+        partition_given=partition is not None,
         fault=faults[0] if faults else None,
     )
 
 
-def _correlation_id(last: dict[str, bytes], source: Source) -> bytes:
-    for name in (contract.CORRELATION_ID, contract.CORRELATION_ID_ALIAS):
-        if last.get(name):
-            return last[name]
-    return str(source).encode()
+def correlation_id(headers: Mapping[str, bytes]) -> bytes | None:
+    """The sender's own id, under either of its names; None where there is none."""
+    return headers.get(contract.CORRELATION_ID) or headers.get(contract.CORRELATION_ID_ALIAS) or None
 
 
 def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
@@ -129,6 +152,22 @@ def _tenant(raw: bytes) -> str:
     return tenant
 
 
+def _session(raw: bytes, key: bytes | None) -> str:
+    session = _text(contract.SESSION, raw)
+    if not _SESSION.fullmatch(session):
+        raise InvalidHeader(
+            f"Header {contract.SESSION} must be 1 to 256 letters, digits or any of . _ : @ -, got {session[:64]!r}.",
+            param=contract.SESSION,
+        )
+    if key != raw:  # Kafka keeps the order of a partition, and the key decides which one it is
+        raise InvalidHeader(
+            f"A record of session {session[:64]!r} must have that as its key, so that the session's records stay in "
+            f"order; its key is {None if key is None else key[:64]!r}.",
+            param=contract.SESSION,
+        )
+    return session
+
+
 def _deadline(raw: bytes) -> int:
     text = _text(contract.DEADLINE, raw)
     if not _DEADLINE.fullmatch(text):
@@ -137,6 +176,15 @@ def _deadline(raw: bytes) -> int:
             param=contract.DEADLINE,
         )
     return int(text)
+
+
+def _cache_use(raw: bytes) -> CacheUse:
+    text = _text(contract.CACHE, raw)
+    try:
+        return CacheUse(text)
+    except ValueError:
+        message = f"Header {contract.CACHE} must be {', '.join(CacheUse)}, got {text[:32]!r}."
+        raise InvalidHeader(message, param=contract.CACHE) from None
 
 
 def _text(name: str, raw: bytes) -> str:

@@ -115,15 +115,20 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
 
 
-class ChatCompletion(BaseModel):
+class Answer(BaseModel):
+    """The part of a reply that does not say when and to whom: what equal requests share."""
+
+    choices: list[Choice]
+    usage: Usage
+
+
+class ChatCompletion(Answer):
     """The reply value of an answered request. `created` is Unix seconds."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
-    choices: list[Choice]
-    usage: Usage
 
 
 class ErrorDetail(BaseModel):

@@ -32,6 +32,9 @@ class Metrics:
         )
         self.waiting_requests = Gauge("pelton_waiting_requests", "Requests in the waiting line.", registry=r)
         self.waiting_tokens = Gauge("pelton_waiting_tokens", "Tokens in the waiting line.", registry=r)
+        self.waiting_sessions = Gauge(
+            "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history.", registry=r
+        )
         self.running_requests = Gauge("pelton_running_requests", "Requests in the engine.", registry=r)
         self.batch_rows = Histogram("pelton_batch_rows", "Requests per engine step.", buckets=_SIZES, registry=r)
         self.batch_fill = Histogram(
@@ -46,6 +49,18 @@ class Metrics:
             ["stage"],
             buckets=_SECONDS,
             registry=r,
+        )
+        self.cache_requests = Counter(
+            "pelton_cache_requests", "Answers sent, by where they came from.", ["outcome"], registry=r
+        )
+        self.cache_failures = Counter(
+            "pelton_cache_failures", "What went wrong with the shared cache, by kind.", ["kind"], registry=r
+        )
+        self.cache_local_bytes = Gauge(
+            "pelton_cache_local_bytes", "Memory that the worker's own cache tier takes.", registry=r
+        )
+        self.cache_followers = Gauge(
+            "pelton_cache_followers", "Requests that wait for the answer to an equal one.", registry=r
         )
         self.publish_failures = Counter(
             "pelton_publish_failures", "Flushes of replies that failed and were tried again.", registry=r

@@ -30,6 +30,9 @@ class Place(Generic[Item]):
     def tokens(self) -> int:
         return self.prompt_tokens + self.max_new_tokens
 
+    def is_expired(self, now: float) -> bool:
+        return self.expires is not None and self.expires <= now
+
 
 class WaitingLine(Generic[Item]):
     """Filled on one event loop by `put`, emptied on one thread by `take`. Must be made on that loop."""
@@ -65,8 +68,8 @@ class WaitingLine(Generic[Item]):
                 await self._room.wait()
         return free
 
-    async def put(self, place: Place[Item]) -> bool:
-        """Join the line, waiting for room; False when it has closed.
+    async def put(self, place: Place[Item], *, first: bool = False) -> bool:
+        """Join the line at its end, or its front, waiting for room; False when it has closed.
 
         Raises `ValueError` for a request that could never fit.
         """
@@ -78,11 +81,16 @@ class WaitingLine(Generic[Item]):
                 if self._closed:
                     return False
                 if self._tokens + place.tokens <= self.max_tokens and len(self._places) < self.max_requests:
-                    self._places.append(place)
+                    self._places.insert(0 if first else len(self._places), place)
                     self._tokens += place.tokens
                     self._changed.notify_all()
                     return True
             await self._room.wait()
+
+    def poke(self) -> None:
+        """Have `take` choose again: something outside the line has changed."""
+        with self._changed:
+            self._changed.notify_all()
 
     def take(self, choose: Callable[[Sequence[Place[Item]]], Chosen], *, block: bool) -> list[Place[Item]]:
         """Remove and return what `choose` picks; with `block` wait for a pick, else return [] at once for none.
@@ -104,7 +112,7 @@ class WaitingLine(Generic[Item]):
 
     def remove_expired(self, now: float) -> list[Place[Item]]:
         """Remove and return every place whose time has run out."""
-        return self.remove_if(lambda place: place.expires is not None and place.expires <= now)
+        return self.remove_if(lambda place: place.is_expired(now))
 
     def close(self) -> list[Place[Item]]:
         """Let nothing more in or out; return what still waited."""

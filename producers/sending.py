@@ -47,9 +47,14 @@ def new_correlation_id() -> bytes:
 
 
 def request_headers(
-    correlation_id: bytes, address: ReplyAddress, *, tenant: str | None = None, deadline_ms: int | None = None
+    correlation_id: bytes,
+    address: ReplyAddress,
+    *,
+    tenant: str | None = None,
+    session: str | None = None,
+    deadline_ms: int | None = None,
 ) -> list[tuple[str, bytes]]:
-    """`deadline_ms` is Unix milliseconds."""
+    """`deadline_ms` is Unix milliseconds. A request of a session must have it as its key too."""
     headers = [
         (contract.CORRELATION_ID, correlation_id),
         (contract.REPLY_TOPIC, address.topic.encode()),
@@ -57,6 +62,8 @@ def request_headers(
     ]
     if tenant is not None:
         headers.append((contract.TENANT, tenant.encode()))
+    if session is not None:
+        headers.append((contract.SESSION, session.encode()))
     if deadline_ms is not None:
         headers.append((contract.DEADLINE, str(deadline_ms).encode()))
     return headers
@@ -88,16 +95,19 @@ class RequestSender:
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("requests may have been left unsent, Kafka did not take them: %r", error)
 
-    async def post(self, body: Body, headers: Sequence[tuple[str, bytes]]) -> asyncio.Future[Any]:
+    async def post(
+        self, body: Body, headers: Sequence[tuple[str, bytes]], *, key: bytes | None = None
+    ) -> asyncio.Future[Any]:
         """Put a request into the current batch; give the result to `acknowledgement`. Waits while batches are full.
 
-        Raises `RequestTooLarge`, `SendFailed` or `BrokerUnreachable`; then the request was not sent.
+        Requests with the same `key` stay in order. Raises `RequestTooLarge`, `SendFailed` or `BrokerUnreachable`; then
+        the request was not sent.
         """
         value = body if isinstance(body, bytes) else orjson.dumps(body)
         if self._broken:
             await self._replace_producer()
         try:
-            future: asyncio.Future[Any] = await self._producer.send(self.topic, value, headers=list(headers))
+            future: asyncio.Future[Any] = await self._producer.send(self.topic, value, key, headers=list(headers))
         except MessageSizeTooLargeError:
             raise RequestTooLarge(
                 f"The request has {len(value):,} bytes, with its headers more than the {self._limit:,} that topic "

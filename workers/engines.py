@@ -2,11 +2,15 @@
 
 import logging
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
+import orjson
+
 from pipeline.paths import cache_dir
 from pipeline.settings import EngineSettings, ModelSettings, Settings
+from workers.answers import ANSWER_FORMAT
 from workers.codec import Codec, SimulatedCodec, TokenizerCodec
 from workers.engine.api import StepEngine
 from workers.engine.simulated import SimulatedConfig, SimulatedEngine
@@ -15,30 +19,60 @@ log = logging.getLogger(__name__)
 
 # A padded batch counts its padding and the tokens still to come, so it needs far more than a step does.
 _PADDED_BATCH_TOKENS = 8192
+_SIMULATED_ANSWERS = ("seed", "min_output_tokens", "mean_output_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An engine, the codec that speaks its tokens, and the name that requests call it by."""
+    """An engine, the codec that speaks its tokens, and the name that requests call it by.
+
+    `fingerprint` is the same wherever the same request gets the same answer: it stands for engine and model in the
+    cache's keys.
+    """
 
     engine: StepEngine
     codec: Codec
     model_name: str
+    fingerprint: bytes
 
 
 def build(settings: Settings) -> Served:
     """Load and return the engine. Slow for a real model. Raises the engine's own `ModelLoadError`."""
     if settings.engine.kind == "simulated":
-        return Served(_simulated(settings.engine), SimulatedCodec(), settings.model.name)
+        config = _simulated(settings.engine)
+        told = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
+        return Served(SimulatedEngine(config), SimulatedCodec(), settings.model.name, _fingerprint(told))
     loaded = _load(settings.model)
-    return Served(_engine(loaded, settings.engine), TokenizerCodec(loaded.tokenizer), settings.model.name)
+    engine = _engine(loaded, settings.engine)
+    told = _told_of(loaded, engine, settings.engine)
+    return Served(engine, TokenizerCodec(loaded.tokenizer), settings.model.name, _fingerprint(told))
 
 
-def _simulated(settings: EngineSettings) -> StepEngine:
+def _simulated(settings: EngineSettings) -> SimulatedConfig:
     limits: dict[str, Any] = (
         {} if settings.max_batch_tokens is None else {"max_batch_tokens": settings.max_batch_tokens}
     )
-    return SimulatedEngine(SimulatedConfig(**settings.simulated.model_dump(), **limits))
+    return SimulatedConfig(**settings.simulated.model_dump(), **limits)
+
+
+def _told_of(loaded: Any, engine: StepEngine, settings: EngineSettings) -> dict[str, Any]:
+    """What changes a model's answers; what may only tip a near-tie of two tokens is left out."""
+    tokenizer = loaded.tokenizer
+    return {
+        "engine": type(engine).__name__,
+        "batch_invariant": settings.batch_invariant,
+        "weights": loaded.weights_digest.hex(),
+        "dtype": str(loaded.dtype),
+        "eos": loaded.eos_token_ids,
+        "template": tokenizer.chat_template,
+        "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "vocabulary": sha256(orjson.dumps(sorted(tokenizer.get_vocab().items()))).hexdigest(),
+    }
+
+
+def _fingerprint(told: dict[str, Any]) -> bytes:
+    content = {"format": ANSWER_FORMAT, **told}
+    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def _load(model: ModelSettings) -> Any:

@@ -17,10 +17,11 @@ from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
 from pipeline.waiting import Chosen, Place, WaitingLine
 from workers.blame import INNOCENT, Blame
-from workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, SamplingParams, StepEngine
+from workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, StepEngine
 from workers.guard import Guard
 from workers.isolation import Isolation
 from workers.jobs import Answered, Ending, Job, Refused
+from workers.keyring import sampling_params
 from workers.retrying import Retries
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,15 @@ class Inference:
         guard: Guard | None = None,
         *,
         share_prefixes: bool = False,
+        cleared: Callable[[Sequence[Place[Job]], Sequence[int]], Sequence[int]] = lambda _, chosen: chosen,
     ) -> None:
-        """With `share_prefixes` tenants find each other's computed prefixes, else only their own."""
+        """With `share_prefixes` tenants find each other's computed prefixes, else only their own.
+
+        `cleared` says which of the chosen may run already; it is called with the line locked.
+        """
         self._engine = engine
         self._share_prefixes = share_prefixes
+        self._cleared = cleared
         self._line = line
         self._endings = endings
         self._metrics = metrics
@@ -101,12 +107,21 @@ class Inference:
 
     def abandon(self, unwanted: Callable[[Job], bool]) -> int:
         """End running requests without a reply, because it is somebody else's to give. Any thread; returns how many."""
-        self._retries.drop(unwanted)
-        ids = [request_id for request_id, running in list(self._running.items()) if unwanted(running.place.item)]
+        self._retries.remove(unwanted)
+        ids = self._ids_of(unwanted)
         self._abandoned.update(ids)
         for request_id in ids:
             self._engine.cancel(request_id)
         return len(ids)
+
+    def cancel(self, unwanted: Callable[[Job], bool]) -> list[Place[Job]]:
+        """End running requests early, as cancelled; return those that only waited for another attempt. Any thread."""
+        for request_id in self._ids_of(unwanted):
+            self._engine.cancel(request_id)
+        return self._retries.remove(unwanted)
+
+    def _ids_of(self, wanted: Callable[[Job], bool]) -> list[int]:
+        return [request_id for request_id, running in list(self._running.items()) if wanted(running.place.item)]
 
     def _run(self) -> None:
         while True:
@@ -125,14 +140,15 @@ class Inference:
         if not self._guard.suspects:
             self._condemned = {}
             selection = self._engine.select(places, now)
-            return selection.indexes, selection.retry_at
+            return self._cleared(places, selection.indexes), selection.retry_at
         blames = [self._blame(place) for place in places]
         offer = self._isolation.offer(blames, running=len(self._running), now=now)
         self._condemned = {id(places[index]): blames[index] or INNOCENT for index in offer.condemned}
         selection = self._engine.select([places[index] for index in offer.candidates], now)
-        if offer.suspects and selection.indexes:
+        cleared = self._cleared(places, [offer.candidates[index] for index in selection.indexes])
+        if offer.suspects and cleared:
             self._isolation.began()
-        chosen = (*offer.condemned, *(offer.candidates[index] for index in selection.indexes))
+        chosen = (*offer.condemned, *cleared)
         looks = [look for look in (offer.look_again, selection.retry_at) if look is not None]
         return chosen, min(looks, default=None)
 
@@ -165,9 +181,8 @@ class Inference:
         if job.attempt == 1:
             self._retries.earn(place.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant
-        self._engine.add(
-            EngineRequest(request_id, job.prompt, sampling_params(job), deadline=place.expires, cache_salt=salt)
-        )
+        params = sampling_params(job.request, job.max_new_tokens)
+        self._engine.add(EngineRequest(request_id, job.prompt, params, deadline=place.expires, cache_salt=salt))
 
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.request_id)
@@ -199,21 +214,6 @@ class Inference:
         if stats is not None and stats.computed_tokens:
             self._metrics.batch_rows.observe(stats.rows)
             self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
-
-
-def sampling_params(job: Job) -> SamplingParams:
-    """The engine's terms for what the request asked for; OpenAI's defaults where it asked for nothing."""
-    request = job.request
-    return SamplingParams(
-        max_tokens=job.max_new_tokens,
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        presence_penalty=request.presence_penalty or 0.0,
-        frequency_penalty=request.frequency_penalty or 0.0,
-        seed=request.seed,
-        stop=request.stop_strings,
-        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-    )
 
 
 def _succeed(done: asyncio.Future[None]) -> None:

@@ -24,10 +24,19 @@ MOST_PARCELS = 500
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """An ending and the records that tell of it: its reply, and perhaps a dead letter."""
+    """An ending and the records that tell of it: its reply, and perhaps a dead letter.
+
+    `body` is the part of the reply that equal requests share; empty for a reply that shares nothing.
+    """
 
     ending: Ending
     records: tuple[OutgoingRecord, ...]
+    body: bytes = b""
+
+    @property
+    def value(self) -> bytes:
+        """The reply."""
+        return self.records[0].value or b""
 
     @property
     def offset(self) -> int:

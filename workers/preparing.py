@@ -1,83 +1,53 @@
-"""From a ticket to a job: decode the body, render the chat template, tokenise, and size the request up."""
+"""From a ticket to a draft (decode the body, render the chat template), and from that to a job (tokenise, size up).
+
+Between the two the cache is asked: a request whose answer is found is never tokenised.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pipeline.decoding import decode_request
-from pipeline.errors import ContextLengthExceeded, ModelNotFound, RequestError, RequestTooLarge
+from pipeline.errors import ModelNotFound, RequestError
 from pipeline.messages import ChatRequest
-from pipeline.settings import WorkerSettings
 from workers.codec import Codec
-from workers.jobs import Job, Refused, Ticket
+from workers.jobs import Draft, Job, Refused, Ticket
+from workers.keyring import Keyring
+from workers.limits import Limits, allowed_new_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may ask for. Tokens are prompt plus new; `budget_tokens` is what both line and engine can hold."""
-
-    model_name: str
-    context_length: int
-    budget_tokens: int
-    default_max_new_tokens: int
-    max_request_bytes: int
-
-    @classmethod
-    def of(cls, settings: WorkerSettings, *, model_name: str, context_length: int, max_request_tokens: int) -> "Limits":
-        return cls(
-            model_name=model_name,
-            context_length=context_length,
-            budget_tokens=min(settings.max_waiting_tokens, max_request_tokens),
-            default_max_new_tokens=settings.default_max_new_tokens,
-            max_request_bytes=settings.max_request_bytes,
-        )
-
-
-def prepare(tickets: Sequence[Ticket], codec: Codec, limits: Limits) -> tuple[list[Job], list[Refused]]:
-    """Prepare a polled batch in one call, on a thread: a tokenizer is many times faster on a batch than one by one."""
-    requests: list[tuple[Ticket, ChatRequest]] = []
-    texts: list[str] = []
+def make_drafts(
+    tickets: Sequence[Ticket], codec: Codec, limits: Limits, keyring: Keyring
+) -> tuple[list[Draft], list[Refused]]:
+    """Decode and render a polled batch in one call, on a thread."""
+    drafts: list[Draft] = []
     refused: list[Refused] = []
     for ticket in tickets:
         try:
-            request = _decode(ticket, limits)
-            texts.append(codec.render(request.messages))
-            requests.append((ticket, request))
+            request = decode(ticket, limits)
+            text = codec.render(request.messages)
+            drafts.append(Draft(ticket, request, text, keyring.keys(ticket, request, text)))
         except RequestError as error:
             refused.append(Refused(ticket, error))
+    return drafts, refused
+
+
+def make_jobs(drafts: Sequence[Draft], codec: Codec, limits: Limits) -> tuple[list[Job], list[Refused]]:
+    """Tokenise a batch, on a thread: a tokenizer is many times faster on a batch than one by one."""
+    texts = list(dict.fromkeys(draft.text for draft in drafts if draft.prompt is None))
+    prompts = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
     jobs: list[Job] = []
-    for (ticket, request), prompt in zip(requests, codec.encode(texts) if texts else [], strict=True):
+    refused: list[Refused] = []
+    for draft in drafts:
+        prompt = prompts[draft.text] if draft.prompt is None else draft.prompt
         try:
-            jobs.append(Job(ticket, request, prompt, allowed_new_tokens(len(prompt), request.new_tokens, limits)))
+            allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
+            jobs.append(Job(draft.ticket, draft.request, prompt, allowed, keys=draft.keys))
         except RequestError as error:
-            refused.append(Refused(ticket, error))
+            refused.append(Refused(draft.ticket, error))
     return jobs, refused
 
 
-def allowed_new_tokens(prompt_tokens: int, asked: int | None, limits: Limits) -> int:
-    """How many tokens a request may generate.
-
-    What the sender asked for is kept or refused, never cut; where nothing was asked, the default gives way to the
-    context and the budget. Raises `ContextLengthExceeded` or `RequestTooLarge`.
-    """
-    least = asked or 1
-    if prompt_tokens + least > limits.context_length:
-        raise ContextLengthExceeded(
-            f"The prompt has {prompt_tokens:,} tokens and asks for {least:,} more, but the model's context holds "
-            f"{limits.context_length:,}: shorten the messages{' or lower max_completion_tokens' if asked else ''}.",
-            param="messages",
-        )
-    if prompt_tokens + least > limits.budget_tokens:
-        raise RequestTooLarge(
-            f"Prompt and new tokens come to {prompt_tokens + least:,}, more than the {limits.budget_tokens:,} this "
-            "worker takes at once: shorten the messages or lower max_completion_tokens, or have the operator raise "
-            "worker.max_waiting_tokens and engine.kv_memory_gib (engine.max_batch_tokens for the padded engine).",
-            param="messages",
-        )
-    room = min(limits.context_length, limits.budget_tokens) - prompt_tokens
-    return asked or min(limits.default_max_new_tokens, room)
-
-
-def _decode(ticket: Ticket, limits: Limits) -> ChatRequest:
+def decode(ticket: Ticket, limits: Limits) -> ChatRequest:
+    """The body of a request whose headers are sound. Raises `RequestError`."""
     if ticket.envelope.fault is not None:
         raise ticket.envelope.fault
     request = decode_request(ticket.record.value, max_bytes=limits.max_request_bytes)

@@ -4,15 +4,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.deadletter import dead_letter
 from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
+from workers.answers import answer_body
 from workers.assignment import Assignment
 from workers.codec import Codec
-from workers.jobs import Answered, Ending
+from workers.flights import Flights
+from workers.jobs import Answered, Ending, Recalled, Refused, Resent
 from workers.partition_publisher import Parcel
-from workers.replies import Signature, reply_record
+from workers.recall import Recall
+from workers.replies import Signature, answer_record, error_record, reply_value
+from workers.sessions import SessionGate
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +35,17 @@ class Packer:
         return [self._parcel(ending) for ending in endings]
 
     def _parcel(self, ending: Ending) -> Parcel:
-        reply = reply_record(ending, self._codec, self._signature)
-        if isinstance(ending, Answered) or not ending.error.dead_letter:
+        if isinstance(ending, Refused):
+            return self._refusal(ending)
+        if isinstance(ending, Resent):
+            return Parcel(ending, (answer_record(ending, ending.value, self._signature),))
+        body = ending.body if isinstance(ending, Recalled) else answer_body(ending, self._codec)
+        value = reply_value(body, self._signature.model)
+        return Parcel(ending, (answer_record(ending, value, self._signature),), body)
+
+    def _refusal(self, ending: Refused) -> Parcel:
+        reply = error_record(ending.ticket, ending.error, self._signature, ending.attempt)
+        if not ending.error.dead_letter:
             return Parcel(ending, (reply,))
         return Parcel(ending, (reply, dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt)))
 
@@ -39,20 +53,72 @@ class Packer:
 class Publisher:
     """Drains the endings, one flush interval's worth at a time."""
 
-    def __init__(self, endings: Handoff[Ending], packer: Packer, assignment: Assignment, metrics: Metrics) -> None:
+    def __init__(  # noqa: PLR0913  # what endings come from, go through and are told to
+        self,
+        *,
+        endings: Handoff[Ending],
+        packer: Packer,
+        assignment: Assignment,
+        flights: Flights,
+        recall: Recall,
+        sessions: SessionGate,
+        metrics: Metrics,
+    ) -> None:
         self._endings = endings
         self._packer = packer
         self._assignment = assignment
+        self._flights = flights
+        self._recall = recall
+        self._sessions = sessions
         self._metrics = metrics
 
     async def run(self, flush_interval_s: float) -> None:
         """Pass on until the endings are closed and empty; returns when all of it is committed."""
         async for endings in self._endings.batches(flush_interval_s):
-            owed = [ending for ending in endings if self._assignment.publisher(ending.ticket)]
-            for parcel in await asyncio.to_thread(self._packer.pack, owed):
-                if publisher := self._assignment.publisher(parcel.ending.ticket):  # it may have been lost meanwhile
-                    publisher.put(parcel)
+            owed = [ending for ending in endings if self._is_owed(ending)]
+            while owed:
+                parcels = await asyncio.to_thread(self._packer.pack, owed)
+                owed = [ending for parcel in parcels for ending in self._deliver(parcel)]
+        await self._sessions.settled()
         await self._assignment.settled()
+
+    def _is_owed(self, ending: Ending) -> bool:
+        """False for what was answered already, or is another worker's to answer."""
+        ticket = ending.ticket
+        owed = self._assignment.publisher(ticket) is not None
+        if isinstance(ending, Refused) and not ending.goes_on:
+            owed = owed and not self._flights.disowned(ticket)
+            self._flights.failed(ticket, fault=ending.error.dead_letter)
+        elif not owed:
+            self._flights.failed(ticket)
+        return owed
+
+    def _deliver(self, parcel: Parcel) -> list[Ending]:
+        """Publish a reply, a turn of a session once that is stored. Returns what ends by it: those that followed."""
+        ending = parcel.ending
+        told_already = isinstance(ending, Answered) and self._flights.disowned(ending.ticket)
+        if not (told_already or self._sessions.takes(parcel)):
+            self._pass_on(parcel)
+        if isinstance(ending, Answered | Recalled):
+            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
+            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
+            self._recall.keep(keys, parcel.value, parcel.body, ending.outcome)
+        if isinstance(ending, Answered):
+            return self._flights.landed(ending.ticket, parcel.value, parcel.body)
+        return []
+
+    def pass_on_turn(self, parcel: Parcel) -> None:
+        """The turn is stored: its reply may be sent, and told again when the same request is sent again."""
+        if isinstance(parcel.ending, Answered | Recalled):
+            # The prompt will be another then, the turn being in it: the reply cannot lean on the answer's key.
+            keys = replace(parcel.ending.keys, answer=None)
+            self._recall.keep(keys, parcel.value, parcel.body, parcel.ending.outcome)
+        self._pass_on(parcel)
+
+    def _pass_on(self, parcel: Parcel) -> None:
+        """To the partition's publisher, if the partition was not lost meanwhile."""
+        if publisher := self._assignment.publisher(parcel.ending.ticket):
+            publisher.put(parcel)
 
     def count(self, parcels: Sequence[Parcel]) -> None:
         """Note what has been committed."""
@@ -62,12 +128,16 @@ class Publisher:
     def _count(self, ending: Ending) -> None:
         metrics, stage = self._metrics, self._metrics.stage_seconds
         stage.labels("queue").observe(ending.ticket.queue_s)
-        if not isinstance(ending, Answered):
+        if isinstance(ending, Refused):
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
             log.warning("%s ended with %s: %s", ending.ticket.record.source, ending.error.code, ending.error.message)
             return
         metrics.finished.labels("ok").inc()
+        metrics.cache_requests.labels(ending.outcome).inc()
+        self._recall.count(ending.outcome)
+        if not isinstance(ending, Answered):
+            return
         metrics.prompt_tokens.inc(len(ending.job.prompt))
         metrics.cached_tokens.inc(ending.completion.cached_tokens)
         metrics.generated_tokens.inc(len(ending.completion.token_ids))

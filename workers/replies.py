@@ -3,28 +3,16 @@
 import itertools
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 
 from pipeline import contract
+from pipeline.contract import CacheOutcome
 from pipeline.errors import PeltonError, ReplyTooLarge
-from pipeline.messages import (
-    ChatCompletion,
-    Choice,
-    ChoiceLogprobs,
-    PromptTokensDetails,
-    ReplyMessage,
-    TokenLogprob,
-    TopLogprob,
-    Usage,
-)
 from pipeline.records import OutgoingRecord
 from pipeline.tracing import continue_trace
-from workers.codec import Codec
-from workers.engine import api
-from workers.jobs import Answered, Ending, Ticket
+from workers.jobs import Answered, Recalled, Resent, Ticket
 
 # Completion ids are unique at the price of a counter: a random number for the process, a serial one for the answer.
 _PROCESS = secrets.token_hex(12)
@@ -42,15 +30,27 @@ class Signature:
     worker: str
 
 
-def reply_record(ending: Ending, codec: Codec, signature: Signature) -> OutgoingRecord:
-    """Build the reply. Decodes tokens, so it is called from a thread."""
-    if isinstance(ending, Answered):
-        value = orjson.dumps(_completion(ending, codec, signature.model).model_dump())
-        record = _record(ending.ticket, value, signature, ending.attempt, _stages(ending))
-        return (
-            record if len(value) < SAFE_BYTES else replace(record, fallback=_too_large(ending, len(value), signature))
-        )
-    return error_record(ending.ticket, ending.error, signature, ending.attempt)
+def reply_value(body: bytes, model: str) -> bytes:
+    """A chat completion of its own id and time around the JSON object of its `choices` and `usage`, at its end."""
+    head = {
+        "id": f"chatcmpl-{_PROCESS}{next(_serial):x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+    }
+    return orjson.dumps(head)[:-1] + b"," + body[1:]
+
+
+def answer_record(ending: Answered | Recalled | Resent, value: bytes, signature: Signature) -> OutgoingRecord:
+    """The reply of an ending with an answer; where it is large, with an error to send if its topic refuses it."""
+    attempt = ending.attempt if isinstance(ending, Answered) else 1
+    headers = _stages(ending)
+    if ending.outcome is not CacheOutcome.BYPASS:
+        headers.append((contract.CACHE, ending.outcome.encode()))
+    record = _record(ending.ticket, value, signature, attempt, headers)
+    if len(value) < SAFE_BYTES:
+        return record
+    return replace(record, fallback=_too_large(ending.ticket, len(value), signature, attempt))
 
 
 def error_record(ticket: Ticket, error: PeltonError, signature: Signature, attempt: int) -> OutgoingRecord:
@@ -58,16 +58,16 @@ def error_record(ticket: Ticket, error: PeltonError, signature: Signature, attem
     return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
 
 
-def _too_large(answered: Answered, size: int, signature: Signature) -> OutgoingRecord:
+def _too_large(ticket: Ticket, size: int, signature: Signature, attempt: int) -> OutgoingRecord:
     error = ReplyTooLarge(
         f"The reply has {size:,} bytes, more than its topic takes: ask for fewer log-probabilities or tokens, "
         "or have the operator raise the topic's max.message.bytes."
     )
-    return error_record(answered.ticket, error, signature, answered.attempt)
+    return error_record(ticket, error, signature, attempt)
 
 
 def _record(
-    ticket: Ticket, value: bytes, signature: Signature, attempt: int, stages: list[tuple[str, bytes]]
+    ticket: Ticket, value: bytes, signature: Signature, attempt: int, more: list[tuple[str, bytes]]
 ) -> OutgoingRecord:
     envelope = ticket.envelope
     headers = [
@@ -76,7 +76,7 @@ def _record(
         (contract.MODEL, signature.model.encode()),
         (contract.WORKER, signature.worker.encode()),
         (contract.ATTEMPT, str(attempt).encode()),
-        *stages,
+        *more,
     ]
     if envelope.tenant:
         headers.append((contract.TENANT, envelope.tenant.encode()))
@@ -88,64 +88,19 @@ def _record(
     return OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
 
 
-def _stages(answered: Answered) -> list[tuple[str, bytes]]:
-    completion = answered.completion
+def _stages(ending: Answered | Recalled | Resent) -> list[tuple[str, bytes]]:
+    queue = (contract.QUEUE_MS, _ms(ending.ticket.queue_s))
+    if not isinstance(ending, Answered):
+        return [queue]
+    completion = ending.completion
     return [
-        (contract.QUEUE_MS, _ms(answered.ticket.queue_s)),
-        (contract.BATCH_WAIT_MS, _ms(answered.batch_wait_s)),
+        queue,
+        (contract.BATCH_WAIT_MS, _ms(ending.batch_wait_s)),
         (contract.PREFILL_MS, _ms(completion.prefill_s)),
         (contract.DECODE_MS, _ms(completion.decode_s)),
-        (contract.PUBLISH_MS, _ms(time.monotonic() - answered.finished_at)),
+        (contract.PUBLISH_MS, _ms(time.monotonic() - ending.finished_at)),
     ]
 
 
 def _ms(seconds: float) -> bytes:
     return f"{seconds * 1000:.1f}".encode()
-
-
-def _completion(answered: Answered, codec: Codec, model: str) -> ChatCompletion:
-    job, completion = answered.job, answered.completion
-    text = cut_at_stop(codec.decode(completion.token_ids), job.request.stop_strings)
-    choice = Choice(
-        message=ReplyMessage(content=text),
-        logprobs=_logprobs(completion, codec),
-        finish_reason=completion.finish_reason.value,
-    )
-    return ChatCompletion(
-        id=f"chatcmpl-{_PROCESS}{next(_serial):x}",
-        created=int(time.time()),
-        model=model,
-        choices=[choice],
-        usage=Usage(
-            prompt_tokens=len(job.prompt),
-            completion_tokens=len(completion.token_ids),
-            total_tokens=len(job.prompt) + len(completion.token_ids),
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=completion.cached_tokens),
-        ),
-    )
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string: a token may carry it and more."""
-    ends = [at for string in stop if (at := text.find(string)) >= 0]
-    return text[: min(ends)] if ends else text
-
-
-def _logprobs(completion: api.Completion, codec: Codec) -> ChoiceLogprobs | None:
-    if completion.logprobs is None:
-        return None
-    return ChoiceLogprobs(
-        content=[
-            TokenLogprob(
-                **_top(codec, token.token_id, token.logprob).model_dump(),
-                top_logprobs=[_top(codec, token_id, logprob) for token_id, logprob in token.top],
-            )
-            for token in completion.logprobs
-        ]
-    )
-
-
-def _top(codec: Codec, token_id: int, logprob: float) -> TopLogprob:
-    text = codec.decode([token_id])
-    whole = "\ufffd" not in text  # a token that is part of a character has no text of its own
-    return TopLogprob(token=text, logprob=logprob, bytes=list(text.encode()) if whole else None)

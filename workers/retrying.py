@@ -85,10 +85,10 @@ class Retries:
             # What is not used up is not saved for ever: a burst of retries is what the share is to prevent.
             self._credit = min(self._credit + SHARE * tokens, SHARE * self._line.max_tokens)
 
-    def drop(self, unwanted: Callable[[Job], bool]) -> None:
-        """Forget requests that became somebody else's."""
+    def remove(self, unwanted: Callable[[Job], bool]) -> list[Place[Job]]:
+        """Remove and return requests that are not to be tried again, as when their partition was lost."""
         with self._lock:
-            self._remove_if(lambda place: unwanted(place.item))
+            return self._remove_if(lambda place: unwanted(place.item))
 
     async def run(self) -> None:
         """Let back into the line what is due, until it closes; what is left then is another worker's to answer."""
@@ -106,7 +106,7 @@ class Retries:
         """Remove and return what may go back into the line now; where a deadline has passed, to be answered there."""
         now = self._clock()
         with self._lock:
-            released = self._remove_if(lambda place: place.expires is not None and place.expires <= now)
+            released = self._remove_if(lambda place: place.is_expired(now))
             burst = 0 if len(self._line) else IDLE_BURST
             while self._waiting:
                 idle = len(released) < burst

@@ -15,6 +15,8 @@ DEAD_LETTER_MAX_BYTES = 2 * 1_048_588
 """Twice Kafka's default limit: a dead letter is the record as it was and the reason on top."""
 _SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
 """Suspicions are withdrawn when their request is answered; this clears away what nobody answers."""
+_CANCELS_KEPT_MS = 3_600_000
+"""Read once, as they come."""
 
 
 class TopicsMissing(Exception):
@@ -22,9 +24,9 @@ class TopicsMissing(Exception):
 
 
 def needed_topics(kafka: KafkaSettings) -> list[str]:
-    """Every topic that requests are read from, that replies and dead letters go to by default, and the suspects'."""
+    """Every topic that requests are read from, that replies and dead letters go to by default, suspects and cancels."""
     dead_letters = [dead_letter_topic(topic) for topic in kafka.request_topics]
-    return [*kafka.request_topics, kafka.reply_topic, *dead_letters, kafka.suspects_topic]
+    return [*kafka.request_topics, kafka.reply_topic, *dead_letters, kafka.suspects_topic, kafka.cancels_topic]
 
 
 async def ensure_topics(kafka: KafkaSettings) -> None:
@@ -84,6 +86,8 @@ class TopicDirectory:
         partitions, configs = kafka.partitions, {}
         if topic == kafka.suspects_topic:
             partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
+        elif topic == kafka.cancels_topic:
+            partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):
             configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
         return NewTopic(topic, partitions, kafka.replication_factor, topic_configs=configs)

@@ -3,40 +3,49 @@
 import asyncio
 import contextlib
 import logging
-import re
 import time
+from collections.abc import Coroutine
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
+from cache.sessions import SessionStore
 from pipeline.handoff import Handoff
 from pipeline.headers import ReplyPolicy
 from pipeline.lifecycle import Lifecycle, State
 from pipeline.metrics import Metrics
-from pipeline.offsets import OffsetTracker, Progress
-from pipeline.settings import KafkaSettings, Settings
+from pipeline.offsets import Progress
+from pipeline.settings import Settings
 from pipeline.waiting import WaitingLine
+from workers.addressing import Addresses
 from workers.assignment import Assignment
+from workers.cancels import CancelFeed, Cancels
+from workers.consumer import request_consumer
+from workers.continuing import Continuing
 from workers.engines import Served
+from workers.fences import Fences
 from workers.group import GroupView
 from workers.guard import Guard
 from workers.inference import Inference
 from workers.intake import Intake
 from workers.jobs import Ending, Job
+from workers.keyring import Keyring
+from workers.limits import Limits
 from workers.outlets import AcknowledgedOutlet, Outlet, TransactionalOutlet
 from workers.partition_publisher import Parcel, PartitionPublisher
-from workers.preparing import Limits
 from workers.publisher import Packer, Publisher
+from workers.reception import Reception
 from workers.replies import Signature
+from workers.sessions import SessionGate
+from workers.sharing import Sharing
 from workers.topics import TopicDirectory
+from workers.withdrawal import Withdrawal
 
 log = logging.getLogger(__name__)
 
 ENDINGS_QUEUED = 1024
 """Endings that may wait to be published before the inference thread is held up."""
-REBALANCE_MS = 60_000
-"""How long a rebalance waits for its slowest member."""
 CANCEL_S = 5.0
 """How long the engine may take to let go of what a drain cut off."""
 
@@ -64,6 +73,8 @@ class Worker:
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED)
+        self._cancels = Cancels()
+        self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
             served.engine,
             self._line,
@@ -71,31 +82,39 @@ class Worker:
             metrics,
             self._guard,
             share_prefixes=settings.engine.share_prefixes,
+            cleared=self._sharing.clearance.of,
         )
         self._directory = TopicDirectory(settings.kafka)
         # The broker's list of members tells this worker from all others by it, its own former lives included.
         identity = self._guard.identity
         self._group = GroupView(settings.kafka, identity)
-        self._consumer = _consumer(settings.kafka, identity)
-        self._assignment = Assignment(self._publisher_of, self._endings.flush, self._abandon)
-        packer = Packer(served.codec, Signature(served.model_name, identity), settings.kafka.group_id)
-        self._publisher = Publisher(self._endings, packer, self._assignment, metrics)
-        self._intake = Intake(
-            consumer=self._consumer,
-            assignment=self._assignment,
-            directory=self._directory,
-            policy=_reply_policy(settings.kafka),
-            codec=served.codec,
-            limits=Limits.of(
-                settings.worker,
-                model_name=served.model_name,
-                context_length=served.engine.context_length,
-                max_request_tokens=served.engine.max_request_tokens,
-            ),
+        self._session_store = SessionStore(settings.cache, settings.session)
+        fences = Fences(self._session_store, settings.kafka.group_id, self._group.is_member)
+        self._sessions = SessionGate.of(settings, self._session_store, fences, self._endings)
+        self._withdrawal = Withdrawal(
             line=self._line,
+            flights=self._sharing.flights,
+            inference=self._inference,
+            sessions=self._sessions,
+            cancels=self._cancels,
             endings=self._endings,
             metrics=metrics,
         )
+        self._sharing.flights.on_unwanted = self._withdrawal.stop
+        self._cancel_feed = CancelFeed(settings.kafka, self._cancels, self._withdrawal.cancel)
+        self._consumer = request_consumer(settings.kafka, identity)
+        self._assignment = Assignment(self._publisher_of, self._endings.flush, self._withdrawal.abandon)
+        self._publisher = Publisher(
+            endings=self._endings,
+            packer=Packer(served.codec, Signature(served.model_name, identity), settings.kafka.group_id),
+            assignment=self._assignment,
+            flights=self._sharing.flights,
+            recall=self._sharing.recall,
+            sessions=self._sessions,
+            metrics=metrics,
+        )
+        self._intake = self._make_intake(served)
+        self._sessions.pass_on = self._publisher.pass_on_turn
 
     async def run(self) -> None:
         """Serve until the lifecycle is told to drain, then leave in good order.
@@ -105,6 +124,8 @@ class Worker:
         try:
             await self._directory.start()
             await self._group.start()
+            await self._cancel_feed.start()
+            await self._sharing.cache.start()
             self._consumer.subscribe(list(self._settings.kafka.request_topics), listener=self._assignment)
             await self._consumer.start()
             await self._serve()
@@ -113,39 +134,44 @@ class Worker:
             await self._consumer.stop()
             await self._assignment.close()
             await self._group.close()
+            await self._cancel_feed.stop()
+            await self._sharing.cache.close()
+            await self._session_store.close()
             await self._directory.close()
 
     async def _serve(self) -> None:
-        inference = self._inference.start()
-        publishing = asyncio.create_task(self._publisher.run(self._settings.worker.flush_interval_ms / 1000))
-        intake = asyncio.create_task(self._intake.run())
-        sweep = asyncio.create_task(self._intake.sweep())
-        leaving = asyncio.create_task(self._lifecycle.wait_leaving())
-        parts = {
-            "inference": inference,
-            "publisher": publishing,
-            "partition publishing": self._assignment.failed,
-            "intake": intake,
-            "deadline sweep": sweep,
+        running: dict[str, Coroutine[Any, Any, None]] = {
+            "publisher": self._publisher.run(self._settings.worker.flush_interval_ms / 1000),
+            "intake": self._intake.run(),
+            "sweep": self._withdrawal.sweep(),
+            "feed of cancels": self._cancel_feed.run(),
+            "clearance": self._sharing.clearance.run(),
+            "session histories": self._sessions.read(),
+            "session turns": self._sessions.write(),
         }
+        tasks = {name: asyncio.create_task(part) for name, part in running.items()}
+        leaving = asyncio.create_task(self._lifecycle.wait_leaving())
+        inference = self._inference.start()
+        parts = {**tasks, "inference": inference, "partition publishing": self._assignment.failed}
         try:
             self._lifecycle.advance(State.READY)
             await asyncio.wait([leaving, *parts.values()], return_when=asyncio.FIRST_COMPLETED)
             for name, part in parts.items():
                 if part.done():
                     raise WorkerFailed(f"The worker's {name} ended: {part.exception()!r}") from part.exception()
-            await self._drain(inference, publishing, intake)
+            await self._drain(inference, tasks)
         finally:
             self._line.close()
             self._endings.close()
-            for task in (publishing, intake, sweep, leaving):
+            for task in (*tasks.values(), leaving):
                 task.cancel()
-            await asyncio.gather(publishing, intake, sweep, leaving, return_exceptions=True)
+            await asyncio.gather(*tasks.values(), leaving, return_exceptions=True)
 
-    async def _drain(
-        self, inference: asyncio.Future[None], publishing: asyncio.Task[None], intake: asyncio.Task[None]
-    ) -> None:
+    async def _drain(self, inference: asyncio.Future[None], tasks: dict[str, asyncio.Task[None]]) -> None:
         """Finish what runs; leave what waits, uncommitted, to the worker that reads it next."""
+        intake, publishing = tasks["intake"], tasks["publisher"]
+        tasks["clearance"].cancel()
+        tasks["session histories"].cancel()
         deadline = time.monotonic() + self._settings.worker.drain_timeout_s
         self._intake.stop()
         left = self._line.close()
@@ -162,9 +188,32 @@ class Worker:
         if unpublished:
             log.warning("the last replies could not be published in time: another worker will answer again")
 
-    def _abandon(self, lost: set[OffsetTracker]) -> None:
-        self._line.remove_if(lambda place: place.item.ticket.tracker in lost)
-        self._inference.abandon(lambda job: job.ticket.tracker in lost)
+    def _make_intake(self, served: Served) -> Intake:
+        limits = Limits.of(self._settings.worker, served.model_name, served.engine)
+        keyring = Keyring.of(self._settings.cache, served.model_name, served.fingerprint, limits)
+        policy = ReplyPolicy.of(self._settings.kafka)
+        reception = Reception(
+            addresses=Addresses(self._directory, policy),
+            codec=served.codec,
+            limits=limits,
+            keyring=keyring,
+            recall=self._sharing.recall,
+            cancels=self._cancels,
+            flights=self._sharing.flights,
+            sessions=self._sessions,
+            continuing=Continuing.of(self._settings.session, served.codec, limits, keyring),
+            line=self._line,
+            endings=self._endings,
+        )
+        self._sessions.go_on = reception.continue_sessions
+        return Intake(
+            consumer=self._consumer,
+            assignment=self._assignment,
+            policy=policy,
+            sessions=self._sessions,
+            reception=reception,
+            metrics=self._metrics,
+        )
 
     def _publisher_of(self, partition: TopicPartition) -> PartitionPublisher:
         kafka = self._settings.kafka
@@ -183,49 +232,15 @@ class Worker:
 
     def _published(self, parcels: list[Parcel]) -> None:
         self._publisher.count(parcels)
+        self._sessions.published(parcels)
         self._guard.suspects.settle(parcel.ending.ticket.record.source for parcel in parcels)
 
     def _fetch_from(self, partition: TopicPartition, progress: Progress | None) -> None:
         """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
         if progress is not None:
+            self._sessions.reconcile(partition, progress)
             self._guard.suspects.settle_if(
                 lambda source: (source.topic, source.partition) == partition and progress.answered(source.offset)
             )
             with contextlib.suppress(IllegalStateError):  # just revoked: the next assignment starts from the commit
                 self._consumer.seek(partition, progress.position)
-
-
-def _reply_policy(kafka: KafkaSettings) -> ReplyPolicy:
-    return ReplyPolicy(kafka.reply_topic, tuple(re.compile(pattern) for pattern in kafka.reply_topics_allowed))
-
-
-def _consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
-    """A group member that keeps its membership through long generations and a full line.
-
-    The poll interval, which aiokafka counts on the client from the end of one `getmany` to the next, is an hour, and
-    a rebalance gets time for a flush.
-    """
-    # A join is answered when the slowest member has joined; given up before, each retry is a new member.
-    options = kafka.client_options() | {"request_timeout_ms": REBALANCE_MS + 10_000}
-    return AIOKafkaConsumer(
-        **options,
-        client_id=client_id,
-        group_id=kafka.group_id,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        partition_assignment_strategy=(_sticky_assignor(),),
-        session_timeout_ms=kafka.session_timeout_ms,
-        heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
-        rebalance_timeout_ms=REBALANCE_MS,
-        max_poll_interval_ms=3_600_000,
-    )
-
-
-def _sticky_assignor() -> type[StickyPartitionAssignor]:
-    """A class of this worker's own: aiokafka's assignor remembers its assignment on the class."""
-
-    class WorkersAssignor(StickyPartitionAssignor):
-        pass
-
-    return WorkersAssignor

@@ -17,6 +17,8 @@ from pipeline.lifecycle import Lifecycle, State
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from workers import engines
+from workers.engine.api import EngineRequest
+from workers.engine.simulated_text import decode_tokens
 from workers.topics import ensure_topics
 from workers.worker import Worker
 
@@ -61,6 +63,39 @@ class Place:
             waiting.cancel()
             lifecycle.advance(State.DRAINING)
             await running
+
+
+class Recorded:
+    """A worker in this process whose engine notes every prompt it is given."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics()
+        self.generated: list[str] = []
+        self.ready = asyncio.Event()
+        self.lifecycle = Lifecycle(lambda state: self.ready.set() if state is State.READY else None)
+        served = engines.build(settings)
+        add = served.engine.add
+
+        def recorded(request: EngineRequest) -> None:
+            self.generated.append(decode_tokens(request.prompt).removeprefix("user: "))
+            add(request)
+
+        served.engine.add = recorded  # type: ignore[method-assign]  # to look on, not to change
+        self.worker = Worker(settings, served, self.lifecycle, self.metrics)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Recorded"]:
+        task = asyncio.create_task(self.worker.run())
+        await self.ready.wait()
+        try:
+            yield self
+        finally:
+            self.lifecycle.advance(State.DRAINING)
+            await task
+
+    @property
+    def partitions(self) -> set[int]:
+        return {partition.partition for partition in self.worker._assignment.fetchable()}
 
 
 class ForeignClient:
@@ -148,6 +183,13 @@ async def client(kafka_bootstrap: str) -> AsyncIterator[ForeignClient]:
     await producer.stop()
 
 
+@pytest.fixture
+def recorded() -> type[Recorded]:
+    """Makes a worker in this process that notes what it generates: `async with recorded(at.settings).running()`."""
+    return Recorded
+
+
+Section = dict[str, Any] | None
 MakePlace = Callable[..., AbstractAsyncContextManager[Place]]
 
 
@@ -159,10 +201,10 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
     async def make(
         *,
         partitions: int = 2,
-        kafka: dict[str, Any] | None = None,
-        engine: dict[str, Any] | None = None,
-        simulated: dict[str, Any] | None = None,
-        worker: dict[str, Any] | None = None,
+        simulated: Section = None,
+        engine: Section = None,
+        kafka: Section = None,
+        **other: Section,
     ) -> Place:
         name = uuid.uuid4().hex[:8]
         settings = Settings(
@@ -171,13 +213,14 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
                 "group_id": f"group-{name}",
                 "request_topics": (f"requests-{name}",),
                 "reply_topic": f"replies-{name}",
+                "cancels_topic": f"cancels-{name}",
                 "create_topics": True,
                 "partitions": partitions,
                 "session_timeout_ms": 6_000,
                 **(kafka or {}),
             },
             engine={"kind": "simulated", "simulated": {**FAST, **(simulated or {})}, **(engine or {})},
-            worker=worker or {},
+            **{section: chosen or {} for section, chosen in other.items()},
         )
         await ensure_topics(settings.kafka)
         made.append(Place(settings))
@@ -186,5 +229,10 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
     yield make
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
     await admin.start()
-    await admin.delete_topics([topic for one in made for topic in (one.requests, one.replies, one.dead_letters)])
+    topics = [
+        topic
+        for one in made
+        for topic in (one.requests, one.replies, one.dead_letters, one.settings.kafka.cancels_topic)
+    ]
+    await admin.delete_topics(topics)
     await admin.close()

@@ -2,66 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import orjson
 
-from pipeline.lifecycle import Lifecycle, State
-from pipeline.metrics import Metrics
-from workers import engines
-from workers.engine.simulated_text import decode_tokens
-from workers.worker import Worker
-
 FULL_S = 14
 """More than two sessions of 6 s: a member that missed its heartbeats would be out."""
-
-
-class Recorded:
-    """A worker in this process whose engine notes every prompt it is given."""
-
-    def __init__(self, settings) -> None:
-        self.metrics = Metrics()
-        self.generated: list[str] = []
-        self.ready = asyncio.Event()
-        self.lifecycle = Lifecycle(lambda state: self.ready.set() if state is State.READY else None)
-        served = engines.build(settings)
-        add = served.engine.add
-
-        def recorded(request) -> None:
-            self.generated.append(decode_tokens(request.prompt).removeprefix("user: "))
-            add(request)
-
-        served.engine.add = recorded
-        self.worker = Worker(settings, served, self.lifecycle, self.metrics)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Recorded"]:
-        task = asyncio.create_task(self.worker.run())
-        await self.ready.wait()
-        try:
-            yield self
-        finally:
-            self.lifecycle.advance(State.DRAINING)
-            await task
-
-    @property
-    def partitions(self) -> set[int]:
-        return {partition.partition for partition in self.worker._assignment.fetchable()}
 
 
 def headers_of(record) -> dict[str, bytes]:
     return dict(record.headers)
 
 
-async def test_a_join_under_load_regenerates_nothing_on_kept_partitions(place, client, chat_body):
+async def test_a_join_under_load_regenerates_nothing_on_kept_partitions(place, recorded, client, chat_body):
     """A second worker joins and leaves in the middle of the work: what stays with the first is generated once."""
     at = await place(partitions=6, simulated={"itl_ms": 10, "max_running": 16})
     count = 600
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
-    async with Recorded(at.settings).running() as first:
+    async with recorded(at.settings).running() as first:
         await client.read(at.replies, 60)
-        async with Recorded(at.settings).running() as second:
+        async with recorded(at.settings).running() as second:
             async with asyncio.timeout(20):
                 while not second.generated:  # noqa: ASYNC110  # until partitions have moved
                     await asyncio.sleep(0.02)
@@ -80,7 +39,7 @@ async def test_a_join_under_load_regenerates_nothing_on_kept_partitions(place, c
     assert {content: generated[content] for content in of_kept} == dict.fromkeys(of_kept, 1)
 
 
-async def test_a_full_line_costs_no_membership(place, client, chat_body):
+async def test_a_full_line_costs_no_membership(place, recorded, client, chat_body):
     """The line is full for sessions on end while another worker joins: nobody is evicted, all is answered once."""
     at = await place(
         partitions=4,
@@ -89,14 +48,14 @@ async def test_a_full_line_costs_no_membership(place, client, chat_body):
     )
     count = 60
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
-    async with Recorded(at.settings).running() as first:
+    async with recorded(at.settings).running() as first:
         async with asyncio.timeout(10):
             while len(first.worker._line) < 4:  # noqa: ASYNC110  # until the line is full
                 await asyncio.sleep(0.02)
         trackers = {
             partition: first.worker._assignment.tracker(partition) for partition in first.worker._assignment.fetchable()
         }
-        async with Recorded(at.settings).running() as second:
+        async with recorded(at.settings).running() as second:
             await asyncio.sleep(FULL_S)
             kept = first.worker._assignment.fetchable()
             assert {partition.partition for partition in kept} | second.partitions == {0, 1, 2, 3}
@@ -104,14 +63,14 @@ async def test_a_full_line_costs_no_membership(place, client, chat_body):
             assert all(first.worker._assignment.tracker(partition) is trackers[partition] for partition in kept)
     quick = await place(partitions=4)
     settings = at.settings.model_copy(update={"engine": quick.settings.engine})
-    async with Recorded(settings).running():
+    async with recorded(settings).running():
         await client.read(at.replies, count, timeout_s=30)
     replies = Counter(headers_of(reply)["pelton-source"] for reply in await client.read_all(at.replies))
     assert len(replies) == count
     assert set(replies.values()) == {1}
 
 
-async def test_thousands_in_flight_press_back(place, client, chat_body):
+async def test_thousands_in_flight_press_back(place, recorded, client, chat_body):
     """5,000 requests in flight on one partition, finishing in any order: no commit breaks Kafka's limit."""
     at = await place(
         partitions=1,
@@ -126,7 +85,7 @@ async def test_thousands_in_flight_press_back(place, client, chat_body):
     )
     count = 5_000
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
-    async with Recorded(at.settings).running() as worker:
+    async with recorded(at.settings).running() as worker:
         held = 0
         reading = asyncio.create_task(client.read(at.replies, count, timeout_s=90))
         while not reading.done():

@@ -70,6 +70,10 @@ def _swapped(history: History) -> History:
     return replace(history, replies=(*swapped, *history.replies[2:]))
 
 
+def _same_ids(history: History) -> History:
+    return replace(history, replies=tuple(replace(reply, completion_id="same") for reply in history.replies))
+
+
 ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
     "no reply": (lambda h: _with_reply(h, _of_good(h)), Wrong.LOST),
     "no error reply": (lambda h: _with_reply(h, _of_bad(h)), Wrong.LOST),
@@ -89,6 +93,11 @@ ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
         lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), correlation_id="id-777")),
         Wrong.CORRUPT,
     ),
+    "an answer that was generated for another": (
+        lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), outcome="joined")),
+        Wrong.CORRUPT,
+    ),
+    "two answers with one id": (_same_ids, Wrong.CORRUPT),
     "two replies with exchanged sources": (_swapped, Wrong.CORRUPT),
     "an error where an answer is due": (
         lambda h: _with_reply(h, _of_good(h), replace(_of_good(h), answer=None, error="engine_error")),
@@ -178,3 +187,17 @@ def test_a_request_without_acknowledgement_may_be_stored_or_not(kept):
     assert verdict.valid
     assert verdict.unsure == 1
     assert check(History((sent,), (stored,), (), ())).count(Wrong.LOST) == 1
+
+
+@pytest.mark.parametrize("outcome", ["hit-local", "hit-remote", "joined", "miss", "resent"])
+def test_an_answer_may_be_shared_where_the_request_allows_it(outcome):
+    """Equal requests have equal answers under ids of their own, and each is counted by where it came from."""
+    sent = [Sent(f"id-{number}", Kind.GOOD, "sim:1", None, shareable=True) for number in range(2)]
+    stored = [Stored(f"requests-0-{number}", request.correlation_id, 0) for number, request in enumerate(sent)]
+    replies = [
+        replace(_reply(request, record), outcome=outcome, completion_id=record.source)
+        for request, record in zip(sent, stored, strict=True)
+    ]
+    verdict = check(History(tuple(sent), tuple(stored), tuple(replies), ()))
+    assert verdict.valid
+    assert verdict.outcomes == {outcome: 2}

@@ -29,7 +29,7 @@ def test_a_seed_makes_the_same_requests_again():
     made = [Mix(seed, PARTITIONS).request(n) for seed in (1, 2) for n in range(50)]
     made += [Mix(1, PARTITIONS).poison(n) for n in range(3)]
     assert len({request.correlation_id for request in made}) == len(made)
-    assert len({request.content.value for request in made}) > 90
+    assert len({request.content.value for request in made}) > 60
 
 
 def test_requests_are_due_what_they_say():
@@ -51,14 +51,20 @@ def test_requests_are_due_what_they_say():
     assert 0 < kinds[Kind.FAILING] / MANY < 0.02
     assert {request.partition for request in requests} == set(range(PARTITIONS))
     assert any(len(request.content.value) > LETTER_BYTES for request in requests)
+    shareable = [request.content for request in requests if request.content.shareable]
+    assert 0.2 < len(shareable) / MANY < 0.4
+    assert {content.kind for content in shareable} == {Kind.GOOD, Kind.FAILING}
+    assert len({content.value for content in shareable}) < 60
 
 
 def test_replies_are_taken_for_what_they_are():
     """An answer, an error, or neither: what is no reply at all must not pass for one."""
-    answer = orjson.dumps({"choices": [{"message": {"content": "sim:1 jet"}}]})
-    told = reply(record(answer, kafka_correlationId=b"id", pelton_source=b"t-0-1", pelton_worker=b"w"))
+    answer = orjson.dumps({"id": "c-1", "choices": [{"message": {"content": "sim:1 jet"}}]})
+    headers = {"pelton_source": b"t-0-1", "pelton_worker": b"w", "pelton_cache": b"joined"}
+    told = reply(record(answer, kafka_correlationId=b"id", **headers))
     assert (told.source, told.correlation_id, told.worker, told.timestamp_ms) == ("t-0-1", "id", "w", 1_000)
     assert (told.answer, told.error) == ("sim:1 jet", None)
+    assert (told.outcome, told.completion_id) == ("joined", "c-1")
     refused = reply(record(orjson.dumps({"error": {"code": "not_utf8"}})))
     assert (refused.source, refused.answer, refused.error) == ("", None, "not_utf8")
     for rubbish in (None, b"", b"{", b"[]", b"7", b'{"choices": []}', b'{"error": null}'):

@@ -96,3 +96,19 @@ async def test_closing_releases_a_writer_that_waits_for_room():
     handoff.close()
     with pytest.raises(HandoffClosed):
         await asyncio.wait_for(waiting, 2)
+
+
+async def test_many_at_once_wait_for_room_only_where_there_is_none():
+    """All arrive in order, more than the queue holds; a closed one takes none."""
+    handoff: Handoff[int] = Handoff(4)
+    putting = asyncio.create_task(handoff.put_all(range(10)))
+    seen: list[int] = []
+    async for batch in handoff.batches(0):
+        seen += batch
+        if len(seen) == 10:
+            break
+    await putting
+    assert seen == list(range(10))
+    handoff.close()
+    with pytest.raises(HandoffClosed):
+        await handoff.put_all([1])

@@ -30,12 +30,30 @@ def fault(*headers: tuple[str, bytes | None]) -> tuple[str, str | None]:
     return found.code, found.param
 
 
-@pytest.mark.parametrize("name", ["pelton-priority", "pelton-session", "pelton-cache"])
 @pytest.mark.parametrize("value", [b"batch", b"use", b"", None])
-def test_headers_that_are_not_built_yet_are_refused_by_name(name: str, value: bytes | None) -> None:
-    """A request that asks for a lane, a session or a cache mode must not be answered as if it had not."""
-    assert fault((name, value)) == ("unsupported_header", name)
-    assert name in str(read((name, value)).fault)
+def test_headers_that_are_not_built_yet_are_refused_by_name(value: bytes | None) -> None:
+    """A request that asks for a lane must not be answered as if it had not."""
+    assert fault(("pelton-priority", value)) == ("unsupported_header", "pelton-priority")
+    assert "pelton-priority" in str(read(("pelton-priority", value)).fault)
+
+
+@pytest.mark.parametrize("value", [b"", b"a b", b"a/b", b"\xff", "é".encode(), b"x" * 257])
+def test_a_session_has_a_name_of_safe_characters(value: bytes) -> None:
+    """What is no name is refused even where it is the record's key."""
+    envelope = read_envelope(SOURCE, [("pelton-session", value)], POLICY, value)
+    assert envelope.fault is not None
+    assert (envelope.fault.code, envelope.fault.param) == ("invalid_header", "pelton-session")
+    assert envelope.session == ""
+
+
+@pytest.mark.parametrize("key", [None, b"", b"chat", b"chat-11", b"CHAT-1"])
+def test_a_session_must_be_the_records_key(key: bytes | None) -> None:
+    """Under another key its turns might be on two partitions, in no order; the fault tells what the key is to be."""
+    envelope = read_envelope(SOURCE, [("pelton-session", b"chat-1")], POLICY, key)
+    assert envelope.fault is not None
+    assert (envelope.fault.code, envelope.fault.param) == ("invalid_header", "pelton-session")
+    assert "'chat-1'" in str(envelope.fault)
+    assert envelope.session == ""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +62,7 @@ def test_headers_that_are_not_built_yet_are_refused_by_name(name: str, value: by
 def test_typos_in_our_prefix_are_refused(name: str) -> None:
     """A deadline under a name that means nothing would be ignored in silence; the fault tells the right names."""
     assert fault((name, b"1")) == ("invalid_header", name)
-    assert "pelton-deadline, pelton-tenant" in str(read((name, b"1")).fault)
+    assert "pelton-cache, pelton-deadline, pelton-session, pelton-tenant" in str(read((name, b"1")).fault)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -54,8 +72,10 @@ def test_faults_come_in_a_fixed_order(shuffled: bool) -> None:
         ("kafka_replyTopic", b"secret"),
         ("kafka_replyPartition", b"3"),
         ("pelton-tenant", b"a b"),
+        ("pelton-session", b"no key"),
         ("pelton-deadline", b"soon"),
-        ("pelton-cache", b"use"),
+        ("pelton-cache", b"yes"),
+        ("pelton-priority", b"batch"),
     ]
     while wrong:
         headers = wrong[::-1] if shuffled else wrong

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import contract
+from pipeline.contract import CacheUse
 from pipeline.headers import Envelope, ReplyPolicy, read_envelope
 from pipeline.records import Source
 
@@ -73,7 +74,11 @@ def test_everything_at_once() -> None:
         ("tracestate", b"state"),
         ("pelton-tenant", b"acme"),
         ("pelton-deadline", b"1700000000000"),
-    ) == Envelope(SOURCE, b"id", "replies.x", 258, "acme", 1_700_000_000_000, b"parent", b"state")
+        ("pelton-cache", b"refresh"),
+    ) == Envelope(
+        SOURCE, b"id", "replies.x", 258, "acme", 1_700_000_000_000, b"parent", b"state",
+        cache=CacheUse.REFRESH, id_given=True, partition_given=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["spring_json_header_types", "__TypeId__", "pelton", "x-pelton-tenant", "", "kafka_x"])
@@ -110,10 +115,30 @@ def test_of_a_repeated_header_the_last_counts() -> None:
     assert read(("pelton-tenant", b"a"), ("pelton-tenant", None)).tenant == ""
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED - {"pelton-priority", "pelton-session", "pelton-cache"}))
+@pytest.mark.parametrize("name", sorted(DOCUMENTED - {"pelton-priority"}))
 def test_a_null_value_is_no_value(name: str) -> None:
     """Kafka allows null header values and clients deliver them: they read as if the header were not there."""
     assert read((name, None)) == read()
+
+
+@pytest.mark.parametrize("session", ["a", "chat-1", "user@example.org:2024.1_x", "x" * 256])
+def test_a_session_is_read_where_it_is_the_records_key(session: str) -> None:
+    """The key decides the partition, and that keeps the session's requests in order."""
+    envelope = read_envelope(SOURCE, [("pelton-session", session.encode())], POLICY, session.encode())
+    assert (envelope.session, envelope.fault) == (session, None)
+
+
+@pytest.mark.parametrize("use", ["use", "refresh", "bypass"])
+def test_what_may_be_asked_of_the_cache(use: str) -> None:
+    """Each of the three words is read; without the header it is `use`."""
+    assert read(("pelton-cache", use.encode())).cache is CacheUse(use)
+    assert read().cache is CacheUse.USE
+
+
+@pytest.mark.parametrize("use", [b"Use", b"no-cache", b"", b"\xff"])
+def test_other_words_for_the_cache_are_refused(use: bytes) -> None:
+    """A request that means to bypass the cache must not be answered from it for a typo."""
+    assert fault(("pelton-cache", use)) == ("invalid_header", "pelton-cache")
 
 
 # --- where the reply goes

@@ -92,7 +92,11 @@ class Bench:
     def __init__(self, engine: ScriptedEngine, guard: Guard) -> None:
         self.line: WaitingLine[Job] = WaitingLine(max_tokens=1_000, max_requests=100)
         self._endings: Handoff[Ending] = Handoff(100)
-        self.inference = Inference(engine, self.line, self._endings, Metrics(), guard)
+        self.held: set[int] = set()
+        self.inference = Inference(engine, self.line, self._endings, Metrics(), guard, cleared=self._cleared)
+
+    def _cleared(self, places: Sequence[Place[Job]], chosen: Sequence[int]) -> Sequence[int]:
+        return [index for index in chosen if places[index].item.prompt[0] not in self.held]
 
     async def run(self, numbers: Sequence[int]) -> dict[int, Ending]:
         """Put all in at once; return the endings by number. Raises what the thread raises."""
@@ -211,3 +215,23 @@ async def test_the_step_clock_runs_during_a_step_and_not_between():
     await Bench(ScriptedEngine(on_step=lambda _: inside.append(guard.steps.seconds)), guard).run([0])
     assert inside[0] > 0
     assert guard.steps.seconds == 0
+
+
+@pytest.mark.parametrize(("suspected", "steps"), [(False, [[0, 2], [1]]), (True, [[1], [0, 2]])])
+async def test_what_is_not_cleared_stays_in_the_line(suspected, steps):
+    """It runs when the line is poked; others run meanwhile, unless it is a suspect, whose turn it stays."""
+    guard = Guard()
+    if suspected:
+        guard.suspects.set(source(1), Blame(crashes=1, together=8))
+    engine = ScriptedEngine()
+    bench = Bench(engine, guard)
+    bench.held = {1}
+
+    def clear() -> None:
+        bench.held.clear()
+        bench.line.poke()
+
+    asyncio.get_running_loop().call_later(0.1, clear)
+    endings = await bench.run([0, 1, 2])
+    assert engine.steps == steps
+    assert all(isinstance(ending, Answered) for ending in endings.values())

@@ -148,7 +148,7 @@ async def test_what_became_somebody_elses_is_forgotten(retries, clock):
     """A lost partition's retries are its new owner's."""
     for number in range(4):
         retries.add(place(number))
-    retries.drop(lambda job: job.ticket.record.source.offset % 2 == 0)
+    retries.remove(lambda job: job.ticket.record.source.offset % 2 == 0)
     clock.now = 10.0
     assert numbers(retries.take_due()) == [1, 3]
 

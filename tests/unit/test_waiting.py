@@ -180,3 +180,12 @@ def test_concurrent_sides_keep_the_bounds_and_every_request(
     asyncio.run(run())
     assert not over
     assert sorted(out, key=int) == names(asked)
+
+
+async def test_who_comes_back_goes_first():
+    """A place that left the line for a while is ahead of those that came after it."""
+    line: WaitingLine[str] = WaitingLine(max_tokens=10, max_requests=10)
+    for name in ("b", "c"):
+        await line.put(place(name))
+    await line.put(place("a"), first=True)
+    assert names(line.take(everything, block=True)) == ["a", "b", "c"]

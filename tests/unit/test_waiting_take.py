@@ -172,3 +172,14 @@ async def test_closing_twice_gives_nothing_the_second_time() -> None:
     await line.put(place("a"))
     assert names(line.close()) == ["a"]
     assert line.close() == []
+
+
+async def test_a_poke_has_the_line_chosen_from_again():
+    """What decides about a place may change outside the line."""
+    line: WaitingLine[str] = WaitingLine(max_tokens=10, max_requests=10)
+    await line.put(place("a"))
+    choose = Hesitant()
+    task = await taking(line, choose)
+    choose.picks = True
+    line.poke()
+    assert names(await asyncio.wait_for(task, LIMIT_S)) == ["a"]

@@ -1,0 +1,43 @@
+"""One generation, and the requests that wait for it."""
+
+from dataclasses import dataclass, field
+
+from pipeline.contract import CacheOutcome
+from pipeline.waiting import Place
+from workers.jobs import Ending, Job, Recalled, Resent, Ticket
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One generation and who waits for it.
+
+    `cleared`: its leader may run. `leased`: this worker holds the lease on the answer. `parked`: another worker does,
+    and the leader waits outside the line, since `waits_since`. `disowned`: the leader was cancelled and told so; its
+    generation goes on for the followers.
+    """
+
+    key: str
+    leader: Place[Job]
+    followers: dict[Ticket, Place[Job]] = field(default_factory=dict)
+    cleared: bool = True
+    leased: bool = False
+    parked: bool = False
+    waits_since: float | None = None
+    disowned: bool = False
+    faults: int = 0
+
+    @property
+    def ticket(self) -> Ticket:
+        return self.leader.item.ticket
+
+    def joined(self, body: bytes, value: bytes | None = None) -> list[Ending]:
+        """The endings of the followers. One that is the leader's request, sent again, gets its very reply, `value`."""
+        leader = self.leader.item.keys.resend
+        endings: list[Ending] = []
+        for place in self.followers.values():
+            ticket, keys = place.item.ticket, place.item.keys
+            if value is not None and keys.resend is not None and keys.resend == leader:
+                endings.append(Resent(ticket, value))
+            else:
+                endings.append(Recalled(ticket, keys, body, CacheOutcome.JOINED))
+        return endings
