@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.contract import CacheOutcome
 from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
 
 EXAMPLES = 50
 """How many anomalies a verdict's JSON spells out."""
 PERCENTILES = (50, 95, 99, 100)
+SHARED = frozenset({CacheOutcome.HIT_LOCAL, CacheOutcome.HIT_REMOTE, CacheOutcome.JOINED})
 
 
 class Wrong(StrEnum):
@@ -27,7 +29,8 @@ class Wrong(StrEnum):
     UNKNOWN = "unknown"
     """A reply for a record that was never sent."""
     CORRUPT = "corrupt"
-    """A reply that is not this request's: another correlation id, answer or error than is due."""
+    """A reply that is not this request's: another correlation id, answer or error than is due, or an answer that was
+    generated for another though the two may not share, or that has another reply's id."""
     LETTER_MISSING = "letter_missing"
     """A refused request without its dead letter."""
     LETTER_EXTRA = "letter_extra"
@@ -58,6 +61,7 @@ class Verdict:
     replies: int
     letters: int
     replies_per_worker: Mapping[str, int]
+    outcomes: Mapping[str, int]
     latency_ms: Mapping[str, int]
 
     @property
@@ -77,6 +81,7 @@ class Verdict:
             "replies": self.replies,
             "letters": self.letters,
             "replies_per_worker": dict(self.replies_per_worker),
+            "outcomes": dict(self.outcomes),
             "latency_ms": dict(self.latency_ms),
             "examples": [f"{a.wrong} {a.source}: {a.note}" for a in self.anomalies[:EXAMPLES]],
         }
@@ -89,6 +94,7 @@ def check(history: History) -> Verdict:
     anomalies = (
         *_misstored(sent, history.stored),
         *_badly_answered(owed, history.stored, history.replies),
+        *_confused(history.replies),
         *_badly_buried(owed, history.letters),
         *(Anomaly(Wrong.UNCOMMITTED, f"partition {p}", f"{lag} records") for p, lag in history.lag.items() if lag),
     )
@@ -100,6 +106,7 @@ def check(history: History) -> Verdict:
         replies=len(history.replies),
         letters=len(history.letters),
         replies_per_worker=Counter(reply.worker for reply in history.replies),
+        outcomes=Counter(reply.outcome for reply in history.replies if reply.outcome),
         latency_ms=_latency(history.stored, history.replies),
     )
 
@@ -135,6 +142,15 @@ def _badly_answered(owed: Mapping[str, Sent], stored: Sequence[Stored], replies:
         yield Anomaly(Wrong.LOST, source, f"{known[source].correlation_id} was never replied to")
 
 
+def _confused(replies: Sequence[Reply]) -> Iterator[Anomaly]:
+    """Answers to different requests under one id."""
+    first: dict[str, Reply] = {}
+    for reply in replies:
+        other = first.setdefault(reply.completion_id, reply)
+        if reply.completion_id and other.source != reply.source:
+            yield Anomaly(Wrong.CORRUPT, reply.source, f"its id {reply.completion_id} is that of {other.source} too")
+
+
 def _both(one: Reply, two: Reply) -> str:
     return f"by {one.worker} at {one.timestamp_ms}, by {two.worker} {two.timestamp_ms - one.timestamp_ms} ms later"
 
@@ -143,6 +159,8 @@ def _fault(request: Sent, reply: Reply) -> str | None:
     """What is wrong with a reply to `request`; None for the right one."""
     if reply.correlation_id != request.correlation_id:
         return f"correlation id {reply.correlation_id!r} instead of {request.correlation_id!r}"
+    if reply.outcome in SHARED and not request.shareable:
+        return f"{reply.outcome}: an answer that was generated for another"
     if request.kind is Kind.GOOD:
         right = reply.answer is not None and reply.answer.startswith(request.due)
     else:

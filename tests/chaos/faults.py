@@ -8,8 +8,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
+from redis.asyncio import Redis
+
 from pelton.stack.server import Server
 from pelton.stack.stack import LocalStack
+from pelton.stack.valkey import ValkeyServer
 from tests.chaos.fleet import Berth, Fleet
 from tests.chaos.schedule import Fault, Strike
 
@@ -78,6 +81,13 @@ class Breaker:
                 await asyncio.sleep(strike.lasts_s)
                 guest.wanted = False
                 await guest.drain()
+            case Fault.POISON:
+                await self._send_poison(self.struck[Fault.POISON])
+            case _:
+                await self._strike_server(strike)
+
+    async def _strike_server(self, strike: Strike) -> None:
+        match strike.fault:
             case Fault.BROKER_KILL:
                 await self._kill(self._stack.kafka, strike.lasts_s)
             case Fault.CACHE_KILL:
@@ -88,8 +98,8 @@ class Breaker:
                 await self._stutter(self._stack.kafka, strike.lasts_s)
             case Fault.CACHE_FREEZE:
                 await self._freeze(self._stack.valkey, strike.lasts_s)
-            case Fault.POISON:
-                await self._send_poison(self.struck[Fault.POISON])
+            case Fault.CACHE_FULL:
+                await self._fill(self._stack.valkey, strike.lasts_s)
 
     async def _kill(self, server: Server, for_s: float) -> None:
         async with self._at_servers[server]:  # one that takes long to start is not struck meanwhile
@@ -102,6 +112,12 @@ class Breaker:
             os.kill(server.pid, signal.SIGSTOP)
             await asyncio.sleep(for_s)
             os.kill(server.pid, signal.SIGCONT)
+
+    async def _fill(self, valkey: ValkeyServer, for_s: float) -> None:
+        async with self._at_servers[valkey], Redis.from_url(valkey.url) as client:
+            await client.config_set("maxmemory", 1)
+            await asyncio.sleep(for_s)
+            await client.config_set("maxmemory", 0)
 
     async def _stutter(self, server: Server, for_s: float) -> None:
         end = time.monotonic() + for_s

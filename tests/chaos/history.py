@@ -23,13 +23,15 @@ class Sent:
     """A request as its sender knows it.
 
     `due` is what the reply must be: how the answer to a good one begins, the error code of every other. `source` is
-    the place that Kafka acknowledged; None where it did not say whether it stored the request.
+    the place that Kafka acknowledged; None where it did not say whether it stored the request. Only one that is
+    `shareable` may be answered with what was generated for another.
     """
 
     correlation_id: str
     kind: Kind
     due: str
     source: str | None
+    shareable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A record of the reply topic: an `answer` or an `error` code, or neither where the value is no reply at all."""
+    """A record of the reply topic: an `answer` or an `error` code, or neither where the value is no reply at all.
+
+    `outcome` is what it says of the cache, `completion_id` the answer's own id; empty where there is none.
+    """
 
     source: str
     correlation_id: str
@@ -51,6 +56,8 @@ class Reply:
     error: str | None
     worker: str
     timestamp_ms: int
+    outcome: str = ""
+    completion_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

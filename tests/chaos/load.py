@@ -43,8 +43,9 @@ class Load:
     def sent(self) -> tuple[Sent, ...]:
         """All requests so far, with the places that Kafka has acknowledged."""
         return tuple(
-            Sent(request.correlation_id, request.content.kind, request.content.due, place)
+            Sent(request.correlation_id, content.kind, content.due, place, content.shareable)
             for request, place in self._places.values()
+            for content in (request.content,)
         )
 
     async def send(self, request: Request) -> None:

@@ -87,7 +87,7 @@ def stored(record: Any) -> Stored:
 
 def reply(record: Any) -> Reply:
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    answer, error = _content(record.value)
+    answer, error, completion_id = _content(record.value)
     return Reply(
         headers.get(contract.SOURCE, ""),
         headers.get(contract.CORRELATION_ID, ""),
@@ -95,6 +95,8 @@ def reply(record: Any) -> Reply:
         error,
         headers.get(contract.WORKER, ""),
         record.timestamp,
+        headers.get(contract.CACHE, ""),
+        completion_id,
     )
 
 
@@ -112,12 +114,12 @@ def _place(record: Any) -> str:
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
-def _content(value: bytes | None) -> tuple[str | None, str | None]:
-    """The answer's text, or the error's code; (None, None) for what is neither."""
+def _content(value: bytes | None) -> tuple[str | None, str | None, str]:
+    """The answer's text, or the error's code, neither for what is no reply; and the answer's id."""
     try:
         body = orjson.loads(value or b"")
         if "error" in body:
-            return None, str(body["error"]["code"])
-        return str(body["choices"][0]["message"]["content"]), None
+            return None, str(body["error"]["code"]), ""
+        return str(body["choices"][0]["message"]["content"]), None, str(body["id"])
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
-        return None, None
+        return None, None, ""

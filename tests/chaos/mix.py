@@ -18,8 +18,12 @@ FAILING_CODE = "engine_error"
 
 LETTER_BYTES = 20_000
 """What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
-BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE = 0.02, 0.005, 0.25
+BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE, SHARED_SHARE = 0.02, 0.005, 0.25, 0.3
 MOST_WORDS = 60
+QUESTIONS = 40
+"""What is asked again and again, the first of them most often."""
+FAILING_QUESTION = 15
+"""Fails whenever it is asked: its error must not be told to those who wait for an answer."""
 _WORDS = ("asset", "cash", "debt", "equity", "filing", "goodwill", "income", "lease", "margin", "revenue", "tax")
 
 
@@ -31,6 +35,7 @@ class Content:
     due: str
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    shareable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,16 @@ class Mix:
         drawn = rng.random()
         if drawn < BAD_SHARE:
             return rng.choice(_BAD)
+        if rng.random() < SHARED_SHARE:
+            return self._question(int(rng.paretovariate(1.0)) % QUESTIONS)
         text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MOST_WORDS)))}?"
         if drawn < BAD_SHARE + FAILING_SHARE:
             return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}"))
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text))
+
+    def _question(self, rank: int) -> Content:
+        """One of those that many ask: its answer may be another's."""
+        text = f"Question {rank} of {self._seed}?"
+        if rank == FAILING_QUESTION:
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}", temperature=0), shareable=True)
+        return Content(Kind.GOOD, signature(f"user: {text}"), _body(text, temperature=0), shareable=True)

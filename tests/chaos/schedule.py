@@ -8,7 +8,7 @@ from enum import StrEnum
 SETTLE_S = 4.0
 """What was struck is left alone for so long after it: the time that it takes to start, and a worker to join."""
 THAW_S = 1.0
-"""The same for a server that was only stopped and continued."""
+"""The same for a server that lived on through it."""
 
 
 class Fault(StrEnum):
@@ -38,18 +38,21 @@ class Fault(StrEnum):
     """Valkey by SIGKILL; it starts again, empty."""
     CACHE_FREEZE = "cache-freeze"
     """Valkey by SIGSTOP, then SIGCONT: it takes connections and does not answer."""
+    CACHE_FULL = "cache-full"
+    """Valkey has no memory left: it answers, and refuses every write."""
     POISON = "poison"
     """A request that kills the worker it reaches."""
 
 
 ONE_WORKER = frozenset({Fault.KILL, Fault.CRASH, Fault.ORPHAN, Fault.FREEZE, Fault.TERMINATE, Fault.LEAVE})
-STOPPED_SERVER = frozenset({Fault.BROKER_FREEZE, Fault.BROKER_STUTTER, Fault.CACHE_FREEZE})
+SPARED_SERVER = frozenset({Fault.BROKER_FREEZE, Fault.BROKER_STUTTER, Fault.CACHE_FREEZE, Fault.CACHE_FULL})
 SERVER_OF = {
     Fault.BROKER_KILL: "broker",
     Fault.BROKER_FREEZE: "broker",
     Fault.BROKER_STUTTER: "broker",
     Fault.CACHE_KILL: "cache",
     Fault.CACHE_FREEZE: "cache",
+    Fault.CACHE_FULL: "cache",
 }
 
 
@@ -114,7 +117,7 @@ def _length_s(rng: random.Random, fault: Fault, session_s: float) -> float:
             return rng.uniform(3.0, 12.0)
         case Fault.BROKER_KILL:
             return rng.uniform(0.0, 5.0)
-        case Fault.BROKER_FREEZE | Fault.BROKER_STUTTER | Fault.CACHE_KILL | Fault.CACHE_FREEZE:
+        case Fault.BROKER_FREEZE | Fault.BROKER_STUTTER | Fault.CACHE_KILL | Fault.CACHE_FREEZE | Fault.CACHE_FULL:
             return rng.uniform(1.0, 8.0)
         case _:
             return 0.0
@@ -122,7 +125,7 @@ def _length_s(rng: random.Random, fault: Fault, session_s: float) -> float:
 
 def settle_s(fault: Fault) -> float:
     """How long what it struck is left alone after it."""
-    return THAW_S if fault in STOPPED_SERVER else SETTLE_S
+    return THAW_S if fault in SPARED_SERVER else SETTLE_S
 
 
 class _FreeAt:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.checker import Wrong
+from tests.chaos.checker import SHARED, Wrong
 from tests.chaos.history import Kind
 from tests.chaos.schedule import Fault
 
@@ -19,3 +19,4 @@ def test_every_fault_once_and_every_request_answered_once(chaos):
     assert ended.verdict["faults"] == dict.fromkeys(Fault, 1)
     assert ended.verdict["stored"] == ended.verdict["replies"]
     assert set(ended.verdict["sent"]) == set(Kind)
+    assert sum(ended.verdict["outcomes"].get(outcome, 0) for outcome in SHARED) > 0
