@@ -4,6 +4,7 @@ Whichever comes first: the servers that `PELTON_KAFKA__BOOTSTRAP_SERVERS` and `P
 containers, where a Docker engine answers; the local stack of `pelton up`.
 """
 
+import ctypes
 import functools
 import gc
 import os
@@ -25,6 +26,12 @@ from pelton.stack.jars import read_pins
 from pelton.stack.kafka import SINGLE_NODE, KafkaConfig, KafkaServer, lists_a_broker
 from pelton.stack.ports import free_port
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
+
+try:
+    ctypes.CDLL("libcuda.so.1")
+except OSError:
+    # Read when Triton is imported, so set before anything else is: where there is no GPU, its kernels run interpreted.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 KAFKA_VARIABLE = "PELTON_KAFKA__BOOTSTRAP_SERVERS"
 REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"
