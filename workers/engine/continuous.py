@@ -1,34 +1,34 @@
 """The continuous-batching engine: requests join and leave at any step, and share what their prompts have in common.
 
-    select ─► add ─► [ interruptions ─► plan ─► forward pass ─► choose ─► append or finish ] ─► outcomes
-                       cancel, deadline   scheduler   runner       chooser
+    select ─► add ─► [ interruptions ─► plan ─► launch ─► land: go on or finish ] ─► outcomes
+                       cancel, deadline   scheduler   executor
 
-Nothing here looks at tensors but the runner and the chooser; nothing decides about pages but the scheduler.
+Nothing here looks at tensors but the executor; nothing decides about pages but the scheduler. Whether a step lands
+before the next one is launched is the executor's affair (`execution.py`, which says what follows from it).
 """
 
 import itertools
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 
 import torch
 
 from workers.engine.answers import Answer
 from workers.engine.api import (
-    Completion,
     EngineRequest,
     Failure,
-    FinishReason,
     Outcome,
     SamplingParams,
     Selection,
     StepStats,
     Waiting,
 )
-from workers.engine.chooser import Ask, Choice, Chooser
+from workers.engine.chooser import Choice
+from workers.engine.execution import ExecutorFactory, executor_for
 from workers.engine.families import kv_shape, why_not
 from workers.engine.faults import Fault
 from workers.engine.kv_memory import ContinuousConfig, pages_in_memory
@@ -36,40 +36,22 @@ from workers.engine.kv_store import KvStore
 from workers.engine.loading import LoadedModel
 from workers.engine.model_source import ModelLoadError
 from workers.engine.pages import PagePool
-from workers.engine.penalties import History
-from workers.engine.runner import InvariantRunner, PackedRunner, Runner
+from workers.engine.running import Piece, Running, Step
 from workers.engine.scheduler import PrefixStats, Scheduler, SchedulerConfig, Work
 from workers.engine.sequences import Sequence
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A request, its sequence and its answer; the seed is fixed, so that a second attempt draws the same tokens."""
-
-    sequence: Sequence
-    answer: Answer
-    seed: int
-
-    @property
-    def params(self) -> SamplingParams:
-        return self.answer.request.params
-
-    def ask(self) -> Ask:
-        sequence = self.sequence
-        history = History(sequence.tokens, sequence.prompt_length)
-        return Ask(self.params, self.seed, position=sequence.length - sequence.prompt_length, history=history)
-
-    def completion(self, reason: FinishReason, now: float) -> Completion:
-        return self.answer.completion(reason, tuple(self.sequence.generated.tolist()), self.sequence.cached, now)
-
-
 class ContinuousEngine:
     """Implements `StepEngine`; a step computes one token for whoever decodes and a chunk of the prompts that wait."""
 
     def __init__(
-        self, loaded: LoadedModel, config: ContinuousConfig, clock: Callable[[], float] = time.monotonic
+        self,
+        loaded: LoadedModel,
+        config: ContinuousConfig,
+        clock: Callable[[], float] = time.monotonic,
+        make_executor: ExecutorFactory = executor_for,
     ) -> None:
         """Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory."""
         if reason := why_not(loaded.model):
@@ -84,10 +66,9 @@ class ContinuousEngine:
         self._scheduler = Scheduler(
             SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
         )
-        packed = PackedRunner(loaded.model, self._store)
-        self._runner: Runner = InvariantRunner(packed, self._store) if limits.batch_invariant else packed
-        self._chooser = Chooser(loaded.device)
-        self._running: dict[int, _Running] = {}
+        self._executor = make_executor(loaded, self._store, limits)
+        self._running: dict[int, Running] = {}
+        self._launched: deque[Step] = deque()
         self._arrivals = itertools.count()
         self._last_step: StepStats | None = None
         self.max_batch_tokens = limits.max_batch_tokens
@@ -118,7 +99,11 @@ class ContinuousEngine:
         return self._scheduler.preemptions
 
     def warm_up(self) -> None:
-        """Generate a few tokens for prompts of unequal length; raises RuntimeError when that gives no tokens."""
+        """Prepare the executor and generate a few tokens for prompts of unequal length.
+
+        Raises RuntimeError when that gives no tokens.
+        """
+        self._executor.warm_up()
         params = SamplingParams(max_tokens=2, ignore_eos=True)
         for index, length in enumerate((1, 8)):
             self.add(EngineRequest(-1 - index, [self._loaded.pad_token_id] * length, params))
@@ -148,7 +133,7 @@ class ContinuousEngine:
         self._scheduler.add(sequence)
         seed = request.params.seed
         answer = Answer.of(request, self._loaded, self._clock())
-        self._running[request.id] = _Running(sequence, answer, secrets.randbits(64) if seed is None else seed)
+        self._running[request.id] = Running(sequence, answer, secrets.randbits(64) if seed is None else seed)
 
     def cancel(self, request_id: int) -> None:
         running = self._running.get(request_id)
@@ -156,20 +141,20 @@ class ContinuousEngine:
             running.answer.cancelled = True
 
     def step(self) -> list[Outcome]:
-        """Compute one step.
+        """Launch a step, and land those that are due.
 
-        When it raises, its pieces of work are tried again alone: a request fails only by its own fault. Raises what
-        leaves the device unusable; the process has to be started anew then.
+        When a launch fails, its pieces of work are tried again alone: a request fails only by its own fault. Raises
+        what leaves the device unusable; the process has to be started anew then.
         """
         outcomes = self._interrupted()
         works = self._scheduler.plan()
         tokens = sum(work.count for work in works)
         self._last_step = StepStats(len(works), tokens, tokens)
         if works:
-            outcomes += self._compute(works)
-        elif self._running and not outcomes:
+            outcomes += self._launch(works)
+        elif self._running and not self._launched and not outcomes:
             raise RuntimeError(f"none of {len(self._running)} running requests can be computed")
-        return outcomes
+        return outcomes + self._land(all_but=self._executor.lateness if works else 0)
 
     def _interrupted(self) -> list[Outcome]:
         now = self._clock()
@@ -180,57 +165,74 @@ class ContinuousEngine:
                 outcomes.append(failure)
         return outcomes
 
-    def _compute(self, works: Items[Work]) -> list[Outcome]:
+    def _launch(self, works: Items[Work]) -> list[Outcome]:
+        pieces = tuple(Piece(self._running[work.sequence.id], work, work.completes) for work in works)
         try:
-            choices = self._attempt(works)
+            flight = self._executor.launch(works, [piece.running.ask() for piece in pieces if piece.chooses])
         except Exception as error:
             fault = Fault.of(error)
             log.warning("A step of %d requests failed: %s", len(works), fault.text, exc_info=not fault.is_out_of_memory)
             if fault.fatal:
                 raise
         else:
-            return self._advance(works, choices)
+            for piece in pieces:
+                self._scheduler.begin(piece.work)
+                if piece.chooses:
+                    piece.work.sequence.reserve()
+            self._launched.append(Step(pieces, flight))
+            return []
+        return self._one_by_one(pieces, fault)
+
+    def _one_by_one(self, pieces: Items[Piece], fault: Fault) -> list[Outcome]:
+        """Try the pieces of a failed step again, or end the one there was; those that ended meanwhile are let be."""
+        outcomes = self._land()
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(works) > 1:
-            return [outcome for work in works for outcome in self._compute([work])]
-        running = self._running[works[0].sequence.id]
-        self._leave(running, trusted=False)
-        return [fault.failure(running.answer.request)]
-
-    @torch.inference_mode()
-    def _attempt(self, works: Items[Work]) -> list[Choice]:
-        """The next token of each of the works that completes, in their order."""
-        logits = self._runner.logits(works)
-        asks = [self._running[work.sequence.id].ask() for work in works if work.completes]
-        return self._chooser.choose(logits, asks) if asks else []
-
-    def _advance(self, works: Items[Work], choices: Items[Choice]) -> list[Outcome]:
-        now = self._clock()
-        outcomes: list[Outcome] = []
-        remaining = iter(choices)
-        for work in works:
-            choice = next(remaining) if work.completes else None
-            if choice is None:
-                self._scheduler.complete(work)
-            elif outcome := self._take(work, choice, now):
-                outcomes.append(outcome)
+        alone = len(pieces) == 1
+        for piece in pieces:
+            if not self._runs(piece):
+                continue
+            if alone:
+                self._leave(piece.running, trusted=False)
+                outcomes.append(fault.failure(piece.running.answer.request))
+            else:
+                outcomes += self._launch([piece.work]) + self._land()
         return outcomes
 
-    def _take(self, work: Work, choice: Choice, now: float) -> Outcome | None:
-        running = self._running[work.sequence.id]
+    def _land(self, all_but: int = 0) -> list[Outcome]:
+        """Take the tokens of the steps launched first; those of requests that ended meanwhile are nobody's."""
+        outcomes: list[Outcome] = []
+        while len(self._launched) > all_but:
+            step = self._launched.popleft()
+            choices = iter(step.flight.choices())
+            now = self._clock()
+            for piece in step.pieces:
+                choice = next(choices) if piece.chooses else None
+                if self._runs(piece) and (outcome := self._advance(piece, choice, now)):
+                    outcomes.append(outcome)
+        return outcomes
+
+    def _runs(self, piece: Piece) -> bool:
+        """Whether a piece's request is still here; another one may have its id by now."""
+        return self._running.get(piece.work.sequence.id) is piece.running
+
+    def _advance(self, piece: Piece, choice: Choice | None, now: float) -> Outcome | None:
+        running = piece.running
+        if choice is None:
+            self._scheduler.complete(piece.work)
+            return None
         if choice.token is None:
             self._leave(running, trusted=False)
             return running.answer.invalid_output()
-        self._scheduler.complete(work)
-        running.sequence.append(choice.token)
+        self._scheduler.complete(piece.work)
+        running.sequence.settle(choice.token)
         reason = running.answer.accept(choice.token, choice.logprob, now)
         if reason is None:
             return None
         self._leave(running)
         return running.completion(reason, now)
 
-    def _leave(self, running: _Running, *, trusted: bool = True) -> None:
+    def _leave(self, running: Running, *, trusted: bool = True) -> None:
         """Take a request out and its pages back; those of a fault are wiped, so that their next owner meets no NaN."""
         sequence = running.sequence
         pages = tuple(sequence.pages)

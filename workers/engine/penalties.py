@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.engine.api import SamplingParams
+from workers.engine.transfer import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,21 @@ def penalise(logits: Tensor, params: Sequence[SamplingParams], histories: Sequen
     generated = torch.zeros_like(said)
     for index, row in enumerate(rows):
         history = histories[row]
-        tokens = torch.from_numpy(history.tokens).to(logits.device)
+        tokens = upload(history.tokens, torch.int64, logits.device)
         answer = tokens[history.prompt_length :]
         said[index].index_fill_(0, tokens, 1.0)
         generated[index].index_add_(0, answer, torch.ones_like(answer, dtype=torch.float32))
-    penalised = logits[rows]
+    at = upload(rows, torch.int64, logits.device)
+    penalised = logits.index_select(0, at)
     repetition, presence, frequency = _columns([params[row] for row in rows], logits.device)
     repeated = torch.where(penalised > 0, penalised / repetition, penalised * repetition)
     penalised = torch.where(said > 0, repeated, penalised)
     penalised = penalised - (generated > 0) * presence - generated * frequency
-    return logits.index_copy(0, torch.tensor(rows, device=logits.device), penalised)
+    return logits.index_copy(0, at, penalised)
 
 
 def _columns(params: Sequence[SamplingParams], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    columns = torch.tensor(
-        [(each.repetition_penalty, each.presence_penalty, each.frequency_penalty) for each in params], device=device
-    )
+    each = [(each.repetition_penalty, each.presence_penalty, each.frequency_penalty) for each in params]
+    columns = upload(each, torch.float32, device)
     repetition, presence, frequency = columns[..., None].unbind(1)
     return repetition, presence, frequency

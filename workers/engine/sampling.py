@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from workers.engine.api import SamplingParams
+from workers.engine.transfer import upload
 
 # Most nuclei are far smaller than this; only rows whose nucleus is larger pay for a sort of the whole vocabulary.
 _NUCLEUS_HEAD = 256
+
+_FLOAT_BITS = 31  # of a float32, without its sign
 
 _UNIFORM_BITS = 24  # what a float32 in [0, 1) can hold
 
@@ -33,6 +36,7 @@ class SamplingTensors:
     top_p: Tensor
     min_p: Tensor
     seed: Tensor
+    most_top_k: int
     any_sampled: bool
     any_top_k: bool
     any_nucleus: bool
@@ -43,11 +47,12 @@ class SamplingTensors:
         """Gather `params`; `seeds` are used as they are, modulo 2**64, in place of `params.seed`."""
         sampled = [p for p in params if p.temperature > 0]
         return cls(
-            temperature=torch.tensor([p.temperature for p in params], dtype=torch.float32, device=device),
-            top_k=torch.tensor([p.top_k for p in params], dtype=torch.int64, device=device),
-            top_p=torch.tensor([p.top_p for p in params], dtype=torch.float32, device=device),
-            min_p=torch.tensor([p.min_p for p in params], dtype=torch.float32, device=device),
-            seed=torch.tensor([_signed_64(seed) for seed in seeds], dtype=torch.int64, device=device),
+            temperature=upload([p.temperature for p in params], torch.float32, device),
+            top_k=upload([p.top_k for p in params], torch.int64, device),
+            top_p=upload([p.top_p for p in params], torch.float32, device),
+            min_p=upload([p.min_p for p in params], torch.float32, device),
+            seed=upload([_signed_64(seed) for seed in seeds], torch.int64, device),
+            most_top_k=max((p.top_k for p in params), default=0),
             any_sampled=bool(sampled),
             any_top_k=any(p.top_k > 0 for p in sampled),
             any_nucleus=any(p.top_p < 1 for p in sampled),
@@ -66,7 +71,7 @@ def sample(logits: Tensor, params: SamplingTensors, positions: Tensor) -> Tensor
         return greedy
     probs = _tempered(logits, params.temperature)
     if params.any_top_k:
-        probs = torch.where(probs >= top_k_floor(probs, params.top_k), probs, 0.0)
+        probs = torch.where(probs >= top_k_floor(probs, params.top_k, params.most_top_k), probs, 0.0)
         probs = probs / probs.sum(dim=-1, keepdim=True)
     if params.any_nucleus:
         probs = torch.where(probs >= nucleus_floor(probs, params.top_p), probs, 0.0)
@@ -99,10 +104,9 @@ def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
     return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float32) * 2.0**-_UNIFORM_BITS
 
 
-def top_k_floor(probs: Tensor, top_k: Tensor) -> Tensor:
+def top_k_floor(probs: Tensor, top_k: Tensor, most_top_k: int) -> Tensor:
     """The probability of each row's `top_k`-th likeliest token, [rows, 1]; 0 where `top_k` is 0. Ties stay in."""
-    vocab = probs.shape[-1]
-    most = min(int(top_k.max()), vocab)
+    most = min(most_top_k, probs.shape[-1])
     ranked = probs.topk(most, dim=-1).values
     floor = ranked.gather(-1, top_k.clamp(1, most)[:, None] - 1)
     return torch.where((top_k > 0)[:, None], floor, 0.0)
@@ -115,6 +119,8 @@ def nucleus_floor(probs: Tensor, top_p: Tensor) -> Tensor:
     of Neural Text Degeneration", 2020). Tokens as likely as its last member belong to it too, so that the answer
     depends on no sorting order.
     """
+    if probs.device.type != "cpu":
+        return torch.where(top_p < 1, floor_by_halving(probs, top_p), 0.0)[:, None]
     head = probs.topk(min(_NUCLEUS_HEAD, probs.shape[-1]), dim=-1).values
     floor, mass = _floor_of_sorted(head, top_p)
     larger = ((mass < top_p) & (top_p < 1)).nonzero().squeeze(-1)
@@ -122,6 +128,22 @@ def nucleus_floor(probs: Tensor, top_p: Tensor) -> Tensor:
         ranked = probs[larger].sort(dim=-1, descending=True).values
         floor[larger] = _floor_of_sorted(ranked, top_p[larger])[0]
     return torch.where(top_p < 1, floor, 0.0)[:, None]
+
+
+def floor_by_halving(probs: Tensor, top_p: Tensor) -> Tensor:
+    """The same without looking at any number on the host, which a GPU would have to wait for: [rows].
+
+    Floats of one sign are in the order of their bits, so halving finds the highest floor above which there is mass
+    enough in as many rounds as there are bits. Reading all probabilities that often is quicker than sorting them.
+    """
+    low = torch.zeros_like(top_p, dtype=torch.int32)
+    high = probs.amax(dim=-1).view(torch.int32)
+    for _ in range(_FLOAT_BITS):
+        middle = low + (high - low + 1) // 2
+        floor = middle.view(torch.float32)[:, None]
+        enough = torch.where(probs >= floor, probs, 0.0).sum(dim=-1) >= top_p
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle - 1)
+    return low.view(torch.float32)
 
 
 def _floor_of_sorted(ranked: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:

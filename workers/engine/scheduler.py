@@ -128,22 +128,32 @@ class Scheduler:
         """The next step: decodes first, then prompts in chunks, together at most `max_batch_tokens` tokens."""
         works: dict[Sequence, Work | None] = {}
         for sequence in tuple(self._running):
-            if sequence.pages and sequence.pending == 1 and self._make_room(sequence, sequence.length, works):
+            decodes = sequence.pages and sequence.pending == 1 and sequence.ready
+            if decodes and self._make_room(sequence, sequence.length, works):
                 works[sequence] = Work(sequence, sequence.computed, 1)
+        # What a preemption frees of it from here on is not given away again in this step.
+        budget = self._config.max_batch_tokens - sum(work is not None for work in works.values())
         for sequence in tuple(self._running):
-            budget = self._config.max_batch_tokens - sum(work.count for work in works.values() if work)
             if budget <= 0:
                 break
-            if sequence not in works and (work := self._prefill(sequence, budget, works)):
+            if sequence not in works and sequence.ready and (work := self._prefill(sequence, budget, works)):
                 works[sequence] = work
+                budget -= work.count
         return [work for work in works.values() if work]
 
+    def begin(self, work: Work) -> None:
+        """Note that a piece of work is on its way: what is planned next comes behind it."""
+        work.sequence.computed += work.count
+
     def complete(self, work: Work) -> None:
-        """Note that a piece of work is done, and let others find the pages it has filled."""
+        """Note that a piece of work is done, its tokens known, and let others find the pages it has filled.
+
+        A sequence that has lost its pages since then has none to be found.
+        """
         sequence, size = work.sequence, self._pool.page_size
-        filled = range(sequence.computed // size, (sequence.computed + work.count) // size)
-        sequence.computed += work.count
-        if not self._config.prefix_cache or not filled:
+        end = work.start + work.count
+        filled = range(work.start // size, end // size)
+        if not self._config.prefix_cache or not filled or sequence.computed < end:
             return
         digests = sequence.digests(size)
         for index in filled:
@@ -209,6 +219,7 @@ class Scheduler:
     def _give_back(self, sequence: Sequence) -> None:
         self._pool.release(sequence.pages)
         sequence.pages, sequence.computed = [], 0
+        sequence.stays += 1
         for digest in [digest for digest, owner in self._computing.items() if owner is sequence]:
             del self._computing[digest]
 

@@ -55,6 +55,7 @@ class World:
         assert order == sorted(order, reverse=True), "decodes come first"
         for work in works:
             self.compute(work)
+            self.scheduler.begin(work)
         for work in works:
             self.scheduler.complete(work)
             if work.completes:

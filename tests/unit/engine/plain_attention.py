@@ -1,0 +1,63 @@
+"""Attention over pages as the device's step describes them, in plain PyTorch, and an engine that uses it on a CPU."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.engine.continuous import ContinuousEngine
+from workers.engine.cuda.attention import Layout
+from workers.engine.cuda.executor import DeviceExecutor
+from workers.engine.kv_memory import ContinuousConfig, Limits
+from workers.engine.kv_store import KvStore
+from workers.engine.loading import LoadedModel
+from workers.engine.page_attention import Scoring
+
+
+@dataclass(frozen=True)
+class PlainAttention:
+    """Reads nothing but what the kernels read: slots, tables, positions and blocks."""
+
+    layout: Layout
+    tables: Tensor
+    store: KvStore
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
+        rows, size = self.layout.rows, self.store.page_size
+        pages = self.tables[rows.writes, rows.positions // size]
+        for store, fresh in ((self.store.keys[layer], keys), (self.store.values[layer], values)):
+            store[pages, :, rows.positions % size] = fresh
+        singles = torch.stack((rows.slots, torch.arange(len(rows.slots)), rows.positions, torch.ones_like(rows.slots)))
+        blocks = [] if self.layout.blocks is None else self.layout.blocks.tolist()
+        out = torch.full(queries.shape, torch.nan)
+        for slot, row, start, count in singles.T[: self.layout.singles].tolist() + blocks:
+            out[row : row + count] = self._mixed(layer, queries[row : row + count], slot, start, scoring)
+        return out
+
+    def _mixed(self, layer: int, queries: Tensor, slot: int, start: int, scoring: Scoring) -> Tensor:
+        count, heads, dim = queries.shape
+        end = start + count
+        pages = self.tables[slot, : -(-end // self.store.page_size)]
+        keys, values = (
+            store[pages].transpose(1, 2).reshape(-1, store.shape[1], dim)[:end].transpose(0, 1)
+            for store in (self.store.keys[layer], self.store.values[layer])
+        )
+        keys, values = (each.repeat_interleave(heads // len(each), dim=0) for each in (keys, values))
+        at = torch.arange(end)
+        visible = at <= at[start:, None]
+        if scoring.window is not None:
+            visible &= at > at[start:, None] - scoring.window
+        scores = scoring.scores(queries.transpose(0, 1) @ keys.transpose(1, 2)).masked_fill(~visible, -torch.inf)
+        return (scores.softmax(-1) @ values).transpose(0, 1)
+
+
+def plain_executor(loaded: LoadedModel, store: KvStore, limits: Limits) -> DeviceExecutor:
+    return DeviceExecutor(loaded, store, limits, PlainAttention)
+
+
+def late_engine(loaded: LoadedModel, clock: Callable[[], float] = lambda: 0.0, **limits: Any) -> ContinuousEngine:
+    """The engine as on a GPU, one step late, with plain attention on the CPU."""
+    config = ContinuousConfig(**{"page_size": 8, "kv_memory_gib": 0.01, **limits})
+    return ContinuousEngine(loaded, config, clock, plain_executor)

@@ -1,0 +1,55 @@
+"""All attention of one step by the Triton kernels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.engine.cuda.rows import Rows
+from workers.engine.cuda.triton_decode import decode_attention
+from workers.engine.cuda.triton_prefill import prefill_attention
+from workers.engine.cuda.triton_write import write_pages
+from workers.engine.kv_store import KvStore
+from workers.engine.page_attention import Scoring
+from workers.engine.torch_attention import StepAttention
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """How a step's rows lie: the first `singles` are their sequences' only ones, `blocks` int64 [n, 4] cover the others."""
+
+    rows: Rows
+    singles: int
+    blocks: Tensor | None = None
+
+
+AttentionFactory = Callable[[Layout, Tensor, KvStore], StepAttention]
+"""Attention from a layout, the tables of pages and the store."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TritonAttention:
+    """Writes a layer's keys and values, then lets single rows and chunks attend to the pages, each by its kernel."""
+
+    layout: Layout
+    tables: Tensor
+    store: KvStore
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
+        rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
+        pages = self.store.keys[layer], self.store.values[layer]
+        queries, keys, values = (_dense_heads(each) for each in (queries, keys, values))
+        write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions)
+        out = torch.empty(queries.shape, dtype=queries.dtype, device=queries.device)
+        if singles:
+            slots, positions = rows.slots[:singles], rows.positions[:singles]
+            decode_attention(queries[:singles], *pages, self.tables, slots, positions, out, scoring)
+        if blocks is not None:
+            prefill_attention(queries, *pages, self.tables, blocks, out, scoring)
+        return out
+
+
+def _dense_heads(tensor: Tensor) -> Tensor:
+    """The numbers of a head side by side, as the kernels read them; how rows and heads lie does not matter."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()

@@ -1,0 +1,63 @@
+"""Decode steps as CUDA graphs: one for each of a few numbers of rows, replayed without the host naming a kernel."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+_LEAST_ROWS = 2
+_FINE, _COARSE = 256, 64
+
+
+def buckets_for(most_rows: int) -> list[int]:
+    """The numbers of rows that there are graphs for, ascending; the last holds `most_rows`.
+
+    One row is computed as two: a compiled model is general over all numbers of rows but 1.
+    """
+    fine = [_LEAST_ROWS, 4, 8, *range(16, _FINE + 1, 16)]
+    coarse = range(_FINE + _COARSE, most_rows + _COARSE, _COARSE)
+    enough = [rows for rows in (*fine, *coarse) if rows < most_rows]
+    return [*enough, max(_LEAST_ROWS, most_rows)]
+
+
+class Graphs:
+    """Captured runs of `decode(rows)`, which reads and writes the same memory each time."""
+
+    def __init__(self, decode: Callable[[int], tuple[Tensor, Tensor]], buckets: list[int]) -> None:
+        self._decode = decode
+        self._buckets = buckets
+        self._captured: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
+
+    def bucket(self, rows: int) -> int:
+        """The least number of rows with a graph that holds so many."""
+        return next(bucket for bucket in self._buckets if bucket >= rows)
+
+    def run(self, bucket: int) -> tuple[Tensor, Tensor]:
+        """What `decode` gives, captured or not; valid until the next run that is queued behind it."""
+        if bucket not in self._captured:
+            return self._decode(bucket)
+        graph, outputs = self._captured[bucket]
+        graph.replay()
+        return outputs
+
+    def capture(self) -> None:
+        """Capture all buckets, the largest first, so that the smaller ones find room in its memory."""
+        started = time.perf_counter()
+        pool = torch.cuda.graph_pool_handle()
+        for index, bucket in enumerate(reversed(self._buckets), start=1):
+            # Once uncaptured: kernels are compiled and libraries start up at their first call.
+            self._decode(bucket)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of a worker may use CUDA meanwhile; only this one's calls belong here.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                outputs = self._decode(bucket)
+            self._captured[bucket] = graph, outputs
+            log.info(
+                "Captured the decode step of %d rows (%d of %d, %.1f s).",
+                bucket, index, len(self._buckets), time.perf_counter() - started,
+            )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Where each running sequence has its place on the device: its newest token and the table of its pages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workers.engine.sequences import Sequence
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """Who has a slot, since which stay, and how many of its pages the device knows."""
+
+    number: int
+    sequence: Sequence
+    stay: int
+    pages: int = 0
+
+
+class Slots:
+    """Slots 0 to `count`, one for each sequence that may run; slot `scratch`, one past the last, is padding's.
+
+    `tables` int64 [count + 1, width] has the pages of each slot's sequence, in order; `newest` int64 [count + 1] the
+    token that was chosen for it last. Both are changed only by work queued on the device, behind whoever reads them.
+    """
+
+    def __init__(self, count: int, width: int, scratch_page: int, device: torch.device) -> None:
+        self.scratch = count
+        self.width = width
+        self.tables = torch.full((count + 1, width), scratch_page, dtype=torch.int64, device=device)
+        self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)
+        self._free = list(range(count - 1, -1, -1))
+        self._held: dict[Sequence, _Slot] = {}
+        self._changes: list[tuple[int, int]] = []
+
+    def of(self, sequence: Sequence) -> int:
+        """The slot of a sequence, with all its pages noted for the device."""
+        slot = self._held.get(sequence)
+        if slot is None or slot.stay != sequence.stays:
+            slot = self._take(sequence, slot)
+        if len(sequence.pages) > slot.pages:
+            start = slot.number * self.width
+            self._changes += [
+                (start + index, sequence.pages[index]) for index in range(slot.pages, len(sequence.pages))
+            ]
+            slot.pages = len(sequence.pages)
+        return slot.number
+
+    def changes(self) -> NDArray[np.int64]:
+        """What is to be changed in `tables` since the last call, [n, 2]: places in the flattened table, and pages."""
+        changes, self._changes = self._changes, []
+        return np.array(changes, dtype=np.int64).reshape(-1, 2)
+
+    def _take(self, sequence: Sequence, old: _Slot | None) -> _Slot:
+        if old is None and not self._free:
+            self._sweep()
+        slot = _Slot(self._free.pop() if old is None else old.number, sequence, sequence.stays)
+        self._held[sequence] = slot
+        return slot
+
+    def _sweep(self) -> None:
+        """Take back the slots of sequences that have given up their pages: they ended, or come again as new."""
+        for sequence in [sequence for sequence, slot in self._held.items() if slot.stay != sequence.stays]:
+            self._free.append(self._held.pop(sequence).number)
