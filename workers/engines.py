@@ -106,6 +106,7 @@ def _continuous(loaded: Any, settings: EngineSettings) -> StepEngine:
         page_size=settings.page_size,
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
+        kernel_cache=cache_dir() / "kernels",
     )
     engine: StepEngine = import_module("workers.engine.continuous").ContinuousEngine(loaded, config)
     return engine

@@ -31,8 +31,7 @@ from workers.engine.chooser import Choice
 from workers.engine.execution import ExecutorFactory, executor_for
 from workers.engine.families import kv_shape, why_not
 from workers.engine.faults import Fault
-from workers.engine.kv_memory import ContinuousConfig, pages_in_memory
-from workers.engine.kv_store import KvStore
+from workers.engine.kv_memory import ContinuousConfig, allocate
 from workers.engine.loading import LoadedModel
 from workers.engine.model_source import ModelLoadError
 from workers.engine.pages import PagePool
@@ -57,12 +56,10 @@ class ContinuousEngine:
         if reason := why_not(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
-        shape = kv_shape(loaded.model.config)
-        num_pages = pages_in_memory(shape, limits, loaded)
         self._loaded = loaded
         self._clock = clock
-        self._pool = PagePool(num_pages, limits.page_size)
-        self._store = KvStore(shape, num_pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
+        self._store = allocate(kv_shape(loaded.model.config), limits, loaded)
+        self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
             SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
         )

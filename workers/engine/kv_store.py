@@ -31,6 +31,7 @@ class KvStore:
     def __init__(
         self, shape: KvShape, num_pages: int, page_size: int, *, dtype: torch.dtype, device: torch.device
     ) -> None:
+        self.num_pages = num_pages
         self.page_size = page_size
         self.device = device
         self.scratch = num_pages

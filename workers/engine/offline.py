@@ -58,6 +58,8 @@ class Engine(ContinuousEngine):
             loaded = load(ModelSpec(str(model), gguf_file, dtype, device), cache_dir)
         else:
             loaded = wrap(model)
+        if cache_dir is not None:
+            limits.setdefault("kernel_cache", cache_dir / "kernels")
         return cls(loaded, ContinuousConfig(**limits))
 
     def generate(self, prompts: Items[Items[int]], params: Items[SamplingParams] | SamplingParams) -> list[Completion]:

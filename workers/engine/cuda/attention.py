@@ -17,7 +17,7 @@ from workers.engine.torch_attention import StepAttention
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How a step's rows lie: the first `singles` are their sequences' only ones, `blocks` int64 [n, 4] cover the others."""
+    """How a step's rows lie: `singles` that are their sequences' only ones, then those that `blocks` [n, 4] cover."""
 
     rows: Rows
     singles: int

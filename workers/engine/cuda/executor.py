@@ -14,21 +14,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.engine.api import SamplingParams
 from workers.engine.chooser import Ask
 from workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
 from workers.engine.cuda.choosing import DeviceChooser
+from workers.engine.cuda.compiling import compile_body
 from workers.engine.cuda.graphs import Graphs, buckets_for
 from workers.engine.cuda.paged_op import ATTENTION, attending, register
-from workers.engine.cuda.rows import FIELDS, Ints, Rows, chunk_blocks, pack_rows
+from workers.engine.cuda.rows import FIELDS, POSITIONS, Ints, Rows, chunk_blocks, pack_rows
 from workers.engine.cuda.slots import Slots
 from workers.engine.cuda.triton_argmax import likeliest
-from workers.engine.cuda.triton_prefill import block_tokens
+from workers.engine.cuda.triton_prefill import block_tokens, cut_blocks
 from workers.engine.execution import Flight
-from workers.engine.kv_memory import Limits
+from workers.engine.kv_memory import Limits, memory_lasts
 from workers.engine.kv_store import KvStore
 from workers.engine.loading import LoadedModel
+from workers.engine.penalties import History
 from workers.engine.scheduler import Work
 from workers.engine.transfer import upload_into
+
+# Rows of a packed step are filled up to a multiple of this: what lies behind them is aligned then as the kernels were
+# compiled for, and matrix products like it.
+_ALIGNED = 8
+_LEAST_ROWS = 2
+
+# Asks for all that choosing a token can need memory for.
+_EVERYTHING = SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20)
 
 
 class DeviceExecutor:
@@ -40,6 +51,7 @@ class DeviceExecutor:
         self, loaded: LoadedModel, store: KvStore, limits: Limits, attention: AttentionFactory = TritonAttention
     ) -> None:
         self._model: Any = loaded.model
+        self._limits = limits
         self._store = store
         self._device = loaded.device
         self._attention = attention
@@ -58,16 +70,38 @@ class DeviceExecutor:
         loaded.model.set_attn_implementation(ATTENTION)
 
     def warm_up(self) -> None:
-        """Compile the model and capture the decode steps."""
+        """Compile the model and capture the decode steps; raises ModelLoadError where memory does not last."""
+        with memory_lasts("lower engine.kv_memory_gib, or engine.max_batch_tokens"):
+            if self._device.type == "cuda":
+                compile_body(self._model, self._limits.kernel_cache, self.rehearse)
+                with torch.inference_mode():
+                    self._graphs.capture()
+            self.rehearse()
+
+    @torch.inference_mode()
+    def rehearse(self) -> None:
+        """Compute the largest steps there can be, on nobody's pages: one of single tokens, one packed.
+
+        The former comes first, as a compiler picks its kernels by the sizes it sees first, and most steps are such.
+        """
+        bucket = self._graphs.bucket(self._limits.max_running)
+        self._tell(pack_rows((), self._slots, bucket))
+        self._graphs.run(bucket)
+        rows, longest = self._limits.max_batch_tokens, self._slots.width * self._store.page_size
+        padding = pack_rows((), self._slots, max(_LEAST_ROWS, rows))
+        padding[POSITIONS] = np.arange(padding.shape[1]) % longest
+        chunks = [(self._slots.scratch, row, 0, min(longest, rows - row)) for row in range(0, rows, longest)]
+        blocks = cut_blocks(np.array(chunks, dtype=np.int64), self._block_tokens)
+        wanted = np.arange(min(rows, self._limits.max_running))
+        step = self._packed(padding, 0, blocks, wanted)
+        asks = [Ask(_EVERYTHING, 0, 0, History(np.zeros(1, dtype=np.int64), 0)) for _ in wanted]
+        self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
 
     @torch.inference_mode()
     def launch(self, works: Items[Work], asks: Items[Ask]) -> Flight:
         order = sorted(range(len(works)), key=lambda index: works[index].count > 1)
         ordered = [works[index] for index in order]
-        if ordered[-1].count == 1:
-            step, logit_rows = self._singles(ordered), range(len(ordered))
-        else:
-            step, logit_rows = self._mixed(ordered)
+        step, logit_rows = self._singles(ordered) if ordered[-1].count == 1 else self._mixed(ordered)
         # Asks come in the order of the works, logits in that of their rows.
         row_of = dict(zip(order, logit_rows, strict=True))
         rows = [row_of[index] for index, work in enumerate(works) if work.completes]
@@ -75,12 +109,12 @@ class DeviceExecutor:
         self._slots.newest.index_copy_(0, step.slots, step.likeliest[0])
         return flight
 
-    def _singles(self, works: Items[Work]) -> "_Logits":
-        """A step of one token for each of its sequences."""
+    def _singles(self, works: Items[Work]) -> tuple["_Logits", Items[int]]:
+        """A step of one token for each of its sequences, and which row is whose."""
         bucket = self._graphs.bucket(len(works))
         self._tell(pack_rows(works, self._slots, bucket))
         logits, chosen = self._graphs.run(bucket)
-        return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots)
+        return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots), range(len(works))
 
     def _decode(self, bucket: int) -> tuple[Tensor, Tensor]:
         """The part of such a step that is captured: from the numbers told to logits and likeliest tokens."""
@@ -88,31 +122,35 @@ class DeviceExecutor:
         logits = self._forward(Layout(rows, bucket), logit_rows=0)
         return logits, likeliest(logits)
 
-    def _mixed(self, works: Items[Work]) -> tuple["_Logits", list[int]]:
-        """A step with chunks of prompts; only rows that complete a sequence get logits, in the order of `works`."""
+    def _mixed(self, works: Items[Work]) -> tuple["_Logits", Items[int]]:
+        """A step with chunks of prompts, and where the logits of each work are; only works that complete have any."""
         counts = [work.count for work in works]
-        ends = list(itertools.accumulate(counts))
         completing = [work.completes for work in works]
+        ends = list(itertools.accumulate(counts))
         last_rows = [end - 1 for end, completes in zip(ends, completing, strict=True) if completes]
-        blocks = chunk_blocks(works, self._slots, self._block_tokens)
-        packed = pack_rows(works, self._slots, ends[-1])
-        told, wanted = self._tell(packed, blocks, np.array(last_rows, dtype=np.int64))
-        rows = Rows.at(self._numbers, ends[-1])
-        layout = Layout(rows, counts.count(1), told.view(-1, blocks.shape[1]))
-        logits = self._forward(layout, wanted)
-        logit_rows = [number - 1 for number in itertools.accumulate(map(int, completing))]
-        return _Logits(logits, likeliest(logits), rows.slots.index_select(0, wanted)), logit_rows
+        rows = -(-ends[-1] // _ALIGNED) * _ALIGNED
+        packed = pack_rows(works, self._slots, rows)
+        blocks = chunk_blocks(works, self._slots, rows, self._block_tokens)
+        step = self._packed(packed, counts.count(1), blocks, np.array(last_rows, dtype=np.int64))
+        return step, [before - 1 for before in itertools.accumulate(map(int, completing))]
+
+    def _packed(self, packed: Ints, singles: int, blocks: Ints, logit_rows: Ints) -> "_Logits":
+        told, wanted = self._tell(packed, blocks, logit_rows)
+        rows = Rows.at(self._numbers, packed.shape[1])
+        logits = self._forward(Layout(rows, singles, told.view(-1, blocks.shape[1])), wanted)
+        return _Logits(logits, likeliest(logits), rows.slots.index_select(0, wanted))
 
     def _tell(self, packed: Ints, *more: Ints) -> list[Tensor]:
-        """Copy a step's numbers to the device, the tables' changes with them; returns where those after the rows are."""
+        """Copy a step's numbers to the device, with the tables' changes; returns where those behind the rows are."""
         changes = self._slots.changes()
         parts = [packed.reshape(-1), *(each.reshape(-1) for each in more), changes.T.reshape(-1)]
         upload_into(self._numbers, np.concatenate(parts))
-        *told, last = self._numbers[: sum(map(len, parts))].split([len(part) for part in parts])[1:]
+        ends = list(itertools.accumulate(map(len, parts)))
+        told = [self._numbers[start:end] for start, end in itertools.pairwise(ends)]
         if len(changes):
-            places, pages = last.view(2, -1)
+            places, pages = told[-1].view(2, -1)
             self._slots.tables.view(-1).index_copy_(0, places, pages)
-        return told
+        return told[:-1]
 
     def _forward(self, layout: Layout, logit_rows: Tensor | int) -> Tensor:
         """Logits [n, vocab] in the model's own data type, of `logit_rows` (0: of all)."""

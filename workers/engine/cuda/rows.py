@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 ON_DEVICE = -1
 """In place of a token that the host has not seen: the newest of its slot."""
 
+TOKENS, SLOTS, WRITES, POSITIONS = range(4)
 FIELDS = 4
 
 
@@ -46,17 +47,17 @@ class Rows:
 def pack_rows(works: Items[Work], slots: Slots, rows: int) -> Ints:
     """Tokens, slots, writes and positions of `works`, [4, rows], those of one token first; then padding."""
     packed = np.empty((FIELDS, rows), dtype=np.int64)
-    packed[0] = packed[3] = 0
-    packed[1] = packed[2] = slots.scratch
+    packed[TOKENS] = packed[POSITIONS] = 0
+    packed[SLOTS] = packed[WRITES] = slots.scratch
     row = singles = sum(work.count == 1 for work in works)
     if singles:
         # Nothing is done row by row but what must be: there may be hundreds of them in each step.
         packed[:, :singles] = np.array([_single(work, slots) for work in works[:singles]], dtype=np.int64).T
     for work in works[singles:]:
         here = slice(row, row + work.count)
-        packed[0, here] = work.sequence.tokens[work.start : work.start + work.count]
-        packed[1, here] = packed[2, here] = slots.of(work.sequence)
-        packed[3, here] = np.arange(work.start, work.start + work.count)
+        packed[TOKENS, here] = work.sequence.tokens[work.start : work.start + work.count]
+        packed[SLOTS, here] = packed[WRITES, here] = slots.of(work.sequence)
+        packed[POSITIONS, here] = np.arange(work.start, work.start + work.count)
         row += work.count
     return packed
 
@@ -67,12 +68,14 @@ def _single(work: Work, slots: Slots) -> tuple[int, int, int, int]:
     return sequence.tokens[start] if start < sequence.known else ON_DEVICE, slot, slot, start
 
 
-def chunk_blocks(works: Items[Work], slots: Slots, tokens: int) -> Ints:
-    """What `prefill_attention` takes for those of `works`, in the order of their rows, that have several tokens."""
+def chunk_blocks(works: Items[Work], slots: Slots, rows: int, tokens: int) -> Ints:
+    """What `prefill_attention` takes for those of `works` that have several tokens, and for padding up to `rows`."""
     chunks: list[tuple[int, int, int, int]] = []
     row = 0
     for work in works:
         if work.count > 1:
             chunks.append((slots.of(work.sequence), row, work.start, work.count))
         row += work.count
-    return cut_blocks(np.array(chunks, dtype=np.int64).reshape(-1, 4), tokens)
+    if row < rows:
+        chunks.append((slots.scratch, row, 0, rows - row))
+    return cut_blocks(np.array(chunks, dtype=np.int64), tokens)

@@ -28,7 +28,7 @@ def _parts_kernel(logits, bests, tokens, row_stride, vocab, BLOCK: tl.constexpr)
     tl.store(tokens + place, token)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _whole_kernel(bests, tokens, chosen, rows, parts, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     part = tl.arange(0, BLOCK)
