@@ -18,8 +18,9 @@ What follows from that, and who sees to it:
   or later, and the device computes steps in their order. The same holds for pages wiped or lost to a preemption.
 - The prefix cache finds only pages whose tokens are known, since their digest is made of them (`Scheduler.complete`
   comes at landing).
-- A sequence that loses its pages while a token is on its way is planned again when that has landed, and one whose
-  choice goes by the text (penalties) is planned when its text is known: every other step (`Sequence.ready`).
+- A sequence that loses its pages while a token is on its way is not planned in the same step again, and by the next one
+  that token has landed: the host can hand in the whole text. One whose choice goes by the text (penalties) is planned
+  when its text is known, every other step (`Sequence.ready`).
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from workers.engine.chooser import Ask, Choice, Chooser
 from workers.engine.kv_memory import Limits
 from workers.engine.kv_store import KvStore
 from workers.engine.loading import LoadedModel
+from workers.engine.model_source import ModelLoadError
 from workers.engine.runner import InvariantRunner, PackedRunner, Runner
 from workers.engine.scheduler import Work
 
@@ -57,6 +59,9 @@ class Executor(Protocol):
     def launch(self, works: Items[Work], asks: Items[Ask]) -> Flight:
         """Compute `works`; `asks` are for those of them that complete, in their order."""
 
+
+# What a product on a GPU's matrix units takes at least.
+_LEAST_PAGE = 16
 
 ExecutorFactory = Callable[[LoadedModel, KvStore, Limits], Executor]
 
@@ -92,6 +97,10 @@ class HostExecutor:
 def executor_for(loaded: LoadedModel, store: KvStore, limits: Limits) -> Executor:
     """The executor of the model's device; answers that are the same in any batch are only made step by step."""
     if loaded.device.type == "cuda" and not limits.batch_invariant:
+        if limits.page_size < _LEAST_PAGE or limits.page_size.bit_count() != 1:
+            raise ModelLoadError(
+                f"engine.page_size: on a GPU a power of two from {_LEAST_PAGE}, not {limits.page_size}"
+            )
         from workers.engine.cuda.executor import DeviceExecutor  # noqa: PLC0415 (needs Triton, which is only there)
 
         return DeviceExecutor(loaded, store, limits)

@@ -54,11 +54,9 @@ class Sequence:
         """Whether there is a token to come whose computation needs nothing that is still on its way.
 
         A token on its way is on the device already, so the next one can be computed behind it; unless its choice goes
-        by the text so far, or the sequence has lost its pages, so that the host has to hand in all tokens again.
+        by the text so far.
         """
-        if self.known == self.length:
-            return self.length < self.capacity
-        return self.length < self.capacity and bool(self.pages) and not self._chosen_by_text
+        return self.length < self.capacity and (self.known == self.length or not self._chosen_by_text)
 
     @property
     def pending(self) -> int:
