@@ -92,7 +92,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     family=st.sampled_from(["llama", "gemma2", "qwen2-windowed"]),
     story=st.lists(events, max_size=20),
@@ -222,6 +222,23 @@ def test_every_way_of_choosing_is_the_padded_engines(loaded: LoadedModel) -> Non
             for own, their in zip(mine.logprobs, theirs.logprobs, strict=True):
                 assert own.logprob == pytest.approx(their.logprob, abs=1e-4)
                 assert [token for token, _ in own.top] == [token for token, _ in their.top]
+
+
+def test_a_prompt_that_is_there_already_is_not_written_again(loaded: LoadedModel) -> None:
+    """Its last token is computed for its logits alone: others may be reading the page it lies in."""
+    engine = late_engine(loaded)
+    prompt = list(range(40, 56))
+    engine.add(EngineRequest(0, prompt, GREEDY))
+    expected = tokens_of(drain(engine))[0]
+    pages = sorted(engine._pool._page_of.values())
+    before = [tensor[pages].clone() for tensor in engine._store.keys]
+    for tensor in engine._store.keys:
+        tensor[pages] = tensor[pages].nextafter(torch.tensor(torch.inf))
+    engine.add(EngineRequest(1, prompt, SamplingParams(1, temperature=0.0, ignore_eos=True)))
+    [outcome] = drain(engine).values()
+    assert isinstance(outcome, Completion)
+    assert (outcome.cached_tokens, outcome.token_ids) == (15, expected[:1])
+    assert all((tensor[pages] > old).all() for tensor, old in zip(engine._store.keys, before, strict=True))
 
 
 def test_rows_that_need_their_text_do_not_slow_the_others(loaded: LoadedModel) -> None:

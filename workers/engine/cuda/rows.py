@@ -56,7 +56,8 @@ def pack_rows(works: Items[Work], slots: Slots, rows: int) -> Ints:
     for work in works[singles:]:
         here = slice(row, row + work.count)
         packed[TOKENS, here] = work.sequence.tokens[work.start : work.start + work.count]
-        packed[SLOTS, here] = packed[WRITES, here] = slots.of(work.sequence)
+        packed[SLOTS, here] = slot = slots.of(work.sequence)
+        packed[WRITES, here] = slots.scratch if work.stored else slot
         packed[POSITIONS, here] = np.arange(work.start, work.start + work.count)
         row += work.count
     return packed
@@ -65,7 +66,8 @@ def pack_rows(works: Items[Work], slots: Slots, rows: int) -> Ints:
 def _single(work: Work, slots: Slots) -> tuple[int, int, int, int]:
     sequence, start = work.sequence, work.start
     slot = slots.of(sequence)
-    return sequence.tokens[start] if start < sequence.known else ON_DEVICE, slot, slot, start
+    token = sequence.tokens[start] if start < sequence.known else ON_DEVICE
+    return token, slot, slots.scratch if work.stored else slot, start
 
 
 def chunk_blocks(works: Items[Work], slots: Slots, rows: int, tokens: int) -> Ints:
