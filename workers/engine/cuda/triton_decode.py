@@ -110,11 +110,13 @@ def decode_attention(
     out: Tensor,
     scoring: Scoring,
     splits: int | None = None,
+    launch: dict[str, int] | None = None,
 ) -> None:
     """Into `out` [rows, heads, head_dim], contiguous, from queries of that shape.
 
     Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`, all int64; its own keys and
-    values are in the store [pages, kv_heads, page_size, head_dim] already.
+    values are in the store [pages, kv_heads, page_size, head_dim] already. `splits` (a power of two) and `launch` (the
+    kernel's warps and stages) are chosen where they are not given.
     """
     rows, heads, dim = queries.shape
     known = constants(queries, key_store, scoring)
@@ -126,7 +128,7 @@ def decode_attention(
         queries, key_store, value_store, tables, slots, positions, out, parts, peaks,
         queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0, window,
         **known, BLOCK_ROWS=max(_LEAST_ROWS, triton.next_power_of_2(int(known["GROUP"]))), MERGED=splits > 1,
-        **_launch(key_store),
+        **(launch or launch_for(key_store)),
     )  # fmt: skip
     if splits > 1:
         _merge_kernel[(rows, heads)](
@@ -135,7 +137,7 @@ def decode_attention(
         )  # fmt: skip
 
 
-def _launch(key_store: Tensor) -> dict[str, int]:
+def launch_for(key_store: Tensor) -> dict[str, int]:
     """Few warps: a program only waits for memory. What does not fit into the registers of two takes more."""
     _, _, page, dim = key_store.shape
     tile_bytes = page * dim * key_store.element_size()

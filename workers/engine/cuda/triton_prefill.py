@@ -84,6 +84,7 @@ def prefill_attention(
     blocks: Tensor,
     out: Tensor,
     scoring: Scoring,
+    launch: dict[str, int] | None = None,
 ) -> None:
     """Into the rows of `out` [rows, heads, head_dim], contiguous, that `blocks` int64 [n, 4] name (`cut_blocks`).
 
@@ -97,11 +98,12 @@ def prefill_attention(
         queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0,
         EVERYTHING if scoring.window is None else scoring.window,
         **known, BLOCK_TOKENS=block_tokens(group, dim, queries.element_size()),
-        BLOCK_GROUP=triton.next_power_of_2(group), **_launch(key_store),
+        BLOCK_GROUP=triton.next_power_of_2(group), **(launch or launch_for(key_store)),
     )  # fmt: skip
 
 
-def _launch(key_store: Tensor) -> dict[str, int]:
+def launch_for(key_store: Tensor) -> dict[str, int]:
+    """Warps and stages: as many as keep a block's sums in registers, and pages in shared memory."""
     _, _, page, dim = key_store.shape
     tile_bytes = page * dim * key_store.element_size()
     return {"num_warps": 4 if tile_bytes <= 2**13 else 8, "num_stages": 2 if tile_bytes <= 2**15 else 1}

@@ -1,0 +1,118 @@
+"""The engine by itself on a CPU, beside its peers and beside its own bound.
+
+    python -m benchmarks.engine --workload mixed|prefix|growth [--runs N] [--threads N]
+
+mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine, transformers' `generate` in padded
+        batches of 16, transformers' continuous batching, and the bound: the engine's own steps as forward passes of
+        transformers' body with attention left out, with its linear layers as they come and packed as the engine's are.
+prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 tokens: with the prefix cache and without.
+growth  the mixed workload once and ten times over: time per request and memory must stay what they were.
+
+Everything runs in turn in one process, `--runs` times; medians are compared. Prints a table and the same as JSON. On a
+machine that others use too, `--threads 1` and the processor's seconds (`cpu_seconds`) are the fairer measure.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+from collections.abc import Mapping
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.engine_peers import Contender, Seconds, bound_run, engine_run, padded_run, transformers_run
+from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, mixed, questions
+from pipeline.paths import cache_dir
+from workers.engine.loading import ModelSpec, load, read
+
+MODELS = cache_dir() / "models"
+GROWTH_KV_GIB = 0.5
+"""Filled by the first run: what grows beyond it is not the prefix cache."""
+
+
+def compare(contenders: Mapping[str, Contender], runs: int) -> dict[str, list[Seconds]]:
+    """Seconds of each, taken in turn so that a slow minute of the machine hits all."""
+    measured: dict[str, list[Seconds]] = {name: [] for name in contenders}
+    for _ in range(runs):
+        for name, contender in contenders.items():
+            measured[name].append(contender())
+    return measured
+
+
+def report(title: str, generated: Mapping[str, int], measured: Mapping[str, list[Seconds]], **more: float) -> None:
+    wall = {name: statistics.median(each.wall for each in runs) for name, runs in measured.items()}
+    cpu = {name: statistics.median(each.cpu for each in runs) for name, runs in measured.items()}
+    columns = ("seconds (median)", "generated tokens/s", "x the engine's time", "x its processor time")
+    table = Table("contender", *columns, title=title)
+    for name, median in wall.items():
+        ratios = f"{median / wall['engine']:.2f}", f"{cpu[name] / cpu['engine']:.2f}"
+        table.add_row(name, f"{median:.2f}", f"{generated[name] / median:.0f}", *ratios)
+    Console().print(table)
+    seconds = {name: [each.wall for each in runs] for name, runs in measured.items()}
+    cpu_seconds = {name: [each.cpu for each in runs] for name, runs in measured.items()}
+    told = {"title": title, "generated": generated, "seconds": seconds, "cpu_seconds": cpu_seconds, **more}
+    print(json.dumps(told))
+
+
+def run_mixed(spec: ModelSpec, runs: int) -> None:
+    loaded, plain = load(spec, MODELS), read(spec, MODELS)
+    requests = mixed(loaded.model.config.vocab_size)
+    contenders = {
+        "engine": engine_run(loaded, requests),
+        "bound: transformers' body alone": bound_run(loaded, plain, requests),
+        "the same, packed as the engine's": bound_run(loaded, loaded, requests),
+        "padded generate of 16": padded_run(plain, requests),
+        "transformers continuous": transformers_run(plain, requests),
+    }
+    tokens = sum(request.new_tokens for request in requests)
+    report("48 mixed requests", dict.fromkeys(contenders, tokens), compare(contenders, runs))
+
+
+def run_prefix(spec: ModelSpec, runs: int) -> None:
+    loaded = load(spec, MODELS)
+    requests = questions(loaded.model.config.vocab_size)
+    contenders = {
+        "engine": engine_run(loaded, requests),
+        "prefix cache off": engine_run(loaded, requests, prefix_cache=False),
+    }
+    tokens = QUESTIONS * ANSWER_TOKENS
+    report("64 questions, one filing", dict.fromkeys(contenders, tokens), compare(contenders, runs))
+
+
+def run_growth(spec: ModelSpec, runs: int) -> None:
+    loaded = load(spec, MODELS)
+    vocab = loaded.model.config.vocab_size
+    once, tenfold = mixed(vocab), mixed(vocab, times=10)
+    tokens = sum(request.new_tokens for request in once)
+    engine = engine_run(loaded, once, kv_memory_gib=GROWTH_KV_GIB)
+    engine()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = compare(
+        {"engine": engine, "ten times as many": engine_run(loaded, tenfold, kv_memory_gib=GROWTH_KV_GIB)}, runs
+    )
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    generated = {"engine": tokens, "ten times as many": 10 * tokens}
+    report("growth", generated, seconds, peak_memory_grown_mib=grown / 1024)
+
+
+WORKLOADS = {"mixed": run_mixed, "prefix": run_prefix, "growth": run_growth}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=WORKLOADS, default="mixed")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: benchmarks/engine_gpu.py")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: one for each core")
+    asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    WORKLOADS[asked.workload](ModelSpec(asked.model, dtype=asked.dtype, device=asked.device), asked.runs)
+
+
+if __name__ == "__main__":
+    main()
