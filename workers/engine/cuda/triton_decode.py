@@ -42,7 +42,7 @@ def _decode_kernel(
     kv_head = tl.program_id(1)
     split = tl.program_id(2)
     splits = tl.num_programs(2)
-    position = tl.load(positions + row)
+    position = tl.load(positions + row).to(tl.int32)
     begin, end, _ = _my_pages(position, window, split, splits, PAGE)
     if begin >= end:
         return
@@ -53,18 +53,18 @@ def _decode_kernel(
     mine = (members < GROUP)[:, None] & (dims < DIM)[None, :]
     queries = tl.load(query + row * query_row + heads[:, None] * query_head + dims[None, :], mask=mine, other=0.0)
     inside = tl.arange(0, PAGE)
+    within = inside[:, None] * DIM + dims[None, :]
     peak = tl.full((BLOCK_ROWS,), -1.0e30, tl.float32)
     total = tl.zeros((BLOCK_ROWS,), tl.float32)
     mixed = tl.zeros((BLOCK_ROWS, BLOCK_DIM), tl.float32)
     for index in range(begin, end):
-        page = tl.load(table + index)
+        page = (tl.load(table + index) * KV_HEADS + kv_head) * (PAGE * DIM)
         at = index * PAGE + inside
         visible = (at <= position) & (at > position - window)
-        place = ((page * KV_HEADS + kv_head) * PAGE + inside)[:, None] * DIM + dims[None, :]
         there = visible[:, None] & (dims < DIM)[None, :]
-        keys = tl.load(key_store + place, mask=there, other=0.0)
+        keys = tl.load(key_store + page + within, mask=there, other=0.0)
         scores = page_scores(queries, keys, visible[None, :], scale, softcap, CAPPED, PRECISION)
-        values = tl.load(value_store + place, mask=there, other=0.0)
+        values = tl.load(value_store + page + within, mask=there, other=0.0)
         peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
     mixed = mixed / total[:, None]
     if MERGED:
@@ -83,7 +83,7 @@ def _merge_kernel(
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     head = row * HEADS + tl.program_id(1)
-    _, _, used = _my_pages(tl.load(positions + row), window, 0, SPLITS, PAGE)
+    _, _, used = _my_pages(tl.load(positions + row).to(tl.int32), window, 0, SPLITS, PAGE)
     splits = tl.arange(0, SPLITS)
     dims = tl.arange(0, BLOCK_DIM)
     peak = tl.load(peaks + head * SPLITS + splits, mask=splits < used, other=-1.0e30)

@@ -28,8 +28,8 @@ def _prefill_kernel(
     block = blocks + tl.program_id(0) * 4
     slot = tl.load(block)
     row = tl.load(block + 1)
-    start = tl.load(block + 2)
-    count = tl.load(block + 3)
+    start = tl.load(block + 2).to(tl.int32)
+    count = tl.load(block + 3).to(tl.int32)
     members = tl.arange(0, BLOCK_TOKENS * BLOCK_GROUP)
     tokens = members // BLOCK_GROUP
     heads = kv_head * GROUP + members % BLOCK_GROUP
@@ -40,19 +40,19 @@ def _prefill_kernel(
     positions = start + tokens
     end = start + count
     inside = tl.arange(0, PAGE)
+    within = inside[:, None] * DIM + dims[None, :]
     table = tables + slot * table_width
     peak = tl.full((BLOCK_TOKENS * BLOCK_GROUP,), -1.0e30, tl.float32)
     total = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP,), tl.float32)
     mixed = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP, BLOCK_DIM), tl.float32)
     for index in range(tl.maximum(start + 1 - window, 0) // PAGE, (end - 1) // PAGE + 1):
-        page = tl.load(table + index)
+        page = (tl.load(table + index) * KV_HEADS + kv_head) * (PAGE * DIM)
         at = index * PAGE + inside
-        place = ((page * KV_HEADS + kv_head) * PAGE + inside)[:, None] * DIM + dims[None, :]
         there = (at < end)[:, None] & (dims < DIM)[None, :]
-        keys = tl.load(key_store + place, mask=there, other=0.0)
+        keys = tl.load(key_store + page + within, mask=there, other=0.0)
         visible = (at[None, :] <= positions[:, None]) & (at[None, :] > positions[:, None] - window)
         scores = page_scores(queries, keys, visible, scale, softcap, CAPPED, PRECISION)
-        values = tl.load(value_store + place, mask=there, other=0.0)
+        values = tl.load(value_store + page + within, mask=there, other=0.0)
         peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
     mixed = mixed / total[:, None]
     places = out + ((row + tokens) * KV_HEADS * GROUP + heads)[:, None] * DIM + dims[None, :]
