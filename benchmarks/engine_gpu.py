@@ -30,6 +30,7 @@ from benchmarks.engine_gpu_peers import PEERS, Peer
 from benchmarks.engine_gpu_profile import profile_steps
 from benchmarks.engine_gpu_workloads import CONFIGS, REQUESTS, Bound, make_model, make_requests
 from benchmarks.engine_workloads import Request
+from workers.engine.fused_linear import fuse_linears
 from workers.engine.kv_memory import ContinuousConfig
 from workers.engine.loading import wrap
 from workers.engine.offline import Engine
@@ -40,6 +41,7 @@ KERNELS = Path(tempfile.gettempdir()) / "pelton-kernels"
 def make_engine(config: Any, max_batch_tokens: int | None, device: str = "cuda") -> tuple[Engine, float]:
     """A warm engine, and the seconds from the model to there."""
     model = make_model(config, device)
+    fuse_linears(model)  # as `loading.load` does
     started = time.perf_counter()
     # Prompts are random and come again in every run: what a run leaves behind must not help the next one.
     limits = ContinuousConfig(max_batch_tokens=max_batch_tokens, prefix_cache=False, kernel_cache=KERNELS)

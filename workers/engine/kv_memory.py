@@ -16,9 +16,8 @@ from workers.engine.model_source import ModelLoadError
 _GIB = 2**30
 
 # Where nothing is set: of what is free, the model's own working memory and other processes need the rest. On a GPU the
-# working memory is measured, and the rest is for captured steps and what an allocator cannot use.
+# working memory is measured, and the rest is what an allocator cannot use.
 _PART_OF_FREE_MEMORY = {"cpu": 0.25, "cuda": 0.95}
-_CAPTURED_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +107,4 @@ def _free_bytes(shape: KvShape, limits: Limits, loaded: LoadedModel) -> int:
 
     with memory_lasts("lower engine.max_batch_tokens or engine.max_running"):
         needed = working_bytes(shape, limits, loaded)
-    return torch.cuda.mem_get_info(loaded.device)[0] - needed - _CAPTURED_BYTES
+    return torch.cuda.mem_get_info(loaded.device)[0] - needed

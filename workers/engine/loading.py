@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from workers.engine.converted import ConvertedCopies
+from workers.engine.families import why_not
 from workers.engine.fingerprint import weights_digest
+from workers.engine.fused_linear import fuse_linears
 from workers.engine.model_source import ModelLoadError, ModelSource, locate
 from workers.engine.packed_linear import pack_linears
 
@@ -59,6 +61,8 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     loaded = read(spec, cache_dir)
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
+    elif why_not(loaded.model) is None:
+        fuse_linears(loaded.model)
     return loaded
 
 

@@ -74,8 +74,7 @@ class DeviceExecutor:
         with memory_lasts("lower engine.kv_memory_gib, or engine.max_batch_tokens"):
             if self._device.type == "cuda":
                 compile_body(self._model, self._limits.kernel_cache, self.rehearse)
-                with torch.inference_mode():
-                    self._graphs.capture()
+                self._graphs.capture()
             self.rehearse()
 
     @torch.inference_mode()

@@ -3,9 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from workers.engine.faults import Fault
 
 log = logging.getLogger(__name__)
 
@@ -44,20 +47,32 @@ class Graphs:
         graph.replay()
         return outputs
 
+    @torch.inference_mode()
     def capture(self) -> None:
-        """Capture all buckets, the largest first, so that the smaller ones find room in its memory."""
+        """Capture all buckets, the largest first, so that the smaller ones find room in its memory.
+
+        Where it fails the steps run as they are: their kernels are launched one by one, and the log says why.
+        """
         started = time.perf_counter()
         pool = torch.cuda.graph_pool_handle()
-        for index, bucket in enumerate(reversed(self._buckets), start=1):
-            # Once uncaptured: kernels are compiled and libraries start up at their first call.
-            self._decode(bucket)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Other threads of a worker may use CUDA meanwhile; only this one's calls belong here.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                outputs = self._decode(bucket)
-            self._captured[bucket] = graph, outputs
-            log.info(
-                "Captured the decode step of %d rows (%d of %d, %.1f s).",
-                bucket, index, len(self._buckets), time.perf_counter() - started,
-            )  # fmt: skip
+        for count, bucket in enumerate(reversed(self._buckets), start=1):
+            try:
+                self._captured[bucket] = self._capture(bucket, pool)
+            except Exception as error:
+                fault = Fault.of(error)
+                if fault.is_out_of_memory or fault.fatal:
+                    raise
+                log.warning("Decode steps of %d rows could not be captured and run slower.", bucket, exc_info=True)
+                return
+            seconds = time.perf_counter() - started
+            log.info("Captured decode steps of %d rows (%d of %d, %.1f s).", bucket, count, len(self._buckets), seconds)
+
+    def _capture(self, bucket: int, pool: Any) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]:
+        # Once uncaptured: kernels are compiled and libraries start up at their first call.
+        self._decode(bucket)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # Other threads of a worker may use CUDA meanwhile; only this one's calls belong here.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            outputs = self._decode(bucket)
+        return graph, outputs

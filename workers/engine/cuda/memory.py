@@ -5,13 +5,17 @@ import gc
 import torch
 
 from workers.engine.cuda.executor import DeviceExecutor
+from workers.engine.cuda.graphs import buckets_for
 from workers.engine.kv_memory import Limits
 from workers.engine.kv_store import KvShape, KvStore
 from workers.engine.loading import LoadedModel
 
+# What the driver keeps of all captured kernels, generously.
+_CAPTURED_BYTES = 2**29
+
 
 def working_bytes(shape: KvShape, limits: Limits, loaded: LoadedModel) -> int:
-    """Bytes that were taken for a rehearsal on a store with no pages, and can be had again.
+    """Bytes that a rehearsal took on a store with no pages, and those that captured steps will keep.
 
     The model is not compiled yet, which takes the less memory the more it fuses.
     """
@@ -23,4 +27,6 @@ def working_bytes(shape: KvShape, limits: Limits, loaded: LoadedModel) -> int:
     gc.collect()
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(loaded.device)
-    return free - at_peak
+    # A captured step keeps its logits, so that rows can be sampled from them; its other memory it shares with the rest.
+    logits: int = sum(buckets_for(limits.max_running)) * loaded.model.config.vocab_size * loaded.dtype.itemsize
+    return free - at_peak + logits + _CAPTURED_BYTES

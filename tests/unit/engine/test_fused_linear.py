@@ -1,0 +1,56 @@
+"""Fused linear layers: the same answers from fewer products, and no silent mistake where their order is another."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.unit.engine.test_families import CONFIGS, assert_is_the_answer, pristine, prompt_of, reference
+from workers.engine.api import Completion, EngineRequest, SamplingParams
+from workers.engine.continuous import ContinuousEngine
+from workers.engine.fused_linear import FusedLinear, fuse_linears
+from workers.engine.kv_memory import ContinuousConfig
+from workers.engine.loading import wrap
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_answers_stay(family: str) -> None:
+    """Every family says with fused layers what `generate` says without."""
+    model = copy.deepcopy(pristine(family))
+    before = sum(parameter.numel() for parameter in model.parameters())
+    fuse_linears(model)
+    assert sum(parameter.numel() for parameter in model.parameters()) == before
+    engine = ContinuousEngine(wrap(model), ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3))
+    prompts = [prompt_of(length, seed) for length, seed in ((1, 4), (23, 1))]
+    for index, prompt in enumerate(prompts):
+        engine.add(EngineRequest(index, prompt, SamplingParams(8, temperature=0.0, logprobs=0, ignore_eos=True)))
+    while engine.running:
+        for outcome in engine.step():
+            assert isinstance(outcome, Completion)
+            assert_is_the_answer(outcome, reference(family, prompts[outcome.request_id], 8))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_what_is_fused(family: str) -> None:
+    """Queries, keys and values, with their biases where they have any, and both halves of a gated layer."""
+    model = copy.deepcopy(pristine(family))
+    fuse_linears(model)
+    layer = model.model.layers[0]
+    fused = [
+        layer.self_attn.q_proj,
+        layer.self_attn.k_proj,
+        layer.self_attn.v_proj,
+        layer.mlp.gate_proj,
+        layer.mlp.up_proj,
+    ]
+    assert all(isinstance(each, FusedLinear) for each in fused)
+    assert not isinstance(layer.self_attn.o_proj, FusedLinear)
+
+
+def test_another_order_is_an_error() -> None:
+    """A layer called before the first one has no product to take: it says so."""
+    model = copy.deepcopy(pristine("llama"))
+    fuse_linears(model)
+    attention = model.model.layers[0].self_attn
+    with pytest.raises(RuntimeError, match="order"):
+        attention.k_proj(torch.zeros(1, 48))

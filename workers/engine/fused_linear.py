@@ -1,0 +1,66 @@
+"""Linear layers that are given the same rows become one product: fewer and larger ones suit a GPU.
+
+A decode step's products are so small that each takes hardly longer than its start; queries, keys and values, and the
+two halves of a gated layer, are computed from the same rows.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# In the order in which the model classes call them.
+_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+class _Fused(nn.Module):
+    """The weights of several linear layers in one. The first that is called computes for all; the last lets go."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        super().__init__()
+        self.sizes = [linear.out_features for linear in linears]
+        # Parameters, since a compiler takes only the sizes of those for fixed.
+        self.weight = _joined([linear.weight for linear in linears])
+        self.bias = None if linears[0].bias is None else _joined([linear.bias for linear in linears])
+        self.products: tuple[Tensor, ...] | None = None
+
+    def product(self, rows: Tensor, part: int) -> Tensor:
+        if part == 0:
+            self.products = nn.functional.linear(rows, self.weight, self.bias).split(self.sizes, dim=-1)
+        if self.products is None:
+            raise RuntimeError("fused linear layers were not called in their order")
+        mine = self.products[part]
+        if part == len(self.sizes) - 1:
+            self.products = None
+        return mine
+
+
+def _joined(parameters: list[Tensor]) -> nn.Parameter:
+    return nn.Parameter(torch.cat([parameter.detach() for parameter in parameters]), requires_grad=False)
+
+
+class FusedLinear(nn.Module):
+    """Takes the place of one of several `nn.Linear` that are called with the same rows, one after the other."""
+
+    def __init__(self, fused: _Fused, part: int) -> None:
+        super().__init__()
+        self._fused = fused
+        self._part = part
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., out_features] from [..., in_features]."""
+        return self._fused.product(rows, self._part)
+
+
+def fuse_linears(model: Any) -> None:
+    """Replace what can be fused in a model, layer by layer, so that there is never a second copy of all weights.
+
+    Their order in the model classes is taken as given; the families that the continuous engine runs keep it.
+    """
+    for module in list(model.modules()):
+        for names in _TOGETHER:
+            linears = [linear for name in names if type(linear := getattr(module, name, None)) is nn.Linear]
+            if len(linears) == len(names) and len({linear.bias is None for linear in linears}) == 1:
+                fused = _Fused(linears)
+                for part, name in enumerate(names):
+                    setattr(module, name, FusedLinear(fused, part))
