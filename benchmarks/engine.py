@@ -1,7 +1,7 @@
 """The engine by itself, beside its peers and beside its own bound.
 
-    python -m benchmarks.engine [--device cpu] ...    benchmarks/engine_cpu.py says what is measured
-    python -m benchmarks.engine --device cuda ...     benchmarks/engine_gpu.py; needs only PyTorch and transformers
+python -m benchmarks.engine [--device cpu] ...    benchmarks/engine_cpu.py says what is measured
+python -m benchmarks.engine --device cuda ...     benchmarks/engine_gpu.py; needs only PyTorch and transformers
 """
 
 import sys

@@ -36,7 +36,6 @@ from workers.engine.transfer import upload_into
 # Rows of a packed step are filled up to a multiple of this: what lies behind them is aligned then as the kernels were
 # compiled for, and matrix products like it.
 _ALIGNED = 8
-_LEAST_ROWS = 2
 
 # Asks for all that choosing a token can need memory for.
 _EVERYTHING = SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20)
@@ -60,7 +59,7 @@ class DeviceExecutor:
         self._chooser = DeviceChooser(loaded.device)
         self._graphs = Graphs(self._decode, buckets_for(limits.max_running))
         # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
-        rows = max(limits.max_batch_tokens, self._graphs.bucket(limits.max_running))
+        rows = max(_aligned(limits.max_batch_tokens), self._graphs.bucket(limits.max_running))
         room = 2 * (FIELDS + 1) * rows + 2 * self._slots.tables.numel()
         self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
         _, kv_heads, _, dim = store.keys[0].shape
@@ -87,7 +86,7 @@ class DeviceExecutor:
         self._tell(pack_rows((), self._slots, bucket))
         self._graphs.run(bucket)
         rows, longest = self._limits.max_batch_tokens, self._slots.width * self._store.page_size
-        padding = pack_rows((), self._slots, max(_LEAST_ROWS, rows))
+        padding = pack_rows((), self._slots, _aligned(rows))
         padding[POSITIONS] = np.arange(padding.shape[1]) % longest
         chunks = [(self._slots.scratch, row, 0, min(longest, rows - row)) for row in range(0, rows, longest)]
         blocks = cut_blocks(np.array(chunks, dtype=np.int64), self._block_tokens)
@@ -127,7 +126,7 @@ class DeviceExecutor:
         completing = [work.completes for work in works]
         ends = list(itertools.accumulate(counts))
         last_rows = [end - 1 for end, completes in zip(ends, completing, strict=True) if completes]
-        rows = -(-ends[-1] // _ALIGNED) * _ALIGNED
+        rows = _aligned(ends[-1])
         packed = pack_rows(works, self._slots, rows)
         blocks = chunk_blocks(works, self._slots, rows, self._block_tokens)
         step = self._packed(packed, counts.count(1), blocks, np.array(last_rows, dtype=np.int64))
@@ -163,6 +162,10 @@ class DeviceExecutor:
             )
         logits: Tensor = output.logits[0]
         return logits
+
+
+def _aligned(rows: int) -> int:
+    return -(-rows // _ALIGNED) * _ALIGNED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
