@@ -92,8 +92,10 @@ class DeviceExecutor:
         blocks = cut_blocks(np.array(chunks, dtype=np.int64), self._block_tokens)
         wanted = np.arange(min(rows, self._limits.max_running))
         step = self._packed(padding, 0, blocks, wanted)
-        asks = [Ask(_EVERYTHING, 0, 0, History(np.zeros(1, dtype=np.int64), 0)) for _ in wanted]
-        self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
+        history = History(np.zeros(1, dtype=np.int64), 0)
+        for params in (SamplingParams(1), _EVERYTHING):
+            asks = [Ask(params, 0, 0, history) for _ in wanted]
+            self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
 
     @torch.inference_mode()
     def launch(self, works: Items[Work], asks: Items[Ask]) -> Flight:
