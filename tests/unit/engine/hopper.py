@@ -85,8 +85,8 @@ def warm(executor: Any) -> None:
 def serve(engine: ContinuousEngine) -> None:
     for index in range(20):
         params = SamplingParams(
-            6, temperature=index % 3 * 0.5, top_p=0.9 if index % 2 else 1.0, top_k=index % 4, presence_penalty=index % 2 * 0.3,
-            logprobs=2 if index == 3 else None, ignore_eos=True,
+            6, temperature=index % 3 * 0.5, top_p=0.9 if index % 2 else 1.0, top_k=index % 4,
+            presence_penalty=index % 2 * 0.3, logprobs=2 if index == 3 else None, ignore_eos=True,
         )  # fmt: skip
         engine.add(EngineRequest(index, [1] * (5 + 17 * index), params))
     while engine.running:
