@@ -56,6 +56,7 @@ def decode(title: str, lengths: Sequence[int], heads: int, kv_heads: int, card: 
     queries = torch.randn(len(lengths), heads, DIM, device="cuda", dtype=torch.bfloat16)
     slots = torch.arange(len(lengths), device="cuda")
     positions = torch.tensor(lengths, device="cuda") - 1
+    keys, values = (torch.randn(len(lengths), kv_heads, DIM, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(queries)
     read = 2 * sum(lengths) * kv_heads * DIM * 2
     usual = splits_for(len(lengths), kv_heads), launch_for(pages.keys)
@@ -64,9 +65,8 @@ def decode(title: str, lengths: Sequence[int], heads: int, kv_heads: int, card: 
         if not usual[0] // 2 <= splits <= usual[0] * 2:
             continue
         way = splits, {"num_warps": warps, "num_stages": stages}
-        run = partial(
-            decode_attention, queries, pages.keys, pages.values, pages.tables, slots, positions, out, SCORING, *way
-        )
+        where = pages.keys, pages.values, pages.tables, slots, slots, positions
+        run = partial(decode_attention, queries, keys, values, *where, out, SCORING, *way)
         ms = median_ms(run)
         share = f"{read / ms * 1e3 / card.copy:>4.0%} of the copy rate{_mark(way == usual)}"
         print(f"  {splits:>2} splits, {warps} warps, {stages} stages: {ms:>7.3f} ms, {share}")

@@ -31,10 +31,21 @@ def queries_of(rows: int, heads: int, dim: int, dtype: torch.dtype, device: str)
 
 
 def decode(paged: Paged, queries: torch.Tensor, slots: list[int], scoring: Scoring, splits: int) -> torch.Tensor:
+    """The newest keys and values are taken out of their pages first: the kernel has to put them back."""
     out = torch.full(queries.shape, torch.nan, dtype=queries.dtype, device=queries.device)
-    positions = torch.tensor([paged.lengths[slot] - 1 for slot in slots], device=queries.device)
-    chosen = torch.tensor(slots, device=queries.device)
-    decode_attention(queries, paged.keys, paged.values, paged.tables, chosen, positions, out, scoring, splits)
+    positions = [paged.lengths[slot] - 1 for slot in slots]
+    size = paged.keys.shape[2]
+    pages = [int(paged.tables[slot, position // size]) for slot, position in zip(slots, positions, strict=True)]
+    places = pages, slice(None), [position % size for position in positions]
+    newest = [store[places].clone() for store in (paged.keys, paged.values)]
+    before = [store.clone() for store in (paged.keys, paged.values)]
+    for store in (paged.keys, paged.values):
+        store[places] = 1e4
+    chosen, at = (torch.tensor(each, device=queries.device) for each in (slots, positions))
+    stores = paged.keys, paged.values, paged.tables
+    decode_attention(queries, *newest, *stores, chosen, chosen, at, out, scoring, splits)
+    assert torch.equal(paged.keys, before[0])
+    assert torch.equal(paged.values, before[1])
     return out
 
 
@@ -103,18 +114,18 @@ def test_the_size_of_a_page_in_use(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kv_heads", [1, 3])
 def test_write(kv_heads: int, device: str) -> None:
-    """Keys and values lie at their own position of their own sequence, and nothing else changes."""
+    """Keys and values lie at their own position of their own sequence, from a row on, and nothing else changes."""
     paged = Paged.random([20, 40], PAGE, kv_heads, 80, torch.float32, device)
     keys = queries_of(4, kv_heads, 80, torch.float32, device)
     values = keys + 1
     slots, positions = [1, 0, 1, 1], [17, 3, 32, 15]
     expected = [store.clone() for store in (paged.keys, paged.values)]
-    for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
+    for row, (slot, position) in list(enumerate(zip(slots, positions, strict=True)))[1:]:
         page = int(paged.tables[slot, position // PAGE])
         for store, fresh in zip(expected, (keys, values), strict=True):
             store[page, :, position % PAGE] = fresh[row]
     where = (torch.tensor(each, device=device) for each in (slots, positions))
-    write_pages(keys, values, paged.keys, paged.values, paged.tables, *where)
+    write_pages(keys, values, paged.keys, paged.values, paged.tables, *where, first=1)
     assert torch.equal(paged.keys, expected[0])
     assert torch.equal(paged.values, expected[1])
 

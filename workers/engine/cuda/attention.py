@@ -30,7 +30,7 @@ AttentionFactory = Callable[[Layout, Tensor, KvStore], StepAttention]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TritonAttention:
-    """Writes a layer's keys and values, then lets single rows and chunks attend to the pages, each by its kernel."""
+    """Writes a layer's keys and values and lets single rows and chunks attend to the pages, each by their kernels."""
 
     layout: Layout
     tables: Tensor
@@ -40,12 +40,15 @@ class TritonAttention:
         rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
         pages = self.store.keys[layer], self.store.values[layer]
         queries, keys, values = (_dense_heads(each) for each in (queries, keys, values))
-        write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions)
         out = torch.empty(queries.shape, dtype=queries.dtype, device=queries.device)
         if singles:
-            slots, positions = rows.slots[:singles], rows.positions[:singles]
-            decode_attention(queries[:singles], *pages, self.tables, slots, positions, out, scoring)
+            decode_attention(
+                queries[:singles], keys[:singles], values[:singles], *pages, self.tables,
+                rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], out, scoring,
+            )  # fmt: skip
         if blocks is not None:
+            # Told where to begin, and not given a part: kernels are compiled anew for what is not aligned.
+            write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions, first=singles)
             prefill_attention(queries, *pages, self.tables, blocks, out, scoring)
         return out
 

@@ -1,8 +1,8 @@
 """Triton: attention of single queries over pages ("Flash-Decoding", Dao et al., 2023).
 
 One program for each sequence, KV head and split of the sequence's pages. The query heads of a KV head are rows of one
-product, padded to the 16 that the hardware multiplies; reading the pages is all that takes time. A second kernel merges
-the splits.
+product, padded to the 16 that the hardware multiplies; reading the pages is all that takes time. Whoever has the last
+of a sequence's pages also writes the newest token's key and value into it. A second kernel merges the splits.
 """
 
 import torch
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workers.engine.cuda.triton_scores import EVERYTHING, absorb, constants, page_scores
+from workers.engine.cuda.triton_scores import EVERYTHING, absorb, absorb_one, constants, page_scores
 from workers.engine.page_attention import Scoring
 
 _LEAST_ROWS = 16
@@ -32,8 +32,8 @@ def _my_pages(position, window, split, splits, PAGE: tl.constexpr):
 
 @triton.jit
 def _decode_kernel(
-    query, key_store, value_store, tables, slots, positions, out, parts, peaks,
-    query_row, query_head, table_width, scale, softcap, window,
+    query, key, value, key_store, value_store, tables, slots, writes, positions, out, parts, peaks,
+    query_row, query_head, key_row, key_head, value_row, value_head, table_width, scale, softcap, window,
     PAGE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_DIM: tl.constexpr,
     CAPPED: tl.constexpr, PRECISION: tl.constexpr, MERGED: tl.constexpr,
@@ -60,12 +60,21 @@ def _decode_kernel(
     for index in range(begin, end):
         page = (tl.load(table + index) * KV_HEADS + kv_head) * (PAGE * DIM)
         at = index * PAGE + inside
-        visible = (at <= position) & (at > position - window)
+        visible = (at < position) & (at > position - window)
         there = visible[:, None] & (dims < DIM)[None, :]
         keys = tl.load(key_store + page + within, mask=there, other=0.0)
         scores = page_scores(queries, keys, visible[None, :], scale, softcap, CAPPED, PRECISION)
         values = tl.load(value_store + page + within, mask=there, other=0.0)
         peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
+    if end == position // PAGE + 1:
+        real = dims < DIM
+        newest_key = tl.load(key + row * key_row + kv_head * key_head + dims, mask=real, other=0.0)
+        newest_value = tl.load(value + row * value_row + kv_head * value_head + dims, mask=real, other=0.0)
+        peak, total, mixed = absorb_one(queries, newest_key, newest_value, scale, softcap, peak, total, mixed, CAPPED)
+        page = tl.load(tables + tl.load(writes + row) * table_width + position // PAGE) * KV_HEADS + kv_head
+        place = (page * PAGE + position % PAGE) * DIM + dims
+        tl.store(key_store + place, newest_key, mask=real)
+        tl.store(value_store + place, newest_value, mask=real)
     mixed = mixed / total[:, None]
     if MERGED:
         place = (row * KV_HEADS * GROUP + heads) * splits + split
@@ -102,10 +111,13 @@ def splits_for(rows: int, kv_heads: int) -> int:
 
 def decode_attention(
     queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
     key_store: Tensor,
     value_store: Tensor,
     tables: Tensor,
     slots: Tensor,
+    writes: Tensor,
     positions: Tensor,
     out: Tensor,
     scoring: Scoring,
@@ -114,9 +126,10 @@ def decode_attention(
 ) -> None:
     """Into `out` [rows, heads, head_dim], contiguous, from queries of that shape.
 
-    Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`, all int64; its own keys and
-    values are in the store [pages, kv_heads, page_size, head_dim] already. `splits` (a power of two) and `launch` (the
-    kernel's warps and stages) are chosen where they are not given.
+    Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`, all int64. Its own `keys`
+    and `values` [rows, kv_heads, head_dim] are put at that position of the pages `tables[writes[r]]`, into the store
+    [pages, kv_heads, page_size, head_dim]. `splits` (a power of two) and `launch` (the kernel's warps and stages) are
+    chosen where they are not given.
     """
     rows, heads, dim = queries.shape
     known = constants(queries, key_store, scoring)
@@ -125,8 +138,9 @@ def decode_attention(
     parts = queries.new_empty((rows, heads, splits, dim) if splits > 1 else (0,), dtype=torch.float32)
     peaks = queries.new_empty((rows, heads, splits) if splits > 1 else (0,), dtype=torch.float32)
     _decode_kernel[(rows, known["KV_HEADS"], splits)](
-        queries, key_store, value_store, tables, slots, positions, out, parts, peaks,
-        queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0, window,
+        queries, keys, values, key_store, value_store, tables, slots, writes, positions, out, parts, peaks,
+        queries.stride(0), queries.stride(1), keys.stride(0), keys.stride(1), values.stride(0), values.stride(1),
+        tables.stride(0), scoring.scale, scoring.softcap or 1.0, window,
         **known, BLOCK_ROWS=max(_LEAST_ROWS, triton.next_power_of_2(int(known["GROUP"]))), MERGED=splits > 1,
         **(launch or launch_for(key_store)),
     )  # fmt: skip

@@ -14,16 +14,21 @@ EVERYTHING = 2**30
 
 
 @triton.jit
+def _in_base_2(scores, softcap, CAPPED: tl.constexpr):
+    if CAPPED:
+        # tanh by one exponential: at both ends it goes to plus and minus one without a NaN.
+        scores = softcap * (1.0 - 2.0 / (tl.exp2(scores * (2.0 * 1.4426950408889634 / softcap)) + 1.0))
+    return scores * 1.4426950408889634
+
+
+@triton.jit
 def page_scores(queries, keys, visible, scale, softcap, CAPPED: tl.constexpr, PRECISION: tl.constexpr):
     """Scores in base 2, float32 [queries, page], from queries [queries, dim] and keys [page, dim].
 
     What is not `visible` scores -1e30: finite, so that a page of which a query sees nothing makes no NaN.
     """
     scores = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
-    if CAPPED:
-        # tanh by one exponential: at both ends it goes to plus and minus one without a NaN.
-        scores = softcap * (1.0 - 2.0 / (tl.exp2(scores * (2.0 * 1.4426950408889634 / softcap)) + 1.0))
-    return tl.where(visible, scores * 1.4426950408889634, -1.0e30)
+    return tl.where(visible, _in_base_2(scores, softcap, CAPPED), -1.0e30)
 
 
 @triton.jit
@@ -39,6 +44,18 @@ def absorb(scores, values, peak, total, mixed, PRECISION: tl.constexpr):
     mixed = mixed * faded[:, None]
     mixed = tl.dot(weights.to(values.dtype), values, mixed, input_precision=PRECISION)
     return higher, total, mixed
+
+
+@triton.jit
+def absorb_one(queries, key, value, scale, softcap, peak, total, mixed, CAPPED: tl.constexpr):
+    """One token more, of key and value [dim], joins the softmax so far."""
+    products = tl.sum(queries.to(tl.float32) * key.to(tl.float32)[None, :], 1)
+    score = _in_base_2(products * scale, softcap, CAPPED)
+    higher = tl.maximum(peak, score)
+    weight = tl.exp2(score - higher)
+    faded = tl.exp2(peak - higher)
+    mixed = mixed * faded[:, None] + weight[:, None] * value.to(tl.float32)[None, :]
+    return higher, total * faded + weight, mixed
 
 
 def constants(queries: Tensor, key_store: Tensor, scoring: Scoring) -> dict[str, int | bool | str]:

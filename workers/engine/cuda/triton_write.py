@@ -5,14 +5,14 @@ import triton.language as tl
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def _write_kernel(
-    key, value, key_store, value_store, tables, slots, positions,
+    key, value, key_store, value_store, tables, slots, positions, first,
     key_row, key_head, value_row, value_head, table_width,
     PAGE: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
     BLOCK_HEADS: tl.constexpr, BLOCK_DIM: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    row = first + tl.program_id(0).to(tl.int64)
     position = tl.load(positions + row)
     page = tl.load(tables + tl.load(slots + row) * table_width + position // PAGE)
     heads = tl.arange(0, BLOCK_HEADS)[:, None]
@@ -33,15 +33,17 @@ def write_pages(
     tables: Tensor,
     slots: Tensor,
     positions: Tensor,
+    first: int = 0,
 ) -> None:
-    """Store keys and values [rows, kv_heads, head_dim] in a layer's [pages, kv_heads, page_size, head_dim].
+    """Store keys and values [rows, kv_heads, head_dim], from row `first` on, in a layer's pages.
 
-    Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`; all three are int64. Of two
-    rows for one place either may win: only rows of padding, which nobody reads, may share one.
+    Those are [pages, kv_heads, page_size, head_dim]. Row r is the token at `positions[r]` of the sequence whose pages are
+    `tables[slots[r]]`; all three are int64. Of two rows for one place either may win: only rows of padding, which nobody
+    reads, may share one.
     """
     rows, kv_heads, dim = keys.shape
-    _write_kernel[(rows,)](
-        keys, values, key_store, value_store, tables, slots, positions,
+    _write_kernel[(rows - first,)](
+        keys, values, key_store, value_store, tables, slots, positions, first,
         keys.stride(0), keys.stride(1), values.stride(0), values.stride(1), tables.stride(0),
         PAGE=key_store.shape[2], KV_HEADS=kv_heads, DIM=dim,
         BLOCK_HEADS=triton.next_power_of_2(kv_heads), BLOCK_DIM=triton.next_power_of_2(dim),
