@@ -8,4 +8,4 @@ import sys
 from importlib import import_module
 
 if __name__ == "__main__":
-    import_module("benchmarks.engine_gpu" if "cuda" in sys.argv else "benchmarks.engine_cpu").main()
+    import_module("benchmarks.engine_gpu" if any(word.endswith("cuda") for word in sys.argv) else "benchmarks.engine_cpu").main()

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine_peers import Contender, Seconds, bound_run, engine_run, padded_run, transformers_run
+from benchmarks.engine_cpu_peers import Contender, Seconds, bound_run, engine_run, padded_run, transformers_run
 from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, mixed, questions
 from pipeline.paths import cache_dir
 from workers.engine.loading import ModelSpec, load, read
