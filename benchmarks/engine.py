@@ -8,4 +8,5 @@ import sys
 from importlib import import_module
 
 if __name__ == "__main__":
-    import_module("benchmarks.engine_gpu" if any(word.endswith("cuda") for word in sys.argv) else "benchmarks.engine_cpu").main()
+    on_gpu = any(word.endswith("cuda") for word in sys.argv)
+    import_module(f"benchmarks.engine_{'gpu' if on_gpu else 'cpu'}").main()

@@ -1,4 +1,4 @@
-"""What `benchmarks/engine_cpu.py` compares: the engine, its bound and its peers, each a call that takes its own time."""
+"""What `benchmarks/engine_cpu.py` compares: engine, bound and peers, each a call that takes its own time."""
 
 import time
 from collections.abc import Callable, Sequence
