@@ -37,9 +37,9 @@ def write_pages(
 ) -> None:
     """Store keys and values [rows, kv_heads, head_dim], from row `first` on, in a layer's pages.
 
-    Those are [pages, kv_heads, page_size, head_dim]. Row r is the token at `positions[r]` of the sequence whose pages are
-    `tables[slots[r]]`; all three are int64. Of two rows for one place either may win: only rows of padding, which nobody
-    reads, may share one.
+    Those are [pages, kv_heads, page_size, head_dim]. Row r is the token at `positions[r]` of the sequence whose pages
+    are `tables[slots[r]]`; all three are int64. Of two rows for one place either may win: only rows of padding, which
+    nobody reads, may share one.
     """
     rows, kv_heads, dim = keys.shape
     _write_kernel[(rows - first,)](
