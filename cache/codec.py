@@ -37,8 +37,10 @@ def encode(key: str, value: bytes, expires_ms: int) -> bytes:
     return content + _checksum(key, content)
 
 
-def decode(key: str, stored: bytes) -> tuple[bytes, int]:
-    """The value and when its life ends (Unix milliseconds). Raises `Damaged`."""
+def decode(key: str, stored: object) -> tuple[bytes, int]:
+    """The value and when its life ends (Unix milliseconds). Raises `Damaged`, whatever it is that Redis gave."""
+    if not isinstance(stored, bytes):
+        raise Damaged(f"{type(stored).__name__} is no string of bytes")
     content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
     if len(content) < _HEADER.size:
         raise Damaged(f"{len(stored)} bytes are less than a header and a checksum")

@@ -46,6 +46,7 @@ class WaitingLine(Generic[Item]):
         self._changed = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -71,21 +72,20 @@ class WaitingLine(Generic[Item]):
     async def put(self, place: Place[Item], *, first: bool = False) -> bool:
         """Join the line at its end, or its front, waiting for room; False when it has closed.
 
+        Who comes first gets room first: a large one would else wait for ever behind small ones, for which there is
+        always room sooner.
+
         Raises `ValueError` for a request that could never fit.
         """
         if place.tokens > self.max_tokens:
             raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
-        while True:
-            self._room.clear()
-            with self._changed:
-                if self._closed:
-                    return False
-                if self._tokens + place.tokens <= self.max_tokens and len(self._places) < self.max_requests:
-                    self._places.insert(0 if first else len(self._places), place)
-                    self._tokens += place.tokens
-                    self._changed.notify_all()
+        async with self._one_at_a_time:
+            while not self._closed:
+                self._room.clear()
+                if self._join(place, first=first):
                     return True
-            await self._room.wait()
+                await self._room.wait()
+            return False
 
     def poke(self) -> None:
         """Have `take` choose again: something outside the line has changed."""
@@ -120,6 +120,15 @@ class WaitingLine(Generic[Item]):
             self._closed = True
             self._changed.notify_all()
             return self._remove(set(range(len(self._places))))
+
+    def _join(self, place: Place[Item], *, first: bool) -> bool:
+        with self._changed:
+            if self._closed or self._tokens + place.tokens > self.max_tokens or len(self._places) >= self.max_requests:
+                return False
+            self._places.insert(0 if first else len(self._places), place)
+            self._tokens += place.tokens
+            self._changed.notify_all()
+            return True
 
     def _remove(self, indexes: set[int]) -> list[Place[Item]]:
         if not indexes:

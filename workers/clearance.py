@@ -80,8 +80,10 @@ class Clearance:
             await self._endings.put_all(endings)
 
     def _apply(self, flight: Flight, standing: Standing | Found) -> list[Ending]:
-        if standing is Standing.LEADER or standing is Standing.ALONE:
+        if standing is Standing.LEADER or (standing is Standing.ALONE and not flight.parked):
             self._flights.clear(flight, leased=standing is Standing.LEADER)
+            if flight.parked:  # by the answer to an earlier question: nobody else generates any more
+                self._flights.unpark(flight, alone=False)
         # A leader that is not in the line is on its way there, and asks again when it is its turn.
         elif not flight.cleared and self._line.remove_if(lambda place: place is flight.leader):
             if isinstance(standing, Found):

@@ -31,12 +31,16 @@ class Flight:
         return self.leader.item.ticket
 
     def joined(self, body: bytes, value: bytes | None = None) -> list[Ending]:
-        """The endings of the followers. One that is the leader's request, sent again, gets its very reply, `value`."""
+        """The endings of the followers. One that is the leader's request, sent again, gets its very reply, `value`.
+
+        Not so in a session, where the leader was cancelled then: the answer is still to become a turn.
+        """
         leader = self.leader.item.keys.resend
         endings: list[Ending] = []
         for place in self.followers.values():
             ticket, keys = place.item.ticket, place.item.keys
-            if value is not None and keys.resend is not None and keys.resend == leader:
+            is_again = keys.resend is not None and keys.resend == leader and not ticket.envelope.session
+            if value is not None and is_again:
                 endings.append(Resent(ticket, value))
             else:
                 endings.append(Recalled(ticket, keys, body, CacheOutcome.JOINED))

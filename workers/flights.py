@@ -155,6 +155,7 @@ class Flights:
         for place in [place for place in self._returning.values() if unwanted(place)]:
             removed.append(place)
             del self._returning[place.item.ticket]
+            self._vacated.set()
             self.failed(place.item.ticket)
         for flight in self.parked:
             while flight.parked and unwanted(flight.leader):

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from weakref import WeakSet
 
 from aiokafka import TopicPartition
 
@@ -58,6 +59,7 @@ class SessionGate:
         self._wait_s = wait_s
         self._most_waiting = most_waiting
         self._lanes = Lanes()
+        self._lost: WeakSet[OffsetTracker] = WeakSet()
         self._turns = TurnWriter(store, fences, self._lanes, self._stored, self._withdrawn)
         self.write = self._turns.run
         """Store the turns of those that were answered, for ever."""
@@ -93,7 +95,8 @@ class SessionGate:
 
     def enter(self, ticket: Ticket) -> None:
         """Take a request in. It leaves when its ending is committed, or its partition lost."""
-        self._lanes.enter(Visit.of(ticket))
+        if ticket.tracker not in self._lost:  # lost on the way here, it would never leave
+            self._lanes.enter(Visit.of(ticket))
 
     def opened(self, ticket: Ticket, conversation: Conversation) -> None:
         """A request is prepared: this is what the model reads of its history."""
@@ -128,6 +131,7 @@ class SessionGate:
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget the requests of partitions that were lost."""
+        self._lost.update(lost)
         for visit in self._lanes.visits():
             if visit.ticket.tracker in lost:
                 self._turns.drop(visit)
@@ -203,6 +207,7 @@ class SessionGate:
 
     def _recalled(self, visit: Visit, turn: Turn) -> Recalled:
         """The answer that the request was given before its reply could be committed."""
+        visit.parcel = None
         self._lanes.move(visit, Stage.ENDED)
         return Recalled(visit.ticket, Keys(), turn.answer, CacheOutcome.BYPASS)
 

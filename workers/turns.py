@@ -118,8 +118,7 @@ class TurnWriter:
         for visit in failed:
             del self._unwritten[visit]
             self._unwritten[visit] = None
-            if not visit.withdrawing:
-                self._lanes.failed(visit, now)
+            self._lanes.failed(visit, now)
 
     def _notice(self) -> None:
         if any(visit.stage is Stage.STORING and not visit.withdrawing for visit in self._unwritten):

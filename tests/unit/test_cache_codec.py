@@ -58,6 +58,13 @@ def test_foreign_bytes_are_no_value(stored):
         decode(KEY, stored)
 
 
+@pytest.mark.parametrize("stored", [5, 1.5, [b"value"], "value", ValueError("an error among the values")])
+def test_what_is_no_string_is_no_value(stored):
+    """Whatever speaks Redis' protocol may answer with it."""
+    with pytest.raises(Damaged):
+        decode(KEY, stored)
+
+
 def test_another_keys_value_is_no_value():
     """Even a perfect one, as of another tenant."""
     with pytest.raises(Damaged, match="checksum"):

@@ -202,20 +202,45 @@ async def test_a_leader_that_left_while_the_lease_was_asked_for_leaves_it_to_the
         assert desk.leases.asked == [["answer"]]
 
 
+async def ask_twice(desk: Desk, first: Standing, second: Standing) -> Place[Job]:
+    """The leader is gone when it is answered, and the next in its flight has asked meanwhile: that one."""
+    hasty, patient = place(0), place(1)
+    desk.leases.answering.clear()
+    desk.leases.scripts["answer"] = [first, second]
+    await desk.board(hasty, patient)
+    assert desk.take() == []
+    await until(lambda: desk.leases.asked)
+    desk.line.remove_if(lambda one: one is hasty)
+    desk.flights.failed(ticket_of(hasty))
+    await until(lambda: len(desk.line))
+    assert desk.take() == []
+    desk.leases.answering.set()
+    await until(lambda: len(desk.leases.asked) == 2 and not desk.leases.scripts["answer"])
+    return patient
+
+
 async def test_a_flight_that_may_run_is_not_parked_any_more():
-    """The next leader asks while the answer to the one before it is awaited: the first answer counts."""
+    """Of two answers the first counts."""
     async with Desk().open() as desk:
-        hasty, patient = place(0), place(1)
-        desk.leases.answering.clear()
-        desk.leases.scripts["answer"] = [Standing.ALONE, Standing.FOLLOWER]
-        await desk.board(hasty, patient)
-        assert desk.take() == []
-        await until(lambda: desk.leases.asked)
-        desk.line.remove_if(lambda one: one is hasty)
-        desk.flights.failed(ticket_of(hasty))
-        await until(lambda: len(desk.line))
-        assert desk.take() == []
-        desk.leases.answering.set()
-        await until(lambda: len(desk.leases.asked) == 2 and not desk.leases.scripts["answer"])
+        patient = await ask_twice(desk, Standing.ALONE, Standing.FOLLOWER)
         assert desk.flights.parked == []
         assert await desk.taken() == [patient]
+
+
+async def test_a_parked_leader_that_gets_the_lease_runs():
+    """The other worker has just died: nobody waits for a lease that is this worker's own."""
+    async with Desk().open() as desk:
+        patient = await ask_twice(desk, Standing.FOLLOWER, Standing.LEADER)
+        assert await desk.taken() == [patient]
+        assert desk.flights.parked == []
+        desk.flights.landed(ticket_of(patient), BODY, BODY)
+        assert desk.leases.released == ["answer"]
+
+
+async def test_a_parked_leader_waits_on_when_nobody_can_tell():
+    """One slow answer does not send it off to generate what another worker nearly has."""
+    async with Desk().open() as desk:
+        patient = await ask_twice(desk, Standing.FOLLOWER, Standing.ALONE)
+        await desk.leases.looked.wait()
+        assert [flight.ticket for flight in desk.flights.parked] == [ticket_of(patient)]
+        assert not desk.flights.may_run(ticket_of(patient))

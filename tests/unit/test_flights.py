@@ -1,6 +1,7 @@
 """Single-flight inside a worker: who leads, who follows, and what becomes of each when something ends."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,17 @@ async def test_a_request_sent_again_while_it_runs_gets_the_very_same_reply(fligh
     ]
 
 
+async def test_in_a_session_a_request_sent_again_gets_an_answer_that_can_become_a_turn(flights):
+    """Its like was cancelled and left no turn; the very same reply would pass by the session's history."""
+    leader, again = (place(0, Keys("answer", "mine")) for _ in range(2))
+    turn = replace(ticket_of(again), envelope=replace(ticket_of(again).envelope, session="s"))
+    flights.board(leader)
+    flights.board(replace(again, item=replace(again.item, ticket=turn)))
+    assert flights.landed(ticket_of(leader), VALUE, BODY) == [
+        Recalled(turn, again.item.keys, BODY, CacheOutcome.JOINED)
+    ]
+
+
 async def test_a_cancelled_leader_parts_from_its_flight(flights):
     """Its generation goes on for its followers; when the last of them is gone it is ended."""
     leader, follower = place(0), place(1)
@@ -187,3 +199,21 @@ async def test_there_is_room_for_so_many_and_no_more():
     assert not waiting.done()
     flights.remove_if(lambda one: one is places[2])
     assert await waiting == 1
+
+
+async def test_who_leaves_on_the_way_to_the_line_makes_room():
+    """Of a flight that was broken up nobody follows any more: intake must hear of it when the last one leaves."""
+    flights = Flights(most_waiting=2)
+    places = [place(number) for number in range(4)]
+    for one in places:
+        flights.board(one)
+    for leader in places[:2]:
+        flights.failed(ticket_of(leader), fault=True)
+        if leader is places[0]:
+            assert await returning(flights) == [places[1]]
+    waiting = asyncio.create_task(flights.wait_for_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert flights.remove_if(lambda _: True) == places[2:]
+    async with asyncio.timeout(1):
+        assert await waiting == 2

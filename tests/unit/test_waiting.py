@@ -111,6 +111,22 @@ async def test_room_wakes_all_who_wait_for_it() -> None:
     assert await asyncio.wait_for(room, LIMIT_S) > 0
 
 
+async def test_who_comes_first_gets_room_first() -> None:
+    """A large request is not passed over for ever by small ones, which always find room before it does."""
+    line: WaitingLine[str] = WaitingLine(max_tokens=4, max_requests=10)
+    for number in range(4):
+        await line.put(place(str(number), 1))
+    large = asyncio.create_task(line.put(place("large", 4)))
+    assert not await settled(large)
+    small = [asyncio.create_task(line.put(place(f"small {number}", 1))) for number in range(3)]
+    for _ in range(4):
+        assert not await settled(large)
+        line.take(first, block=False)
+    assert await asyncio.wait_for(large, LIMIT_S)
+    assert names(line.take(first, block=False)) == ["large"]
+    assert all(await asyncio.wait_for(asyncio.gather(*small), LIMIT_S))
+
+
 async def test_remove_if_frees_room_and_returns_what_it_removed() -> None:
     """Requests of a lost partition leave the line, in order, and those behind them move up."""
     line: WaitingLine[str] = WaitingLine(max_tokens=3, max_requests=3)

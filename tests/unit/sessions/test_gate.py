@@ -426,3 +426,38 @@ async def test_other_sessions_pass_by_one_that_cannot_be_stored(worker, store, m
     packed = worker.answer(free, "two")
     await worker.until(lambda: worker.passed == [packed])
     assert said(store.history(session_key("", "b"))) == ["q2", "two"]
+
+
+async def test_a_partition_lost_before_its_requests_came_in_is_forgotten_too(worker, store):
+    """Were they let in, nobody would ever let them out, and a partition that came back would wait behind them."""
+    lost = OffsetTracker()
+    worker.gate.abandon({lost})
+    worker.gate.enter(ticket(1, tracker=lost))
+    assert worker.gate.waiting == 0
+    again = ticket(1, tracker=OffsetTracker())
+    await worker.turn(again, "one")
+    assert said(store.history(KEY)) == ["q1", "one"]
+
+
+async def test_anothers_answer_that_is_published_stays_in_the_history(store):
+    """The other worker died before its commit and the partition is ours again: its answer is the session's turn."""
+    async with Worker(store).running() as thawed, Worker(store).running() as other:
+        mine, its = ticket(1), ticket(1)
+        await thawed.open(mine)
+        await other.turn(its, "timely")
+        thawed.answer(mine, "late")
+        await thawed.until(lambda: len(thawed.ended) == 1)
+        thawed.gate.published([parcel(mine, "timely")])
+        assert said(await thawed.open(ticket(2))) == ["q1", "timely"]
+
+
+async def test_those_behind_a_turn_that_cannot_be_taken_back_lose_patience(worker, store):
+    """The withdrawal itself waits for as long as it takes; without Redis its session is unavailable like any other."""
+    one, after = ticket(1), ticket(2)
+    await worker.open(one)
+    packed = worker.answer(one, "large")
+    await worker.until(lambda: worker.passed == [packed])
+    worker.gate.enter(after)
+    store.away = True
+    worker.gate.published([replace(packed, records=(OutgoingRecord("replies", b"error", b"", []),))])
+    await worker.until(lambda: [refused.ticket for refused in worker.give_up()] == [after])
