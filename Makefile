@@ -15,8 +15,9 @@ help:  ## Show this list
 demo: $(READY)  ## Ask a real model real questions through a real Kafka, on this machine
 	@$(BIN)/pelton demo $(ARGS)
 
+# Two processes, each with a Kafka of its own: many tests wait for a time-out to pass.
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)  ## Style, types and the layers of the house
 	@$(BIN)/ruff check
