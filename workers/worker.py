@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 ENDINGS_QUEUED = 1024
 """Endings that may wait to be published before the inference thread is held up."""
 CANCEL_S = 5.0
-"""How long the engine may take to let go of what a drain cut off."""
+"""How long intake and engine may take to let go of what a drain cuts off."""
 
 
 class WorkerFailed(Exception):
@@ -175,7 +175,8 @@ class Worker:
         deadline = time.monotonic() + self._settings.worker.drain_timeout_s
         self._intake.stop()
         left = self._line.close()
-        await asyncio.wait([intake], timeout=deadline - time.monotonic())
+        # A poll ends by itself; waiting for room, which nobody makes any more, does not.
+        await asyncio.wait([intake], timeout=min(CANCEL_S, deadline - time.monotonic()))
         intake.cancel()
         await asyncio.wait([inference], timeout=max(0.0, deadline - time.monotonic()))
         cut_off = 0
