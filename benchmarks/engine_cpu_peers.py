@@ -37,11 +37,14 @@ def timed(work: Callable[[], object]) -> Seconds:
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def engine_run(loaded: LoadedModel, requests: Sequence[Request], **limits: Any) -> Contender:
-    """A fresh engine each time: nothing is cached from the run before."""
+def engine_run(
+    loaded: LoadedModel, requests: Sequence[Request], earlier: Sequence[Request] = (), **limits: Any
+) -> Contender:
+    """A new engine each time, so that nothing is cached from the run before; `earlier` requests are not timed."""
 
     def run() -> Seconds:
         engine = Engine(loaded, ContinuousConfig(**limits))
+        engine.generate([r.prompt for r in earlier], [r.params for r in earlier])
         return timed(lambda: engine.generate([r.prompt for r in requests], [r.params for r in requests]))
 
     return run

@@ -47,29 +47,41 @@ class KvStore:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, places: Tensor) -> None:
         """Store [tokens, kv_heads, head_dim] at `places`."""
-        for store, fresh in ((self.keys[layer], keys), (self.values[layer], values)):
-            dim = fresh.shape[-1]
-            store.view(-1, dim).index_copy_(0, places, fresh.transpose(0, 1).reshape(-1, dim))
+        _put(self.keys[layer], keys, places)
+        _put(self.values[layer], values, places)
 
     def gather(self, layer: int, pages: Tensor) -> tuple[Tensor, Tensor]:
         """Copies of the keys and values in `pages`, int64 [n]: each [n, kv_heads, page_size, head_dim].
 
-        They lie in a buffer that the next call overwrites. On a CPU a copy in order and a product out of the cache are
-        faster together than a product that waits for memory, and fresh memory each time would cost more than both.
+        They lie in a buffer that the next call overwrites, with a page behind them that nobody reads. On a CPU a copy
+        in order and a product out of the cache are faster together than a product that waits for memory, and fresh
+        memory each time would cost more than both.
         """
-        if self._copied is None or len(pages) > self._copied.shape[1]:
-            room = 1 << (len(pages) - 1).bit_length()
+        if self._copied is None or len(pages) >= self._copied.shape[1]:
+            room = 1 << len(pages).bit_length()
             self._copied = self.keys[layer].new_empty((2, room, *self.keys[layer].shape[1:]))
         keys, values = self._copied[0, : len(pages)], self._copied[1, : len(pages)]
         torch.index_select(self.keys[layer], 0, pages, out=keys)
         torch.index_select(self.values[layer], 0, pages, out=values)
         return keys, values
 
+    def amend(self, keys: Tensor, values: Tensor, places: Tensor) -> None:
+        """Put keys and values [tokens, kv_heads, head_dim] at `places` among the pages that were gathered last."""
+        if self._copied is None:
+            raise ValueError("nothing has been gathered")
+        _put(self._copied[0], keys, places)
+        _put(self._copied[1], values, places)
+
     def scrub(self, pages: Sequence[int]) -> None:
         """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""
         index = torch.tensor(pages, dtype=torch.int64, device=self.device)
         for tensor in (*self.keys, *self.values):
             tensor.index_fill_(0, index, 0)
+
+
+def _put(pages: Tensor, tokens: Tensor, places: Tensor) -> None:
+    dim = tokens.shape[-1]
+    pages.view(-1, dim).index_copy_(0, places, tokens.transpose(0, 1).reshape(-1, dim))
 
 
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

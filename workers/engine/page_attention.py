@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.engine.kv_store import KvStore
-from workers.engine.step_batch import Ints, Span
+from workers.engine.step_batch import Ints, StepBatch
 
 # Large enough that its exponential is 0 beside any real score, and finite, so that a page that is masked as a whole
 # gets a weight of 0 and not of NaN.
@@ -30,17 +31,19 @@ class Scoring:
     window: int | None = None
     softcap: float | None = None
 
-    def scores(self, products: Tensor) -> Tensor:
-        """Float32 scores from products of queries and keys, before masking."""
-        scores = products.float().mul_(self.scale)
-        return scores if self.softcap is None else scores.div_(self.softcap).tanh_().mul_(self.softcap)
+    def scores(self, products: Tensor, bias: Tensor) -> Tensor:
+        """Float32 scores from products of queries and keys; `bias`, which hides some, is added last."""
+        if self.softcap is None:
+            return torch.add(bias, products, alpha=self.scale)
+        return products.float().mul_(self.scale / self.softcap).tanh_().mul_(self.softcap).add_(bias)
 
 
 @dataclass(slots=True, eq=False)
 class _Pairs:
     """Pages, each with queries that look at it: `owners` int64 [pages, queries] are their rows.
 
-    A row of `rows` (one past the last) stands for a query that gets nothing.
+    A row of `rows` (one past the last) stands for a query that gets nothing. `fresh` says where among the pages each
+    row's new key and value belong, int64 [kv_heads x rows]; None where they belong to none of them.
     """
 
     pages: Tensor
@@ -48,6 +51,7 @@ class _Pairs:
     first: Tensor
     query_positions: Tensor
     page_size: int
+    fresh: Tensor | None = None
     _bias: dict[int | None, Tensor] = field(default_factory=dict)
 
     def bias(self, window: int | None) -> Tensor:
@@ -63,26 +67,41 @@ class _Pairs:
 
 
 class PageAttention:
-    """The decode rows of one step; made once, used by every layer."""
+    """The decode rows of one step; made once, used by every layer.
 
-    def __init__(self, spans: tuple[Span, ...], store: KvStore, *, sharing: bool = True) -> None:
+    Without `sharing` every row attends by itself over its own copies of pages, and sees what other rows of this step
+    have put in them.
+    """
+
+    def __init__(self, batch: StepBatch, store: KvStore, *, sharing: bool = True) -> None:
+        spans = batch.decodes
         self._store = store
         self._spans = spans
         self._sharing = sharing
         self._rows = len(spans)
+        self._places = store.places(batch.write_pages[: self._rows], batch.write_slots[: self._rows])
+        self._slots = batch.write_slots[: self._rows]
         # The row past the last sees nothing: position -1 is before every key.
         self._positions = self._tensor(np.array([*(span.start for span in spans), -1]))
-        self._groups: dict[int | None, list[_Pairs]] = {}
+        self._groups: dict[int | None, tuple[list[_Pairs], Tensor]] = {}
 
-    def attend(self, layer: int, queries: Tensor, scoring: Scoring) -> Tensor:
-        """[rows, heads, head_dim] from queries [rows, heads, head_dim]; keys and values are in the store already."""
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
+        """[rows, heads, head_dim] from queries of that shape; keys and values [rows, kv_heads, head_dim] are stored."""
         rows, heads, dim = queries.shape
         padded = torch.cat((queries, queries.new_zeros(1, heads, dim)))
         if scoring.window not in self._groups:
             self._groups[scoring.window] = self._grouped(scoring.window)
-        groups = self._groups[scoring.window]
-        parts = [self._partial(group, layer, padded, scoring) for group in groups]
-        owners = torch.cat([group.owners.reshape(-1) for group in groups])
+        groups, owners = self._groups[scoring.window]
+        if not self._sharing:
+            self._store.write(layer, keys, values, self._places)
+        parts = []
+        for group in groups:
+            copies = self._store.gather(layer, group.pages)
+            if group.fresh is not None:
+                # Only now, as the pages' memory has just been read: written first, each token would wait for it.
+                self._store.write(layer, keys, values, self._places)
+                self._store.amend(keys, values, group.fresh)
+            parts.append(self._partial(group, *copies, padded, scoring))
         peak, total, mixed = (torch.cat(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
         lowest = peak.new_full((rows + 1, heads), _MASKED)
         highest = lowest.scatter_reduce_(0, owners[:, None].expand(-1, heads), peak, "amax")
@@ -91,8 +110,11 @@ class PageAttention:
         out = peak.new_zeros(rows + 1, heads, dim).index_add_(0, owners, mixed * weight[..., None])
         return (out[:rows] / sums[:rows, :, None]).to(queries.dtype)
 
-    def _grouped(self, window: int | None) -> list[_Pairs]:
-        """The pages that the rows look at through a window: those that one row has to itself, and the shared ones."""
+    def _grouped(self, window: int | None) -> tuple[list[_Pairs], Tensor]:
+        """The pages that the rows look at through a window: those that one row has to itself, and the shared ones.
+
+        Beside them the owners of all their pairs, in order.
+        """
         size = self._store.page_size
         begins = [0 if window is None else max(0, span.end - window) // size for span in self._spans]
         ranges = [np.arange(begin, len(span.pages)) for begin, span in zip(begins, self._spans, strict=True)]
@@ -103,20 +125,29 @@ class PageAttention:
         own, shared = holders == 1, holders > 1
         groups: list[_Pairs] = []
         if own.any():
-            groups.append(self._pairs(pages[own], owners[own][:, None], first[own]))
+            groups.append(self._pairs(pages[own], owners[own][:, None], first[own], self._newest(own, ranges)))
         if shared.any():
             groups.append(self._shared(pages[shared], owners[shared], first[shared]))
-        return groups
+        return groups, torch.cat([group.owners.reshape(-1) for group in groups])
 
-    def _partial(self, group: _Pairs, layer: int, queries: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor, Tensor]:
+    def _newest(self, own: NDArray[np.bool_], ranges: list[Ints]) -> Tensor | None:
+        """Where among the rows' own pages the newest tokens belong; past the last for those that are stored already."""
+        if not self._sharing:
+            return None
+        last = np.cumsum([len(each) for each in ranges]) - 1
+        pages = np.where(own[last], np.cumsum(own)[last] - 1, own.sum())
+        return self._store.places(self._tensor(pages), self._slots)
+
+    def _partial(
+        self, group: _Pairs, keys: Tensor, values: Tensor, queries: Tensor, scoring: Scoring
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """For each pair of page and query: highest score, sum of weights relative to it, and values weighted to 1."""
-        keys, values = self._store.gather(layer, group.pages)
         pages, kv_heads, size, dim = keys.shape
         many, heads = group.owners.shape[1], queries.shape[1]
         mine = queries.index_select(0, group.owners.reshape(-1)).view(pages, many, kv_heads, -1, dim)
         mine = mine.transpose(1, 2).reshape(pages * kv_heads, -1, dim)
         products = torch.bmm(mine, keys.view(-1, size, dim).transpose(1, 2))
-        scores = scoring.scores(products.view(pages, kv_heads, many, -1, size)).add_(group.bias(scoring.window))
+        scores = scoring.scores(products.view(pages, kv_heads, many, -1, size), group.bias(scoring.window))
         peak = scores.amax(dim=-1)
         weights = torch.softmax(scores, dim=-1)
         # The likeliest has exp(0) before it is divided by the sum: so the sum is found without another exponential.
@@ -140,10 +171,9 @@ class PageAttention:
         distinct_first[which] = first
         return self._pairs(distinct, table, distinct_first)
 
-    def _pairs(self, pages: Ints, owners: Ints, first: Ints) -> _Pairs:
-        return _Pairs(
-            self._tensor(pages), self._tensor(owners), self._tensor(first), self._positions, self._store.page_size
-        )
+    def _pairs(self, pages: Ints, owners: Ints, first: Ints, fresh: Tensor | None = None) -> _Pairs:
+        tensors = self._tensor(pages), self._tensor(owners), self._tensor(first)
+        return _Pairs(*tensors, self._positions, self._store.page_size, fresh)
 
     def _tensor(self, array: Ints) -> Tensor:
         return torch.from_numpy(array).to(self._store.device)

@@ -17,8 +17,9 @@ from workers.engine.step_batch import Span, StepBatch
 ATTENTION = "pelton_paged"
 """The name under which models find `_attend`."""
 
-# Queries multiplied at once: enough for the product, few enough that little of it is hidden from them.
-_BLOCK = 64
+# What the scores of one product may take: it stays in a core's cache. Smaller blocks cost more calls, larger ones wait
+# for memory and compute more that is hidden.
+_SCORES_BYTES = 2**20
 
 
 class StepAttention(Protocol):
@@ -34,14 +35,18 @@ class TorchAttention:
     def __init__(self, batch: StepBatch, store: KvStore, *, sharing: bool = True) -> None:
         self._batch = batch
         self._store = store
-        self._decodes = PageAttention(batch.decodes, store, sharing=sharing) if batch.decodes else None
-        self._places = store.places(batch.write_pages, batch.write_slots)
+        self._decodes = PageAttention(batch, store, sharing=sharing) if batch.decodes else None
+        rows = len(batch.decodes)
+        self._places = store.places(batch.write_pages[rows:], batch.write_slots[rows:])
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
-        self._store.write(layer, keys, values, self._places)
         decoded = len(self._batch.decodes)
-        parts = [] if self._decodes is None else [self._decodes.attend(layer, queries[:decoded], scoring)]
+        parts = []
+        if self._decodes is not None:
+            parts.append(self._decodes.attend(layer, queries[:decoded], keys[:decoded], values[:decoded], scoring))
+        if self._batch.chunks:
+            self._store.write(layer, keys[decoded:], values[decoded:], self._places)
         for span in self._batch.chunks:
             rows = slice(span.row, span.row + span.count)
             context = (keys[rows], values[rows]) if span.start == 0 else self._gather(layer, span)
@@ -57,9 +62,11 @@ class TorchAttention:
     def _chunk(self, span: Span, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
         """[count, heads, head_dim]: a few queries at a time, each with no more keys than the last of them may see."""
         keys, values = keys.permute(1, 2, 0), values.transpose(0, 1)
+        blocks = -(-span.count * span.end * queries.shape[1] * torch.float32.itemsize // _SCORES_BYTES)
+        size = -(-span.count // blocks)
         parts = []
-        for row in range(0, span.count, _BLOCK):
-            block = queries[row : row + _BLOCK]
+        for row in range(0, span.count, size):
+            block = queries[row : row + size]
             at, end = span.start + row, span.start + row + len(block)
             begin = 0 if scoring.window is None else max(0, at + 1 - scoring.window)
             hidden = self._hidden(at, begin, end, scoring.window)
@@ -88,7 +95,7 @@ def _attended(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, sco
     count, heads, dim = queries.shape
     kv_heads = keys.shape[0]
     mine = queries.reshape(count, kv_heads, -1, dim).transpose(0, 1).reshape(kv_heads, -1, dim)
-    scores = scoring.scores(torch.bmm(mine, keys)).view(kv_heads, count, heads // kv_heads, -1).add_(hidden)
+    scores = scoring.scores(torch.bmm(mine, keys).view(kv_heads, count, heads // kv_heads, -1), hidden)
     weights = scores.softmax(dim=-1).to(values.dtype).view(kv_heads, -1, values.shape[1])
     return torch.bmm(weights, values).view(kv_heads, count, -1, dim).transpose(0, 1).reshape(count, heads, dim)
 
