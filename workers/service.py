@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -52,7 +53,10 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     async with _following(SuspectFeed(settings.kafka, guard.suspects)):
         metrics = _serve_metrics(settings)
         log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
-        served = await asyncio.to_thread(_load, settings)
+        # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
+        # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
+        with ThreadPoolExecutor(1, "loading") as thread:
+            served = await loop.run_in_executor(thread, _load, settings)
         if not lifecycle.leaving:
             await Worker(settings, served, lifecycle, metrics, guard).run()
 
