@@ -49,7 +49,8 @@ class PlainAttention:
         visible = at <= at[start:, None]
         if scoring.window is not None:
             visible &= at > at[start:, None] - scoring.window
-        scores = scoring.scores(queries.transpose(0, 1) @ keys.transpose(1, 2)).masked_fill(~visible, -torch.inf)
+        hidden = torch.where(visible, 0.0, -torch.inf)
+        scores = scoring.scores(queries.transpose(0, 1) @ keys.transpose(1, 2), hidden)
         return (scores.softmax(-1) @ values).transpose(0, 1)
 
 
