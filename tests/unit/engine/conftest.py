@@ -1,13 +1,15 @@
-"""A tiny random model for the engines that run one."""
+"""A tiny random model for the engines that run one, and a hand on its logits."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tests.unit.engine.driving import EOS, Hook
 from workers.engine.loading import LoadedModel
-
-EOS = 256
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +30,21 @@ def loaded(tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     return LoadedModel(model, tokenizer, 128, (EOS, EOS + 1), EOS, torch.float32, torch.device("cpu"), b"")
+
+
+@pytest.fixture
+def on_logits(loaded: LoadedModel) -> Iterator[Callable[[Hook], None]]:
+    """Lets a test look at, or replace, the logits of every forward pass, [rows, vocab]."""
+    handles = []
+
+    def register(hook: Hook) -> None:
+        def forward_hook(_module: Any, _inputs: Any, output: Any) -> None:
+            changed = hook(output.logits.flatten(0, 1))
+            if changed is not None:
+                output.logits = changed.view_as(output.logits)
+
+        handles.append(loaded.model.register_forward_hook(forward_hook))
+
+    yield register
+    for handle in handles:
+        handle.remove()

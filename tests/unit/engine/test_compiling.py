@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.unit.engine.plain_attention import late_engine
-from tests.unit.engine.test_families import PAGE, pristine, run
+from tests.unit.engine.reference import PAGE, pristine, run
 from workers.engine.cuda.compiling import compile_body
 from workers.engine.cuda.graphs import Graphs
 from workers.engine.cuda.paged_op import attending, paged_attention

@@ -1,13 +1,14 @@
 """The continuous engine around the model: ends, faults, shared prefixes, and what the worker sees of it."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from pipeline.waiting import Place
+from tests.unit.engine.driving import GREEDY, PROMPTS, Hook, drain, run, script, tokens_of
 from workers.engine import Engine
 from workers.engine.api import (
     Completion,
@@ -15,7 +16,6 @@ from workers.engine.api import (
     Failure,
     FailureKind,
     FinishReason,
-    Outcome,
     SamplingParams,
 )
 from workers.engine.continuous import ContinuousEngine
@@ -25,66 +25,14 @@ from workers.engine.model_source import ModelLoadError
 from workers.engine.offline import GenerationError
 from workers.engine.padded import PaddedConfig, PaddedEngine
 
-EOS = 256
-GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
-PROMPTS = ([5, 6, 7], list(range(40, 60)), [9], list(range(100, 111)))
-Hook = Callable[[torch.Tensor], torch.Tensor | None]
-
 
 def make_engine(loaded: LoadedModel, clock: Callable[[], float] = lambda: 0.0, **limits: Any) -> ContinuousEngine:
     return ContinuousEngine(loaded, ContinuousConfig(**{"page_size": 8, "kv_memory_gib": 0.01, **limits}), clock)
 
 
-def drain(engine: ContinuousEngine) -> dict[int, Outcome]:
-    outcomes = []
-    while engine.running:
-        outcomes += engine.step()
-    return {outcome.request_id: outcome for outcome in outcomes}
-
-
-def run(engine: ContinuousEngine, params: SamplingParams | list[SamplingParams] = GREEDY) -> dict[int, Outcome]:
-    each = [params] * len(PROMPTS) if isinstance(params, SamplingParams) else params
-    for index, (prompt, own) in enumerate(zip(PROMPTS, each, strict=False)):
-        engine.add(EngineRequest(index, prompt, own))
-    return drain(engine)
-
-
-def tokens_of(outcomes: dict[int, Outcome]) -> dict[int, tuple[int, ...]]:
-    return {index: outcome.token_ids for index, outcome in outcomes.items() if isinstance(outcome, Completion)}
-
-
 def assert_nothing_left(engine: ContinuousEngine) -> None:
     assert engine.running == 0
     assert engine._pool.available == engine._pool.num_pages
-
-
-@pytest.fixture
-def on_logits(loaded: LoadedModel) -> Iterator[Callable[[Hook], None]]:
-    """Lets a test look at, or replace, the logits of every forward pass, [rows, vocab]."""
-    handles = []
-
-    def register(hook: Hook) -> None:
-        def forward_hook(_module: Any, _inputs: Any, output: Any) -> None:
-            changed = hook(output.logits[0])
-            if changed is not None:
-                output.logits = changed[None]
-
-        handles.append(loaded.model.register_forward_hook(forward_hook))
-
-    yield register
-    for handle in handles:
-        handle.remove()
-
-
-def script(text: bytes) -> Hook:
-    """A hook that makes a single row say `text`, and spaces after that."""
-    said = iter(text)
-
-    def hook(logits: torch.Tensor) -> torch.Tensor:
-        token = torch.tensor([next(said, 32)] * len(logits), dtype=torch.int64)
-        return torch.nn.functional.one_hot(token, logits.shape[-1]).float() * 10
-
-    return hook
 
 
 def test_sampled_answers_are_the_padded_engines_and_independent_of_the_batch(loaded: LoadedModel) -> None:

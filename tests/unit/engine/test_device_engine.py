@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.unit.engine.kernels import DEVICES, ON_GPU
-from tests.unit.engine.test_families import CONFIGS, pristine, run
+from tests.unit.engine.reference import CONFIGS, pristine, run
 from workers.engine.api import Completion, EngineRequest, SamplingParams
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.cuda.executor import DeviceExecutor

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.unit.engine.test_families import CONFIGS, assert_is_the_answer, pristine, prompt_of, reference
+from tests.unit.engine.reference import CONFIGS, assert_is_the_answer, pristine, prompt_of, reference
 from workers.engine.api import Completion, EngineRequest, SamplingParams
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.fused_linear import FusedLinear, fuse_linears

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.engine.driving import GREEDY, PROMPTS, Hook, drain, run, script, tokens_of
 from tests.unit.engine.plain_attention import late_engine, plain_executor
-from tests.unit.engine.test_continuous import PROMPTS, Hook, drain, on_logits, run, script, tokens_of
-from tests.unit.engine.test_families import PAGE, Answer, assert_is_the_answer, pristine, prompt_of, reference
-from tests.unit.engine.test_families import run as run_family
+from tests.unit.engine.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of, reference
+from tests.unit.engine.reference import run as run_family
 from workers.engine.api import Completion, EngineRequest, Failure, FailureKind, FinishReason, Outcome, SamplingParams
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.cuda import executor as executor_module
@@ -31,11 +31,6 @@ from workers.engine.pages import page_digests
 from workers.engine.sampling import broken_rows
 from workers.engine.scheduler import Scheduler, Work
 from workers.engine.sequences import Sequence
-
-__all__ = ["on_logits"]  # a fixture
-
-EOS = 256
-GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 
 
 @pytest.fixture(autouse=True)

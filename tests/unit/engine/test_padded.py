@@ -1,7 +1,7 @@
 """The padded engine: each request gets the answer it would get alone, or a failure of its own."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipeline.waiting import Place
+from tests.unit.engine.driving import EOS, GREEDY, PROMPTS, Hook
 from workers.engine.api import (
     Completion,
     EngineRequest,
@@ -21,11 +22,6 @@ from workers.engine.api import (
 )
 from workers.engine.loading import LoadedModel
 from workers.engine.padded import PaddedConfig, PaddedEngine
-
-EOS = 256
-GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
-PROMPTS = ([5, 6, 7], list(range(40, 60)), [9], list(range(100, 111)))
-Hook = Callable[[torch.Tensor], torch.Tensor | None]
 
 
 def make_engine(loaded: LoadedModel, **config: Any) -> PaddedEngine:
@@ -50,24 +46,6 @@ def completions(outcomes: Sequence[Outcome]) -> list[Completion]:
 
 def tokens_of(outcomes: Sequence[Outcome]) -> list[tuple[int, ...]]:
     return [completion.token_ids for completion in completions(outcomes)]
-
-
-@pytest.fixture
-def on_logits(loaded: LoadedModel) -> Iterator[Callable[[Hook], None]]:
-    """Lets a test look at, or replace, the logits of every forward pass, [rows, vocab]."""
-    handles = []
-
-    def register(hook: Hook) -> None:
-        def forward_hook(_module: Any, _inputs: Any, output: Any) -> None:
-            changed = hook(output.logits[:, -1])
-            if changed is not None:
-                output.logits[:, -1] = changed
-
-        handles.append(loaded.model.register_forward_hook(forward_hook))
-
-    yield register
-    for handle in handles:
-        handle.remove()
 
 
 def script(*rows: bytes | list[int]) -> Hook:
