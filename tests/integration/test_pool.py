@@ -158,7 +158,12 @@ async def test_restarts_wait_longer_and_longer_but_not_in_a_search_for_poison(pa
 
 async def test_a_worker_that_cannot_run_ends_the_pool(parent):
     """Bad settings or a missing model would be the same each time: exit code 2, the others drained, no restart."""
-    cannot = "index == '1' and sys.exit(2)"
+    cannot = """
+if index == '1':
+    while len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.01)  # the other must have noted its start before it is told to leave
+    sys.exit(2)
+"""
     async with asyncio.timeout(LIMIT_S):
         assert await parent.start(cannot, cannot, replicas=2) == WorkerExit.UNUSABLE
     assert len(parent.pids()) == 2
