@@ -1,7 +1,7 @@
-"""Linear layers that are given the same rows become one product: fewer and larger ones suit a GPU.
+"""Linear layers that are given the same rows become one product: fewer and larger ones suit every device.
 
-A decode step's products are so small that each takes hardly longer than its start; queries, keys and values, and the
-two halves of a gated layer, are computed from the same rows.
+A decode step's products are so small that on a GPU each takes hardly longer than its start, and on a CPU the cores wait
+for each other after each; queries, keys and values, and the two halves of a gated layer, come from the same rows.
 """
 
 from typing import Any
@@ -19,14 +19,17 @@ class _Fused(nn.Module):
     def __init__(self, linears: list[nn.Linear]) -> None:
         super().__init__()
         self.sizes = [linear.out_features for linear in linears]
+        bias = linears[0].bias is not None
+        self.joined = nn.Linear(linears[0].in_features, sum(self.sizes), bias=bias, device="meta")
         # Parameters, since a compiler takes only the sizes of those for fixed.
-        self.weight = _joined([linear.weight for linear in linears])
-        self.bias = None if linears[0].bias is None else _joined([linear.bias for linear in linears])
+        self.joined.weight = _joined([linear.weight for linear in linears])
+        if bias:
+            self.joined.bias = _joined([linear.bias for linear in linears])
         self.products: tuple[Tensor, ...] | None = None
 
     def product(self, rows: Tensor, part: int) -> Tensor:
         if part == 0:
-            self.products = nn.functional.linear(rows, self.weight, self.bias).split(self.sizes, dim=-1)
+            self.products = self.joined(rows).split(self.sizes, dim=-1)
         if self.products is None:
             raise RuntimeError("fused linear layers were not called in their order")
         mine = self.products[part]

@@ -59,10 +59,10 @@ class LoadedModel:
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     """`read` a model and prepare it for its device."""
     loaded = read(spec, cache_dir)
+    if why_not(loaded.model) is None:
+        fuse_linears(loaded.model)
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
-    elif why_not(loaded.model) is None:
-        fuse_linears(loaded.model)
     return loaded
 
 

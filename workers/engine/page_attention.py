@@ -42,11 +42,12 @@ class Scoring:
 class _Pairs:
     """Pages, each with queries that look at it: `owners` int64 [pages, queries] are their rows.
 
-    A row of `rows` (one past the last) stands for a query that gets nothing. `fresh` says where among the pages each
-    row's new key and value belong, int64 [kv_heads x rows]; None where they belong to none of them.
+    `both` is where the pages lie, as `KvStore.gather` takes it. A row of `rows` (one past the last) stands for a query
+    that gets nothing. `fresh` says where among the copied pages each row's new key and value belong, as `KvStore.amend`
+    takes it; None where they belong to none of them.
     """
 
-    pages: Tensor
+    both: Tensor
     owners: Tensor
     first: Tensor
     query_positions: Tensor
@@ -92,15 +93,16 @@ class PageAttention:
         if scoring.window not in self._groups:
             self._groups[scoring.window] = self._grouped(scoring.window)
         groups, owners = self._groups[scoring.window]
+        fresh = torch.cat((keys, values))
         if not self._sharing:
-            self._store.write(layer, keys, values, self._places)
+            self._store.write(layer, fresh, self._places)
         parts = []
         for group in groups:
-            copies = self._store.gather(layer, group.pages)
+            copies = self._store.gather(layer, group.both)
             if group.fresh is not None:
                 # Only now, as the pages' memory has just been read: written first, each token would wait for it.
-                self._store.write(layer, keys, values, self._places)
-                self._store.amend(keys, values, group.fresh)
+                self._store.write(layer, fresh, self._places)
+                self._store.amend(fresh, group.fresh)
             parts.append(self._partial(group, *copies, padded, scoring))
         peak, total, mixed = (torch.cat(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
         lowest = peak.new_full((rows + 1, heads), _MASKED)
@@ -131,12 +133,12 @@ class PageAttention:
         return groups, torch.cat([group.owners.reshape(-1) for group in groups])
 
     def _newest(self, own: NDArray[np.bool_], ranges: list[Ints]) -> Tensor | None:
-        """Where among the rows' own pages the newest tokens belong; past the last for those that are stored already."""
+        """Where among the rows' own pages the newest tokens belong; nowhere for those that are stored already."""
         if not self._sharing:
             return None
         last = np.cumsum([len(each) for each in ranges]) - 1
-        pages = np.where(own[last], np.cumsum(own)[last] - 1, own.sum())
-        return self._store.places(self._tensor(pages), self._slots)
+        pages = np.where(own[last], np.cumsum(own)[last] - 1, -1)
+        return self._store.copied_places(self._tensor(pages), self._slots, int(own.sum()))
 
     def _partial(
         self, group: _Pairs, keys: Tensor, values: Tensor, queries: Tensor, scoring: Scoring
@@ -172,7 +174,7 @@ class PageAttention:
         return self._pairs(distinct, table, distinct_first)
 
     def _pairs(self, pages: Ints, owners: Ints, first: Ints, fresh: Tensor | None = None) -> _Pairs:
-        tensors = self._tensor(pages), self._tensor(owners), self._tensor(first)
+        tensors = self._store.both(self._tensor(pages)), self._tensor(owners), self._tensor(first)
         return _Pairs(*tensors, self._positions, self._store.page_size, fresh)
 
     def _tensor(self, array: Ints) -> Tensor:

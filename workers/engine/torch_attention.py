@@ -46,7 +46,7 @@ class TorchAttention:
         if self._decodes is not None:
             parts.append(self._decodes.attend(layer, queries[:decoded], keys[:decoded], values[:decoded], scoring))
         if self._batch.chunks:
-            self._store.write(layer, keys[decoded:], values[decoded:], self._places)
+            self._store.write(layer, torch.cat((keys[decoded:], values[decoded:])), self._places)
         for span in self._batch.chunks:
             rows = slice(span.row, span.row + span.count)
             context = (keys[rows], values[rows]) if span.start == 0 else self._gather(layer, span)
@@ -55,7 +55,7 @@ class TorchAttention:
 
     def _gather(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
         """A sequence's keys and values out of its pages, each [end, kv_heads, head_dim]."""
-        paged = self._store.gather(layer, torch.from_numpy(span.pages).to(self._store.device))
+        paged = self._store.gather(layer, self._store.both(torch.from_numpy(span.pages).to(self._store.device)))
         keys, values = (each.transpose(1, 2).reshape(-1, each.shape[1], each.shape[3])[: span.end] for each in paged)
         return keys, values
 
