@@ -1,16 +1,19 @@
 """What the benchmarks over a real broker share: topics of a measurement's own, processes, and counting replies."""
 
 import asyncio
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from rich.console import Console
+from rich.table import Table
 
 from pelton.stack.process import ChildProcess
 from pipeline.settings import KafkaSettings
@@ -115,3 +118,15 @@ async def replies_per_s(reader: AIOKafkaConsumer, requests: int) -> float:
         if seen and not started:
             first, started = seen, time.perf_counter_ns()
     return (seen - first) / ((time.perf_counter_ns() - started) / 1e9)
+
+
+def report_two(title: str, unit: str, rates: Mapping[str, Sequence[float]], **told: object) -> None:
+    """Print the medians of two rates and the first as a share of the second: a table, and the same as JSON."""
+    medians = {name: statistics.median(measured) for name, measured in rates.items()}
+    first, second = medians
+    share = medians[first] / medians[second]
+    table = Table("", f"{unit} (median)", "runs", title=title)
+    for name, measured in rates.items():
+        table.add_row(name, f"{medians[name]:.1f}", " ".join(f"{rate:.1f}" for rate in measured))
+    Console().print(table, f"{first} / {second}: {share:.3f}")
+    print(orjson.dumps({"title": title, "unit": unit, "rates": rates, "share": share, **told}).decode())

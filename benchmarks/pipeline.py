@@ -9,13 +9,8 @@ machine's cores. Prints a table and the same as JSON.
 
 import argparse
 import asyncio
-import statistics
 
-import orjson
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.common import PARTITIONS, Measurement, publish, replies_per_s
+from benchmarks.common import PARTITIONS, Measurement, publish, replies_per_s, report_two
 from pelton.stack.stack import LocalStack, StackConfig
 from workers.topics import ensure_topics
 
@@ -42,17 +37,7 @@ def main() -> None:
         for run in range(asked.runs):
             for name, measured in rates.items():
                 measured.append(asyncio.run(measure(name, stack.kafka.bootstrap_servers, run, asked.requests)))
-    _report(asked.requests, rates)
-
-
-def _report(requests: int, rates: dict[str, list[float]]) -> None:
-    medians = {name: statistics.median(measured) for name, measured in rates.items()}
-    ratio = medians["worker"] / medians["echo"]
-    table = Table("process", "replies/s (median)", "runs", title=f"{requests} requests, {PARTITIONS} partitions")
-    for name, measured in rates.items():
-        table.add_row(name, f"{medians[name]:.0f}", " ".join(f"{rate:.0f}" for rate in measured))
-    Console().print(table, f"worker / echo: {ratio:.2f}")
-    print(orjson.dumps({"requests": requests, "replies_per_s": rates, "worker_over_echo": ratio}).decode())
+    report_two(f"{asked.requests} requests, {PARTITIONS} partitions", "replies/s", rates, requests=asked.requests)
 
 
 if __name__ == "__main__":
