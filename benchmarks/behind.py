@@ -100,7 +100,7 @@ async def _publish(kafka: KafkaSettings, requests: list[Asked]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=144)
+    parser.add_argument("--requests", type=int, default=240)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
     requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)

@@ -1,15 +1,15 @@
 """The bounded hand-off from threads to the event loop, read there in batches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Generic, TypeVar
 
 import janus
 
 Item = TypeVar("Item")
-
-LINGER_LOOKS = 5
-"""How often the queue is looked at while a batch gathers."""
 
 
 class HandoffClosed(Exception):
@@ -21,10 +21,18 @@ class _Mark(asyncio.Event):
 
 
 class Handoff(Generic[Item]):
-    """First in, first out, at most `maxsize` items. Must be made on the loop that reads it."""
+    """First in, first out, at most `maxsize` items. Must be made on the loop that reads it.
 
-    def __init__(self, maxsize: int) -> None:
+    `patience_s` says how long an item may wait for others to be read with; it is asked where the item is put.
+    """
+
+    def __init__(self, maxsize: int, patience_s: Callable[[Item], float] = lambda _: 0.0) -> None:
         self._queue: janus.Queue[Item | _Mark] = janus.Queue(maxsize)
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        # When the batch that gathers must go, by the monotonic clock; changed on the loop only.
+        self._due = math.inf
+        self._hastened = asyncio.Event()
 
     def put(self, item: Item) -> None:
         """Hand over from a thread, waiting for room. Raises `HandoffClosed`."""
@@ -32,6 +40,8 @@ class Handoff(Generic[Item]):
             self._queue.sync_q.put(item)
         except janus.SyncQueueShutDown:
             raise HandoffClosed from None
+        if (due := self._due_of(item)) < self._due:
+            self._loop.call_soon_threadsafe(self._hasten, due)
 
     async def put_async(self, item: Item) -> None:
         """Hand over from the loop, waiting for room. Raises `HandoffClosed`."""
@@ -39,6 +49,7 @@ class Handoff(Generic[Item]):
             await self._queue.async_q.put(item)
         except janus.AsyncQueueShutDown:
             raise HandoffClosed from None
+        self._hasten(self._due_of(item))
 
     async def put_all(self, items: Iterable[Item]) -> None:
         """Hand over many from the loop, waiting for room only where there is none. Raises `HandoffClosed`."""
@@ -49,6 +60,8 @@ class Handoff(Generic[Item]):
                 await self.put_async(item)
             except janus.AsyncQueueShutDown:
                 raise HandoffClosed from None
+            else:
+                self._hasten(self._due_of(item))
 
     async def flush(self) -> None:
         """Wait until everything handed over so far has been dealt with."""
@@ -57,10 +70,11 @@ class Handoff(Generic[Item]):
             await self._queue.async_q.put(mark)
         except janus.AsyncQueueShutDown:
             return
+        self._hasten(0.0)
         await mark.wait()
 
-    async def batches(self, linger_s: float) -> AsyncIterator[list[Item]]:
-        """Yield what gathered within `linger_s` of a batch's first item, or sooner half of what the queue holds.
+    async def batches(self) -> AsyncIterator[list[Item]]:
+        """Yield what gathered until the first item's patience ended, or sooner half of what the queue holds.
 
         Ends when closed and empty. A batch counts as dealt with when the next one is asked for.
         """
@@ -69,8 +83,9 @@ class Handoff(Generic[Item]):
                 entries = [await self._queue.async_q.get()]
             except janus.AsyncQueueShutDown:
                 return
-            if not isinstance(entries[0], _Mark):
-                await self._linger(linger_s)
+            await self._gather()
+            # Before the rest is read: what comes after it sets a time for the next batch.
+            self._due = math.inf
             entries.extend(self._rest())
             items = [entry for entry in entries if not isinstance(entry, _Mark)]
             if items:
@@ -79,16 +94,28 @@ class Handoff(Generic[Item]):
                 if isinstance(entry, _Mark):
                     entry.set()
 
-    async def _linger(self, linger_s: float) -> None:
+    async def _gather(self) -> None:
+        while (left := self._due - time.monotonic()) > 0:
+            self._hastened.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left if left < math.inf else None):
+                    await self._hastened.wait()
+
+    def _due_of(self, item: Item) -> float:
         """A busy queue is not left to fill up: its writers would wait."""
-        for _ in range(LINGER_LOOKS):
-            if 2 * self._queue.async_q.qsize() >= self._queue.maxsize:
-                break
-            await asyncio.sleep(linger_s / LINGER_LOOKS)
+        if 2 * self._queue.sync_q.qsize() >= self._queue.maxsize:
+            return 0.0
+        return time.monotonic() + self._patience_s(item)
+
+    def _hasten(self, due: float) -> None:
+        if due < self._due:
+            self._due = due
+            self._hastened.set()
 
     def close(self) -> None:
         """Let nothing more in; what is inside may still be read."""
         self._queue.shutdown()
+        self._hasten(0.0)
 
     def _rest(self) -> list[Item | _Mark]:
         """What else is there now, and no more: a fast writer cannot hold a batch open."""

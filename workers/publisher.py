@@ -51,7 +51,7 @@ class Packer:
 
 
 class Publisher:
-    """Drains the endings, one flush interval's worth at a time."""
+    """Drains the endings, batch by batch."""
 
     def __init__(  # noqa: PLR0913  # what endings come from, go through and are told to
         self,
@@ -72,9 +72,9 @@ class Publisher:
         self._sessions = sessions
         self._metrics = metrics
 
-    async def run(self, flush_interval_s: float) -> None:
+    async def run(self) -> None:
         """Pass on until the endings are closed and empty; returns when all of it is committed."""
-        async for endings in self._endings.batches(flush_interval_s):
+        async for endings in self._endings.batches():
             owed = [ending for ending in endings if self._is_owed(ending)]
             while owed:
                 parcels = await asyncio.to_thread(self._packer.pack, owed)

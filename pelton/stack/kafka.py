@@ -45,6 +45,8 @@ _LOCAL = {
     "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
     "num.network.threads": "2",
     "num.io.threads": "4",
+    # The controller has no followers that twice a second must hear that it lives: a third of what an idle node does.
+    "metadata.max.idle.interval.ms": "0",
 }
 # Measured: with the first compiler alone it starts in three quarters of the time, and the small initial heap saves a
 # third of the memory. -UsePerfData: no files in the system's temporary folder that a SIGKILL would leave behind.

@@ -84,7 +84,7 @@ class Desk:
 
     async def ended(self) -> list[Ending]:
         """The next endings."""
-        async for endings in self.endings.batches(0):
+        async for endings in self.endings.batches():
             return endings
         raise AssertionError("closed")
 

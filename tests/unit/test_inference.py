@@ -106,7 +106,7 @@ class Bench:
         done.add_done_callback(lambda _: self._endings.close())
         found: dict[int, Ending] = {}
         async with asyncio.timeout(LIMIT_S):
-            async for endings in self._endings.batches(0):
+            async for endings in self._endings.batches():
                 found.update({ending.ticket.record.source.offset: ending for ending in endings})
                 if len(found) == len(numbers):
                     break

@@ -111,7 +111,7 @@ class Worker:
         self.passed.append(packed)
 
     async def _drain(self) -> None:
-        async for endings in self.endings.batches(0):
+        async for endings in self.endings.batches():
             self.ended += endings
 
 

@@ -39,7 +39,7 @@ class Around:
     async def publish(self, one: Ticket) -> None:
         endings = self.publisher._endings
         await endings.put_async(self.parcel(one).ending)
-        running = asyncio.create_task(self.publisher.run(0))
+        running = asyncio.create_task(self.publisher.run())
         await endings.flush()
         endings.close()
         await running
