@@ -3,58 +3,15 @@
 import asyncio
 import os
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
-import orjson
-import psutil
 import pytest
 
-from pelton.stack.process import ChildProcess
+from tests.integration.sabotage import is_frozen, saboteur, until
 
-SABOTEUR = Path(__file__).with_name("saboteur.py")
 MOMENTS = ("after-fetch", "after-generation", "after-send", "before-commit", "after-commit")
 COUNT = 40
-
-
-def environment(at) -> dict[str, str]:
-    """The place's settings as variables, for a worker in a process of its own."""
-    kafka = at.settings.kafka
-    return {
-        "PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "PELTON_KAFKA__GROUP_ID": kafka.group_id,
-        "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
-        "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
-        "PELTON_KAFKA__CREATE_TOPICS": "true",
-        "PELTON_KAFKA__SESSION_TIMEOUT_MS": "6000",
-        "PELTON_ENGINE__KIND": "simulated",
-        "PELTON_ENGINE__SIMULATED__ITL_MS": "1",
-    }
-
-
-@asynccontextmanager
-async def saboteur(at, moment: str, name: str, folder: Path) -> AsyncIterator[ChildProcess]:
-    log_file = folder / f"{moment}-{name}.log"
-    command = [sys.executable, str(SABOTEUR), moment, name]
-    process = ChildProcess(moment, command, log_file=log_file, grace_s=20, environment=environment(at))
-    try:
-        yield process
-    finally:
-        await asyncio.to_thread(process.kill)
-
-
-async def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
-    """For what another process does, of which no event tells."""
-    async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110  # as said
-            await asyncio.sleep(0.05)
-
-
-def is_frozen(process: ChildProcess) -> bool:
-    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 async def assert_each_answered_once(at, client) -> None:
@@ -76,7 +33,7 @@ async def test_a_worker_killed_at_any_moment_neither_loses_nor_repeats(place, cl
 
     async def scenario(moment: str) -> None:
         at = await place(partitions=2)
-        async with saboteur(at, moment, "KILL", tmp_path) as doomed:
+        async with saboteur(at.settings.kafka, moment, "KILL", tmp_path) as doomed:
             await client.send_many(at.requests, [chat_body(str(index)) for index in range(COUNT)])
             await until(lambda: not doomed.running)
             async with at.worker():
@@ -92,7 +49,7 @@ async def test_a_worker_frozen_at_any_moment_and_thawed_neither_loses_nor_repeat
 
     async def scenario(moment: str) -> None:
         at = await place(partitions=2)
-        async with saboteur(at, moment, "STOP", tmp_path) as frozen:
+        async with saboteur(at.settings.kafka, moment, "STOP", tmp_path) as frozen:
             await client.send_many(at.requests, [chat_body(str(index)) for index in range(COUNT)])
             await until(lambda: is_frozen(frozen))
             async with at.worker():

@@ -4,48 +4,20 @@ import asyncio
 import itertools
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cache.sessions import SessionStore, session_key
-from pelton.stack.process import ChildProcess
+from tests.integration.sabotage import is_frozen, saboteur, until
 from tests.integration.sessions.talk import Talk
-from tests.integration.test_exactly_once import environment
 
-SABOTEUR = Path(__file__).parents[1] / "saboteur.py"
 TURNS = 20
 LAST = 8
 """The turn at which the first worker is stopped, from 1."""
 STORED = {"after-generation": False, "before-commit": True}
 """Moments, and whether the turn is in the history by then."""
-
-
-@asynccontextmanager
-async def saboteur(it, moment: str, name: str, redis_url: str, folder: Path) -> AsyncIterator[ChildProcess]:
-    command = [sys.executable, str(SABOTEUR), moment, name, str(LAST)]
-    settings = {**environment(it.at), "PELTON_CACHE__REDIS_URL": redis_url}
-    log_file = folder / f"{moment}-{name}.log"
-    process = ChildProcess(moment, command, log_file=log_file, grace_s=20, environment=settings)
-    try:
-        yield process
-    finally:
-        await asyncio.to_thread(process.kill)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """For what another process does, of which no event tells."""
-    async with asyncio.timeout(40):
-        while not holds():  # noqa: ASYNC110  # as said
-            await asyncio.sleep(0.05)
-
-
-def is_frozen(process: ChildProcess) -> bool:
-    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 async def hold(talk: Talk, turns: int) -> None:
@@ -64,7 +36,9 @@ async def assert_kept(it, talk: Talk) -> None:
 
 async def killed(it, moment: str, redis_url: str, folder: Path) -> None:
     """SIGKILL: another worker goes on, and does not generate again what is stored."""
-    async with saboteur(it, moment, "KILL", redis_url, folder) as doomed:
+    async with saboteur(
+        it.at.settings.kafka, moment, "KILL", folder, str(LAST), PELTON_CACHE__REDIS_URL=redis_url
+    ) as doomed:
         talk = it.talk()
         talking = asyncio.create_task(hold(talk, TURNS))
         await until(lambda: not doomed.running)
@@ -76,7 +50,9 @@ async def killed(it, moment: str, redis_url: str, folder: Path) -> None:
 
 async def frozen(it, moment: str, redis_url: str, folder: Path) -> None:
     """SIGSTOP past its session: what it says when it thaws comes too late for the history."""
-    async with saboteur(it, moment, "STOP", redis_url, folder) as zombie:
+    async with saboteur(
+        it.at.settings.kafka, moment, "STOP", folder, str(LAST), PELTON_CACHE__REDIS_URL=redis_url
+    ) as zombie:
         talk = it.talk()
         talking = asyncio.create_task(hold(talk, TURNS))
         await until(lambda: is_frozen(zombie))
