@@ -3,9 +3,9 @@
     python -m benchmarks.engine --workload mixed|prefix|growth [--runs N] [--threads N]
 
 mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 96 others of the same sizes, so
-        that the system has given it the memory of its pages), transformers' `generate` in padded
-        batches of 16, transformers' continuous batching, and the bound: the engine's own steps as forward passes of
-        transformers' body with attention left out, with its linear layers as they come and packed as the engine's are.
+        that the system has given it the memory of its pages), the bound (the engine's own steps as forward passes of
+        transformers' body with attention left out, with its linear layers as they come and as the engine has them),
+        transformers' `generate` in padded batches of 16, and transformers' continuous batching.
 prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 tokens: with the prefix cache and without.
 growth  the mixed workload once and ten times over: time per request and memory must stay what they were.
 
@@ -23,14 +23,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine_cpu_peers import Contender, Seconds, bound_run, engine_run, padded_run, transformers_run
-from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, mixed, questions
+from benchmarks.engine_cpu_peers import (
+    KV_GIB,
+    Contender,
+    Seconds,
+    bound_run,
+    engine_run,
+    padded_run,
+    transformers_run,
+    warm_engine_run,
+)
+from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, mixed_sets, questions
 from pipeline.paths import cache_dir
 from workers.engine.loading import ModelSpec, load, read
 
 MODELS = cache_dir() / "models"
-KV_GIB = 0.5
-"""Memory for pages that a first run fills, as a worker's is after its first minutes: from then on none is new."""
 
 
 def compare(contenders: Mapping[str, Contender], runs: int) -> dict[str, list[Seconds]]:
@@ -59,10 +66,10 @@ def report(title: str, generated: Mapping[str, int], measured: Mapping[str, list
 
 def run_mixed(spec: ModelSpec, runs: int) -> None:
     loaded, plain = load(spec, MODELS), read(spec, MODELS)
-    thrice = mixed(loaded.model.config.vocab_size, times=3)
-    requests, earlier = thrice[:48], thrice[48:]
+    sets = mixed_sets(loaded.model.config.vocab_size, runs + 2)
+    requests, earlier = sets[0], sets[0] + sets[1]
     contenders = {
-        "engine": engine_run(loaded, requests, earlier, kv_memory_gib=KV_GIB),
+        "engine": warm_engine_run(loaded, earlier, sets[2:]),
         "bound: transformers' body alone": bound_run(loaded, plain, requests),
         "the same, packed as the engine's": bound_run(loaded, loaded, requests),
         "padded generate of 16": padded_run(plain, requests),
@@ -86,7 +93,8 @@ def run_prefix(spec: ModelSpec, runs: int) -> None:
 def run_growth(spec: ModelSpec, runs: int) -> None:
     loaded = load(spec, MODELS)
     vocab = loaded.model.config.vocab_size
-    once, tenfold = mixed(vocab), mixed(vocab, times=10)
+    sets = mixed_sets(vocab, 10)
+    once, tenfold = sets[0], [request for each in sets for request in each]
     tokens = sum(request.new_tokens for request in once)
     engine = engine_run(loaded, once, kv_memory_gib=KV_GIB)
     engine()

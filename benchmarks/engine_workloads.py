@@ -18,11 +18,14 @@ class Request:
         return SamplingParams(self.new_tokens, temperature=0.0, ignore_eos=True)
 
 
-def mixed(vocab: int, times: int = 1) -> list[Request]:
-    """The workload of 48 requests, `times` over, with fresh tokens each time so that no prefix cache helps."""
+def mixed_sets(vocab: int, count: int) -> list[list[Request]]:
+    """`count` times 48 requests of the same mixed sizes, with other tokens each time, so that no prefix cache helps."""
     shapes, tokens = random.Random(0), random.Random(1)
     sizes = [(shapes.randint(20, 240), shapes.randint(8, 128)) for _ in range(48)]
-    return [Request([tokens.randrange(100, vocab) for _ in range(p)], new) for _ in range(times) for p, new in sizes]
+    return [
+        [Request([tokens.randrange(100, vocab) for _ in range(prompt)], new) for prompt, new in sizes]
+        for _ in range(count)
+    ]
 
 
 def questions(vocab: int) -> list[Request]:
