@@ -17,10 +17,10 @@ processor's seconds (`cpu_seconds`) are the fairer measure.
 
 import argparse
 import json
-import resource
 import statistics
 from collections.abc import Mapping
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -103,12 +103,13 @@ def run_growth(spec: ModelSpec, runs: int) -> None:
         "ten times as many": warm_engine_run(loaded, earlier, tenfold),
     }
     compare(contenders, 1)  # the tenfold has more running at once, and so larger steps: their memory is not growth
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process = psutil.Process()
+    before = process.memory_info().rss
     seconds = compare(contenders, runs)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = process.memory_info().rss - before
     tokens = sum(request.new_tokens for request in once[0])
     generated = {"engine": tokens, "ten times as many": 10 * tokens}
-    report("growth", generated, seconds, peak_memory_grown_mib=grown / 1024)
+    report("growth", generated, seconds, memory_mib=before / 2**20, memory_grown_mib=grown / 2**20)
 
 
 def _joined(sets: list[list[Request]]) -> list[Request]:
