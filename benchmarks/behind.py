@@ -110,7 +110,7 @@ def main() -> None:
             rates["offline"].append(offline(requests, earlier))
             measured = behind(stack.kafka.bootstrap_servers, f"behind-{run}", requests, earlier)
             rates["behind the pipeline"].append(asyncio.run(measured))
-    report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates, requests=asked.requests)
+    report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ async def replies_per_s(reader: AIOKafkaConsumer, requests: int) -> float:
     return (seen - first) / ((time.perf_counter_ns() - started) / 1e9)
 
 
-def report_two(title: str, unit: str, rates: Mapping[str, Sequence[float]], **told: object) -> None:
+def report_two(title: str, unit: str, rates: Mapping[str, Sequence[float]]) -> None:
     """Print the medians of two rates and the first as a share of the second: a table, and the same as JSON."""
     medians = {name: statistics.median(measured) for name, measured in rates.items()}
     first, second = medians
@@ -129,4 +129,4 @@ def report_two(title: str, unit: str, rates: Mapping[str, Sequence[float]], **to
     for name, measured in rates.items():
         table.add_row(name, f"{medians[name]:.1f}", " ".join(f"{rate:.1f}" for rate in measured))
     Console().print(table, f"{first} / {second}: {share:.3f}")
-    print(orjson.dumps({"title": title, "unit": unit, "rates": rates, "share": share, **told}).decode())
+    print(orjson.dumps({"title": title, "unit": unit, "rates": rates, "share": share}).decode())

@@ -37,7 +37,7 @@ def main() -> None:
         for run in range(asked.runs):
             for name, measured in rates.items():
                 measured.append(asyncio.run(measure(name, stack.kafka.bootstrap_servers, run, asked.requests)))
-    report_two(f"{asked.requests} requests, {PARTITIONS} partitions", "replies/s", rates, requests=asked.requests)
+    report_two(f"{asked.requests} requests, {PARTITIONS} partitions", "replies/s", rates)
 
 
 if __name__ == "__main__":

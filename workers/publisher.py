@@ -4,22 +4,39 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.deadletter import dead_letter
 from pipeline.handoff import Handoff
 from pipeline.metrics import Metrics
+from pipeline.waiting import WaitingLine
 from workers.answers import answer_body
 from workers.assignment import Assignment
 from workers.codec import Codec
 from workers.flights import Flights
-from workers.jobs import Answered, Ending, Recalled, Refused, Resent
+from workers.jobs import Answered, Ending, Job, Recalled, Refused, Resent
 from workers.partition_publisher import Parcel
 from workers.recall import Recall
 from workers.replies import Signature, answer_record, error_record, reply_value
 from workers.sessions import SessionGate
 
 log = logging.getLogger(__name__)
+
+BACKLOG_INTERVALS = 10
+"""Flush intervals that an answer may wait while requests wait for the engine: these wait much longer, and commits that
+come together disturb an engine on the same cores less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an ending may wait for others to be published with, in seconds."""
+
+    line: WaitingLine[Job]
+    flush_interval_s: float
+
+    def __call__(self, ending: Ending) -> float:
+        backlog = isinstance(ending, Answered) and len(self.line) > 0
+        return BACKLOG_INTERVALS * self.flush_interval_s if backlog else self.flush_interval_s
 
 
 class Packer:

@@ -29,12 +29,12 @@ from workers.group import GroupView
 from workers.guard import Guard
 from workers.inference import Inference
 from workers.intake import Intake
-from workers.jobs import Answered, Ending, Job
+from workers.jobs import Ending, Job
 from workers.keyring import Keyring
 from workers.limits import Limits
 from workers.outlets import AcknowledgedOutlet, Outlet, TransactionalOutlet
 from workers.partition_publisher import Parcel, PartitionPublisher
-from workers.publisher import Packer, Publisher
+from workers.publisher import Packer, Patience, Publisher
 from workers.reception import Reception
 from workers.replies import Signature
 from workers.sessions import SessionGate
@@ -46,9 +46,6 @@ log = logging.getLogger(__name__)
 
 ENDINGS_QUEUED = 1024
 """Endings that may wait to be published before the inference thread is held up."""
-BACKLOG_PATIENCE = 10
-"""Flush intervals that an answer may wait to be published while requests wait for the engine: these wait much longer,
-and commits that come together disturb an engine on the same cores less."""
 CANCEL_S = 5.0
 """How long intake and engine may take to let go of what a drain cuts off."""
 
@@ -75,7 +72,8 @@ class Worker:
         self._line: WaitingLine[Job] = WaitingLine(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
-        self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED, self._patience_s)
+        patience = Patience(self._line, settings.worker.flush_interval_ms / 1000)
+        self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED, patience)
         self._cancels = Cancels()
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
@@ -191,10 +189,6 @@ class Worker:
         log.info("drained: %d left waiting and %d cut off for another worker to answer", len(left), cut_off)
         if unpublished:
             log.warning("the last replies could not be published in time: another worker will answer again")
-
-    def _patience_s(self, ending: Ending) -> float:
-        interval_s = self._settings.worker.flush_interval_ms / 1000
-        return BACKLOG_PATIENCE * interval_s if isinstance(ending, Answered) and self._line else interval_s
 
     def _make_intake(self, served: Served) -> Intake:
         limits = Limits.of(self._settings.worker, served.model_name, served.engine)

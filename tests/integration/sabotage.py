@@ -40,7 +40,7 @@ async def saboteur(
         await asyncio.to_thread(process.kill)
 
 
-async def until(holds: Callable[[], bool], timeout_s: float = 40) -> None:
+async def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
     """For what another process does, of which no event tells."""
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110  # as said

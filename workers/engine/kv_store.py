@@ -51,8 +51,8 @@ class KvStore:
 
     def copied_places(self, pages: Tensor, slots: Tensor, copies: int) -> Tensor:
         """The same for `amend`: `pages` count among the `copies` that were gathered; -1 is none of them."""
-        values = torch.where(pages < 0, 2 * copies, pages + copies)
-        return self._places(torch.cat((torch.where(pages < 0, 2 * copies, pages), values)), slots)
+        both = torch.cat((pages, pages + copies))
+        return self._places(torch.where(pages.repeat(2) < 0, 2 * copies, both), slots)
 
     def write(self, layer: int, tokens: Tensor, places: Tensor) -> None:
         """Store [2 x tokens, kv_heads, head_dim], keys and then values, at `places`."""

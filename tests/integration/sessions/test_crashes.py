@@ -14,6 +14,7 @@ from tests.integration.sabotage import is_frozen, saboteur, until
 from tests.integration.sessions.talk import Talk
 
 TURNS = 20
+LIMIT_S = 40
 LAST = 8
 """The turn at which the first worker is stopped, from 1."""
 STORED = {"after-generation": False, "before-commit": True}
@@ -41,7 +42,7 @@ async def killed(it, moment: str, redis_url: str, folder: Path) -> None:
     ) as doomed:
         talk = it.talk()
         talking = asyncio.create_task(hold(talk, TURNS))
-        await until(lambda: not doomed.running)
+        await until(lambda: not doomed.running, LIMIT_S)
         async with it.worker() as worker:
             await talking
         assert len(worker.generated) == TURNS - LAST + (not STORED[moment])
@@ -55,14 +56,14 @@ async def frozen(it, moment: str, redis_url: str, folder: Path) -> None:
     ) as zombie:
         talk = it.talk()
         talking = asyncio.create_task(hold(talk, TURNS))
-        await until(lambda: is_frozen(zombie))
+        await until(lambda: is_frozen(zombie), LIMIT_S)
         async with it.worker() as worker:
             await talking
             assert len(worker.generated) == TURNS - LAST + (not STORED[moment])
             os.kill(zombie.pid, signal.SIGCONT)
             log = folder / f"{moment}-STOP.log"
             thawed_at = log.stat().st_size
-            await until(lambda: "assigned" in log.read_text()[thawed_at:])  # it has joined again
+            await until(lambda: "assigned" in log.read_text()[thawed_at:], LIMIT_S)  # it has joined again
             await hold(talk, 3)
         await assert_kept(it, talk)
         await asyncio.to_thread(zombie.stop)
