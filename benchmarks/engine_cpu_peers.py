@@ -12,8 +12,8 @@ from benchmarks.engine_workloads import Request
 from workers.engine.kv_memory import ContinuousConfig
 from workers.engine.loading import LoadedModel
 from workers.engine.offline import Engine
-from workers.engine.page_attention import Scoring
 from workers.engine.runner import PackedRunner
+from workers.engine.scoring import Scoring
 from workers.engine.step_batch import StepBatch
 from workers.engine.torch_attention import ATTENTION
 

@@ -25,7 +25,7 @@ from workers.engine.cuda.triton_argmax import likeliest
 from workers.engine.cuda.triton_decode import decode_attention, launch_for, splits_for
 from workers.engine.cuda.triton_prefill import block_tokens, cut_blocks, prefill_attention
 from workers.engine.cuda.triton_prefill import launch_for as prefill_launch
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 PAGE, DIM = 64, 128
 SCORING = Scoring(DIM**-0.5)

@@ -29,7 +29,7 @@ class _Fused(nn.Module):
 
     def product(self, rows: Tensor, part: int) -> Tensor:
         if part == 0:
-            self.products = self.joined(rows).split(self.sizes, dim=-1)
+            self.products = self.joined(rows).split_with_sizes(self.sizes, dim=-1)
         if self.products is None:
             raise RuntimeError("fused linear layers were not called in their order")
         mine = self.products[part]

@@ -34,6 +34,8 @@ class KvStore:
     ) -> None:
         self.num_pages = num_pages
         self.page_size = page_size
+        self.kv_heads = shape.kv_heads
+        self.dtype = dtype
         self.device = device
         self.scratch = num_pages
         size = (2 * (num_pages + 1), shape.kv_heads, page_size, shape.head_dim)
@@ -41,56 +43,46 @@ class KvStore:
         self.keys, self.values = zip(*(layer.chunk(2) for layer in self._layers), strict=True)
         self._copied: Tensor | None = None
 
+    def value_pages(self, pages: Tensor) -> Tensor:
+        """Where the values of `pages` lie, int64 [n]; their keys lie where their numbers say."""
+        return pages + self.num_pages + 1
+
+    def first_slots(self, pages: Tensor) -> Tensor:
+        """Where each page's KV heads begin among a layer's `slots`, int64 [n, kv_heads]."""
+        return (pages[:, None] * self.kv_heads + torch.arange(self.kv_heads, device=self.device)) * self.page_size
+
     def both(self, pages: Tensor) -> Tensor:
-        """What `gather` takes for `pages`, int64 [n]: where their keys lie and then where their values do."""
-        return torch.cat((pages, pages + self.num_pages + 1))
+        """Where the keys of `pages`, int64 [n], lie and then where their values do."""
+        return torch.cat((pages, self.value_pages(pages)))
 
     def places(self, pages: Tensor, slots: Tensor) -> Tensor:
         """Where `write` puts tokens, int64 [2 x tokens x kv_heads], from their pages and slots, int64 [tokens]."""
-        return self._places(self.both(pages), slots)
-
-    def copied_places(self, pages: Tensor, slots: Tensor, copies: int) -> Tensor:
-        """The same for `amend`: `pages` count among the `copies` that were gathered; -1 is none of them."""
-        both = torch.cat((pages, pages + copies))
-        return self._places(torch.where(pages.repeat(2) < 0, 2 * copies, both), slots)
+        return (self.first_slots(self.both(pages)) + slots.repeat(2)[:, None]).reshape(-1)
 
     def write(self, layer: int, tokens: Tensor, places: Tensor) -> None:
         """Store [2 x tokens, kv_heads, head_dim], keys and then values, at `places`."""
-        self._put(self._layers[layer], tokens, places)
+        self.slots(layer).index_copy_(0, places, tokens.view(-1, tokens.shape[-1]))
 
-    def gather(self, layer: int, both: Tensor) -> tuple[Tensor, Tensor]:
-        """Copies of the keys and values in n pages: each [n, kv_heads, page_size, head_dim].
+    def gather(self, layer: int, pages: Tensor) -> Tensor:
+        """Copies of n pages, which `both` and `value_pages` may have named: [n, kv_heads, page_size, head_dim].
 
-        They lie in a buffer that the next call overwrites, with a page behind them that nobody reads. On a CPU a copy
-        in order and a product out of the cache are faster together than a product that waits for memory, and fresh
-        memory each time would cost more than both.
+        They lie in a buffer that the next call overwrites. On a CPU a copy in order and a product out of the cache are
+        faster together than a product that waits for memory, and fresh memory each time would cost more than both.
         """
-        if self._copied is None or len(both) >= len(self._copied):
-            room = 1 << len(both).bit_length()
+        if self._copied is None or len(pages) > len(self._copied):
+            room = 1 << len(pages).bit_length()
             self._copied = self._layers[layer].new_empty((room, *self._layers[layer].shape[1:]))
-        keys, values = torch.index_select(self._layers[layer], 0, both, out=self._copied[: len(both)]).chunk(2)
-        return keys, values
+        return torch.index_select(self._layers[layer], 0, pages, out=self._copied[: len(pages)])
 
-    def amend(self, tokens: Tensor, places: Tensor) -> None:
-        """Put keys and values, as for `write`, at `places` among the pages that were gathered last."""
-        if self._copied is None:
-            raise ValueError("nothing has been gathered")
-        self._put(self._copied, tokens, places)
+    def slots(self, layer: int) -> Tensor:
+        """All keys and values of a layer as [slots, head_dim]."""
+        return self._layers[layer].view(-1, self._layers[layer].shape[-1])
 
     def scrub(self, pages: Sequence[int]) -> None:
         """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""
         index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
         for layer in self._layers:
             layer.index_fill_(0, index, 0)
-
-    def _places(self, both: Tensor, slots: Tensor) -> Tensor:
-        heads = torch.arange(self._layers[0].shape[1], device=self.device)
-        return ((both[:, None] * len(heads) + heads) * self.page_size + slots.repeat(2)[:, None]).reshape(-1)
-
-    @staticmethod
-    def _put(pages: Tensor, tokens: Tensor, places: Tensor) -> None:
-        dim = tokens.shape[-1]
-        pages.view(-1, dim).index_copy_(0, places, tokens.view(-1, dim))
 
 
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -18,11 +18,12 @@ class PackedLinear(nn.Module):
         bias = linear.bias
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)  # noqa: SLF001 (below)
         self._bias = None if bias is None else bias.detach()
+        # What TorchInductor compiles a frozen linear layer to; there is no public name for it.
+        self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001 (likewise)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., out_features] from [..., in_features]."""
-        # What TorchInductor compiles a frozen linear layer to; there is no public name for it.
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")  # noqa: SLF001
+        product: Tensor = self._multiply(rows, self._weight, self._bias, "none", [], "")
         return product
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from workers.engine.kv_store import KvStore
-from workers.engine.page_attention import PageAttention, Scoring
+from workers.engine.page_attention import PageAttention
+from workers.engine.scoring import Scoring, hiding
 from workers.engine.step_batch import Span, StepBatch
 
 ATTENTION = "pelton_paged"
@@ -41,12 +42,13 @@ class TorchAttention:
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
+        if self._decodes is not None and not self._batch.chunks:
+            return self._decodes.attend(layer, queries, keys, values, scoring)
         decoded = len(self._batch.decodes)
         parts = []
         if self._decodes is not None:
             parts.append(self._decodes.attend(layer, queries[:decoded], keys[:decoded], values[:decoded], scoring))
-        if self._batch.chunks:
-            self._store.write(layer, torch.cat((keys[decoded:], values[decoded:])), self._places)
+        self._store.write(layer, torch.cat((keys[decoded:], values[decoded:])), self._places)
         for span in self._batch.chunks:
             rows = slice(span.row, span.row + span.count)
             context = (keys[rows], values[rows]) if span.start == 0 else self._gather(layer, span)
@@ -56,7 +58,8 @@ class TorchAttention:
     def _gather(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
         """A sequence's keys and values out of its pages, each [end, kv_heads, head_dim]."""
         paged = self._store.gather(layer, self._store.both(torch.from_numpy(span.pages).to(self._store.device)))
-        keys, values = (each.transpose(1, 2).reshape(-1, each.shape[1], each.shape[3])[: span.end] for each in paged)
+        ordered = (each.transpose(1, 2).reshape(-1, *each.shape[1::2])[: span.end] for each in paged.chunk(2))
+        keys, values = ordered
         return keys, values
 
     def _chunk(self, span: Span, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
@@ -74,7 +77,7 @@ class TorchAttention:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _hidden(self, at: int, begin: int, end: int, window: int | None) -> Tensor:
-        """Minus infinity where the queries from `at` on may not look, else 0: [end - at, 1, end - begin]."""
+        """Hides what the queries from `at` on may not see: [end - at, 1, end - begin]."""
         key = (at, end, window)
         if key not in self._masks:
             slot = torch.arange(begin, end, device=self._batch.positions.device)
@@ -82,7 +85,7 @@ class TorchAttention:
             visible = slot <= query
             if window is not None:
                 visible &= slot > query - window
-            self._masks[key] = torch.where(visible, 0.0, -torch.inf)[:, None]
+            self._masks[key] = hiding(visible, torch.float32)[:, None]
         return self._masks[key]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 ON_GPU = pytest.param(
     "cuda",

@@ -13,7 +13,7 @@ from workers.engine.cuda.executor import DeviceExecutor
 from workers.engine.kv_memory import ContinuousConfig, Limits
 from workers.engine.kv_store import KvStore
 from workers.engine.loading import LoadedModel
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 
 @dataclass(frozen=True)

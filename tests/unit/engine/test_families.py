@@ -22,7 +22,7 @@ from tests.unit.engine.reference import (
     reference,
     run,
 )
-from workers.engine import page_attention, torch_attention
+from workers.engine import page_pairs, torch_attention
 from workers.engine.api import Completion, EngineRequest, FailureKind, SamplingParams
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.families import FAMILIES, why_not
@@ -151,8 +151,8 @@ def forgets_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks let every query see one token too many."""
-    monkeypatch.setattr(page_attention, "_MASKED", 0.0)
+    """Nothing hides from decoding queries what is behind the newest token in its page."""
+    monkeypatch.setattr(page_pairs, "hiding", lambda visible, dtype: torch.zeros(visible.shape, dtype=dtype))
 
 
 @pytest.mark.parametrize("mutation", [breaks_decoding, forgets_the_context, ignores_the_end])

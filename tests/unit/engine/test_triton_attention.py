@@ -10,7 +10,7 @@ from tests.unit.engine.kernels import DEVICES, Paged, assert_close
 from workers.engine.cuda.triton_decode import decode_attention, splits_for
 from workers.engine.cuda.triton_prefill import cut_blocks, prefill_attention
 from workers.engine.cuda.triton_write import write_pages
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 PAGE = 16
 SHAPES = {

@@ -11,7 +11,7 @@ from workers.engine.cuda.triton_decode import decode_attention
 from workers.engine.cuda.triton_prefill import prefill_attention
 from workers.engine.cuda.triton_write import write_pages
 from workers.engine.kv_store import KvStore
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 from workers.engine.torch_attention import StepAttention
 
 

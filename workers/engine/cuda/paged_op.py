@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 from workers.engine.torch_attention import StepAttention
 
 ATTENTION = "pelton_device"

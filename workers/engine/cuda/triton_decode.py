@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workers.engine.cuda.triton_scores import EVERYTHING, absorb, absorb_one, constants, page_scores
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 _LEAST_ROWS = 16
 _MOST_SPLITS = 32

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.engine.cuda.triton_scores import EVERYTHING, absorb, constants, page_scores
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 _WIDE_HEAD = 128
 

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workers.engine.page_attention import Scoring
+from workers.engine.scoring import Scoring
 
 EVERYTHING = 2**30
 """The window of a layer without one: longer than any context, and small enough for 32 bits."""
