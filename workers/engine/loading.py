@@ -17,6 +17,7 @@ from workers.engine.converted import ConvertedCopies
 from workers.engine.families import why_not
 from workers.engine.fingerprint import weights_digest
 from workers.engine.fused_linear import fuse_linears
+from workers.engine.lean_norm import lean_norms
 from workers.engine.model_source import ModelLoadError, ModelSource, locate
 from workers.engine.packed_linear import pack_linears
 
@@ -62,6 +63,7 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     if why_not(loaded.model) is None:
         fuse_linears(loaded.model)
     if loaded.device.type == "cpu":
+        lean_norms(loaded.model)
         pack_linears(loaded.model)
     return loaded
 

@@ -47,16 +47,18 @@ class PageAttention:
         flat = queries.reshape(-1, dim)
         scored = [pairs.scores(flat, self._store, layer, scoring) for pairs in parts]
         places = len(flat) + heads  # the last are nobody's
-        highest = scored[0].new_full((places,), torch.finfo(scored[0].dtype).min)
+        highest = flat.new_full((places,), torch.finfo(scored[0].dtype).min, dtype=torch.float32)
         for pairs, scores in zip(parts, scored, strict=True):
-            highest.scatter_reduce_(0, pairs.owners, scores.amax(dim=-1), "amax")
-        sums = torch.zeros(places, dtype=torch.float32, device=queries.device)
-        out = torch.zeros((places, dim), dtype=torch.float32, device=queries.device)
+            # As float32, for which the highest is found much faster.
+            highest.scatter_reduce_(0, pairs.owners, scores.float().amax(dim=-1), "amax")
+        sums, out = highest.new_zeros(places), highest.new_zeros(rows + 1, heads * dim)
         for pairs, scores in zip(parts, scored, strict=True):
-            weights = scores.sub_(highest.index_select(0, pairs.owners)[:, None]).exp_().to(values.dtype)
+            peaks = highest.index_select(0, pairs.owners).to(scores.dtype)
+            weights = scores.sub_(peaks[:, None]).exp_().to(values.dtype)
             sums.index_add_(0, pairs.owners, weights.sum(dim=-1, dtype=torch.float32))
-            out.index_add_(0, pairs.owners, pairs.mixed(weights, self._store, layer).float())
-        return out.div_(sums[:, None])[: len(flat)].view(rows, heads, dim).to(queries.dtype)
+            out.index_add_(0, pairs.takers, pairs.mixed(weights, self._store, layer).float())
+        out = out.view(places, dim).div_(sums[:, None])
+        return out[: len(flat)].view(rows, heads, dim).to(queries.dtype)
 
     def _pairs(self, window: int | None, heads: int) -> Iterator[Pairs]:
         """The pages that the rows look at through a window: those that one row has to itself, and the shared ones."""

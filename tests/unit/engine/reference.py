@@ -37,11 +37,12 @@ COMMON: dict[str, Any] = {
     "num_key_value_heads": 2, "head_dim": 12, "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": None, "tie_word_embeddings": False, "max_position_embeddings": 256,
 }  # fmt: skip
+MANY_HEADS = {"num_attention_heads": 12}  # for each KV head so many that values are copied for a product
 HEADS_OF_96 = {"hidden_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 96}
 WINDOWED = {"sliding_window": 7, "query_pre_attn_scalar": 12}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "glm": GlmConfig(**COMMON),
-    "glm4": Glm4Config(**COMMON),
+    "glm4": Glm4Config(**COMMON | MANY_HEADS),
     "llama": LlamaConfig(**COMMON),
     "llama-tied": LlamaConfig(**COMMON | {"tie_word_embeddings": True}),
     "llama-mha": LlamaConfig(**COMMON | {"num_key_value_heads": 4}),
