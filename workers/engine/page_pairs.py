@@ -49,9 +49,9 @@ class Pairs:
         bags = None
         if queries == 1 and group <= _MOST_SUMMED and store.device.type == "cpu":
             # What is hidden counts nothing: the page's first slot stands for it, so that no memory is read in vain.
-            slots = torch.where(visible, torch.arange(size), 0)[:, None]
-            first = store.first_slots(store.value_pages(pages))[:, :, None, None]
-            places = (first + slots).expand(count, store.kv_heads, group, size).reshape(-1).int()
+            slots = torch.where(visible, torch.arange(size), 0).int()[:, None]
+            first = store.first_slots(store.value_pages(pages)).int()[:, :, None, None]
+            places = (first + slots).expand(count, store.kv_heads, group, size).reshape(-1)
             bags = places, torch.arange(0, len(places), size, dtype=torch.int32)
         # In the data type of the store: what rounding takes from scores it takes from their products anyway.
         hidden = hiding(visible, store.dtype)[:, None, :, None]

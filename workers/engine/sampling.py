@@ -17,6 +17,8 @@ from workers.engine.transfer import upload
 # Most nuclei are far smaller than this; only rows whose nucleus is larger pay for a sort of the whole vocabulary.
 _NUCLEUS_HEAD = 256
 
+_BLOCK = 256  # of the vocabulary: few blocks, and each soon searched
+
 _FLOAT_BITS = 31  # of a float32, without its sign
 
 _UNIFORM_BITS = 24  # what a float32 in [0, 1) can hold
@@ -66,7 +68,7 @@ def sample(logits: Tensor, params: SamplingTensors, positions: Tensor) -> Tensor
     `positions` [rows] counts each row's generated tokens from 0. Rows of temperature 0 take the likeliest token.
     Rows that `broken_rows` names get a valid token id that means nothing.
     """
-    greedy = logits.argmax(dim=-1)
+    greedy = likeliest(logits)
     if not params.any_sampled:
         return greedy
     probs = _tempered(logits, params.temperature)
@@ -79,6 +81,22 @@ def sample(logits: Tensor, params: SamplingTensors, positions: Tensor) -> Tensor
         probs = torch.where(probs >= params.min_p[:, None] * probs.amax(dim=-1, keepdim=True), probs, 0.0)
     drawn = _inverse_cdf(probs, uniform(params.seed, positions))
     return torch.where(params.temperature > 0, drawn, greedy)
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """Each row's likeliest token, the first of several: int64 [rows]."""
+    vocab = logits.shape[-1]
+    if logits.device.type != "cpu" or vocab < 2 * _BLOCK:
+        return logits.argmax(dim=-1)
+    # On a CPU the highest number is found about ten times as fast as its place: so the place only where it must be.
+    whole = vocab // _BLOCK * _BLOCK
+    peaks = logits[:, :whole].unflatten(-1, (-1, _BLOCK)).amax(dim=-1)
+    if whole < vocab:
+        peaks = torch.cat((peaks, logits[:, whole:].amax(dim=-1, keepdim=True)), dim=-1)
+    start = (peaks.argmax(dim=-1, keepdim=True) * _BLOCK).clamp(max=vocab - _BLOCK)
+    within = logits.gather(-1, start + torch.arange(_BLOCK)).argmax(dim=-1)
+    token: Tensor = start.squeeze(-1) + within
+    return token
 
 
 def broken_rows(logits: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from workers.engine.sampling import (
     SamplingTensors,
     _inverse_cdf,
     broken_rows,
+    likeliest,
     nucleus_floor,
     sample,
     token_logprobs,
@@ -54,6 +55,17 @@ def draw(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0, draws: in
 def chi_square(counts: Tensor, probs: Tensor) -> float:
     expected = probs * counts.sum()
     return float(((counts - expected) ** 2 / expected).sum())
+
+
+@given(
+    vocab=st.sampled_from([1, 511, 512, 513, 767, 1024, 1500]), count=st.integers(1, 4), seed=st.integers(0, 1000),
+    levels=st.sampled_from([1, 3, 2**20]),
+)  # fmt: skip
+def test_the_likeliest_token_is_argmax(vocab: int, count: int, seed: int, levels: int) -> None:
+    """The same token at any size of vocabulary; of several that are as likely the first, also beside minus infinity."""
+    drawn = torch.randint(levels, (count, vocab), generator=torch.Generator().manual_seed(seed))
+    logits = torch.where(drawn % 3 == 2, -torch.inf, drawn.float())
+    assert torch.equal(likeliest(logits), logits.argmax(dim=-1))
 
 
 @settings(deadline=None, max_examples=60)
