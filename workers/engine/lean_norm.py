@@ -28,7 +28,10 @@ class LeanRmsNorm(nn.Module):
 
 
 def lean_norms(model: Any) -> None:
-    """Replace the norms of a model that are known to be of that kind; Gemma's, which round last, have other names."""
+    """Replace the norms of a model of the continuous engine's families that are of that kind; Gemma's round last.
+
+    In other architectures a class of such a name may compute something else.
+    """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child).__name__.endswith("RMSNorm") and hasattr(child, "variance_epsilon"):

@@ -62,8 +62,9 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     loaded = read(spec, cache_dir)
     if why_not(loaded.model) is None:
         fuse_linears(loaded.model)
+        if loaded.device.type == "cpu":
+            lean_norms(loaded.model)
     if loaded.device.type == "cpu":
-        lean_norms(loaded.model)
         pack_linears(loaded.model)
     return loaded
 

@@ -88,7 +88,7 @@ def likeliest(logits: Tensor) -> Tensor:
     vocab = logits.shape[-1]
     if logits.device.type != "cpu" or vocab < 2 * _BLOCK:
         return logits.argmax(dim=-1)
-    # On a CPU the highest number is found about ten times as fast as its place: so the place only where it must be.
+    # On a CPU the highest number is found much faster than its place: so the place is looked for in one block.
     whole = vocab // _BLOCK * _BLOCK
     peaks = logits[:, :whole].unflatten(-1, (-1, _BLOCK)).amax(dim=-1)
     if whole < vocab:

@@ -58,8 +58,7 @@ class TorchAttention:
     def _gather(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
         """A sequence's keys and values out of its pages, each [end, kv_heads, head_dim]."""
         paged = self._store.gather(layer, self._store.both(torch.from_numpy(span.pages).to(self._store.device)))
-        ordered = (each.transpose(1, 2).reshape(-1, *each.shape[1::2])[: span.end] for each in paged.chunk(2))
-        keys, values = ordered
+        keys, values = (each.transpose(1, 2).flatten(0, 1)[: span.end] for each in paged.chunk(2))
         return keys, values
 
     def _chunk(self, span: Span, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
