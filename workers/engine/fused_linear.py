@@ -13,18 +13,28 @@ from torch import Tensor, nn
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
+def join(linears: list[nn.Linear]) -> nn.Linear:
+    """One linear layer that gives what several give, one after the other; all have a bias, or none has."""
+    bias = linears[0].bias is not None
+    joined = nn.Linear(linears[0].in_features, sum(linear.out_features for linear in linears), bias=bias, device="meta")
+    # Parameters, since a compiler takes only the sizes of those for fixed.
+    joined.weight = _joined([linear.weight for linear in linears])
+    if bias:
+        joined.bias = _joined([linear.bias for linear in linears])
+    return joined
+
+
+def _joined(parameters: list[Tensor]) -> nn.Parameter:
+    return nn.Parameter(torch.cat([parameter.detach() for parameter in parameters]), requires_grad=False)
+
+
 class _Fused(nn.Module):
     """The weights of several linear layers in one. The first that is called computes for all; the last lets go."""
 
     def __init__(self, linears: list[nn.Linear]) -> None:
         super().__init__()
         self.sizes = [linear.out_features for linear in linears]
-        bias = linears[0].bias is not None
-        self.joined = nn.Linear(linears[0].in_features, sum(self.sizes), bias=bias, device="meta")
-        # Parameters, since a compiler takes only the sizes of those for fixed.
-        self.joined.weight = _joined([linear.weight for linear in linears])
-        if bias:
-            self.joined.bias = _joined([linear.bias for linear in linears])
+        self.joined = join(linears)
         self.products: tuple[Tensor, ...] | None = None
 
     def product(self, rows: Tensor, part: int) -> Tensor:
@@ -36,10 +46,6 @@ class _Fused(nn.Module):
         if part == len(self.sizes) - 1:
             self.products = None
         return mine
-
-
-def _joined(parameters: list[Tensor]) -> nn.Parameter:
-    return nn.Parameter(torch.cat([parameter.detach() for parameter in parameters]), requires_grad=False)
 
 
 class FusedLinear(nn.Module):

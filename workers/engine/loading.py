@@ -17,6 +17,8 @@ from workers.engine.converted import ConvertedCopies
 from workers.engine.families import why_not
 from workers.engine.fingerprint import weights_digest
 from workers.engine.fused_linear import fuse_linears
+from workers.engine.lean_attention import lean_attentions
+from workers.engine.lean_mlp import lean_mlps
 from workers.engine.lean_norm import lean_norms
 from workers.engine.model_source import ModelLoadError, ModelSource, locate
 from workers.engine.packed_linear import pack_linears
@@ -58,15 +60,22 @@ class LoadedModel:
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
-    """`read` a model and prepare it for its device."""
+    """`read` a model and `prepare` it."""
     loaded = read(spec, cache_dir)
+    prepare(loaded)
+    return loaded
+
+
+def prepare(loaded: LoadedModel) -> None:
+    """Replace layers of a model, in place, by others that compute the same faster on its device."""
     if why_not(loaded.model) is None:
-        fuse_linears(loaded.model)
         if loaded.device.type == "cpu":
+            lean_attentions(loaded.model)
+            lean_mlps(loaded.model)
             lean_norms(loaded.model)
+        fuse_linears(loaded.model)
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
-    return loaded
 
 
 def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
