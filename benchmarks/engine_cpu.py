@@ -72,7 +72,7 @@ def run_mixed(spec: ModelSpec, runs: int) -> None:
     contenders = {
         "engine": warm_engine_run(loaded, earlier, sets[2:]),
         "bound: transformers' body alone": bound_run(loaded, plain, requests),
-        "the same with the engine's linear layers": bound_run(loaded, loaded, requests),
+        "the same with the engine's layers": bound_run(loaded, loaded, requests),
         "padded generate of 16": padded_run(plain, requests),
     }
     measured = compare(contenders, runs)
