@@ -48,6 +48,8 @@ ENDINGS_QUEUED = 1024
 """Endings that may wait to be published before the inference thread is held up."""
 CANCEL_S = 5.0
 """How long intake and engine may take to let go of what a drain cuts off."""
+LEAVE_S = 5.0
+"""How long the broker may take to hear that a member leaves; it finds out by itself when the session has run out."""
 
 
 class WorkerFailed(Exception):
@@ -132,13 +134,23 @@ class Worker:
             await self._serve()
         finally:
             self._lifecycle.advance(State.STOPPED)
-            await self._consumer.stop()
+            await self._leave_group()
             await self._assignment.close()
             await self._group.close()
             await self._cancel_feed.stop()
             await self._sharing.cache.close()
             await self._session_store.close()
             await self._directory.close()
+
+    async def _leave_group(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._consumer.stop()
+        except TimeoutError:
+            log.warning(
+                "the broker does not answer: the group %s waits for this worker's session to run out (%d ms)",
+                self._settings.kafka.group_id, self._settings.kafka.session_timeout_ms,
+            )  # fmt: skip
 
     async def _serve(self) -> None:
         running: dict[str, Coroutine[Any, Any, None]] = {
