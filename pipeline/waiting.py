@@ -61,6 +61,11 @@ class WaitingLine(Generic[Item]):
         """How many more requests may be fetched; 0 also while the tokens are used up."""
         return 0 if self._tokens >= self.max_tokens else self.max_requests - len(self._places)
 
+    def longest_wait(self, now: float) -> float:
+        """Seconds that the request at the line's head has waited by `now` (`time.monotonic`); 0 where none waits."""
+        with self._changed:
+            return now - self._places[0].since if self._places else 0.0
+
     async def wait_for_room(self) -> int:
         """Wait until at least one more request may be fetched; return how many may."""
         while not (free := self.free_requests):

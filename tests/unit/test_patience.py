@@ -1,26 +1,44 @@
 """How long endings gather before they are published."""
 
+import time
+from dataclasses import replace
+
+import pytest
+
 from pipeline.contract import CacheOutcome
 from pipeline.errors import Cancelled
 from pipeline.waiting import WaitingLine
 from tests.unit.flights import ANSWER, BODY, place, ticket_of
 from workers.engine.api import Completion, FinishReason
 from workers.jobs import Answered, Job, Recalled, Refused
-from workers.publisher import BACKLOG_INTERVALS, Patience
+from workers.publisher import MOST_INTERVALS, WAIT_SHARE, Patience
+
+COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
 
 
-async def test_only_answers_wait_longer_and_only_under_a_backlog():
-    """A generated answer waits ten flush intervals while others wait for the engine; a hit or a refusal never does."""
+@pytest.mark.parametrize(
+    ("waited_s", "gathers_s"),
+    [(None, 0.05), (0.1, 0.05), (8.0, WAIT_SHARE * 8.0), (600.0, MOST_INTERVALS * 0.05)],
+)
+async def test_only_answers_gather_longer_and_the_longer_requests_wait(waited_s: float | None, gathers_s: float):
+    """A share of the longest wait for the engine, within limits; never for a hit or a refusal."""
     line: WaitingLine[Job] = WaitingLine(max_tokens=100, max_requests=10)
     patience = Patience(line, 0.05)
     one = place()
-    completion = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
-    answered = Answered(one.item, completion, 0.0, 0.0)
+    answered = Answered(one.item, COMPLETION, 0.0, 0.0)
     others = [
         Recalled(ticket_of(one), ANSWER, BODY, CacheOutcome.HIT_LOCAL),
         Refused(ticket_of(one), Cancelled("by its client")),
     ]
-    assert [patience(ending) for ending in (answered, *others)] == [0.05] * 3
-    await line.put(place(1))
-    assert patience(answered) == BACKLOG_INTERVALS * 0.05
+    if waited_s is not None:
+        await line.put(replace(place(1), since=time.monotonic() - waited_s))
+        await line.put(replace(place(2), since=time.monotonic()))
+    assert patience(answered) == pytest.approx(gathers_s, abs=0.01)
     assert [patience(ending) for ending in others] == [0.05] * 2
+
+
+async def test_without_an_interval_nothing_gathers():
+    """Who asks for each reply at once gets it, however long the line."""
+    line: WaitingLine[Job] = WaitingLine(max_tokens=100, max_requests=10)
+    await line.put(replace(place(1), since=time.monotonic() - 600))
+    assert Patience(line, 0.0)(Answered(place().item, COMPLETION, 0.0, 0.0)) == 0.0
