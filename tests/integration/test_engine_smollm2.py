@@ -69,7 +69,8 @@ def ask(engine: StepEngine, loaded: LoadedModel, *questions: str) -> list[tuple[
 @pytest.mark.parametrize(("make", "source"), [(continuous, "cached"), (padded, "converted")])
 def test_it_answers_a_question(loads: Loads, make: Callable[[LoadedModel], StepEngine], source: str) -> None:
     """Asked for a sum, the model says it, and ends its turn by itself; a neighbour in the batch gets its own answer."""
-    questions = "What is 2+2?", "What is the capital of France?"
+    # With these the likeliest token always leads by several times what bfloat16 rounds away.
+    questions = "What is 2+2?", "Name the capital of France."
     loaded: LoadedModel = getattr(loads, source)  # an engine sets the model's attention: each has its own
     (total, reason), (capital, _) = ask(make(loaded), loaded, *questions)
     assert "4" in total
