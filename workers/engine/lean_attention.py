@@ -53,6 +53,7 @@ class LeanAttention(nn.Module):
         self.num_key_value_groups = attention.num_key_value_groups
         self.is_causal = attention.is_causal
         self._scaling = attention.scaling
+        # Mistral's layers leave their window to the configuration.
         self._window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
         self._head_dim = attention.head_dim
         self._turned = turned

@@ -5,8 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.unit.engine.reference import CONFIGS, assert_is_the_answer, pristine, prompt_of, reference
-from workers.engine.api import Completion, EngineRequest, SamplingParams
+from tests.unit.engine.reference import CONFIGS, pristine, run
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.fused_linear import FusedLinear, fuse_linears
 from workers.engine.kv_memory import ContinuousConfig
@@ -20,14 +19,8 @@ def test_answers_stay(family: str) -> None:
     before = sum(parameter.numel() for parameter in model.parameters())
     fuse_linears(model)
     assert sum(parameter.numel() for parameter in model.parameters()) == before
-    engine = ContinuousEngine(wrap(model), ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3))
-    prompts = [prompt_of(length, seed) for length, seed in ((1, 4), (23, 1))]
-    for index, prompt in enumerate(prompts):
-        engine.add(EngineRequest(index, prompt, SamplingParams(8, temperature=0.0, logprobs=0, ignore_eos=True)))
-    while engine.running:
-        for outcome in engine.step():
-            assert isinstance(outcome, Completion)
-            assert_is_the_answer(outcome, reference(family, prompts[outcome.request_id], 8))
+    limits = ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3)
+    run(ContinuousEngine(wrap(model), limits), family, [(1, 4), (23, 1)])
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])

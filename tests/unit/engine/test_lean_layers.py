@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unit.engine.reference import CONFIGS, assert_is_the_answer, pristine, prompt_of, reference
-from workers.engine.api import Completion, EngineRequest, SamplingParams
+from tests.unit.engine.reference import CONFIGS, pristine, prompt_of, run
 from workers.engine.continuous import ContinuousEngine
 from workers.engine.fused_linear import FusedLinear
 from workers.engine.kv_memory import ContinuousConfig
@@ -28,15 +27,8 @@ def prepared(family: str) -> Any:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_continuous_engine_answers_as_before(family: str) -> None:
     """Every family says, prepared for a CPU, what `generate` says with the model as it came."""
-    model = prepared(family)
-    engine = ContinuousEngine(wrap(model), ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3))
-    prompts = [prompt_of(length, seed) for length, seed in ((1, 4), (23, 1), (9, 2))]
-    for index, prompt in enumerate(prompts):
-        engine.add(EngineRequest(index, prompt, SamplingParams(8, temperature=0.0, logprobs=0, ignore_eos=True)))
-    while engine.running:
-        for outcome in engine.step():
-            assert isinstance(outcome, Completion)
-            assert_is_the_answer(outcome, reference(family, prompts[outcome.request_id], 8))
+    limits = ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3)
+    run(ContinuousEngine(wrap(prepared(family)), limits), family, [(1, 4), (23, 1), (9, 2)])
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
