@@ -2,22 +2,26 @@
 
     python -m benchmarks.behind [--requests N] [--runs N]
 
-Offline, the engine gets all requests at once, in this process. Behind the pipeline they are published to a worker at
-once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
-(SmolLM2-135M), and both have answered others before, so that memory, broker and compiler are warm. The broker runs on
-the same cores all the time. Prints a table and the same as JSON.
+Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
+worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
+(SmolLM2-135M), and both have answered others before, so that memory, broker and compiler are warm. They have turns of
+some seconds each (`benchmarks/turns.py`); the broker runs on the same cores all the time. Prints a table and the same
+as JSON.
 """
 
 import argparse
 import asyncio
 import random
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.common import Measurement, report_two
+from benchmarks.turns import Contender, begin, rates_in_turns
 from pelton.stack.stack import LocalStack, StackConfig
 from pipeline.messages import ChatCompletion, Message
 from pipeline.paths import cache_dir
@@ -30,6 +34,12 @@ from workers.topics import ensure_topics
 
 REPLIES_S = 540
 EARLIER = 48
+WORKER = {
+    "PELTON_ENGINE__KIND": "continuous",
+    "PELTON_CACHE__ENABLED": "false",
+    # It cannot say that it lives while another has its turn.
+    "PELTON_KAFKA__SESSION_TIMEOUT_MS": "30000",
+}
 WORDS = ("revenue", "margin", "liquidity", "debt", "covenant", "segment", "cash", "tax", "goodwill", "lease", "audit")
 
 
@@ -51,33 +61,38 @@ def requests_of(count: int, seed: int = 0) -> list[Asked]:
     return [Asked(" ".join(dice.choices(WORDS, k=dice.randint(10, 120))), dice.randint(8, 128)) for _ in range(count)]
 
 
-def offline(requests: list[Asked], earlier: list[Asked]) -> float:
-    """Generated tokens per second of the engine alone."""
+def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
+    """A contender: the engine alone; achieves generated tokens."""
     loaded = load(ModelSpec(ModelSettings().path), cache_dir() / "models")
     codec = TokenizerCodec(loaded.tokenizer)
     engine = Engine(loaded, ContinuousConfig())
     engine.warm_up()
 
-    def generate(asked: list[Asked]) -> float:
+    def generating(asked: list[Asked]) -> Callable[[], int]:
         prompts = codec.encode([codec.render([Message(role="user", content=each.text)]) for each in asked])
         params = [SamplingParams(each.new_tokens, temperature=0.0) for each in asked]
-        started = time.perf_counter()
-        completions = engine.generate(prompts, params)
-        return sum(len(each.token_ids) for each in completions) / (time.perf_counter() - started)
+        return lambda: sum(len(each.token_ids) for each in engine.generate(prompts, params))
 
-    generate(earlier)
-    return generate(requests)
+    generating(earlier)()
+    generate = generating(requests)
+    begin(connection)
+    connection.send(generate())
+    connection.recv()
 
 
-async def behind(bootstrap: str, name: str, requests: list[Asked], earlier: list[Asked]) -> float:
-    """Generated tokens per second from the publishing of all requests to the last committed reply."""
-    this = Measurement.new(bootstrap, name)
-    await ensure_topics(this.kafka)
-    settings = {"PELTON_ENGINE__KIND": "continuous", "PELTON_CACHE__ENABLED": "false"}
-    async with this.reader() as reader, this.worker(**settings), asyncio.timeout(REPLIES_S):
-        await _answered(this.kafka, reader, earlier)
-        started = time.perf_counter()
-        return await _answered(this.kafka, reader, requests) / (time.perf_counter() - started)
+def behind(connection: Connection, bootstrap: str, name: str, requests: list[Asked], earlier: list[Asked]) -> None:
+    """A contender: a worker and who asks it; achieves generated tokens by the last committed reply."""
+
+    async def ask() -> None:
+        this = Measurement.new(bootstrap, name)
+        await ensure_topics(this.kafka)
+        async with this.reader() as reader, this.worker(**WORKER), asyncio.timeout(REPLIES_S):
+            await _answered(this.kafka, reader, earlier)
+            begin(connection)
+            connection.send(await _answered(this.kafka, reader, requests))
+            connection.recv()
+
+    asyncio.run(ask())
 
 
 async def _answered(kafka: KafkaSettings, reader: AIOKafkaConsumer, requests: list[Asked]) -> int:
@@ -107,14 +122,15 @@ def main() -> None:
     rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
     with LocalStack(StackConfig()) as stack:
         for run in range(asked.runs):
-            # Taking turns at being first: a machine that gets slower or faster meanwhile favours neither.
-            for name in rates if run % 2 else reversed(rates):
-                if name == "offline":
-                    rate = offline(requests, earlier)
-                else:
-                    bootstrap = stack.kafka.bootstrap_servers
-                    rate = asyncio.run(behind(bootstrap, f"behind-{run}", requests, earlier))
-                rates[name].append(rate)
+            with ExitStack() as leaving:
+                # The worker last: it has to say to the broker that it lives.
+                contenders = {"offline": Contender(offline, requests, earlier)}
+                leaving.callback(contenders["offline"].leave)
+                pipeline = Contender(behind, stack.kafka.bootstrap_servers, f"behind-{run}", requests, earlier)
+                contenders["behind the pipeline"] = pipeline
+                leaving.callback(pipeline.leave)
+                for name, rate in rates_in_turns(contenders).items():
+                    rates[name].append(rate)
     report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
 
 

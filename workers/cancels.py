@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from cachetools import TTLCache
 
@@ -19,13 +19,14 @@ from pipeline.errors import Cancelled
 from pipeline.headers import correlation_id
 from pipeline.records import Headers
 from pipeline.settings import KafkaSettings
+from workers.consumer import feed_consumer
 from workers.jobs import Ticket
 
 log = logging.getLogger(__name__)
 
 MOST_REMEMBERED = 10_000
 REMEMBERED_S = 600.0
-POLL_MS = 500
+POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
 
@@ -70,9 +71,7 @@ class CancelFeed:
         self._cancels = cancels
         self._apply = apply
         self._topic = kafka.cancels_topic
-        self._consumer = AIOKafkaConsumer(
-            self._topic, **kafka.client_options(), enable_auto_commit=False, auto_offset_reset="latest"
-        )
+        self._consumer = feed_consumer(kafka, self._topic, auto_offset_reset="latest")
 
     async def start(self) -> None:
         """From now on no cancel is missed. Raises `KafkaError`."""

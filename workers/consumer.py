@@ -1,4 +1,6 @@
-"""The group member that requests are fetched with."""
+"""The consumers of a worker: the group member that fetches requests, and those that follow a topic of their own."""
+
+from typing import Literal
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -29,6 +31,24 @@ def request_consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
         heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
         rebalance_timeout_ms=REBALANCE_MS,
         max_poll_interval_ms=3_600_000,
+    )
+
+
+def feed_consumer(
+    kafka: KafkaSettings, *topics: str, auto_offset_reset: Literal["earliest", "latest"]
+) -> AIOKafkaConsumer:
+    """In no group, of topics that seldom have anything new.
+
+    A fetch is answered at once when they have, and else held by the broker for as long as a request may take: each one
+    that comes back empty costs the engine's cores about a thousandth of a second. Other requests on the same connection
+    wait behind it, so what is to be asked at the start has to be asked before anything is fetched.
+    """
+    return AIOKafkaConsumer(
+        *topics,
+        **kafka.client_options(),
+        enable_auto_commit=False,
+        auto_offset_reset=auto_offset_reset,
+        fetch_max_wait_ms=kafka.request_timeout_ms // 2,
     )
 
 

@@ -13,6 +13,7 @@ from pipeline.waiting import WaitingLine
 from workers.answers import answer_body
 from workers.assignment import Assignment
 from workers.codec import Codec
+from workers.engine.api import StepEngine
 from workers.flights import Flights
 from workers.jobs import Answered, Ending, Job, Recalled, Refused, Resent
 from workers.partition_publisher import Parcel
@@ -22,24 +23,28 @@ from workers.sessions import SessionGate
 
 log = logging.getLogger(__name__)
 
-MOST_INTERVALS = 40
+MOST_INTERVALS = 80
 """Flush intervals that an answer may wait at most."""
 WAIT_SHARE = 1 / 8
 """The part of the longest wait for the engine that an answer may wait longer: hardly noticed by those who waited, and
-fewer commits disturb an engine on the same cores less."""
+fewer commits disturb an engine on the same cores less. It is the wait of the answer itself or of who still waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an ending may wait for others to be published with, in seconds."""
+    """How long an ending may wait for others to be published with, in seconds.
+
+    Answers wait longer only while the engine has something to do that commits would disturb.
+    """
 
     line: WaitingLine[Job]
+    engine: StepEngine
     flush_interval_s: float
 
     def __call__(self, ending: Ending) -> float:
-        if not isinstance(ending, Answered):
+        if not (isinstance(ending, Answered) and self.engine.running):
             return self.flush_interval_s
-        share = WAIT_SHARE * self.line.longest_wait(time.monotonic())
+        share = WAIT_SHARE * max(ending.batch_wait_s, self.line.longest_wait(time.monotonic()))
         return max(self.flush_interval_s, min(share, MOST_INTERVALS * self.flush_interval_s))
 
 

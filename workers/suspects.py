@@ -9,17 +9,18 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.backoff import Backoff
 from pipeline.records import Source
 from pipeline.settings import KafkaSettings
 from workers.blame import Blame, read_key, read_value, suspect_key, suspect_value
+from workers.consumer import feed_consumer
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 500
+POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
 
@@ -61,9 +62,7 @@ class SuspectFeed:
         self._kafka = kafka
         self._table = table
         self._partition = TopicPartition(kafka.suspects_topic, 0)
-        self._consumer = AIOKafkaConsumer(
-            **kafka.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        self._consumer = feed_consumer(kafka, auto_offset_reset="earliest")
         self._settled: asyncio.Queue[Source] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._read = asyncio.Condition()
@@ -71,10 +70,11 @@ class SuspectFeed:
     async def start(self) -> None:
         """Read the topic to its end, then follow it. Raises `KafkaError`."""
         await self._consumer.start()
+        ends = await self._consumer.end_offsets([self._partition])
         self._consumer.assign([self._partition])
         self._table.on_settled = self._settled.put_nowait
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._withdraw())]
-        await self.catch_up()
+        await self._catch_up(ends[self._partition])
         if self._table:
             log.info("%d requests are suspected of having ended a worker: they run apart from others", len(self._table))
 
@@ -88,11 +88,10 @@ class SuspectFeed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._consumer.stop()
 
-    async def catch_up(self) -> None:
-        """Return when everything that was in the topic at the time of the call is in the table. Raises `KafkaError`."""
-        ends = await self._consumer.end_offsets([self._partition])
+    async def _catch_up(self, end: int) -> None:
+        """Return when everything before offset `end` is in the table."""
         async with self._read:
-            while await self._consumer.position(self._partition) < ends[self._partition]:
+            while await self._consumer.position(self._partition) < end:
                 await self._read.wait()
 
     async def _follow(self) -> None:

@@ -74,7 +74,7 @@ class Worker:
         self._line: WaitingLine[Job] = WaitingLine(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
-        patience = Patience(self._line, settings.worker.flush_interval_ms / 1000)
+        patience = Patience(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
         self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED, patience)
         self._cancels = Cancels()
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)

@@ -84,6 +84,14 @@ async def test_a_worker_knows_all_suspects_before_it_takes_records(kafka):
         assert (table.get(ONE), table.get(TWO), len(table)) == (Blame(2, 2, 0), Blame(1, 8, 0), 2)
 
 
+async def test_a_feed_without_news_holds_up_nobody(kafka):
+    """The broker holds a fetch that finds nothing for seconds; neither start nor stop waits behind one."""
+    await publish_suspects(kafka, {ONE: Blame(1, 8, 0)})
+    async with asyncio.timeout(kafka.request_timeout_ms / 1000 / 4):
+        async with follower(kafka) as table:
+            assert len(table) == 1
+
+
 async def test_suspicions_reach_running_workers_and_are_withdrawn_for_all(kafka):
     """A partition may move to any of them; once its request is answered no worker isolates it any more, ever."""
     async with follower(kafka) as one, follower(kafka) as other:

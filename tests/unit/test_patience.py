@@ -1,7 +1,7 @@
 """How long endings gather before they are published."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -16,29 +16,50 @@ from workers.publisher import MOST_INTERVALS, WAIT_SHARE, Patience
 COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineWith:
+    running: int
+
+
 @pytest.mark.parametrize(
-    ("waited_s", "gathers_s"),
-    [(None, 0.05), (0.1, 0.05), (8.0, WAIT_SHARE * 8.0), (600.0, MOST_INTERVALS * 0.05)],
+    ("own_wait_s", "longest_wait_s", "gathers_s"),
+    [
+        (0.0, None, 0.05),
+        (0.0, 0.1, 0.05),
+        (0.0, 16.0, WAIT_SHARE * 16.0),
+        (16.0, None, WAIT_SHARE * 16.0),
+        (16.0, 8.0, WAIT_SHARE * 16.0),
+        (0.0, 600.0, MOST_INTERVALS * 0.05),
+        (600.0, None, MOST_INTERVALS * 0.05),
+    ],
 )
-async def test_only_answers_gather_longer_and_the_longer_requests_wait(waited_s: float | None, gathers_s: float):
-    """A share of the longest wait for the engine, within limits; never for a hit or a refusal."""
+async def test_only_answers_gather_longer_and_the_longer_requests_wait(
+    own_wait_s: float, longest_wait_s: float | None, gathers_s: float
+):
+    """A share of the longest wait for the engine, its own or another's, within limits; never for a hit or a refusal."""
     line: WaitingLine[Job] = WaitingLine(max_tokens=100, max_requests=10)
-    patience = Patience(line, 0.05)
+    patience = Patience(line, EngineWith(running=1), 0.05)
     one = place()
-    answered = Answered(one.item, COMPLETION, 0.0, 0.0)
+    answered = Answered(one.item, COMPLETION, own_wait_s, 0.0)
     others = [
         Recalled(ticket_of(one), ANSWER, BODY, CacheOutcome.HIT_LOCAL),
         Refused(ticket_of(one), Cancelled("by its client")),
     ]
-    if waited_s is not None:
-        await line.put(replace(place(1), since=time.monotonic() - waited_s))
+    if longest_wait_s is not None:
+        await line.put(replace(place(1), since=time.monotonic() - longest_wait_s))
         await line.put(replace(place(2), since=time.monotonic()))
     assert patience(answered) == pytest.approx(gathers_s, abs=0.01)
     assert [patience(ending) for ending in others] == [0.05] * 2
+
+
+async def test_the_last_answers_of_an_engine_do_not_wait_for_others():
+    """Nobody follows them, and there is no step that a commit would disturb."""
+    line: WaitingLine[Job] = WaitingLine(max_tokens=100, max_requests=10)
+    assert Patience(line, EngineWith(running=0), 0.05)(Answered(place().item, COMPLETION, 600.0, 0.0)) == 0.05
 
 
 async def test_without_an_interval_nothing_gathers():
     """Who asks for each reply at once gets it, however long the line."""
     line: WaitingLine[Job] = WaitingLine(max_tokens=100, max_requests=10)
     await line.put(replace(place(1), since=time.monotonic() - 600))
-    assert Patience(line, 0.0)(Answered(place().item, COMPLETION, 0.0, 0.0)) == 0.0
+    assert Patience(line, EngineWith(running=1), 0.0)(Answered(place().item, COMPLETION, 600.0, 0.0)) == 0.0

@@ -1,0 +1,95 @@
+"""Comparing two pieces of work on a machine whose speed drifts: both under way at once, each running in its turns.
+
+One run after the other tells little where neighbours change a machine's speed by a quarter within a minute. So each
+contender is a tree of processes, all of it stopped while another one has its turn; what is slow for some seconds is
+slow for all.
+"""
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psutil
+
+TURN_S = 3.0
+"""Long beside what a stop and cold caches after it cost, short beside how the machine's speed changes."""
+PREPARED_S = 240
+LEFT_S = 60
+
+
+class Contender:
+    """A child process, and whatever it starts, that prepares, works when it is told to, and then ends.
+
+    `work` is called there with its end of a connection: it calls `begin(connection)` when it is prepared, and
+    `connection.send(...)` with what it has achieved when it is done, and returns after `connection.recv()`.
+    """
+
+    def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Return when it is prepared, and stopped. Raises `EOFError` when it fails, `TimeoutError`."""
+        processes = multiprocessing.get_context("spawn")
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=work, args=(theirs, *arguments))
+        self._process.start()
+        theirs.close()
+        if not self._connection.poll(PREPARED_S):
+            raise TimeoutError(f"{work.__name__} was not prepared within {PREPARED_S} s")
+        self._connection.recv()
+        root = psutil.Process(self._process.pid)
+        self._tree = [root, *root.children(recursive=True)]
+        self.stop()
+        self._connection.send("begin")
+
+    def run(self, seconds: float) -> bool:
+        """Let it work for so long; True when it is done, maybe sooner."""
+        self._signal(psutil.Process.resume)
+        done = self._connection.poll(seconds)
+        self.stop()
+        return done
+
+    def achieved(self) -> int:
+        """What it sent when it was done. Raises `EOFError` when it failed."""
+        achieved: int = self._connection.recv()
+        return achieved
+
+    def stop(self) -> None:
+        self._signal(psutil.Process.suspend)
+
+    def leave(self) -> None:
+        """Let it end, if need be by force."""
+        self._signal(psutil.Process.resume)
+        with suppress(OSError):
+            self._connection.send("leave")
+        self._process.join(LEFT_S)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def _signal(self, send: Callable[[psutil.Process], None]) -> None:
+        for process in self._tree:
+            with suppress(psutil.NoSuchProcess):
+                send(process)
+
+
+def begin(connection: Connection) -> None:
+    """Say that this contender is prepared, and wait for its first turn."""
+    connection.send("prepared")
+    connection.recv()
+
+
+def rates_in_turns(contenders: Mapping[str, Contender]) -> dict[str, float]:
+    """What each achieves per second of its own turns."""
+    spent = dict.fromkeys(contenders, 0.0)
+    achieved: dict[str, int] = {}
+    for name in itertools.cycle(contenders):
+        if name not in achieved:
+            started = time.perf_counter()
+            done = contenders[name].run(TURN_S)
+            spent[name] += time.perf_counter() - started
+            if done:
+                achieved[name] = contenders[name].achieved()
+        elif len(achieved) == len(contenders):
+            break
+    return {name: achieved[name] / spent[name] for name in contenders}
