@@ -5,7 +5,7 @@
 Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
 worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
 (SmolLM2-135M), and both have answered others before, so that memory, broker and compiler are warm. They have turns of
-some seconds each (`benchmarks/turns.py`); the broker runs on the same cores all the time. Prints a table and the same
+a second each (`benchmarks/turns.py`); the broker runs on the same cores all the time. Prints a table and the same
 as JSON.
 """
 

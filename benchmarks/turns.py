@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-TURN_S = 3.0
-"""Long beside what a stop and cold caches after it cost, short beside how the machine's speed changes."""
+TURN_S = 1.0
+"""Long beside what a stop and cold caches after it cost; a neighbour may come and go within seconds."""
 PREPARED_S = 240
 LEFT_S = 60
 
