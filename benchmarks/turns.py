@@ -32,7 +32,7 @@ class Contender:
         """Return when it is prepared, and stopped. Raises `EOFError` when it fails, `TimeoutError`."""
         processes = multiprocessing.get_context("spawn")
         self._connection, theirs = processes.Pipe()
-        self._process = processes.Process(target=work, args=(theirs, *arguments))
+        self._process = processes.Process(target=work, args=(theirs, *arguments), daemon=True)
         self._process.start()
         theirs.close()
         if not self._connection.poll(PREPARED_S):
