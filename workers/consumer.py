@@ -39,8 +39,8 @@ def feed_consumer(
 ) -> AIOKafkaConsumer:
     """In no group, of topics that seldom have anything new.
 
-    A fetch is answered at once when they have, and else held by the broker for as long as a request may take: each one
-    that comes back empty costs the engine's cores about a thousandth of a second. Other requests on the same connection
+    A fetch is answered at once when they have, and else held by the broker for half the time a request may take:
+    each one that comes back empty has taken the engine's cores for nothing. Other requests on the same connection
     wait behind it, so what is to be asked at the start has to be asked before anything is fetched.
     """
     return AIOKafkaConsumer(
