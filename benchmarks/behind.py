@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -122,14 +121,13 @@ def main() -> None:
     rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
     with LocalStack(StackConfig()) as stack:
         for run in range(asked.runs):
-            with ExitStack() as leaving:
-                # The worker last: it has to say to the broker that it lives.
-                contenders = {"offline": Contender(offline, requests, earlier)}
-                leaving.callback(contenders["offline"].leave)
-                pipeline = Contender(behind, stack.kafka.bootstrap_servers, f"behind-{run}", requests, earlier)
-                contenders["behind the pipeline"] = pipeline
-                leaving.callback(pipeline.leave)
-                for name, rate in rates_in_turns(contenders).items():
+            named = stack.kafka.bootstrap_servers, f"behind-{run}"
+            # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
+            with (
+                Contender(offline, requests, earlier) as alone,
+                Contender(behind, *named, requests, earlier) as pipeline,
+            ):
+                for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
                     rates[name].append(rate)
     report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -58,7 +58,10 @@ class Contender:
     def stop(self) -> None:
         self._signal(psutil.Process.suspend)
 
-    def leave(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Let it end, if need be by force."""
         self._signal(psutil.Process.resume)
         with suppress(OSError):
