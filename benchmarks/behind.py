@@ -4,7 +4,7 @@
 
 Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
 worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
-(SmolLM2-135M), and both have answered others before, so that memory, broker and compiler are warm. They have turns of
+(SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm. They have turns of
 a second each (`benchmarks/turns.py`); the broker runs on the same cores all the time. Prints a table and the same
 as JSON.
 """
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import orjson
@@ -24,20 +24,24 @@ from benchmarks.turns import Contender, begin, rates_in_turns
 from pelton.stack.stack import LocalStack, StackConfig
 from pipeline.messages import ChatCompletion, Message
 from pipeline.paths import cache_dir
-from pipeline.settings import KafkaSettings, ModelSettings
+from pipeline.settings import ModelSettings
 from workers.codec import TokenizerCodec
 from workers.engine import Engine, SamplingParams
 from workers.engine.kv_memory import ContinuousConfig
 from workers.engine.loading import ModelSpec, load
 from workers.topics import ensure_topics
 
-REPLIES_S = 540
+REPLIES_S = 900
 EARLIER = 48
+EARLIER_SHORT = 240
+"""Of one token: the broker's compiler needs hundreds of transactions, the engine does not."""
 WORKER = {
     "PELTON_ENGINE__KIND": "continuous",
     "PELTON_CACHE__ENABLED": "false",
     # It cannot say that it lives while another has its turn.
     "PELTON_KAFKA__SESSION_TIMEOUT_MS": "30000",
+    # Twice the default, for its clock goes on while another has its turn.
+    "PELTON_WORKER__FLUSH_INTERVAL_MS": "100",
 }
 WORDS = ("revenue", "margin", "liquidity", "debt", "covenant", "segment", "cash", "tax", "goodwill", "lease", "audit")
 
@@ -58,6 +62,11 @@ def requests_of(count: int, seed: int = 0) -> list[Asked]:
     """As long and as short as the mixed workload of `benchmarks/engine.py`."""
     dice = random.Random(seed)
     return [Asked(" ".join(dice.choices(WORDS, k=dice.randint(10, 120))), dice.randint(8, 128)) for _ in range(count)]
+
+
+def warming() -> list[Asked]:
+    short = (replace(each, new_tokens=1) for each in requests_of(EARLIER_SHORT, seed=2))
+    return [*requests_of(EARLIER, seed=1), *short]
 
 
 def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
@@ -85,39 +94,45 @@ def behind(connection: Connection, bootstrap: str, name: str, requests: list[Ask
     async def ask() -> None:
         this = Measurement.new(bootstrap, name)
         await ensure_topics(this.kafka)
-        async with this.reader() as reader, this.worker(**WORKER), asyncio.timeout(REPLIES_S):
-            await _answered(this.kafka, reader, earlier)
+        async with (
+            this.reader() as reader,
+            AIOKafkaProducer(bootstrap_servers=bootstrap) as producer,
+            this.worker(**WORKER),
+            asyncio.timeout(REPLIES_S),
+        ):
+            topic = this.kafka.request_topics[0]
+            await _publish(producer, topic, earlier)
+            await _tokens(reader, len(earlier))
             begin(connection)
-            connection.send(await _answered(this.kafka, reader, requests))
+            await _publish(producer, topic, requests)
+            connection.send(await _tokens(reader, len(requests)))
             connection.recv()
 
     asyncio.run(ask())
 
 
-async def _answered(kafka: KafkaSettings, reader: AIOKafkaConsumer, requests: list[Asked]) -> int:
-    """Tokens generated for `requests`, all published at once."""
-    await _publish(kafka, requests)
+async def _publish(producer: AIOKafkaProducer, topic: str, requests: list[Asked]) -> None:
+    for each in requests:
+        await producer.send(topic, each.body())
+    await producer.flush()
+
+
+async def _tokens(reader: AIOKafkaConsumer, replies: int) -> int:
+    """Tokens generated for so many replies, when they are there."""
     seen = tokens = 0
-    while seen < len(requests):
+    while seen < replies:
         for records in (await reader.getmany(timeout_ms=1000)).values():
             seen += len(records)
             tokens += sum(ChatCompletion(**orjson.loads(r.value)).usage.completion_tokens for r in records)
     return tokens
 
 
-async def _publish(kafka: KafkaSettings, requests: list[Asked]) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
-        for each in requests:
-            await producer.send(kafka.request_topics[0], each.body())
-        await producer.flush()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=240)
+    parser.add_argument("--requests", type=int, default=480)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
-    requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)
+    requests, earlier = requests_of(asked.requests), warming()
     rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
     with LocalStack(StackConfig()) as stack:
         for run in range(asked.runs):

@@ -9,6 +9,10 @@ from pipeline.settings import KafkaSettings
 
 REBALANCE_MS = 60_000
 """How long a rebalance waits for its slowest member."""
+EMPTY_FETCH_MS = 1_000
+"""How long the broker holds a fetch that finds nothing. Each costs it, and the worker, a look at every partition: time
+that an engine on the same cores is stopped for. New records end it at once; after a rebalance the next fetch waits
+behind it."""
 
 
 def request_consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
@@ -31,6 +35,8 @@ def request_consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
         heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
         rebalance_timeout_ms=REBALANCE_MS,
         max_poll_interval_ms=3_600_000,
+        fetch_max_wait_ms=EMPTY_FETCH_MS,
+        consumer_timeout_ms=EMPTY_FETCH_MS,
     )
 
 
@@ -43,12 +49,14 @@ def feed_consumer(
     each one that comes back empty has taken the engine's cores for nothing. Other requests on the same connection
     wait behind it, so what is to be asked at the start has to be asked before anything is fetched.
     """
+    wait_ms = kafka.request_timeout_ms // 2
     return AIOKafkaConsumer(
         *topics,
         **kafka.client_options(),
         enable_auto_commit=False,
         auto_offset_reset=auto_offset_reset,
-        fetch_max_wait_ms=kafka.request_timeout_ms // 2,
+        fetch_max_wait_ms=wait_ms,
+        consumer_timeout_ms=wait_ms,
     )
 
 
