@@ -33,6 +33,10 @@ except OSError:
     # Read when Triton is imported, so set before anything else is: where there is no GPU, its kernels run interpreted.
     os.environ["TRITON_INTERPRET"] = "1"
 
+if side_by_side := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Threads of one computation wait for each other: where others take the cores, they are slower than one alone.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(side_by_side))))
+
 KAFKA_VARIABLE = "PELTON_KAFKA__BOOTSTRAP_SERVERS"
 REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"
 CONTAINER_TIMEOUT_S = 60

@@ -27,6 +27,8 @@ async def test_what_the_engine_cannot_stand_is_found_and_the_rest_is_answered(
         "KAFKA__GROUP_ID": kafka.group_id,
         "KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
         "KAFKA__REPLY_TOPIC": kafka.reply_topic,
+        "KAFKA__CANCELS_TOPIC": kafka.cancels_topic,
+        "KAFKA__CREATE_TOPICS": "true",
         "ENGINE__KIND": "simulated",
         "WORKER__STALL_TIMEOUT_S": "0.5",
         "WORKER__MAX_LONE_CRASHES": "1",
