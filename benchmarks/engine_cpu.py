@@ -10,35 +10,21 @@ prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 toke
 growth  the mixed workload once and ten times over, each by an engine that has filled its pages: time per request and
         memory must stay what they were.
 
-Everything runs in one process, `--runs` times, in turn but for transformers' continuous batching, which comes last;
-medians are compared. Prints a table and the same as JSON. On a machine that others use too, `--threads 1` and the
-processor's seconds (`cpu_seconds`) are the fairer measure.
+The contenders of the mixed workload have a process each and run in turns of a second (`benchmarks/turns.py`), so that
+a slow minute of a machine that others use too slows all of them; the others run one after the other in one process. All
+`--runs` times; medians are compared. Prints a table and the same as JSON.
 """
 
 import argparse
-import json
-import statistics
 from collections.abc import Mapping
 
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.engine_cpu_peers import (
-    Contender,
-    Seconds,
-    bound_run,
-    engine_run,
-    padded_run,
-    transformers_run,
-    warm_engine_run,
-)
-from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, Request, mixed_sets, questions
-from pipeline.paths import cache_dir
-from workers.engine.loading import ModelSpec, load, read
-
-MODELS = cache_dir() / "models"
+from benchmarks.engine_cpu_mixed import run_mixed
+from benchmarks.engine_cpu_peers import MODELS, Contender, Seconds, engine_run, report, warm_engine_run
+from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, joined, mixed_sets, questions
+from workers.engine.loading import ModelSpec, load
 
 
 def compare(contenders: Mapping[str, Contender], runs: int) -> dict[str, list[Seconds]]:
@@ -48,38 +34,6 @@ def compare(contenders: Mapping[str, Contender], runs: int) -> dict[str, list[Se
         for name, contender in contenders.items():
             measured[name].append(contender())
     return measured
-
-
-def report(title: str, generated: Mapping[str, int], measured: Mapping[str, list[Seconds]], **more: float) -> None:
-    wall = {name: statistics.median(each.wall for each in runs) for name, runs in measured.items()}
-    cpu = {name: statistics.median(each.cpu for each in runs) for name, runs in measured.items()}
-    columns = ("seconds (median)", "generated tokens/s", "x the engine's time", "x its processor time")
-    table = Table("contender", *columns, title=title)
-    for name, median in wall.items():
-        ratios = f"{median / wall['engine']:.2f}", f"{cpu[name] / cpu['engine']:.2f}"
-        table.add_row(name, f"{median:.2f}", f"{generated[name] / median:.0f}", *ratios)
-    Console().print(table)
-    seconds = {name: [each.wall for each in runs] for name, runs in measured.items()}
-    cpu_seconds = {name: [each.cpu for each in runs] for name, runs in measured.items()}
-    told = {"title": title, "generated": generated, "seconds": seconds, "cpu_seconds": cpu_seconds, **more}
-    print(json.dumps(told))
-
-
-def run_mixed(spec: ModelSpec, runs: int) -> None:
-    loaded, plain = load(spec, MODELS), read(spec, MODELS)
-    sets = mixed_sets(loaded.model.config.vocab_size, runs + 2)
-    requests, earlier = sets[0], _joined(sets[:2])
-    contenders = {
-        "engine": warm_engine_run(loaded, earlier, sets[2:]),
-        "bound: transformers' body alone": bound_run(loaded, plain, requests),
-        "the same with the engine's layers": bound_run(loaded, loaded, requests),
-        "padded generate of 16": padded_run(plain, requests),
-    }
-    measured = compare(contenders, runs)
-    # After all others: it computes in a thread of its own, and what that leaves of OpenMP slows everybody down.
-    measured |= compare({"transformers continuous": transformers_run(plain, requests)}, runs)
-    tokens = sum(request.new_tokens for request in requests)
-    report("48 mixed requests", dict.fromkeys(measured, tokens), measured)
 
 
 def run_prefix(spec: ModelSpec, runs: int) -> None:
@@ -96,8 +50,8 @@ def run_prefix(spec: ModelSpec, runs: int) -> None:
 def run_growth(spec: ModelSpec, runs: int) -> None:
     loaded = load(spec, MODELS)
     sets = mixed_sets(loaded.model.config.vocab_size, 3 + 11 * (runs + 1))
-    earlier, once, more = _joined(sets[:3]), sets[3 : 4 + runs], sets[4 + runs :]
-    tenfold = [_joined(more[first : first + 10]) for first in range(0, len(more), 10)]
+    earlier, once, more = joined(sets[:3]), sets[3 : 4 + runs], sets[4 + runs :]
+    tenfold = [joined(more[first : first + 10]) for first in range(0, len(more), 10)]
     contenders = {
         "engine": warm_engine_run(loaded, earlier, once),
         "ten times as many": warm_engine_run(loaded, earlier, tenfold),
@@ -110,10 +64,6 @@ def run_growth(spec: ModelSpec, runs: int) -> None:
     tokens = sum(request.new_tokens for request in once[0])
     generated = {"engine": tokens, "ten times as many": 10 * tokens}
     report("growth", generated, seconds, memory_mib=before / 2**20, memory_grown_mib=grown / 2**20)
-
-
-def _joined(sets: list[list[Request]]) -> list[Request]:
-    return [request for each in sets for request in each]
 
 
 WORKLOADS = {"mixed": run_mixed, "prefix": run_prefix, "growth": run_growth}

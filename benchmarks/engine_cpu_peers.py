@@ -1,14 +1,19 @@
 """What `benchmarks/engine_cpu.py` compares: engine, bound and peers, each a call that takes its own time."""
 
+import json
+import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from transformers import GenerationConfig
 
 from benchmarks.engine_workloads import Request
+from pipeline.paths import cache_dir
 from workers.engine.kv_memory import ContinuousConfig
 from workers.engine.loading import LoadedModel
 from workers.engine.offline import Engine
@@ -17,6 +22,7 @@ from workers.engine.scoring import Scoring
 from workers.engine.step_batch import StepBatch
 from workers.engine.torch_attention import ATTENTION
 
+MODELS = cache_dir() / "models"
 PADDED_ROWS = 16
 KV_GIB = 0.5
 """Memory for pages that the first requests fill, as a worker's is after its first minutes: from then on none is new."""
@@ -128,3 +134,18 @@ def _with_attention(loaded: LoadedModel, name: str, run: Callable[[], object]) -
         return timed(run)
 
     return measured
+
+
+def report(title: str, generated: Mapping[str, int], measured: Mapping[str, list[Seconds]], **more: float) -> None:
+    wall = {name: statistics.median(each.wall for each in runs) for name, runs in measured.items()}
+    cpu = {name: statistics.median(each.cpu for each in runs) for name, runs in measured.items()}
+    columns = ("seconds (median)", "generated tokens/s", "x the engine's time", "x its processor time")
+    table = Table("contender", *columns, title=title)
+    for name, median in wall.items():
+        ratios = f"{median / wall['engine']:.2f}", f"{cpu[name] / cpu['engine']:.2f}"
+        table.add_row(name, f"{median:.2f}", f"{generated[name] / median:.0f}", *ratios)
+    Console().print(table)
+    seconds = {name: [each.wall for each in runs] for name, runs in measured.items()}
+    cpu_seconds = {name: [each.cpu for each in runs] for name, runs in measured.items()}
+    told = {"title": title, "generated": generated, "seconds": seconds, "cpu_seconds": cpu_seconds, **more}
+    print(json.dumps(told))

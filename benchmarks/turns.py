@@ -25,7 +25,8 @@ class Contender:
     """A child process, and whatever it starts, that prepares, works when it is told to, and then ends.
 
     `work` is called there with its end of a connection: it calls `begin(connection)` when it is prepared, and
-    `connection.send(...)` with what it has achieved when it is done, and returns after `connection.recv()`.
+    `connection.send(...)` with what it has achieved when it is done, both as often as it is asked `again`, and returns
+    after `connection.recv()`.
     """
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -35,13 +36,19 @@ class Contender:
         self._process = processes.Process(target=work, args=(theirs, *arguments), daemon=True)
         self._process.start()
         theirs.close()
-        if not self._connection.poll(PREPARED_S):
-            raise TimeoutError(f"{work.__name__} was not prepared within {PREPARED_S} s")
-        self._connection.recv()
-        root = psutil.Process(self._process.pid)
-        self._tree = [root, *root.children(recursive=True)]
-        self.stop()
-        self._connection.send("begin")
+        self._name = work.__name__
+        self._prepare()
+
+    def again(self) -> None:
+        """Let it prepare another time. Raises as the constructor does."""
+        self._signal(psutil.Process.resume)
+        self._prepare()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has taken of all processors together, from its start."""
+        times = [process.cpu_times() for process in self._tree]
+        return float(sum(each.user + each.system for each in times))
 
     def run(self, seconds: float) -> bool:
         """Let it work for so long; True when it is done, maybe sooner."""
@@ -69,6 +76,15 @@ class Contender:
         self._process.join(LEFT_S)
         if self._process.is_alive():
             self._process.kill()
+
+    def _prepare(self) -> None:
+        if not self._connection.poll(PREPARED_S):
+            raise TimeoutError(f"{self._name} was not prepared within {PREPARED_S} s")
+        self._connection.recv()
+        root = psutil.Process(self._process.pid)
+        self._tree = [root, *root.children(recursive=True)]
+        self.stop()
+        self._connection.send("begin")
 
     def _signal(self, send: Callable[[psutil.Process], None]) -> None:
         for process in self._tree:

@@ -1,8 +1,8 @@
 """Attention of single queries over pages, in plain PyTorch: the decode half of a step.
 
 Each page is multiplied with the query it belongs to, all pages in one batched matrix product with the query heads of a
-KV head as rows; the pages' parts are then merged per sequence (Dao et al.: "Flash-Decoding", 2023). So nothing is
-padded to the longest sequence, and pages that many sequences share are read once for all of them.
+KV head as rows. So no product is padded to the longest sequence, and pages that many sequences share are read once for
+all of them. Scores, which are small, are brought together per query head (`page_lines.py`).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from workers.engine.kv_store import KvStore
-from workers.engine.page_pairs import Pairs
+from workers.engine.page_lines import PageLines
+from workers.engine.page_pairs import Looks, Pairs
 from workers.engine.scoring import Scoring
 from workers.engine.step_batch import Ints, StepBatch
 
@@ -35,66 +36,66 @@ class PageAttention:
         self._places = store.places(batch.write_pages[: self._rows], batch.write_slots[: self._rows])
         # The row past the last sees nothing: position -1 is before every key.
         self._positions = self._tensor(np.array([*(span.start for span in spans), -1]))
-        self._parts: dict[int | None, list[Pairs]] = {}
+        self._views: dict[int | None, tuple[PageLines, list[Pairs]]] = {}
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
         """[rows, heads, head_dim] from queries of that shape; keys and values [rows, kv_heads, head_dim] are stored."""
         self._store.write(layer, torch.cat((keys, values)), self._places)
-        rows, heads, dim = queries.shape
-        if scoring.window not in self._parts:
-            self._parts[scoring.window] = list(self._pairs(scoring.window, heads))
-        parts = self._parts[scoring.window]
-        flat = queries.reshape(-1, dim)
-        scored = [pairs.scores(flat, self._store, layer, scoring) for pairs in parts]
-        places = len(flat) + heads  # the last are nobody's
-        highest = flat.new_full((places,), torch.finfo(scored[0].dtype).min, dtype=torch.float32)
-        for pairs, scores in zip(parts, scored, strict=True):
-            # As float32, for which the highest is found much faster.
-            highest.scatter_reduce_(0, pairs.owners, scores.float().amax(dim=-1), "amax")
-        sums, out = highest.new_zeros(places), highest.new_zeros(rows + 1, heads * dim)
-        for pairs, scores in zip(parts, scored, strict=True):
-            peaks = highest.index_select(0, pairs.owners).to(scores.dtype)
-            weights = scores.sub_(peaks[:, None]).exp_().to(values.dtype)
-            sums.index_add_(0, pairs.owners, weights.sum(dim=-1, dtype=torch.float32))
-            out.index_add_(0, pairs.takers, pairs.mixed(weights, self._store, layer).float())
-        out = out.view(places, dim).div_(sums[:, None])
-        return out[: len(flat)].view(rows, heads, dim).to(queries.dtype)
+        if scoring.window not in self._views:
+            self._views[scoring.window] = self._view(scoring.window, queries.shape[1])
+        lines, parts = self._views[scoring.window]
+        for pairs in parts:
+            lines.put(pairs.scores(queries, self._store, layer, scoring), pairs.lines)
+        weights = lines.weights()
+        first, *more = (pairs.mixed(weights, self._store, layer) for pairs in parts)
+        return sum(more, start=first).to(queries.dtype)
 
-    def _pairs(self, window: int | None, heads: int) -> Iterator[Pairs]:
-        """The pages that the rows look at through a window: those that one row has to itself, and the shared ones."""
+    def _view(self, window: int | None, heads: int) -> tuple[PageLines, list[Pairs]]:
+        """What the rows see through a window: their lines, and the pages that one has to itself and the shared ones."""
         size = self._store.page_size
-        begins = [0 if window is None else max(0, span.end - window) // size for span in self._spans]
-        ranges = [np.arange(begin, len(span.pages)) for begin, span in zip(begins, self._spans, strict=True)]
-        pages = np.concatenate([span.pages[each] for span, each in zip(self._spans, ranges, strict=True)])
-        owners = np.repeat(np.arange(self._rows), [len(each) for each in ranges])
-        first = np.concatenate(ranges) * size
+        begins = np.array([0 if window is None else max(0, span.end - window) // size for span in self._spans])
+        ends = np.array([len(span.pages) for span in self._spans])
+        lines = PageLines(begins, ends, heads, size)
+        pages = np.concatenate([span.pages[begin:] for begin, span in zip(begins, self._spans, strict=True)])
+        lookers = np.repeat(np.arange(self._rows), ends - begins)
+        places = np.concatenate([np.arange(*each) for each in zip(begins, ends, strict=True)])
+        parts = []
+        for seen, rows, at in self._parts(pages, lookers, places):
+            who = self._tensor(rows)
+            visible = self._visible(who, self._tensor(at * size), window)
+            looks = Looks(self._rows, self._tensor(seen), who, visible, self._tensor(lines.of(rows, at)))
+            parts.append(Pairs.of(looks, self._store))
+        return lines, parts
+
+    def _parts(self, pages: Ints, lookers: Ints, places: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Pages that are looked at, their lookers, [pages, 1] or more, and which page of their texts they are."""
         shared = np.bincount(pages)[pages] > (1 if self._sharing else len(pages))
         own = ~shared
         if own.any():
-            yield self._of(pages[own], owners[own, None], first[own], window, heads)
+            yield pages[own], lookers[own, None], places[own]
         if shared.any():
-            yield self._of(*self._crossed(pages[shared], owners[shared], first[shared]), window, heads)
+            yield self._crossed(pages[shared], lookers[shared], places[shared])
 
-    def _crossed(self, pages: Ints, owners: Ints, first: Ints) -> tuple[Ints, Ints, Ints]:
+    def _crossed(self, pages: Ints, lookers: Ints, places: Ints) -> tuple[Ints, Ints, Ints]:
         """Each page once, with all rows that share any; or as they came, if most of these pairs were in vain."""
         distinct, which = np.unique(pages, return_inverse=True)
-        sharers, who = np.unique(owners, return_inverse=True)
+        sharers, who = np.unique(lookers, return_inverse=True)
         if len(pages) < _LEAST_DENSITY * len(distinct) * len(sharers):
-            return pages, owners[:, None], first
+            return pages, lookers[:, None], places
         table = np.full((len(distinct), len(sharers)), self._rows)
-        table[which, who] = owners
-        distinct_first = np.zeros(len(distinct), dtype=np.int64)
-        distinct_first[which] = first
-        return distinct, table, distinct_first
+        table[which, who] = lookers
+        distinct_places = np.zeros(len(distinct), dtype=np.int64)
+        distinct_places[which] = places
+        return distinct, table, distinct_places
 
-    def _of(self, pages: Ints, owners: Ints, first: Ints, window: int | None, heads: int) -> Pairs:
-        rows = self._tensor(owners)
-        slots = self._tensor(first)[:, None, None] + torch.arange(self._store.page_size, device=self._store.device)
+    def _visible(self, rows: Tensor, first: Tensor, window: int | None) -> Tensor:
+        """What rows [pages, n] see of pages that begin with the `first` token [pages], bool [pages, n, page_size]."""
+        slots = first[:, None, None] + torch.arange(self._store.page_size, device=self._store.device)
         query = self._positions[rows][:, :, None]
         visible = slots <= query
         if window is not None:
             visible &= slots > query - window
-        return Pairs.of(self._tensor(pages), rows, visible, heads, self._store)
+        return visible
 
     def _tensor(self, array: Ints) -> Tensor:
         return torch.from_numpy(array).to(self._store.device)
