@@ -2,7 +2,7 @@
 
     python -m benchmarks.engine --workload mixed|prefix|growth [--runs N] [--threads N]
 
-mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 96 others of the same sizes, so
+mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 144 others of the same sizes, so
         that the system has given it the memory of its pages), the bound (the engine's own steps as forward passes of
         transformers' body with attention left out, with its layers as they come and as the engine has them),
         transformers' `generate` in padded batches of 16, and transformers' continuous batching.
@@ -11,8 +11,9 @@ growth  the mixed workload once and ten times over, each by an engine that has f
         memory must stay what they were.
 
 The contenders of the mixed workload have a process each and run in turns of a second (`benchmarks/turns.py`), so that
-a slow minute of a machine that others use too slows all of them; the others run one after the other in one process. All
-`--runs` times; medians are compared. Prints a table and the same as JSON.
+a slow minute of a machine that others use too slows all of them; each has done one run before, so that what is compiled
+once is not counted. The others run one after the other in one process. All `--runs` times; medians are compared.
+Prints a table and the same as JSON.
 """
 
 import argparse
