@@ -28,12 +28,12 @@ from rich.table import Table
 
 from benchmarks.common import PROMPT, Measurement, replies_per_s
 from benchmarks.zipf import Trace, ideal_hits, zipf_trace
-from cache.keys import answer_key
-from cache.local import LocalTier
-from cache.tiered import TieredCache
+from pelton.cache.keys import answer_key
+from pelton.cache.replies.local import LocalTier
+from pelton.cache.replies.tiered import TieredCache
+from pelton.pipeline.settings import CacheSettings, KafkaSettings
 from pelton.stack.stack import LocalStack, StackConfig
-from pipeline.settings import CacheSettings, KafkaSettings
-from workers.topics import ensure_topics
+from pelton.workers.kafka.topics import ensure_topics
 
 KEYS = 5_000
 LOOK_UPS = 100_000

@@ -15,8 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 from rich.table import Table
 
+from pelton.pipeline.settings import KafkaSettings
 from pelton.stack.process import ChildProcess
-from pipeline.settings import KafkaSettings
 
 PARTITIONS = 12
 PROMPT = "Summarise the liquidity section of this filing in two sentences. " * 8
@@ -79,7 +79,7 @@ class Measurement:
 
     @asynccontextmanager
     async def echo(self) -> AsyncIterator[None]:
-        """The bare consumer of `benchmarks/echo.py`."""
+        """The bare consumer of `benchmarks/bare_consumer.py`."""
         topics = [self.kafka.bootstrap_servers, self.kafka.request_topics[0], self.kafka.reply_topic]
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(Path(__file__).with_name("echo.py")), *topics]

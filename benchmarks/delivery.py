@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.common import PARTITIONS, Measurement, body, publish, replies_per_s
 from pelton.stack.stack import LocalStack, StackConfig
-from workers.topics import ensure_topics
+from pelton.workers.kafka.topics import ensure_topics
 
 DELIVERIES = ("exactly_once", "at_least_once")
 RATE = 500

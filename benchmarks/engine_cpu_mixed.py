@@ -19,9 +19,9 @@ from benchmarks.engine_cpu_peers import (
     warm_engine_run,
 )
 from benchmarks.engine_workloads import Request, joined, mixed_sets, mixed_sizes
-from benchmarks.turns import Contender as Process
-from benchmarks.turns import begin, rates_in_turns
-from workers.engine.loading import LoadedModel, ModelSpec, load, prepare, read
+from benchmarks.interleaved import Contender as Process
+from benchmarks.interleaved import begin, rates_in_turns
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load, prepare, read
 
 Sets = Sequence[list[Request]]
 TOKENS = sum(new for _, new in mixed_sizes())

@@ -13,14 +13,14 @@ from rich.table import Table
 from transformers import GenerationConfig
 
 from benchmarks.engine_workloads import Request
-from pipeline.paths import cache_dir
-from workers.engine.kv_memory import ContinuousConfig
-from workers.engine.loading import LoadedModel
-from workers.engine.offline import Engine
-from workers.engine.runner import PackedRunner
-from workers.engine.scoring import Scoring
-from workers.engine.step_batch import StepBatch
-from workers.engine.torch_attention import ATTENTION
+from pelton.pipeline.paths import cache_dir
+from pelton.workers.engine.attention.packed_batch import PackedBatch
+from pelton.workers.engine.attention.paged import ATTENTION
+from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.model_runner import PackedRunner
+from pelton.workers.engine.model.loading import LoadedModel
+from pelton.workers.engine.offline import Engine
 
 MODELS = cache_dir() / "models"
 PADDED_ROWS = 16
@@ -65,17 +65,17 @@ def _generated(engine: Engine, requests: Sequence[Request]) -> Seconds:
 class _NoAttention:
     """Gives each layer values of the right shape for nothing."""
 
-    def attend(self, _layer: int, queries: torch.Tensor, *_: torch.Tensor | Scoring) -> torch.Tensor:
+    def attend(self, _layer: int, queries: torch.Tensor, *_: torch.Tensor | AttentionParams) -> torch.Tensor:
         return queries.contiguous()
 
 
 def bound_run(loaded: LoadedModel, body: LoadedModel, requests: Sequence[Request]) -> Contender:
     """The steps that `loaded` takes for these requests, as forward passes of `body` without attention or pages."""
     engine = Engine(loaded, ContinuousConfig())
-    batches: list[StepBatch] = []
+    batches: list[PackedBatch] = []
     forward = PackedRunner.forward
 
-    def record(self: PackedRunner, batch: StepBatch, attention: Any) -> torch.Tensor:
+    def record(self: PackedRunner, batch: PackedBatch, attention: Any) -> torch.Tensor:
         batches.append(batch)
         return forward(self, batch, attention)
 

@@ -26,15 +26,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.card import Card
 from benchmarks.engine_gpu_peers import PEERS, Peer
 from benchmarks.engine_gpu_profile import profile_steps
 from benchmarks.engine_gpu_workloads import CONFIGS, REQUESTS, Bound, make_model, make_requests
 from benchmarks.engine_workloads import Request
-from workers.engine.fused_linear import fuse_linears
-from workers.engine.kv_memory import ContinuousConfig
-from workers.engine.loading import wrap
-from workers.engine.offline import Engine
+from benchmarks.gpu_peaks import Card
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.offline import Engine
 
 KERNELS = Path(tempfile.gettempdir()) / "pelton-kernels"
 

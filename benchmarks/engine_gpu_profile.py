@@ -8,8 +8,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.engine_workloads import Request
-from workers.engine.api import EngineRequest
-from workers.engine.offline import Engine
+from pelton.workers.engine.api import EngineRequest
+from pelton.workers.engine.offline import Engine
 
 STEPS = 20
 _TOLD = 25

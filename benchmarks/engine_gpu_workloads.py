@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
 
-from benchmarks.card import Card
 from benchmarks.engine_workloads import Request
+from benchmarks.gpu_peaks import Card
 
 REQUESTS, LEAST, MOST = 256, 100, 1024
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.engine.api import SamplingParams
+from pelton.workers.engine.api import SamplingParams
 
 FILING_TOKENS, QUESTIONS, QUESTION_TOKENS, ANSWER_TOKENS = 1_000, 64, 24, 32
 

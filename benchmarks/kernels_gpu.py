@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.card import Card, median_ms
-from workers.engine.cuda.triton_argmax import likeliest
-from workers.engine.cuda.triton_decode import decode_attention, launch_for, splits_for
-from workers.engine.cuda.triton_prefill import block_tokens, cut_blocks, prefill_attention
-from workers.engine.cuda.triton_prefill import launch_for as prefill_launch
-from workers.engine.scoring import Scoring
+from benchmarks.gpu_peaks import Card, median_ms
+from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.argmax import likeliest
+from pelton.workers.engine.cuda.kernels.decode import decode_attention, launch_for, splits_for
+from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks, prefill_attention
+from pelton.workers.engine.cuda.kernels.prefill import launch_for as prefill_launch
 
 PAGE, DIM = 64, 128
-SCORING = Scoring(DIM**-0.5)
+SCORING = AttentionParams(DIM**-0.5)
 
 
 @dataclass(frozen=True, slots=True)

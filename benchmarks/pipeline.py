@@ -3,8 +3,8 @@
     python -m benchmarks.pipeline [--requests N] [--runs N]
 
 Every run publishes the requests first, starts the process, and counts replies from the first to the last, once for the
-worker and once for the echo (`benchmarks/echo.py`), in turn. The broker, the processes and the reader share this
-machine's cores. Prints a table and the same as JSON.
+worker and once for the echo (`benchmarks/bare_consumer.py`), in turn. The broker, the processes and the reader share
+this machine's cores. Prints a table and the same as JSON.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import asyncio
 
 from benchmarks.common import PARTITIONS, Measurement, publish, replies_per_s, report_two
 from pelton.stack.stack import LocalStack, StackConfig
-from workers.topics import ensure_topics
+from pelton.workers.kafka.topics import ensure_topics
 
 REPLIES_S = 120
 

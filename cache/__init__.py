@@ -1,1 +1,3 @@
-"""What is kept between requests: answers in two tiers (`tiered.py`), leases on making them, histories of sessions."""
+"""What is kept between requests: answers in two tiers (`cache/replies/tiered.py`), leases on making them, histories of
+sessions.
+"""

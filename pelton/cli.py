@@ -8,7 +8,7 @@ import typer
 from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
-from pelton.commands.dlt import app as dlt
+from pelton.commands.dlt.commands import app as dlt
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker

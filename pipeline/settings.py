@@ -26,7 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline import contract
+from pelton.pipeline.wire import contract
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
 

@@ -1,7 +1,7 @@
 """What publishes requests and awaits their replies: the client, and batches from files."""
 
-from producers.client import InferenceClient
-from producers.errors import ReplyError, ReplyTimeout
-from producers.replies import Reply
+from pelton.producers.client import InferenceClient
+from pelton.producers.errors import ReplyError, ReplyTimeout
+from pelton.producers.replies import Reply
 
 __all__ = ["InferenceClient", "Reply", "ReplyError", "ReplyTimeout"]

@@ -7,14 +7,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.errors import RequestTooLarge
-from pipeline.messages import ChatCompletion
-from pipeline.settings import KafkaSettings
-from producers.errors import ReplyTimeout
-from producers.flow import as_finished
-from producers.replies import Reply, refusal
-from producers.routing import ReplyReader, ReplyRouter
-from producers.sending import (
+from pelton.pipeline.errors import RequestTooLarge
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.chat import ChatCompletion
+from pelton.producers.errors import ReplyTimeout
+from pelton.producers.flow import as_finished
+from pelton.producers.kafka.reply_reader import ReplyReader
+from pelton.producers.kafka.request_sender import (
     Acknowledged,
     Body,
     ReplyAddress,
@@ -22,6 +21,8 @@ from producers.sending import (
     new_correlation_id,
     request_headers,
 )
+from pelton.producers.replies import Reply, refusal
+from pelton.producers.reply_router import ReplyRouter
 
 DEFAULT_TIMEOUT_S = 120.0
 

@@ -11,12 +11,12 @@
     ├── NoProgress           a batch waited in vain; run again, it goes on where it stopped
     └── ReplayFailed         a replay of dead letters cannot start or go on
 
-A body that is too large for Kafka is a `pipeline.errors.RequestTooLarge`, as a worker would call it.
+A body that is too large for Kafka is a `pelton.pipeline.errors.RequestTooLarge`, as a worker would call it.
 """
 
 from typing import Any
 
-from pipeline.errors import status_of
+from pelton.pipeline.errors import status_of
 
 
 class ProducerError(Exception):
@@ -42,8 +42,8 @@ class RepliesUnreadable(ProducerError):
 class ReplyError(ProducerError):
     """An error reply. `body` is the reply as received, in OpenAI's error shape; `status` the HTTP status it stands for.
 
-    `code` is one of the wire contract's (`pipeline.errors`), or `invalid_reply` for a reply that is no JSON of either
-    shape.
+    `code` is one of the wire contract's (`pelton.pipeline.errors`), or `invalid_reply` for a reply that is no JSON of
+    either shape.
     """
 
     def __init__(self, message: str, *, code: str | None, param: str | None, body: dict[str, Any]) -> None:

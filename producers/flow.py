@@ -49,7 +49,7 @@ async def as_finished(jobs: AsyncIterator[Coroutine[Any, Any, T]], *, limit: int
         await asyncio.gather(*running, return_exceptions=True)
 
 
-class Patience:
+class ProgressTimeout:
     """A time limit that starts over with every sign of progress. Raises `TimeoutError`; None never does."""
 
     def __init__(self, limit_s: float | None) -> None:

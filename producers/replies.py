@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from pipeline.errors import PeltonError
-from pipeline.messages import ChatCompletion
-from producers.errors import ReplyError
+from pelton.pipeline.errors import PeltonError
+from pelton.pipeline.wire.chat import ChatCompletion
+from pelton.producers.errors import ReplyError
 
 INVALID_REPLY = "invalid_reply"
 

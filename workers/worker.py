@@ -10,37 +10,39 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
-from cache.sessions import SessionStore
-from pipeline.handoff import Handoff
-from pipeline.headers import ReplyPolicy
-from pipeline.lifecycle import Lifecycle, State
-from pipeline.metrics import Metrics
-from pipeline.offsets import Progress
-from pipeline.settings import Settings
-from pipeline.waiting import WaitingLine
-from workers.addressing import Addresses
-from workers.assignment import Assignment
-from workers.cancels import CancelFeed, Cancels
-from workers.consumer import request_consumer
-from workers.continuing import Continuing
-from workers.engines import Served
-from workers.fences import Fences
-from workers.group import GroupView
-from workers.guard import Guard
-from workers.inference import Inference
-from workers.intake import Intake
-from workers.jobs import Ending, Job
-from workers.keyring import Keyring
-from workers.limits import Limits
-from workers.outlets import AcknowledgedOutlet, Outlet, TransactionalOutlet
-from workers.partition_publisher import Parcel, PartitionPublisher
-from workers.publisher import Packer, Patience, Publisher
-from workers.reception import Reception
-from workers.replies import Signature
-from workers.sessions import SessionGate
-from workers.sharing import Sharing
-from workers.topics import TopicDirectory
-from workers.withdrawal import Withdrawal
+from pelton.cache.sessions.store import SessionStore
+from pelton.pipeline.lifecycle import Lifecycle, State
+from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.request_queue import RequestQueue
+from pelton.pipeline.settings import Settings
+from pelton.pipeline.wire.headers import ReplyPolicy
+from pelton.workers.cancellation.cancel_topic import CancelledIds, CancelTopicReader
+from pelton.workers.cancellation.canceller import Canceller
+from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.delivery.linger import LingerPolicy
+from pelton.workers.delivery.partition_publisher import PartitionPublisher
+from pelton.workers.delivery.publisher import Publisher
+from pelton.workers.delivery.reply_builder import ReplyBuilder
+from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
+from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.inference.thread import Inference
+from pelton.workers.intake.admission import Admission
+from pelton.workers.intake.poller import Poller
+from pelton.workers.intake.reply_addresses import ReplyAddresses
+from pelton.workers.kafka.consumers import request_consumer
+from pelton.workers.kafka.group import ConsumerGroup
+from pelton.workers.kafka.topics import TopicDirectory
+from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.limits import RequestLimits
+from pelton.workers.prepare.session_prompts import SessionPrompts
+from pelton.workers.requests import OutgoingReply, PreparedRequest, Result
+from pelton.workers.served_model import ServedModel
+from pelton.workers.sessions.coordinator import SessionCoordinator
+from pelton.workers.sessions.fences import Fences
+from pelton.workers.sharing.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -62,21 +64,21 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        served: Served,
+        served: ServedModel,
         lifecycle: Lifecycle,
         metrics: Metrics,
-        guard: Guard | None = None,
+        guard: CrashProtection | None = None,
     ) -> None:
         self._settings = settings
-        self._guard = guard or Guard.of(settings.worker)
+        self._guard = guard or CrashProtection.of(settings.worker)
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._line: WaitingLine[Job] = WaitingLine(
+        self._line: RequestQueue[PreparedRequest] = RequestQueue(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
         )
-        patience = Patience(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
-        self._endings: Handoff[Ending] = Handoff(ENDINGS_QUEUED, patience)
-        self._cancels = Cancels()
+        patience = LingerPolicy(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
+        self._endings: LingerQueue[Result] = LingerQueue(ENDINGS_QUEUED, patience)
+        self._cancels = CancelledIds()
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
             served.engine,
@@ -90,11 +92,11 @@ class Worker:
         self._directory = TopicDirectory(settings.kafka)
         # The broker's list of members tells this worker from all others by it, its own former lives included.
         identity = self._guard.identity
-        self._group = GroupView(settings.kafka, identity)
+        self._group = ConsumerGroup(settings.kafka, identity)
         self._session_store = SessionStore(settings.cache, settings.session)
         fences = Fences(self._session_store, settings.kafka.group_id, self._group.is_member)
-        self._sessions = SessionGate.of(settings, self._session_store, fences, self._endings)
-        self._withdrawal = Withdrawal(
+        self._sessions = SessionCoordinator.of(settings, self._session_store, fences, self._endings)
+        self._withdrawal = Canceller(
             line=self._line,
             flights=self._sharing.flights,
             inference=self._inference,
@@ -104,12 +106,12 @@ class Worker:
             metrics=metrics,
         )
         self._sharing.flights.on_unwanted = self._withdrawal.stop
-        self._cancel_feed = CancelFeed(settings.kafka, self._cancels, self._withdrawal.cancel)
+        self._cancel_feed = CancelTopicReader(settings.kafka, self._cancels, self._withdrawal.cancel)
         self._consumer = request_consumer(settings.kafka, identity)
         self._assignment = Assignment(self._publisher_of, self._endings.flush, self._withdrawal.abandon)
         self._publisher = Publisher(
             endings=self._endings,
-            packer=Packer(served.codec, Signature(served.model_name, identity), settings.kafka.group_id),
+            packer=ReplyBuilder(served.codec, WorkerIdentity(served.model_name, identity), settings.kafka.group_id),
             assignment=self._assignment,
             flights=self._sharing.flights,
             recall=self._sharing.recall,
@@ -202,12 +204,12 @@ class Worker:
         if unpublished:
             log.warning("the last replies could not be published in time: another worker will answer again")
 
-    def _make_intake(self, served: Served) -> Intake:
-        limits = Limits.of(self._settings.worker, served.model_name, served.engine)
-        keyring = Keyring.of(self._settings.cache, served.model_name, served.fingerprint, limits)
+    def _make_intake(self, served: ServedModel) -> Poller:
+        limits = RequestLimits.of(self._settings.worker, served.model_name, served.engine)
+        keyring = CacheKeyBuilder.of(self._settings.cache, served.model_name, served.fingerprint, limits)
         policy = ReplyPolicy.of(self._settings.kafka)
-        reception = Reception(
-            addresses=Addresses(self._directory, policy),
+        reception = Admission(
+            addresses=ReplyAddresses(self._directory, policy),
             codec=served.codec,
             limits=limits,
             keyring=keyring,
@@ -215,12 +217,12 @@ class Worker:
             cancels=self._cancels,
             flights=self._sharing.flights,
             sessions=self._sessions,
-            continuing=Continuing.of(self._settings.session, served.codec, limits, keyring),
+            continuing=SessionPrompts.of(self._settings.session, served.codec, limits, keyring),
             line=self._line,
             endings=self._endings,
         )
         self._sessions.go_on = reception.continue_sessions
-        return Intake(
+        return Poller(
             consumer=self._consumer,
             assignment=self._assignment,
             policy=policy,
@@ -231,11 +233,11 @@ class Worker:
 
     def _publisher_of(self, partition: TopicPartition) -> PartitionPublisher:
         kafka = self._settings.kafka
-        outlet: Outlet
+        outlet: PartitionWriter
         if kafka.delivery == "exactly_once":
-            outlet = TransactionalOutlet(kafka, partition, self._group)
+            outlet = TransactionalWriter(kafka, partition, self._group)
         else:
-            outlet = AcknowledgedOutlet(kafka, partition, self._group, self._consumer)
+            outlet = AtLeastOnceWriter(kafka, partition, self._group, self._consumer)
         return PartitionPublisher(
             partition,
             outlet,
@@ -244,7 +246,7 @@ class Worker:
             on_failure=self._metrics.publish_failures.inc,
         )
 
-    def _published(self, parcels: list[Parcel]) -> None:
+    def _published(self, parcels: list[OutgoingReply]) -> None:
         self._publisher.count(parcels)
         self._sessions.published(parcels)
         self._guard.suspects.settle(parcel.ending.ticket.record.source for parcel in parcels)

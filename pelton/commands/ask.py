@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async
-from pipeline.messages import ChatCompletion
-from pipeline.settings import load_settings
-from producers.client import DEFAULT_TIMEOUT_S, InferenceClient
+from pelton.pipeline.settings import load_settings
+from pelton.pipeline.wire.chat import ChatCompletion
+from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
 
 
 def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name

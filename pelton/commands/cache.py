@@ -14,14 +14,14 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from cache import upkeep
-from cache.connection import connected
+from pelton.cache.connection import connected
+from pelton.cache.replies import admin
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, stderr
 from pelton.commands.progress import progress_bar
-from pipeline.settings import CacheSettings, load_settings
-from producers.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress
-from producers.warming import Tally
-from producers.warming import warm as warm_cache
+from pelton.pipeline.settings import CacheSettings, load_settings
+from pelton.producers.batch.cache_warming import WarmingCounts
+from pelton.producers.batch.cache_warming import warm as warm_cache
+from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress
 
 app = typer.Typer(name="cache", help="Look over the reply cache, purge it, or warm it.", no_args_is_help=True)
 
@@ -40,9 +40,9 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
     """
     settings = _settings(config)
 
-    async def look() -> upkeep.Survey:
+    async def look() -> admin.CacheSummary:
         async with connected(settings) as client:
-            return await upkeep.survey(client)
+            return await admin.survey(client)
 
     with stderr.status("Looking over the cache ..."):
         found = run_async(look())
@@ -81,7 +81,7 @@ def purge(
 
     async def delete() -> int:
         async with connected(settings) as client:
-            return await upkeep.purge(client, model=model, tenant=tenant)
+            return await admin.purge(client, model=model, tenant=tenant)
 
     with stderr.status("Purging the cache ..."):
         deleted = run_async(delete(), interrupted="Interrupted. Run the same command again for the rest.")
@@ -114,7 +114,7 @@ def warm(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     """
     quiet_libraries()
 
-    async def run(show: Callable[[Progress], None]) -> Tally:
+    async def run(show: Callable[[Progress], None]) -> WarmingCounts:
         return await warm_cache(
             load_settings(config).kafka,
             source,
@@ -141,13 +141,13 @@ def _settings(config: Path | None) -> CacheSettings:
         return load_settings(config).cache
 
 
-def _counted(tally: Tally) -> str:
+def _counted(tally: WarmingCounts) -> str:
     outcomes = [f"{count:,} {outcome}" for outcome, count in tally.outcomes.most_common()]
     failures = [f"{count:,} failed ({code})" for code, count in tally.failures.most_common()]
     return ", ".join(outcomes + failures) or "none sent"
 
 
-def _as_json(found: upkeep.Survey) -> bytes:
+def _as_json(found: admin.CacheSummary) -> bytes:
     entries = [
         {"kind": _kind(owner), "model": owner.model, "tenant": owner.tenant, **dataclasses.asdict(held)}
         for owner, held in found.holdings.items()
@@ -155,11 +155,11 @@ def _as_json(found: upkeep.Survey) -> bytes:
     return orjson.dumps({"entries": entries, "outcomes": found.outcomes, "since_ms": found.since_ms})
 
 
-def _kind(owner: upkeep.Owner) -> str:
+def _kind(owner: admin.Owner) -> str:
     return owner.kind.name.lower()
 
 
-def _holdings(found: upkeep.Survey) -> Table:
+def _holdings(found: admin.CacheSummary) -> Table:
     table = Table("kind", "model", "tenant", box=box.SIMPLE_HEAD)
     for name in ("entries", "memory"):
         table.add_column(name, justify="right")
@@ -169,7 +169,7 @@ def _holdings(found: upkeep.Survey) -> Table:
     return table
 
 
-def _outcomes(found: upkeep.Survey) -> Table:
+def _outcomes(found: admin.CacheSummary) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("answers" if found.since_ms is None else f"answers since {_time(found.since_ms)}")
     for name in ("count", "share"):

@@ -11,9 +11,9 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
-from cache.connection import CacheUnavailable
-from pipeline.settings import CONFIG_VARIABLE, SettingsError
-from producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
+from pelton.cache.connection import CacheUnavailable
+from pelton.pipeline.settings import CONFIG_VARIABLE, SettingsError
+from pelton.producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from pelton.commands.common import stderr
-from producers.submit import Progress
+from pelton.producers.batch.submit import Progress
 
 
 @contextmanager

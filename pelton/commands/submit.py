@@ -10,9 +10,9 @@ import typer
 
 from pelton.commands.common import Config, Exit, quiet_libraries, run_async, stderr
 from pelton.commands.progress import progress_bar
-from pipeline.settings import load_settings
-from producers.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
-from producers.submit import submit as submit_batch
+from pelton.pipeline.settings import load_settings
+from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
+from pelton.producers.batch.submit import submit as submit_batch
 
 
 def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name

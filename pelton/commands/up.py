@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
+from pelton.pipeline.paths import cache_dir
+from pelton.pipeline.settings import load_settings
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig
-from pipeline.paths import cache_dir
-from pipeline.settings import load_settings
-from workers.topics import ensure_topics
+from pelton.workers.kafka.topics import ensure_topics
 
 _CHECK_INTERVAL_S = 0.5
 

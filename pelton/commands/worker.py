@@ -10,15 +10,15 @@ from aiokafka.errors import KafkaError
 
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
-from pipeline.settings import Settings, load_settings
-from workers.aftermath import aftermath
-from workers.engine.model_source import ModelLoadError
-from workers.exits import WorkerExit
-from workers.gpus import visible_gpus
-from workers.pool import Pool
-from workers.service import Parent, serve
-from workers.topics import TopicsMissing, ensure_topics
-from workers.worker import WorkerFailed
+from pelton.pipeline.settings import Settings, load_settings
+from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
+from pelton.workers.process import Parent, serve
+from pelton.workers.supervisor.crash_handler import crash_handler
+from pelton.workers.supervisor.exit_codes import WorkerExit
+from pelton.workers.supervisor.gpus import visible_gpus
+from pelton.workers.supervisor.supervisor import Supervisor
+from pelton.workers.worker import WorkerFailed
 
 
 def worker(
@@ -56,7 +56,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
     async def run() -> WorkerExit:
         await ensure_topics(settings.kafka)
-        return await Pool(here, command, aftermath(settings.kafka), gpus).run()
+        return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
         return asyncio.run(run())

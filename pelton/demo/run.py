@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pelton.demo.questions import Question, questions
 from pelton.demo.results import BatchStats, DemoResult, Exchange
+from pelton.pipeline.settings import KafkaSettings, ModelSettings
+from pelton.producers import InferenceClient, ReplyError, ReplyTimeout
 from pelton.stack.ports import free_port
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
-from pipeline.settings import KafkaSettings, ModelSettings
-from producers import InferenceClient, ReplyError, ReplyTimeout
 
 WORKER_READY_S = 300
 WORKER_GRACE_S = 40

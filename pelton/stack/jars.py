@@ -18,8 +18,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pelton.pipeline.paths import CACHE_VARIABLE
 from pelton.stack.errors import StackError, local_extra
-from pipeline.paths import CACHE_VARIABLE
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pelton.pipeline.paths import cache_dir
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.java import find_java
 from pelton.stack.ports import LOOPBACK, free_port
 from pelton.stack.server import Server
-from pipeline.paths import cache_dir
 
 SINGLE_NODE: Mapping[str, str] = {
     # One replica is all that one node can keep, of Kafka's own topics too.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipeline.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome
 from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
 
 EXAMPLES = 50

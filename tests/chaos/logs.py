@@ -9,8 +9,8 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline import contract
-from pipeline.settings import KafkaSettings
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire import contract
 from tests.chaos.history import Letter, Reply, Stored
 
 POLL_MS = 500

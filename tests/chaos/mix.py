@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from pipeline import contract
-from pipeline.headers import INT32_BYTES
+from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.headers import INT32_BYTES
+from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind
-from workers.engine.simulated_text import signature
 
 POISON = "this one kills"
 FAILING = "this one fails"

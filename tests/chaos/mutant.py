@@ -12,16 +12,16 @@ from unittest.mock import patch
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pelton.logs import configure_logging
-from pipeline.offsets import Progress
-from pipeline.records import OutgoingRecord
-from pipeline.settings import load_settings
-from workers import worker
-from workers.group import GroupView
-from workers.outlets import NotAMember, TransactionalOutlet
-from workers.service import serve
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings import load_settings
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers import worker
+from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter
+from pelton.workers.kafka.group import ConsumerGroup
+from pelton.workers.process import serve
 
 
-class OneIdPerWorker(TransactionalOutlet):
+class OneIdPerWorker(TransactionalWriter):
     """All partitions of a worker share one producer under the worker's own id: a former owner is not shut out."""
 
     _shared: AIOKafkaProducer | None = None
@@ -58,11 +58,11 @@ class OneIdPerWorker(TransactionalOutlet):
         return {name: value for name, value in super()._options().items() if name != "transactional_id"}
 
 
-def _client_id(group: GroupView) -> str:
+def _client_id(group: ConsumerGroup) -> str:
     return f"worker-{group._client_id}"
 
 
-class PositionFirst(TransactionalOutlet):
+class PositionFirst(TransactionalWriter):
     """The producer starts with the first reply: the former owner may commit after the position was read."""
 
     async def open(self, *, one_by_one: bool = False) -> Progress | None:
@@ -76,7 +76,7 @@ class PositionFirst(TransactionalOutlet):
         await super().publish(records, progress)
 
 
-class UnawaitedSends(TransactionalOutlet):
+class UnawaitedSends(TransactionalWriter):
     """Offsets are committed without a look at what became of the sends."""
 
     async def _publish(
@@ -102,7 +102,7 @@ MUTANTS = {
 def main(name: str) -> None:
     """Serve as `pelton worker` does, but for the one rule."""
     configure_logging(verbose=False)
-    with patch.object(worker, "TransactionalOutlet", MUTANTS[name]):
+    with patch.object(worker, "TransactionalWriter", MUTANTS[name]):
         asyncio.run(serve(load_settings()))
 
 

@@ -15,9 +15,10 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.contract import dead_letter_topic
 from pelton.stack.stack import LocalStack, StackConfig
-from pipeline.contract import dead_letter_topic
-from pipeline.settings import KafkaSettings
+from pelton.workers.kafka.topics import ensure_topics
 from tests.chaos import logs
 from tests.chaos.checker import Verdict, check
 from tests.chaos.faults import Breaker
@@ -27,7 +28,6 @@ from tests.chaos.history import History
 from tests.chaos.load import Load
 from tests.chaos.mix import FAILING, LETTER_BYTES, POISON, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
-from workers.topics import ensure_topics
 
 log = logging.getLogger(__name__)
 

@@ -142,7 +142,7 @@ def test_sigterm_drains_all_replicas(pelton, kafka_bootstrap):
     asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(300)]))
     asyncio.run(replies(kafka_bootstrap, pelton.replies, 20))
     assert leaving.stop() == 0
-    assert pelton.log().count("workers.worker: drained") == 2
+    assert pelton.log().count("pelton.workers.worker: drained") == 2
     assert not any(map(psutil.pid_exists, worker_pids(pelton.log())))
     assert not list(pelton.folder.glob("ready*"))
     pelton.start_worker(**SIMULATED)

@@ -13,14 +13,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.lifecycle import Lifecycle, State
-from pipeline.metrics import Metrics
-from pipeline.settings import Settings
-from workers import engines
-from workers.engine.api import EngineRequest
-from workers.engine.simulated_text import decode_tokens
-from workers.topics import ensure_topics
-from workers.worker import Worker
+from pelton.pipeline.lifecycle import Lifecycle, State
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.settings import Settings
+from pelton.workers import served_model
+from pelton.workers.engine.api import EngineRequest
+from pelton.workers.engine.simulated.text import decode_tokens
+from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.worker import Worker
 
 FAST = {"ttft_ms": 0, "itl_ms": 0, "itl_ms_per_row": 0}
 
@@ -53,7 +53,7 @@ class Place:
         """A worker, ready; drained at the end."""
         ready = asyncio.Event()
         lifecycle = Lifecycle(lambda state: ready.set() if state is State.READY else None)
-        worker = Worker(self.settings, engines.build(self.settings), lifecycle, self.metrics)
+        worker = Worker(self.settings, served_model.build(self.settings), lifecycle, self.metrics)
         running = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -73,7 +73,7 @@ class Recorded:
         self.generated: list[str] = []
         self.ready = asyncio.Event()
         self.lifecycle = Lifecycle(lambda state: self.ready.set() if state is State.READY else None)
-        served = engines.build(settings)
+        served = served_model.build(settings)
         add = served.engine.add
 
         def recorded(request: EngineRequest) -> None:

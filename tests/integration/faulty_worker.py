@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from pelton.logs import configure_logging
-from pipeline.settings import load_settings
-from workers.engine.simulated import SimulatedEngine
-from workers.engine.simulated_text import decode_tokens
-from workers.service import Parent, serve
+from pelton.pipeline.settings import load_settings
+from pelton.workers.engine.simulated.engine import SimulatedEngine
+from pelton.workers.engine.simulated.text import decode_tokens
+from pelton.workers.process import Parent, serve
 
 HANG_S = 60
 
@@ -28,7 +28,7 @@ class FaultyEngine(SimulatedEngine):
 def main() -> None:
     _, link_fd, journal_fd, identity = sys.argv[1:]
     configure_logging(verbose=False)
-    sys.modules["workers.engines"].SimulatedEngine = FaultyEngine
+    sys.modules["pelton.workers.served_model"].SimulatedEngine = FaultyEngine
     asyncio.run(serve(load_settings(), Parent(int(link_fd), int(journal_fd), identity)))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import psutil
 
+from pelton.pipeline.settings import KafkaSettings
 from pelton.stack.process import ChildProcess
-from pipeline.settings import KafkaSettings
 
 SCRIPT = Path(__file__).with_name("saboteur.py")
 

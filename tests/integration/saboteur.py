@@ -16,9 +16,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from pelton.logs import configure_logging
-from pipeline.settings import load_settings
-from workers import publisher, reception
-from workers.service import serve
+from pelton.pipeline.settings import load_settings
+from pelton.workers.delivery import reply_builder
+from pelton.workers.intake import admission
+from pelton.workers.process import serve
 
 
 def before(function: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
@@ -44,9 +45,9 @@ def sabotage(moment: str, act: Callable[[], None]) -> None:
     """Lay the trap."""
     match moment:
         case "after-fetch":
-            reception.make_drafts = before(reception.make_drafts, act)
+            admission.make_drafts = before(admission.make_drafts, act)
         case "after-generation":
-            publisher.Packer.pack = before(publisher.Packer.pack, act)
+            reply_builder.ReplyBuilder.pack = before(reply_builder.ReplyBuilder.pack, act)
         case "after-send":
             AIOKafkaProducer.send_offsets_to_transaction = before(AIOKafkaProducer.send_offsets_to_transaction, act)
         case "before-commit":

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from cache.connection import TIMEOUT_S, CacheUnavailable, check, connect
+from pelton.cache.connection import TIMEOUT_S, CacheUnavailable, check, connect
+from pelton.pipeline.settings import CacheSettings
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
-from pipeline.settings import CacheSettings
 
 
 async def test_what_is_written_is_read(redis_url):

@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from workers.aftermath import aftermath
-from workers.exits import WorkerExit
-from workers.pool import Pool
-from workers.replica import Crash
+from pelton.workers.supervisor.crash_handler import crash_handler
+from pelton.workers.supervisor.exit_codes import WorkerExit
+from pelton.workers.supervisor.replica import Crash
+from pelton.workers.supervisor.supervisor import Supervisor
 
 FAULTY = str(Path(__file__).with_name("faulty_worker.py"))
 
@@ -35,14 +35,14 @@ async def test_what_the_engine_cannot_stand_is_found_and_the_rest_is_answered(
     }.items():
         monkeypatch.setenv(f"PELTON_{name}", value)
     crashes: list[Crash] = []
-    follow_up = aftermath(kafka)
+    follow_up = crash_handler(kafka)
 
     async def on_crash(crash: Crash) -> None:
         crashes.append(crash)
         await follow_up(crash)
 
     await client.send_many(at.requests, [chat_body(fault if index == 7 else f"good {index}") for index in range(12)])
-    pool = Pool(at.settings.worker, [sys.executable, FAULTY], on_crash)
+    pool = Supervisor(at.settings.worker, [sys.executable, FAULTY], on_crash)
     running = asyncio.create_task(pool.run())
     replies = await client.read(at.replies, 12, 40)
     codes = {int(dict(reply.headers)["kafka_correlationId"]): orjson.loads(reply.value) for reply in replies}

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from workers.engine.api import Completion, EngineRequest, FinishReason, Outcome, SamplingParams, StepEngine
-from workers.engine.continuous import ContinuousEngine
-from workers.engine.converted import ConvertedCopies
-from workers.engine.kv_memory import ContinuousConfig
-from workers.engine.loading import LoadedModel, ModelSpec, load
-from workers.engine.model_source import DEFAULT_MODEL, locate
-from workers.engine.padded import PaddedConfig, PaddedEngine
+from pelton.workers.engine.api import Completion, EngineRequest, FinishReason, Outcome, SamplingParams, StepEngine
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.source import DEFAULT_MODEL, locate
+from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
 
 SPEC = ModelSpec(DEFAULT_MODEL, dtype="bfloat16", device="cpu")
 
@@ -35,7 +35,7 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> Loads:
     gguf = locate(DEFAULT_MODEL, None).local_gguf
     assert gguf is not None
     # A copy damaged by a crash of the machine: it must be replaced, not believed.
-    damaged = ConvertedCopies(cache_dir).entry(gguf, "bfloat16")
+    damaged = GgufCache(cache_dir).entry(gguf, "bfloat16")
     damaged.mkdir()
     (damaged / "model.safetensors").write_bytes(b"\0" * 100)
     started = time.perf_counter()

@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.records import Source
-from pipeline.settings import WorkerSettings
-from workers import pool as pool_module
-from workers import replica as replica_module
-from workers.blame import Blame
-from workers.exits import WorkerExit
-from workers.gpus import gpu_for, visible_gpus
-from workers.journal import Entry
-from workers.pool import Pool
-from workers.replica import Crash
+from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.wire.records import Source
+from pelton.workers.quarantine.crash_history import CrashHistory
+from pelton.workers.quarantine.in_flight_journal import Entry
+from pelton.workers.supervisor import replica as replica_module
+from pelton.workers.supervisor import supervisor as pool_module
+from pelton.workers.supervisor.exit_codes import WorkerExit
+from pelton.workers.supervisor.gpus import gpu_for, visible_gpus
+from pelton.workers.supervisor.replica import Crash
+from pelton.workers.supervisor.supervisor import Supervisor
 
 LIMIT_S = 30
 
@@ -30,19 +30,19 @@ LIMIT_S = 30
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
-from pipeline.records import Source
-from workers.blame import Blame
-from workers.journal import Journal
-from workers.link import ParentLink, Word
+from pelton.pipeline.wire.records import Source
+from pelton.workers.quarantine.crash_history import CrashHistory
+from pelton.workers.quarantine.in_flight_journal import InFlightJournal
+from pelton.workers.supervisor.parent_link import ParentLink, ChildState
 folder, first, later, _, link_fd, journal_fd, identity = sys.argv[1:]
-link, journal = ParentLink.inherited(int(link_fd)), Journal(int(journal_fd))
+link, journal = ParentLink.inherited(int(link_fd)), InFlightJournal(int(journal_fd))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 index, lives = identity.split("-")[-2], len(list(Path(folder).iterdir()))
 (Path(folder) / f"{os.getpid()}").write_text(identity)
 exec(first if lives == 0 else later)
-link.say(Word.READY)
+link.say(ChildState.READY)
 while True:
-    link.say(Word.ALIVE)
+    link.say(ChildState.ALIVE)
     time.sleep(0.1)
 """
 
@@ -61,7 +61,7 @@ class Parent:
 
     def start(self, first: str = "", later: str = "", **settings: object) -> asyncio.Task[WorkerExit]:
         command = [sys.executable, "-c", WORKER, str(self.starts), first, later]
-        pool = Pool(self.settings.model_copy(update=settings), command, self._on_crash)
+        pool = Supervisor(self.settings.model_copy(update=settings), command, self._on_crash)
         return asyncio.create_task(pool.run())
 
     async def _on_crash(self, crash: Crash) -> None:
@@ -103,9 +103,9 @@ async def test_told_to_stop_it_drains_all_and_ends_well(parent):
 async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
     """Exactly the requests in its engine at that moment, with what was known of them; its neighbour goes on."""
     in_engine = (
-        "gone = journal.enter(Source('t', 0, 1), Blame())\n"
-        "journal.enter(Source('t', 0, 2), Blame(1, 8, 0))\n"
-        "journal.enter(Source('t', 1, 3), Blame())\n"
+        "gone = journal.enter(Source('t', 0, 1), CrashHistory())\n"
+        "journal.enter(Source('t', 0, 2), CrashHistory(1, 8, 0))\n"
+        "journal.enter(Source('t', 1, 3), CrashHistory())\n"
         "journal.leave(gone)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -113,8 +113,8 @@ async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
     await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     (crash,) = parent.crashes
     assert crash.in_engine == (
-        Entry(Source("t", 0, 2), Blame(1, 8, 0)),
-        Entry(Source("t", 1, 3), Blame()),
+        Entry(Source("t", 0, 2), CrashHistory(1, 8, 0)),
+        Entry(Source("t", 1, 3), CrashHistory()),
     )
     assert crash.identity == (parent.starts / str(parent.pids()[0])).read_text()
     assert not crash.expected
@@ -127,7 +127,7 @@ async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
     [
         ("sys.exit(0)", False),
         ("sys.exit(1)", False),
-        ("link.say(Word.READY); sys.exit(2)", False),
+        ("link.say(ChildState.READY); sys.exit(2)", False),
         ("os._exit(70)", True),
         ("os._exit(71)", True),
         ("os.kill(os.getpid(), signal.SIGSEGV)", True),
@@ -135,7 +135,7 @@ async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
 )
 async def test_only_an_abnormal_end_blames(parent, end, blamed):
     """However a worker that was ready ends it is started again; a failure of Kafka is no request's fault."""
-    running = parent.start(f"journal.enter(Source('t', 0, 1), Blame()); {end}")
+    running = parent.start(f"journal.enter(Source('t', 0, 1), CrashHistory()); {end}")
     await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     assert len(parent.crashes) == blamed
     tell_ourselves(signal.SIGINT)
@@ -145,7 +145,7 @@ async def test_only_an_abnormal_end_blames(parent, end, blamed):
 async def test_restarts_wait_longer_and_longer_but_not_in_a_search_for_poison(parent, caplog):
     """A worker that keeps dying is not restarted in a tight loop, unless only suspects ran: that has an end."""
     dies = "os.kill(os.getpid(), 9)"
-    for script, grows in ((dies, True), (f"journal.enter(Source('t', 0, 1), Blame(1, 4, 0)); {dies}", False)):
+    for script, grows in ((dies, True), (f"journal.enter(Source('t', 0, 1), CrashHistory(1, 4, 0)); {dies}", False)):
         caplog.clear()
         ends = len(parent.pids()) + 5
         running = parent.start(script, script)
@@ -172,7 +172,7 @@ if index == '1':
 
 async def test_told_twice_it_kills(parent):
     """A worker that will not drain is ended by the second signal, and the exit code tells; nobody is blamed."""
-    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN); journal.enter(Source('t', 0, 1), Blame())"
+    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN); journal.enter(Source('t', 0, 1), CrashHistory())"
     running = parent.start(stubborn)
     await parent.until(parent.ready_file.exists)
     tell_ourselves(signal.SIGTERM)
@@ -198,7 +198,7 @@ async def test_a_silent_worker_is_killed_and_blamed(parent, monkeypatch):
     """One that is frozen, or stuck behind a call that keeps Python's lock, cannot end itself: its parent does."""
     monkeypatch.setattr(replica_module, "SILENCE_MORE_S", 0.1)
     monkeypatch.setattr(replica_module, "BEAT_S", 0.2)
-    frozen = "journal.enter(Source('t', 0, 1), Blame()); os.kill(os.getpid(), signal.SIGSTOP)"
+    frozen = "journal.enter(Source('t', 0, 1), CrashHistory()); os.kill(os.getpid(), signal.SIGSTOP)"
     running = parent.start(frozen, stall_timeout_s=0.5)
     await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     assert [entry.source.offset for entry in parent.crashes[0].in_engine] == [1]
@@ -220,7 +220,7 @@ async def test_each_worker_has_its_own_gpu_and_metrics_port(parent):
     note = "(Path(folder).parent / f'env-{os.environ[\"PELTON_WORKER__METRICS_PORT\"]}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])"  # noqa: E501  # one line of the script
     settings = parent.settings.model_copy(update={"replicas": 2, "metrics_port": 9100})
     command = [sys.executable, "-c", WORKER, str(parent.starts), note, note]
-    running = asyncio.create_task(Pool(settings, command, parent._on_crash, gpus=["GPU-a", "GPU-b"]).run())
+    running = asyncio.create_task(Supervisor(settings, command, parent._on_crash, gpus=["GPU-a", "GPU-b"]).run())
     await parent.until(lambda: len(list(parent.folder.glob("env-*"))) == 2)
     tell_ourselves(signal.SIGTERM)
     await running

@@ -11,15 +11,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pipeline.records import Source
-from pipeline.settings import KafkaSettings
-from workers.aftermath import aftermath
-from workers.blame import Blame
-from workers.eviction import evict
-from workers.journal import Entry
-from workers.replica import Crash
-from workers.suspects import SuspectFeed, SuspectTable, publish_suspects
-from workers.topics import ensure_topics
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.records import Source
+from pelton.workers.kafka.remove_members import remove_members
+from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.quarantine.crash_history import CrashHistory
+from pelton.workers.quarantine.in_flight_journal import Entry
+from pelton.workers.quarantine.suspects import SuspectFeed, SuspectTable, publish_suspects
+from pelton.workers.supervisor.crash_handler import crash_handler
+from pelton.workers.supervisor.replica import Crash
 
 LIMIT_S = 20
 ONE, TWO = Source("requests", 0, 1), Source("requests", 5, 2**40)
@@ -78,15 +78,15 @@ async def test_the_topic_is_made_to_remember_each_suspect_once(kafka):
 
 async def test_a_worker_knows_all_suspects_before_it_takes_records(kafka):
     """What was written before it started is there when `start` returns; the last word on each counts."""
-    await publish_suspects(kafka, {ONE: Blame(1, 8, 0), TWO: Blame(1, 8, 0)})
-    await publish_suspects(kafka, {ONE: Blame(2, 2, 0)})
+    await publish_suspects(kafka, {ONE: CrashHistory(1, 8, 0), TWO: CrashHistory(1, 8, 0)})
+    await publish_suspects(kafka, {ONE: CrashHistory(2, 2, 0)})
     async with follower(kafka) as table:
-        assert (table.get(ONE), table.get(TWO), len(table)) == (Blame(2, 2, 0), Blame(1, 8, 0), 2)
+        assert (table.get(ONE), table.get(TWO), len(table)) == (CrashHistory(2, 2, 0), CrashHistory(1, 8, 0), 2)
 
 
 async def test_a_feed_without_news_holds_up_nobody(kafka):
     """The broker holds a fetch that finds nothing for seconds; neither start nor stop waits behind one."""
-    await publish_suspects(kafka, {ONE: Blame(1, 8, 0)})
+    await publish_suspects(kafka, {ONE: CrashHistory(1, 8, 0)})
     async with asyncio.timeout(kafka.request_timeout_ms / 1000 / 4):
         async with follower(kafka) as table:
             assert len(table) == 1
@@ -95,29 +95,29 @@ async def test_a_feed_without_news_holds_up_nobody(kafka):
 async def test_suspicions_reach_running_workers_and_are_withdrawn_for_all(kafka):
     """A partition may move to any of them; once its request is answered no worker isolates it any more, ever."""
     async with follower(kafka) as one, follower(kafka) as other:
-        await publish_suspects(kafka, {ONE: Blame(1, 1, 1), TWO: Blame(1, 1, 1)})
+        await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1), TWO: CrashHistory(1, 1, 1)})
         await until(lambda: len(one) == len(other) == 2)
         one.settle([ONE, Source("requests", 0, 77)])
         await until(lambda: other.get(ONE) is None)
-        assert other.get(TWO) == Blame(1, 1, 1)
+        assert other.get(TWO) == CrashHistory(1, 1, 1)
     async with follower(kafka) as later:
-        assert (later.get(ONE), later.get(TWO)) == (None, Blame(1, 1, 1))
+        assert (later.get(ONE), later.get(TWO)) == (None, CrashHistory(1, 1, 1))
 
 
 async def test_what_a_dead_worker_could_not_withdraw_is_withdrawn_later(kafka):
     """Whoever takes the partition over knows from the commit what is answered."""
-    await publish_suspects(kafka, {ONE: Blame(1, 1, 1), TWO: Blame(1, 1, 1)})
+    await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1), TWO: CrashHistory(1, 1, 1)})
     async with follower(kafka) as table:
         table.settle_if(lambda source: source.offset < 10)
         assert len(table) == 1
     async with follower(kafka) as later:
-        assert (later.get(ONE), later.get(TWO)) == (None, Blame(1, 1, 1))
+        assert (later.get(ONE), later.get(TWO)) == (None, CrashHistory(1, 1, 1))
 
 
 async def test_each_group_has_its_own_suspects(kafka):
     """Another group's workers run the same requests on other machines: what they die of is theirs."""
     other = kafka.model_copy(update={"group_id": "another"})
-    await publish_suspects(other, {ONE: Blame(1, 1, 1)})
+    await publish_suspects(other, {ONE: CrashHistory(1, 1, 1)})
     async with follower(kafka) as table, follower(other) as others:
         assert (len(table), len(others)) == (0, 1)
 
@@ -126,7 +126,7 @@ async def test_a_record_that_nobody_understands_is_stepped_over(kafka, caplog):
     """A stray record in the topic is told of and harms nobody."""
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
         await producer.send_and_wait(kafka.suspects_topic, b"{}", b"no key of ours")
-    await publish_suspects(kafka, {ONE: Blame(1, 1, 1)})
+    await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1)})
     async with follower(kafka) as table:
         assert len(table) == 1
     assert f"ignoring record 0 of topic {kafka.suspects_topic}" in caplog.text
@@ -155,29 +155,29 @@ async def test_a_dead_member_s_partitions_move_at_once(kafka):
     assert await doomed.stdout.readline() == b"joined\n"
     doomed.kill()
     await doomed.communicate()
-    assert await evict(kafka, "somebody else") == 0
-    assert await evict(kafka, "doomed") == 1
+    assert await remove_members(kafka, "somebody else") == 0
+    assert await remove_members(kafka, "doomed") == 1
     heir = AIOKafkaConsumer(*kafka.request_topics, bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.group_id)
     async with asyncio.timeout(LIMIT_S):
         await heir.start()
     assert len(heir.assignment()) == 2
     await heir.stop()
-    assert await evict(kafka, "doomed") == 0
+    assert await remove_members(kafka, "doomed") == 0
 
 
 async def test_after_a_crash_the_suspects_are_known_before_the_partitions_move(kafka):
     """Counts go up by one, with how many ran together; a request that ran alone is counted as that."""
-    entries = (Entry(ONE, Blame()), Entry(TWO, Blame(3, 4, 0)))
-    await aftermath(kafka)(Crash("dead", entries))
-    await aftermath(kafka)(Crash("dead", (Entry(ONE, Blame(1, 2, 0)),)))
+    entries = (Entry(ONE, CrashHistory()), Entry(TWO, CrashHistory(3, 4, 0)))
+    await crash_handler(kafka)(Crash("dead", entries))
+    await crash_handler(kafka)(Crash("dead", (Entry(ONE, CrashHistory(1, 2, 0)),)))
     async with follower(kafka) as table:
-        assert (table.get(ONE), table.get(TWO)) == (Blame(2, 1, 1), Blame(4, 2, 0))
+        assert (table.get(ONE), table.get(TWO)) == (CrashHistory(2, 1, 1), CrashHistory(4, 2, 0))
 
 
 async def test_a_crash_without_kafka_is_no_reason_to_give_up(kafka, caplog, monkeypatch):
     """The parent says what is the matter, and goes on without the suspicions after a while."""
-    monkeypatch.setattr("workers.aftermath.REPORT_S", 0.5)
+    monkeypatch.setattr("pelton.workers.supervisor.crash_handler.REPORT_S", 0.5)
     away = kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
-    await aftermath(away)(Crash("dead", (Entry(ONE, Blame()),)))
+    await crash_handler(away)(Crash("dead", (Entry(ONE, CrashHistory()),)))
     assert f"See that topic {kafka.suspects_topic} exists" in caplog.text
     assert "only after the session time-out" in caplog.text

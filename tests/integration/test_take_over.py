@@ -8,10 +8,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from pipeline.offsets import Progress
-from pipeline.records import OutgoingRecord
-from pipeline.settings import KafkaSettings
-from workers.outlets import NotAMember, TransactionalOutlet
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter
 
 TAKE_OVERS = 25
 
@@ -46,9 +46,9 @@ async def outlets(kafka_bootstrap):
     partition = TopicPartition(name, 0)
     made = []
 
-    def make() -> tuple[TransactionalOutlet, Group]:
+    def make() -> tuple[TransactionalWriter, Group]:
         group = Group(admin, name)
-        made.append(TransactionalOutlet(kafka, partition, group))
+        made.append(TransactionalWriter(kafka, partition, group))
         return made[-1], group
 
     yield make
@@ -65,7 +65,7 @@ async def _has_coordinator(admin: AIOKafkaAdminClient, group_id: str) -> bool:
     return True
 
 
-async def commit_until_shut_out(outlet: TransactionalOutlet, topic: str, position: int) -> None:
+async def commit_until_shut_out(outlet: TransactionalWriter, topic: str, position: int) -> None:
     while True:
         position += 1
         record = OutgoingRecord(topic, str(position).encode(), b"key", ())

@@ -16,8 +16,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from openai.types.chat import ChatCompletion
 
-from pipeline.lifecycle import State
-from workers.topics import TopicsMissing, ensure_topics
+from pelton.pipeline.lifecycle import State
+from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
 
 ROLE_PREFIX = "user: "
 

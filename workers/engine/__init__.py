@@ -1,23 +1,23 @@
 """The inference engine. Imports torch, transformers, triton, numpy and the standard library only.
 
-    from workers.engine import Engine, SamplingParams
+    from pelton.workers.engine import Engine, SamplingParams
 
 `Engine` is loaded when it is asked for: what only needs the interface (`api`) imports no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from workers.engine.api import Completion, FinishReason, SamplingParams
+from pelton.workers.engine.api import Completion, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
-    from workers.engine.offline import Engine
+    from pelton.workers.engine.offline import Engine
 
 __all__ = ["Completion", "Engine", "FinishReason", "SamplingParams"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Engine":
-        from workers.engine.offline import Engine  # noqa: PLC0415 (the point of this function)
+        from pelton.workers.engine.offline import Engine  # noqa: PLC0415 (the point of this function)
 
         return Engine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

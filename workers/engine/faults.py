@@ -1,10 +1,13 @@
 """What an exception of the model means: which failure it is, and whether the process can go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from workers.engine.api import EngineRequest, Failure, FailureKind
+from pelton.workers.engine.api import EngineRequest, Failure, FailureKind
+from pelton.workers.engine.errors import ModelLoadError
 
 # PyTorch's allocator for the CPU and cuBLAS's work space have no exception classes of their own.
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -47,3 +50,15 @@ class Fault:
 
 def _tells(error: Exception, words: tuple[str, ...]) -> bool:
     return any(each in str(error) for each in words)
+
+
+@contextmanager
+def memory_lasts(remedy: str) -> Iterator[None]:
+    """Within it, running out of memory is a ModelLoadError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        fault = Fault.of(error)
+        if not fault.is_out_of_memory:
+            raise
+        raise ModelLoadError(f"engine: there is not enough memory; {remedy} ({fault.text})") from error

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from workers.engine.api import Completion, EngineRequest, Failure, SamplingParams
-from workers.engine.continuous import ContinuousEngine
-from workers.engine.kv_memory import ContinuousConfig
-from workers.engine.loading import ModelSpec, load, wrap
+from pelton.workers.engine.api import Completion, EngineRequest, Failure, SamplingParams
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.model.loading import ModelSpec, load, wrap
 
 
 class GenerationError(RuntimeError):

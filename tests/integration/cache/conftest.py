@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cache.keys import answer_key
-from cache.tiered import TieredCache
+from pelton.cache.keys import answer_key
+from pelton.cache.replies.tiered import TieredCache
+from pelton.pipeline.settings import CacheSettings
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
-from pipeline.settings import CacheSettings
 
 _LOOK_S = 0.02
 

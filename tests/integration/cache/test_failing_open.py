@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cache.breaker import THRESHOLD, State
-from cache.failures import Failure
-from cache.leases import Standing
-from cache.tiered import Found, Tier, TieredCache
-from pipeline.settings import CacheSettings
+from pelton.cache.replies.circuit_breaker import THRESHOLD, State
+from pelton.cache.replies.failures import Failure
+from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.tiered import Found, Tier, TieredCache
+from pelton.pipeline.settings import CacheSettings
 
 BUDGET_MS = 20
 LOOK_UPS = 200
@@ -93,7 +93,7 @@ async def test_a_full_redis_is_still_read(caches, redis, new_key, eventually):
     assert cache.remote.answering.passes
     assert await reader.get_many([old, new]) == {old: Found(b"value", Tier.REMOTE)}
     cache.local.clear()
-    assert await cache.leases.acquire([old, new]) == {old: Found(b"value", Tier.REMOTE), new: Standing.ALONE}
+    assert await cache.leases.acquire([old, new]) == {old: Found(b"value", Tier.REMOTE), new: LeaseOutcome.ALONE}
     assert failures == [Failure.FULL] * THRESHOLD  # no lease was asked for
     await redis.config_set("maxmemory", 0)
     await eventually(lambda: cache.remote.takes_writes)
@@ -129,7 +129,7 @@ async def test_whatever_answers_it_is_a_miss(answer, expected, new_key):
         key = new_key()
         started = time.monotonic()
         assert await cache.get_many([key]) == {}
-        assert await cache.leases.acquire([key]) == {key: Standing.ALONE}
+        assert await cache.leases.acquire([key]) == {key: LeaseOutcome.ALONE}
         assert isinstance((await cache.leases.look([key]))[key], bool)
         cache.put(key, b"value")
         await cache._health.look()

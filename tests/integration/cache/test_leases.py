@@ -2,11 +2,11 @@
 
 import asyncio
 
-from cache.breaker import THRESHOLD
-from cache.failures import Failure
-from cache.keys import lease_key
-from cache.leases import Standing
-from cache.tiered import Found, Tier
+from pelton.cache.keys import lease_key
+from pelton.cache.replies.circuit_breaker import THRESHOLD
+from pelton.cache.replies.failures import Failure
+from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.tiered import Found, Tier
 
 SHORT_MS = 300
 
@@ -15,9 +15,9 @@ async def test_one_leads_and_the_others_follow(caches, new_key):
     """For each key; who leads already leads still."""
     one, other = await caches(), await caches()
     keys = [new_key(str(index)) for index in range(4)]
-    assert await one.leases.acquire(keys[:2]) == dict.fromkeys(keys[:2], Standing.LEADER)
+    assert await one.leases.acquire(keys[:2]) == dict.fromkeys(keys[:2], LeaseOutcome.LEADER)
     standings = await other.leases.acquire([*keys, *keys])
-    assert [standings[key] for key in keys] == [Standing.FOLLOWER] * 2 + [Standing.LEADER] * 2
+    assert [standings[key] for key in keys] == [LeaseOutcome.FOLLOWER] * 2 + [LeaseOutcome.LEADER] * 2
     assert await one.leases.acquire(keys) == dict(zip(keys, reversed(list(standings.values())), strict=True))
     assert await one.leases.look(keys) == dict.fromkeys(keys, True)
 
@@ -28,7 +28,7 @@ async def test_of_many_at_once_one_leads(caches, new_key):
     key = new_key()
     answers = await asyncio.gather(*(worker.leases.acquire([key]) for worker in workers))
     standings = [answer[key] for answer in answers]
-    assert sorted(standings, key=lambda standing: standing.value) == [Standing.LEADER] + [Standing.FOLLOWER] * 4
+    assert sorted(standings, key=lambda standing: standing.value) == [LeaseOutcome.LEADER] + [LeaseOutcome.FOLLOWER] * 4
 
 
 async def test_the_answer_comes_before_the_end_of_its_lease(caches, redis, new_key):
@@ -56,7 +56,7 @@ async def test_a_leader_that_gives_up_makes_room(caches, new_key):
     leader.leases.release(key)
     await leader._outbox.send()
     assert await waiting.leases.look([key]) == {key: False}
-    assert await waiting.leases.acquire([key]) == {key: Standing.LEADER}
+    assert await waiting.leases.acquire([key]) == {key: LeaseOutcome.LEADER}
 
 
 async def test_a_lease_is_held_as_long_as_its_holder_lives(caches, new_key):
@@ -70,7 +70,7 @@ async def test_a_lease_is_held_as_long_as_its_holder_lives(caches, new_key):
     for task in leader._tasks:  # as SIGKILL would
         task.cancel()
     await asyncio.sleep(1.5 * SHORT_MS / 1000)
-    assert await waiting.leases.acquire([key]) == {key: Standing.LEADER}
+    assert await waiting.leases.acquire([key]) == {key: LeaseOutcome.LEADER}
 
 
 async def test_a_lost_lease_is_noticed_and_its_successor_left_alone(caches, redis, new_key):
@@ -122,7 +122,7 @@ async def test_a_frozen_redis_lets_everybody_go_alone(caches, frozen, redis, new
     key = new_key()
     with frozen():
         async with asyncio.timeout(0.5):
-            assert await one.leases.acquire([key]) == {key: Standing.ALONE}
+            assert await one.leases.acquire([key]) == {key: LeaseOutcome.ALONE}
             while await other.leases.look([key]) != {key: False}:
                 pass
     await eventually(lambda: not one.remote._unwaited and one.remote.answering.passes)

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from cache.codec import encode, now_ms
-from cache.failures import Failure
-from cache.health import PERIOD_S
-from cache.leases import Standing
-from cache.tiered import Found, Tier, TieredCache
-from cache.upkeep import purge
-from pipeline.settings import CacheSettings
+from pelton.cache.replies.admin import purge
+from pelton.cache.replies.failures import Failure
+from pelton.cache.replies.health import PERIOD_S
+from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.tiered import Found, Tier, TieredCache
+from pelton.cache.value_format import encode, now_ms
+from pelton.pipeline.settings import CacheSettings
 
 
 async def test_a_value_is_found_locally_and_by_others(caches, new_key):
@@ -175,7 +175,7 @@ async def test_an_acl_user(valkey, redis, new_key):
         cache = TieredCache(settings, on_failure=failures.append)
         await cache.start()
         key = new_key()
-        assert await cache.leases.acquire([key]) == {key: Standing.LEADER}
+        assert await cache.leases.acquire([key]) == {key: LeaseOutcome.LEADER}
         await cache.leases.renew()
         cache.count("miss")
         cache.put(key, b"value")

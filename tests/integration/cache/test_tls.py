@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cache.connection import CacheUnavailable, check
-from cache.failures import Failure
-from cache.tiered import TieredCache
-from pipeline.settings import CacheSettings
+from pelton.cache.connection import CacheUnavailable, check
+from pelton.cache.replies.failures import Failure
+from pelton.cache.replies.tiered import TieredCache
+from pelton.pipeline.settings import CacheSettings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from cache.keys import answer_key, resend_key
+from pelton.cache.keys import answer_key, resend_key
 from pelton.cli import app
 from pelton.commands.common import Exit
 

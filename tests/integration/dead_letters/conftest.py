@@ -10,12 +10,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline.deadletter import dead_letter
-from pipeline.errors import OutOfMemory
-from pipeline.records import RequestRecord, Source
-from pipeline.settings import KafkaSettings
-from producers.dead_letters import Place
-from producers.request_log import end_offsets
+from pelton.pipeline.errors import OutOfMemory
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.dead_letter import dead_letter
+from pelton.pipeline.wire.records import RequestRecord, Source
+from pelton.producers.dead_letters.letters import LetterPosition
+from pelton.producers.kafka.offsets import end_offsets
 
 PARTITIONS = 3
 LIMIT = 2_500_000
@@ -49,7 +49,7 @@ class Graveyard:
             )
             for one in letters
         ]
-        return [Place(stored.partition, stored.offset) for stored in await asyncio.gather(*futures)]
+        return [LetterPosition(stored.partition, stored.offset) for stored in await asyncio.gather(*futures)]
 
     async def bury_many(self, count):
         """Letters of requests with bodies `body 0`, `body 1`, …"""

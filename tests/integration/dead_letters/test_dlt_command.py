@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pelton.cli import app
-from pipeline.errors import EngineError, OutOfMemory, RequestTooLarge
+from pelton.pipeline.errors import EngineError, OutOfMemory, RequestTooLarge
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_replay_without_a_terminal(run, graveyard):
 
 async def test_replay_asks(run, places, graveyard, monkeypatch):
     """No sends nothing and ends with 1; yes sends what was shown, and a second run finds it done."""
-    monkeypatch.setattr("pelton.commands.dlt._is_terminal", lambda: True)
+    monkeypatch.setattr("pelton.commands.dlt.commands._is_terminal", lambda: True)
     no = await run("replay", places[0], places[2], stdin="n\n")
     assert (no.exit_code, await graveyard.replayed()) == (1, [])
     yes = await run("replay", places[0], places[2], stdin="y\n")

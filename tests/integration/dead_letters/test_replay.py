@@ -10,14 +10,15 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.deadletter import dead_letter
-from pipeline.errors import EngineError, RequestTooLarge
-from pipeline.records import OutgoingRecord, RequestRecord, Source
-from producers import dead_letter_log, dead_letter_replay
-from producers.dead_letter_replay import plan, replay
-from producers.dead_letter_sender import ReplaySender
-from producers.dead_letters import Place, Selection
-from producers.errors import NoProgress, ReplayFailed
+from pelton.pipeline.errors import EngineError, RequestTooLarge
+from pelton.pipeline.wire.dead_letter import dead_letter
+from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord, Source
+from pelton.producers.dead_letters import reader as dead_letter_log
+from pelton.producers.dead_letters import replay as dead_letter_replay
+from pelton.producers.dead_letters.letters import LetterPosition, Selection
+from pelton.producers.dead_letters.replay import plan, replay
+from pelton.producers.dead_letters.replay_sender import ReplaySender
+from pelton.producers.errors import NoProgress, ReplayFailed
 
 EVERYTHING = Selection()
 
@@ -94,10 +95,10 @@ async def test_only_what_is_selected(graveyard):
 async def test_a_place_without_a_letter(graveyard):
     """It is named, a note's place as well; the rest is replayed."""
     (place,) = await graveyard.bury(graveyard.letter())
-    nowhere = {Place(0, 99), Place(7, 0)}
+    nowhere = {LetterPosition(0, 99), LetterPosition(7, 0)}
     done = await replay(graveyard.kafka, graveyard.topic, Selection(places=frozenset({place, *nowhere})))
     assert (done.places, done.missing) == ({place}, nowhere)
-    note = Place(place.partition, place.offset + 1)
+    note = LetterPosition(place.partition, place.offset + 1)
     again = await replay(graveyard.kafka, graveyard.topic, Selection(places=frozenset({note})))
     assert (again.places, again.missing) == (set(), {note})
 

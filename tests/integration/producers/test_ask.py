@@ -8,7 +8,7 @@ import time
 import orjson
 import pytest
 
-from pipeline.errors import ModelNotFound
+from pelton.pipeline.errors import ModelNotFound
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pipeline.errors import ModelNotFound
-from producers import InferenceClient, ReplyError, ReplyTimeout
-from producers.errors import BrokerUnreachable, RepliesUnreadable, SendFailed, TopicMissing
+from pelton.pipeline.errors import ModelNotFound
+from pelton.producers import InferenceClient, ReplyError, ReplyTimeout
+from pelton.producers.errors import BrokerUnreachable, RepliesUnreadable, SendFailed, TopicMissing
 
 LIMIT = "max.message.bytes"
 

@@ -12,11 +12,11 @@ import sys
 import orjson
 import pytest
 
-from pipeline.errors import ModelNotFound
-from producers import batch_run
-from producers import submit as submitting
-from producers.errors import BatchError, NoProgress, TopicMissing
-from producers.journal import Journal
+from pelton.pipeline.errors import ModelNotFound
+from pelton.producers.batch import run
+from pelton.producers.batch import submit as submitting
+from pelton.producers.batch.journal import Journal
+from pelton.producers.errors import BatchError, NoProgress, TopicMissing
 
 submit = functools.partial(submitting.submit, timeout_s=20)
 
@@ -145,7 +145,7 @@ async def test_files_cut_off_anywhere(kafka, stand_in, all_requests, tmp_path, m
 
     A journal that lacks its last lines is what a kill leaves between Kafka's acknowledgement and the journal.
     """
-    monkeypatch.setattr(batch_run, "CHECKPOINT_S", 0)
+    monkeypatch.setattr(run, "CHECKPOINT_S", 0)
     count, chance = 60, random.Random(3)
     source, out = write_batch(tmp_path / "in.jsonl", count), tmp_path / "out.jsonl"
     journal = tmp_path / "out.jsonl.journal"

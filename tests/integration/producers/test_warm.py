@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from pelton.cli import app
 from pelton.commands.common import Exit
-from producers.errors import BatchError, NoProgress
-from producers.warming import NOT_CACHED, warm
+from pelton.producers.batch.cache_warming import NOT_CACHED, warm
+from pelton.producers.errors import BatchError, NoProgress
 
 
 def batch_line(number, **changes):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.settings import SessionSettings
-from producers.client import InferenceClient
+from pelton.pipeline.settings import SessionSettings
+from pelton.producers.client import InferenceClient
 from tests.integration.sessions.talk import Talk
 
 

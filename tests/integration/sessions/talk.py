@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.messages import Message
-from producers.client import InferenceClient
-from producers.errors import ReplyError
-from producers.replies import Reply
-from workers.codec import SimulatedCodec
-from workers.engine.simulated_text import signature
+from pelton.pipeline.wire.chat import Message
+from pelton.producers.client import InferenceClient
+from pelton.producers.errors import ReplyError
+from pelton.producers.replies import Reply
+from pelton.workers.engine.simulated.text import signature
+from pelton.workers.prepare.tokenizer import SimulatedCodec
 
 
 def read_by_model(messages: Sequence[Message]) -> str:

@@ -7,7 +7,7 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pipeline.messages import Message
+from pelton.pipeline.wire.chat import Message
 from tests.integration.sessions.talk import Talk, read_by_model
 
 

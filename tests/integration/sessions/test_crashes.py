@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.sessions import SessionStore, session_key
+from pelton.cache.sessions.store import SessionStore, session_key
 from tests.integration.sabotage import is_frozen, saboteur, until
 from tests.integration.sessions.talk import Talk
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.connection import connect
-from cache.sessions import session_key
+from pelton.cache.connection import connect
+from pelton.cache.sessions.store import session_key
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 
 WAIT_MS = 800

@@ -12,13 +12,14 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from cache import codec, sessions
-from cache.connection import connect
-from cache.history import History, Turn
-from cache.sessions import Fence, Loaded, SessionStore, Trouble, Write, session_key
+from pelton.cache import value_format
+from pelton.cache.connection import connect
+from pelton.cache.sessions import store as sessions
+from pelton.cache.sessions.history import History, Turn
+from pelton.cache.sessions.store import Fence, Loaded, SessionStore, StoreFailure, Write, session_key
+from pelton.pipeline.settings import CacheSettings, SessionSettings
+from pelton.pipeline.wire.chat import Message
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
-from pipeline.messages import Message
-from pipeline.settings import CacheSettings, SessionSettings
 
 DAY = SessionSettings(ttl_s=86_400)
 
@@ -42,14 +43,14 @@ class Owner:
         (done,) = await self.store.raise_fences([self.fence])
         return done
 
-    async def load(self) -> Loaded | Trouble:
+    async def load(self) -> Loaded | StoreFailure:
         (loaded,) = await self.store.load([self.key])
         return loaded
 
     def write(self, loaded: Loaded, new: Turn) -> Write:
         return Write(self.key, self.fence, loaded, History((), (*loaded.history.turns, new)))
 
-    async def put(self, loaded: Loaded, new: Turn) -> Turn | Trouble:
+    async def put(self, loaded: Loaded, new: Turn) -> Turn | StoreFailure:
         (stored,) = await self.store.store([self.write(loaded, new)])
         return stored
 
@@ -97,7 +98,7 @@ async def test_many_sessions_take_one_round_trip_each_way(redis_url, monkeypatch
     round_trip = SessionStore._round_trip
     monkeypatch.setattr(SessionStore, "_round_trip", lambda *args: trips.append(1) or round_trip(*args))
     outcomes = await store.store([owner.write(Loaded(), turn(at)) for at, owner in enumerate(many)])
-    assert outcomes == [Trouble.FENCED, *map(turn, range(1, 5))]
+    assert outcomes == [StoreFailure.FENCED, *map(turn, range(1, 5))]
     loaded = await store.load([owner.key for owner in many])
     assert [one.history.turns for one in loaded] == [(), *((turn(at),) for at in range(1, 5))]
     assert len(trips) == 2
@@ -122,10 +123,10 @@ async def test_a_former_owner_is_shut_out(owners):
     await frozen.put(Loaded(), turn(1))
     read = await frozen.load()
     await owner.take_over()
-    assert await frozen.put(read, turn(2, "late")) == Trouble.FENCED
+    assert await frozen.put(read, turn(2, "late")) == StoreFailure.FENCED
     assert await owner.put(await owner.load(), turn(2)) == turn(2)
     assert await owner.turns() == (turn(1), turn(2))
-    assert await frozen.store.withdraw([frozen.write(read, turn(2))]) == [Trouble.FENCED]
+    assert await frozen.store.withdraw([frozen.write(read, turn(2))]) == [StoreFailure.FENCED]
     assert await owner.turns() == (turn(1), turn(2))
 
 
@@ -145,7 +146,7 @@ async def test_of_two_that_store_at_once_one_is_told_to_read_again(owners):
     outcomes = await asyncio.gather(one.put(Loaded(), turn(1)), other.put(Loaded(), turn(2)))
     (winner,) = await one.turns()
     loser, missing = (other, turn(2)) if winner == turn(1) else (one, turn(1))
-    assert outcomes == [winner if winner == turn(number) else Trouble.MOVED for number in (1, 2)]
+    assert outcomes == [winner if winner == turn(number) else StoreFailure.MOVED for number in (1, 2)]
     assert await loser.put(await loser.load(), missing) == missing
     assert await one.turns() == (winner, missing)
 
@@ -162,11 +163,11 @@ async def test_storing_races_leave_every_turn_once(owners):
             seen.append(kept)
         return seen
 
-    async def store_once(owner: Owner, number: int) -> Turn | Trouble:
+    async def store_once(owner: Owner, number: int) -> Turn | StoreFailure:
         loaded = await owner.load()
         found = loaded.history.turn(f"t-0-{number}")
         stored = found or await owner.put(loaded, turn(number, owner.fence.token))
-        if stored == Trouble.FENCED:
+        if stored == StoreFailure.FENCED:
             await owner.take_over()
         return stored
 
@@ -196,7 +197,7 @@ async def test_a_session_that_ran_out_meanwhile_is_restored_whole(owners, redis)
     assert await owner.turns() == (turn(1), turn(2))
     await successor.take_over()
     await redis.delete(owner.key)
-    assert await owner.put(read, turn(2)) == Trouble.FENCED
+    assert await owner.put(read, turn(2)) == StoreFailure.FENCED
     assert await successor.load() == Loaded()
 
 
@@ -205,8 +206,8 @@ async def test_a_lost_fence_lets_nobody_through(owners, redis):
     owner, former = owners
     read = await owner.load()
     await redis.delete(owner.fence.key)
-    assert await former.put(read, turn(1)) == Trouble.FENCED
-    assert await owner.put(read, turn(1)) == Trouble.FENCED
+    assert await former.put(read, turn(1)) == StoreFailure.FENCED
+    assert await owner.put(read, turn(1)) == StoreFailure.FENCED
     await owner.take_over()
     assert await owner.put(read, turn(1)) == turn(1)
 
@@ -223,7 +224,7 @@ async def test_a_turn_is_withdrawn_as_if_it_had_never_been(owners):
         for _ in range(2):
             assert await owner.store.withdraw([settled]) == [None]
             assert await owner.load() == before
-        assert await owner.store.store([write]) == [Trouble.FENCED]
+        assert await owner.store.store([write]) == [StoreFailure.FENCED]
         before = await _after(owner, turn(number))
     assert await owner.store.withdraw([settled]) == [None]
     assert await owner.load() == before
@@ -238,8 +239,10 @@ DAMAGES = {
     "truncated": lambda redis, key, data: redis.hset(key, "d", data[:-1]),
     "half of it gone": lambda redis, key, _: redis.hdel(key, "d"),
     "another version's": lambda redis, key, data: redis.hset(key, "d", data[:2] + b"\x7f" + data[3:]),
-    "another session's": lambda redis, key, _: redis.hset(key, "d", codec.encode(key + "x", History().to_json(), 0)),
-    "no history": lambda redis, key, _: redis.hset(key, "d", codec.encode(key, b"{}", 0)),
+    "another session's": lambda redis, key, _: redis.hset(
+        key, "d", value_format.encode(key + "x", History().to_json(), 0)
+    ),
+    "no history": lambda redis, key, _: redis.hset(key, "d", value_format.encode(key, b"{}", 0)),
 }
 
 
@@ -250,8 +253,8 @@ async def test_a_damaged_history_is_not_an_empty_one(owners, redis, damage, capl
     await owner.put(Loaded(), turn(1))
     await DAMAGES[damage](redis, owner.key, await redis.hget(owner.key, "d"))
     before = await redis.dump(owner.key)
-    assert await owner.load() == Trouble.DAMAGED
-    assert await owner.put(Loaded("t-0-0"), turn(1, "again")) == Trouble.DAMAGED
+    assert await owner.load() == StoreFailure.DAMAGED
+    assert await owner.put(Loaded("t-0-0"), turn(1, "again")) == StoreFailure.DAMAGED
     assert await redis.dump(owner.key) == before
     assert owner.key in caplog.text
 
@@ -261,11 +264,11 @@ async def test_what_is_no_session_is_not_touched(owners, redis):
     owner, _ = owners
     await owner.put(Loaded(), turn(1))
     await redis.hset(owner.key, "v", "t-0-2")
-    assert await owner.put(Loaded(), turn(2)) == Trouble.DAMAGED
+    assert await owner.put(Loaded(), turn(2)) == StoreFailure.DAMAGED
     await redis.delete(owner.key)
     await redis.set(owner.key, "text")
-    assert await owner.load() == Trouble.DAMAGED
-    assert await owner.put(Loaded(), turn(1)) == Trouble.DAMAGED
+    assert await owner.load() == StoreFailure.DAMAGED
+    assert await owner.put(Loaded(), turn(1)) == StoreFailure.DAMAGED
     assert await redis.get(owner.key) == b"text"
 
 
@@ -279,7 +282,7 @@ async def test_without_a_server_there_are_no_sessions():
     """A worker without Redis says so and has nothing to wait for."""
     store = SessionStore(CacheSettings(), DAY)
     assert not store.there
-    assert await store.load(["a", "b"]) == [Trouble.UNAVAILABLE] * 2
+    assert await store.load(["a", "b"]) == [StoreFailure.UNAVAILABLE] * 2
     await store.close()
 
 
@@ -290,7 +293,7 @@ async def test_an_absent_or_frozen_server_is_trouble_and_no_exception(monkeypatc
     """
     monkeypatch.setattr(sessions, "OPERATION_S", 0.3)
     nowhere = Owner("redis://127.0.0.1:1", "s")
-    assert await nowhere.load() == Trouble.UNAVAILABLE
+    assert await nowhere.load() == StoreFailure.UNAVAILABLE
     assert not await nowhere.take_over()
     await nowhere.store.close()
     with ValkeyServer(ValkeyConfig()) as server:
@@ -302,8 +305,8 @@ async def test_an_absent_or_frozen_server_is_trouble_and_no_exception(monkeypatc
         try:
             started = time.monotonic()
             late = owner.write(read, turn(2))
-            assert await owner.store.store([late]) == [Trouble.UNAVAILABLE]
-            assert await owner.load() == Trouble.UNAVAILABLE
+            assert await owner.store.store([late]) == [StoreFailure.UNAVAILABLE]
+            assert await owner.load() == StoreFailure.UNAVAILABLE
             assert time.monotonic() - started < 2
         finally:
             os.kill(server.pid, signal.SIGCONT)
@@ -311,7 +314,7 @@ async def test_an_absent_or_frozen_server_is_trouble_and_no_exception(monkeypatc
             pass
         assert await owner.store.withdraw([replace(late, fence=owner.fence)]) == [None]
         assert await owner.turns() == (turn(1),)
-        assert await owner.store.store([late]) == [Trouble.FENCED]
+        assert await owner.store.store([late]) == [StoreFailure.FENCED]
         await owner.store.close()
 
 
@@ -324,7 +327,7 @@ async def test_a_full_server_is_trouble_and_the_history_stays():
         read = await owner.load()
         client = connect(CacheSettings(redis_url=server.url))
         await client.config_set("maxmemory", "1")
-        assert await owner.put(read, turn(2)) == Trouble.UNAVAILABLE
+        assert await owner.put(read, turn(2)) == StoreFailure.UNAVAILABLE
         assert not await owner.take_over()
         assert await owner.load() == read
         await client.config_set("maxmemory", "0")

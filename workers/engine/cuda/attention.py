@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.engine.cuda.rows import Rows
-from workers.engine.cuda.triton_decode import decode_attention
-from workers.engine.cuda.triton_prefill import prefill_attention
-from workers.engine.cuda.triton_write import write_pages
-from workers.engine.kv_store import KvStore
-from workers.engine.scoring import Scoring
-from workers.engine.torch_attention import StepAttention
+from pelton.workers.engine.attention.kv_cache import KVCache
+from pelton.workers.engine.attention.paged import StepAttention
+from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.decode import decode_attention
+from pelton.workers.engine.cuda.kernels.prefill import prefill_attention
+from pelton.workers.engine.cuda.kernels.write import write_pages
+from pelton.workers.engine.cuda.step_input import Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class Layout:
     blocks: Tensor | None = None
 
 
-AttentionFactory = Callable[[Layout, Tensor, KvStore], StepAttention]
+AttentionFactory = Callable[[Layout, Tensor, KVCache], StepAttention]
 """Attention from a layout, the tables of pages and the store."""
 
 
@@ -34,9 +34,9 @@ class TritonAttention:
 
     layout: Layout
     tables: Tensor
-    store: KvStore
+    store: KVCache
 
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
         rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
         pages = self.store.keys[layer], self.store.values[layer]
         queries, keys, values = (_dense_heads(each) for each in (queries, keys, values))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers.engine.faults import Fault
+from pelton.workers.engine.faults import Fault
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,10 @@
-"""Steps on a GPU, launched one behind the other without waiting for their tokens (`workers/engine/execution.py`).
+"""Steps on a GPU, launched one behind the other without waiting for their tokens
+(`workers/engine/continuous/executors.py`).
 
-The host knows a step's sequences, positions and pages ahead of its tokens. It tells them in one copy (`rows.py`); the
-tokens stay on the device, in their sequences' slots (`slots.py`), and are copied to the host behind the step. Steps of
-one token per sequence run as CUDA graphs (`graphs.py`); with a prompt's chunk among them, as one packed forward pass.
+The host knows a step's sequences, positions and pages ahead of its tokens. It tells them in one copy (`step_input.py`);
+the tokens stay on the device, in their sequences' slots (`slots.py`), and are copied to the host behind the step. Steps
+of one token per sequence run as CUDA graphs (`graphs.py`); with a prompt's chunk among them, as one packed forward
+pass.
 """
 
 import itertools
@@ -14,24 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.engine.api import SamplingParams
-from workers.engine.chooser import Ask
-from workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
-from workers.engine.cuda.choosing import DeviceChooser
-from workers.engine.cuda.compiling import compile_body
-from workers.engine.cuda.graphs import Graphs, buckets_for
-from workers.engine.cuda.paged_op import ATTENTION, attending, register
-from workers.engine.cuda.rows import FIELDS, POSITIONS, Ints, Rows, chunk_blocks, pack_rows
-from workers.engine.cuda.slots import Slots
-from workers.engine.cuda.triton_argmax import likeliest
-from workers.engine.cuda.triton_prefill import block_tokens, cut_blocks
-from workers.engine.execution import Flight
-from workers.engine.kv_memory import Limits, memory_lasts
-from workers.engine.kv_store import KvStore
-from workers.engine.loading import LoadedModel
-from workers.engine.penalties import History
-from workers.engine.scheduler import Work
-from workers.engine.transfer import upload_into
+from pelton.workers.engine.api import SamplingParams
+from pelton.workers.engine.attention.kv_cache import KVCache
+from pelton.workers.engine.config import EngineLimits
+from pelton.workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
+from pelton.workers.engine.cuda.compiling import compile_body
+from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
+from pelton.workers.engine.cuda.kernels.argmax import likeliest
+from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks
+from pelton.workers.engine.cuda.paged_op import ATTENTION, attending, register
+from pelton.workers.engine.cuda.sampler import DeviceSampler
+from pelton.workers.engine.cuda.slots import Slots
+from pelton.workers.engine.cuda.step_input import FIELDS, POSITIONS, Ints, Rows, chunk_blocks, pack_rows
+from pelton.workers.engine.executor import StepHandle
+from pelton.workers.engine.faults import memory_lasts
+from pelton.workers.engine.model.loading import LoadedModel
+from pelton.workers.engine.sampling.penalties import History
+from pelton.workers.engine.sampling.sampler import SamplingRequest
+from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.transfer import upload_into
 
 # Rows of a packed step are filled up to a multiple of this: what lies behind them is aligned then as the kernels were
 # compiled for, and matrix products like it.
@@ -47,7 +50,7 @@ class DeviceExecutor:
     lateness = 1
 
     def __init__(
-        self, loaded: LoadedModel, store: KvStore, limits: Limits, attention: AttentionFactory = TritonAttention
+        self, loaded: LoadedModel, store: KVCache, limits: EngineLimits, attention: AttentionFactory = TritonAttention
     ) -> None:
         self._model: Any = loaded.model
         self._limits = limits
@@ -56,7 +59,7 @@ class DeviceExecutor:
         self._attention = attention
         width = -(-loaded.context_length // limits.page_size)
         self._slots = Slots(limits.max_running, width, store.scratch, loaded.device)
-        self._chooser = DeviceChooser(loaded.device)
+        self._chooser = DeviceSampler(loaded.device)
         self._graphs = Graphs(self._decode, buckets_for(limits.max_running))
         # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
         rows = max(_aligned(limits.max_batch_tokens), self._graphs.bucket(limits.max_running))
@@ -94,11 +97,11 @@ class DeviceExecutor:
         step = self._packed(padding, 0, blocks, wanted)
         history = History(np.zeros(1, dtype=np.int64), 0)
         for params in (SamplingParams(1), _EVERYTHING):
-            asks = [Ask(params, 0, 0, history) for _ in wanted]
+            asks = [SamplingRequest(params, 0, 0, history) for _ in wanted]
             self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
 
     @torch.inference_mode()
-    def launch(self, works: Items[Work], asks: Items[Ask]) -> Flight:
+    def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
         order = sorted(range(len(works)), key=lambda index: works[index].count > 1)
         ordered = [works[index] for index in order]
         step, logit_rows = self._singles(ordered) if ordered[-1].count == 1 else self._mixed(ordered)
@@ -109,7 +112,7 @@ class DeviceExecutor:
         self._slots.newest.index_copy_(0, step.slots, step.likeliest[0])
         return flight
 
-    def _singles(self, works: Items[Work]) -> tuple["_Logits", Items[int]]:
+    def _singles(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
         """A step of one token for each of its sequences, and which row is whose."""
         bucket = self._graphs.bucket(len(works))
         self._tell(pack_rows(works, self._slots, bucket))
@@ -122,7 +125,7 @@ class DeviceExecutor:
         logits = self._forward(Layout(rows, bucket), logit_rows=0)
         return logits, likeliest(logits)
 
-    def _mixed(self, works: Items[Work]) -> tuple["_Logits", Items[int]]:
+    def _mixed(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
         """A step with chunks of prompts, and where the logits of each work are; only works that complete have any."""
         counts = [work.count for work in works]
         completing = [work.completes for work in works]

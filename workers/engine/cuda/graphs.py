@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.engine.faults import Fault
+from pelton.workers.engine.faults import Fault
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from workers.engine.scoring import Scoring
-from workers.engine.torch_attention import StepAttention
+from pelton.workers.engine.attention.paged import StepAttention
+from pelton.workers.engine.attention.params import AttentionParams
 
 ATTENTION = "pelton_device"
 """The name under which models find `_attend`."""
@@ -51,7 +51,7 @@ def paged_attention(  # noqa: PLR0913, PLR0917 (operators take plain values)
     """
     if _current.step is None:
         raise RuntimeError("the model's attention was called outside of a step")
-    return _current.step.attend(layer, query, key, value, Scoring(scale, window or None, softcap or None))
+    return _current.step.attend(layer, query, key, value, AttentionParams(scale, window or None, softcap or None))
 
 
 @paged_attention.register_fake

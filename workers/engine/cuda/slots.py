@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workers.engine.sequences import Sequence
+from pelton.workers.engine.scheduling.sequences import SequenceState
 
 
 @dataclass(slots=True, eq=False)
@@ -14,7 +14,7 @@ class _Slot:
     """Who has a slot, since which stay, and how many of its pages the device knows."""
 
     number: int
-    sequence: Sequence
+    sequence: SequenceState
     stay: int
     pages: int = 0
 
@@ -32,10 +32,10 @@ class Slots:
         self.tables = torch.full((count + 1, width), scratch_page, dtype=torch.int64, device=device)
         self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)
         self._free = list(range(count - 1, -1, -1))
-        self._held: dict[Sequence, _Slot] = {}
+        self._held: dict[SequenceState, _Slot] = {}
         self._changes: list[tuple[int, int]] = []
 
-    def of(self, sequence: Sequence) -> int:
+    def of(self, sequence: SequenceState) -> int:
         """The slot of a sequence, with all its pages noted for the device."""
         slot = self._held.get(sequence)
         if slot is None or slot.stay != sequence.stays:
@@ -53,7 +53,7 @@ class Slots:
         changes, self._changes = self._changes, []
         return np.array(changes, dtype=np.int64).reshape(-1, 2)
 
-    def _take(self, sequence: Sequence, old: _Slot | None) -> _Slot:
+    def _take(self, sequence: SequenceState, old: _Slot | None) -> _Slot:
         if old is None and not self._free:
             self._sweep()
         slot = _Slot(self._free.pop() if old is None else old.number, sequence, sequence.stays)

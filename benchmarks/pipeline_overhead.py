@@ -1,0 +1,151 @@
+"""What the pipeline leaves of the engine's speed: the same requests offline and through Kafka.
+
+    python -m benchmarks.pipeline_overhead [--requests N] [--runs N]
+
+Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
+worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
+(SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm. They have turns of
+a second each (`benchmarks/interleaved.py`); the broker runs on the same cores all the time. Prints a table and the same
+as JSON.
+"""
+
+import argparse
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from benchmarks.common import Measurement, report_two
+from benchmarks.interleaved import Contender, begin, rates_in_turns
+from pelton.pipeline.paths import cache_dir
+from pelton.pipeline.settings import ModelSettings
+from pelton.pipeline.wire.chat import ChatCompletion, Message
+from pelton.stack.stack import LocalStack, StackConfig
+from pelton.workers.engine import Engine, SamplingParams
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.model.loading import ModelSpec, load
+from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.prepare.tokenizer import TokenizerCodec
+
+REPLIES_S = 900
+EARLIER = 48
+EARLIER_SHORT = 240
+"""Of one token: the broker's compiler needs hundreds of transactions, the engine does not."""
+WORKER = {
+    "PELTON_ENGINE__KIND": "continuous",
+    "PELTON_CACHE__ENABLED": "false",
+    # It cannot say that it lives while another has its turn.
+    "PELTON_KAFKA__SESSION_TIMEOUT_MS": "30000",
+    # Twice the default, for its clock goes on while another has its turn.
+    "PELTON_WORKER__FLUSH_INTERVAL_MS": "100",
+}
+WORDS = ("revenue", "margin", "liquidity", "debt", "covenant", "segment", "cash", "tax", "goodwill", "lease", "audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    text: str
+    new_tokens: int
+
+    def body(self) -> bytes:
+        messages = [{"role": "user", "content": self.text}]
+        return orjson.dumps(
+            {"model": "default", "messages": messages, "temperature": 0, "max_completion_tokens": self.new_tokens}
+        )
+
+
+def requests_of(count: int, seed: int = 0) -> list[Asked]:
+    """As long and as short as the mixed workload of `benchmarks/engine.py`."""
+    dice = random.Random(seed)
+    return [Asked(" ".join(dice.choices(WORDS, k=dice.randint(10, 120))), dice.randint(8, 128)) for _ in range(count)]
+
+
+def warming() -> list[Asked]:
+    short = (replace(each, new_tokens=1) for each in requests_of(EARLIER_SHORT, seed=2))
+    return [*requests_of(EARLIER, seed=1), *short]
+
+
+def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
+    """A contender: the engine alone; achieves generated tokens."""
+    loaded = load(ModelSpec(ModelSettings().path), cache_dir() / "models")
+    codec = TokenizerCodec(loaded.tokenizer)
+    engine = Engine(loaded, ContinuousConfig())
+    engine.warm_up()
+
+    def generating(asked: list[Asked]) -> Callable[[], int]:
+        prompts = codec.encode([codec.render([Message(role="user", content=each.text)]) for each in asked])
+        params = [SamplingParams(each.new_tokens, temperature=0.0) for each in asked]
+        return lambda: sum(len(each.token_ids) for each in engine.generate(prompts, params))
+
+    generating(earlier)()
+    generate = generating(requests)
+    begin(connection)
+    connection.send(generate())
+    connection.recv()
+
+
+def behind(connection: Connection, bootstrap: str, name: str, requests: list[Asked], earlier: list[Asked]) -> None:
+    """A contender: a worker and who asks it; achieves generated tokens by the last committed reply."""
+
+    async def ask() -> None:
+        this = Measurement.new(bootstrap, name)
+        await ensure_topics(this.kafka)
+        async with (
+            this.reader() as reader,
+            AIOKafkaProducer(bootstrap_servers=bootstrap) as producer,
+            this.worker(**WORKER),
+            asyncio.timeout(REPLIES_S),
+        ):
+            topic = this.kafka.request_topics[0]
+            await _publish(producer, topic, earlier)
+            await _tokens(reader, len(earlier))
+            begin(connection)
+            await _publish(producer, topic, requests)
+            connection.send(await _tokens(reader, len(requests)))
+            connection.recv()
+
+    asyncio.run(ask())
+
+
+async def _publish(producer: AIOKafkaProducer, topic: str, requests: list[Asked]) -> None:
+    for each in requests:
+        await producer.send(topic, each.body())
+    await producer.flush()
+
+
+async def _tokens(reader: AIOKafkaConsumer, replies: int) -> int:
+    """Tokens generated for so many replies, when they are there."""
+    seen = tokens = 0
+    while seen < replies:
+        for records in (await reader.getmany(timeout_ms=1000)).values():
+            seen += len(records)
+            tokens += sum(ChatCompletion(**orjson.loads(r.value)).usage.completion_tokens for r in records)
+    return tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=480)
+    parser.add_argument("--runs", type=int, default=3)
+    asked = parser.parse_args()
+    requests, earlier = requests_of(asked.requests), warming()
+    rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
+    with LocalStack(StackConfig()) as stack:
+        for run in range(asked.runs):
+            named = stack.kafka.bootstrap_servers, f"behind-{run}"
+            # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
+            with (
+                Contender(offline, requests, earlier) as alone,
+                Contender(behind, *named, requests, earlier) as pipeline,
+            ):
+                for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
+                    rates[name].append(rate)
+    report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kept replies in two tiers (`tiered.py`), and leases on making them."""

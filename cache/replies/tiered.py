@@ -1,0 +1,100 @@
+"""The cache as a worker sees it: one look-up over both tiers, and writing that nobody waits for."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from pelton.cache.replies.failures import Failure
+from pelton.cache.replies.health import Health
+from pelton.cache.replies.leases import Leases
+from pelton.cache.replies.local import LocalTier
+from pelton.cache.replies.remote import PATIENCE_S, Remote, Unavailable, mget
+from pelton.cache.replies.values import Found, Tier, TierLookup
+from pelton.cache.replies.write_behind import WriteBehind
+from pelton.pipeline.settings import CacheSettings
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Found", "Tier", "TieredCache"]
+
+
+class TieredCache:
+    """A local tier before a remote one. Must be made on the event loop that it is used on.
+
+        cache = TieredCache(settings.cache)
+        await cache.start()
+
+    Nothing here raises because Redis is away, nor takes longer for it than `timeout_ms`. `on_failure` is told of each
+    failure by its kind. Values are opaque bytes; keys come from `pelton.cache.keys`.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        *,
+        on_failure: Callable[[Failure], None] = lambda _: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._ttl_s = settings.ttl_s
+        self.local = LocalTier(settings.local_bytes, settings.local_ttl_s)
+        self.remote = Remote(settings, on_failure)
+        self._outbox = WriteBehind(self.remote, rng or random.Random())  # noqa: S311  # jitter is no secret
+        self._values = TierLookup(self.local, self.remote, self._outbox)
+        self.leases = Leases(self._values, self.remote, self._outbox, settings.lease_ttl_ms)
+        self._health = Health(self.remote, on_purge=self._purged, on_look=self._outbox.wake)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Connect, if Redis answers within a second or two, and watch over it from now on."""
+        await self._health.look()
+        self._tasks = [asyncio.create_task(part.run()) for part in (self._health, self._outbox, self.leases)]
+        for task in self._tasks:
+            task.add_done_callback(_tell)
+
+    async def close(self) -> None:
+        """End all leases, and write what waits to be written if that takes no longer than a second."""
+        self.leases.release_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._outbox.send()
+                await self._health.flush_outcomes()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.remote.close()
+
+    def peek(self, key: str) -> bytes | None:
+        """What the local tier has."""
+        return self.local.get(key)
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Found]:
+        """What there is of `keys`: local first, and then one round trip for all the others."""
+        found = self._values.held(keys)
+        missing = list(dict.fromkeys(key for key in keys if key not in found))
+        if missing:
+            with contextlib.suppress(Unavailable):
+                found |= self._values.taken_in(missing, await self.remote.call(lambda client: mget(client, missing)))
+        return found
+
+    def put(self, key: str, value: bytes, ttl_s: float | None = None) -> None:
+        """Keep a value: locally from now on, and in Redis as soon as may be, for `ttl_s` or the set time to live."""
+        ttl = self._ttl_s if ttl_s is None else ttl_s
+        self.local.put(key, value, ttl)
+        if self.remote.exists:
+            self._outbox.write(key, value, ttl)
+
+    def count(self, outcome: str) -> None:
+        """Add one to the counts that `pelton cache stats` shows, which all workers share."""
+        self._health.count(outcome)
+
+    def _purged(self) -> None:
+        self.local.clear()
+        self._outbox.forget_values()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """The worker goes on without a part that ended by an error of ours; the log has it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("A background task of the cache ended", exc_info=error)

@@ -1,0 +1,81 @@
+"""A session's history as it is kept: its system messages, and each turn with the answer it got."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from pelton.cache.value_format import Damaged
+from pelton.pipeline.wire.chat import Message
+
+SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A request of a session and its answer.
+
+    `record` names the request's record for ever, `messages` are those it brought, without its system messages, and
+    `answer` is JSON: the reply's `choices` and `usage`.
+    """
+
+    record: str
+    messages: tuple[Message, ...]
+    answer: bytes
+
+    @property
+    def spoken(self) -> tuple[Message, ...]:
+        """The turn as a model reads it."""
+        text = orjson.loads(self.answer)["choices"][0]["message"]["content"]
+        return (*self.messages, Message(role="assistant", content=text))
+
+    def slim(self) -> "Turn":
+        """Without log-probabilities: only a reply needs them, and no reply to an older turn is still owed."""
+        answer = orjson.loads(self.answer)
+        for choice in answer["choices"]:
+            choice["logprobs"] = None
+        return replace(self, answer=orjson.dumps(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a session has come to; `turns` oldest first."""
+
+    system: tuple[Message, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    def turn(self, record: str) -> Turn | None:
+        """The turn that a record has brought about, if it is still kept."""
+        return next((turn for turn in self.turns if turn.record == record), None)
+
+    def to_json(self) -> bytes:
+        turns = [[turn.record, _plain(turn.messages), orjson.Fragment(turn.answer)] for turn in self.turns]
+        return orjson.dumps({"system": _plain(self.system), "turns": turns})
+
+    @classmethod
+    def from_json(cls, value: bytes) -> "History":
+        """Raises `Damaged`."""
+        try:
+            record = orjson.loads(value)
+            history = cls(_messages(record["system"]), tuple(map(_turn, record["turns"])))
+            for turn in history.turns:
+                turn.spoken  # noqa: B018  # an answer without words must be found here, not when it is rendered
+        except (ValueError, KeyError, IndexError, TypeError) as error:  # pydantic's and orjson's errors are ValueErrors
+            raise Damaged(f"it is no history: {error!r}") from None
+        return history
+
+
+def _plain(messages: Iterable[Message]) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in messages]
+
+
+def _messages(plain: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+    return tuple(Message.model_validate({"role": role, "content": text}) for role, text in plain)
+
+
+def _turn(fields: Any) -> Turn:
+    record, messages, answer = fields
+    if not isinstance(record, str):
+        raise TypeError(f"{record!r} names no record")
+    return Turn(record, _messages(messages), orjson.dumps(answer))

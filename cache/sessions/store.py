@@ -1,0 +1,244 @@
+"""Sessions in Redis or Valkey: histories, written turn by turn, and only by the partition's rightful owner.
+
+    pelton:s1:<tenant>:<session>                  hash: `v` names the record of the last turn, `d` is the whole history
+    pelton:fence:<group>:<topic>-<partition>      the token of whoever took the partition over last
+
+Three conditions guard every write, checked in one script. *The fence*: an owner puts a token of its own there before it
+reads any history, so that a former owner, frozen past its session and thawed, is refused from then on; what that one
+wrote before is there to be read. *The record*: a turn that was stored already stays as it is, and its answer is the
+one to give. *The version*: a history that has moved on since it was read is not overwritten. One that is gone is:
+its time to live ran out, or Redis lost it, and the owner has it whole.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from pelton.cache import value_format
+from pelton.cache.connection import connect
+from pelton.cache.sessions.history import History, Turn
+from pelton.pipeline.settings import CacheSettings, SessionSettings
+
+log = logging.getLogger(__name__)
+
+OPERATION_S = 1.0
+"""How long one round trip may take; what must be done is tried again by the caller."""
+
+# Tokens instead of a counter: Redis may lose its data, and a counter would then give a number out twice.
+_STORE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
+local version = redis.call('HGET', KEYS[1], 'v')
+if version == ARGV[2] then return {'known', redis.call('HGET', KEYS[1], 'd')} end
+if version and version ~= ARGV[3] then return {'moved'} end
+redis.call('HSET', KEYS[1], 'v', ARGV[2], 'd', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return {'stored'}
+"""
+_WITHDRAW = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
+if redis.call('HGET', KEYS[1], 'v') ~= ARGV[2] then return {'withdrawn'} end
+if ARGV[3] == '' then
+    redis.call('DEL', KEYS[1])
+else
+    redis.call('HSET', KEYS[1], 'v', ARGV[3], 'd', ARGV[4])
+end
+return {'withdrawn'}
+"""
+
+
+class StoreFailure(StrEnum):
+    """Why there is no history, or no turn was stored."""
+
+    UNAVAILABLE = "unavailable"
+    """Redis did not answer or would not do it. Of a store the outcome is unknown."""
+    DAMAGED = "damaged"
+    """What is there cannot be read. It is left as it is: an empty history would be a wrong one."""
+    FENCED = "fenced"
+    """Somebody has taken the partition over, or Redis has lost the fence: take it anew, if the partition is ours."""
+    MOVED = "moved"
+    """The history is another by now: load it again."""
+
+
+def session_key(tenant: str, session: str) -> str:
+    return f"pelton:s1:{quote(tenant, safe='')}:{quote(session, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """One stretch of owning a partition."""
+
+    key: str
+    token: str
+
+    @classmethod
+    def fresh(cls, group: str, topic: str, partition: int) -> "Fence":
+        return cls(f"pelton:fence:{group}:{topic}-{partition}", secrets.token_hex(8))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A history as it was read. `version` names the record of its last turn, "" where there was none."""
+
+    version: str = ""
+    history: History = field(default_factory=History)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A turn to store: the last of `history`, which is to take the place of what was loaded."""
+
+    key: str
+    fence: Fence
+    loaded: Loaded
+    history: History
+
+    @property
+    def turn(self) -> Turn:
+        return self.history.turns[-1]
+
+
+class SessionStore:
+    """Never raises because Redis is slow, gone or full, and tries nothing twice. Lives on one event loop."""
+
+    def __init__(self, cache: CacheSettings, session: SessionSettings) -> None:
+        """Where no server is set, all is `UNAVAILABLE`."""
+        self._redis: Redis | None = connect(cache, timeout_s=OPERATION_S) if cache.redis_url else None
+        self._ttl_ms = session.ttl_s * 1000
+
+    @property
+    def there(self) -> bool:
+        """Whether a server is set."""
+        return self._redis is not None
+
+    async def close(self) -> None:
+        if self._redis is not None:
+            await self._redis.aclose()
+
+    async def raise_fences(self, fences: Sequence[Fence]) -> list[bool]:
+        """Shut out whoever had the partitions before; whether it was done. If not, the next try takes a new fence."""
+        answers = await self._round_trip([("SET", fence.key, fence.token, "PX", self._ttl_ms) for fence in fences])
+        return [_is_raised(fence, answer) for fence, answer in zip(fences, answers, strict=True)]
+
+    async def load(self, keys: Sequence[str]) -> list[Loaded | StoreFailure]:
+        """One round trip; a session that is not there has an empty history."""
+        answers = await self._round_trip([("HMGET", key, "v", "d") for key in keys])
+        return await asyncio.to_thread(lambda: list(map(_loaded, keys, answers)))
+
+    async def store(self, writes: Sequence[Write]) -> list[Turn | StoreFailure]:
+        """One round trip. The turn that is stored now is given back: a former one where there was one already."""
+        data = await self._packed(writes, [write.history for write in writes])
+        answers = await self._round_trip(
+            [_script(_STORE, write, packed, self._ttl_ms) for write, packed in zip(writes, data, strict=True)]
+        )
+        return await asyncio.to_thread(lambda: list(map(_stored, writes, answers)))
+
+    async def withdraw(self, writes: Sequence[Write]) -> list[StoreFailure | None]:
+        """Make it so that these turns were never stored, whatever became of storing them; None where that is certain.
+
+        For that their fences must be newer than the ones they were stored under: a store may still be on its way.
+        """
+        data = await self._packed(writes, [write.loaded.history for write in writes])
+        answers = await self._round_trip(
+            [_script(_WITHDRAW, write, packed) for write, packed in zip(writes, data, strict=True)]
+        )
+        return list(map(_withdrawn, writes, answers))
+
+    async def _packed(self, writes: Sequence[Write], histories: Sequence[History]) -> list[bytes]:
+        expires_ms = value_format.now_ms() + self._ttl_ms
+        pairs = [(write.key, history) for write, history in zip(writes, histories, strict=True)]
+        return await asyncio.to_thread(
+            lambda: [value_format.encode(key, it.to_json(), expires_ms) for key, it in pairs]
+        )
+
+    async def _round_trip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers, errors among them; `UNAVAILABLE` in place of each when there are none."""
+        if self._redis is None:
+            return [StoreFailure.UNAVAILABLE] * len(commands)
+        try:
+            async with asyncio.timeout(OPERATION_S), self._redis.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return await pipe.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
+            log.warning("sessions cannot be reached: %r", error)
+            return [StoreFailure.UNAVAILABLE] * len(commands)
+
+
+def _script(script: str, write: Write, *more: Any) -> tuple[Any, ...]:
+    # EVAL and not EVALSHA: a Redis that was restarted knows no scripts, and these are short.
+    keys = (write.key, write.fence.key)
+    return ("EVAL", script, len(keys), *keys, write.fence.token, write.turn.record, write.loaded.version, *more)
+
+
+def _is_raised(fence: Fence, answer: Any) -> bool:
+    done = answer is True  # the client's word for OK
+    if not done:
+        _trouble(fence.key, answer)
+    return done
+
+
+def _loaded(key: str, answer: Any) -> Loaded | StoreFailure:
+    try:
+        match answer:
+            case [None, None]:
+                return Loaded()
+            case [bytes(version), data]:
+                return Loaded(version.decode(), _history(key, data))
+    except ValueError as error:
+        return _damaged(key, error)
+    return _trouble(key, answer)
+
+
+def _stored(write: Write, answer: Any) -> Turn | StoreFailure:
+    try:
+        match answer:
+            case [b"stored"]:
+                return write.turn
+            case [b"known", data]:
+                return _known(write, _history(write.key, data))
+    except ValueError as error:
+        return _damaged(write.key, error)
+    return _trouble(write.key, answer)
+
+
+def _withdrawn(write: Write, answer: Any) -> StoreFailure | None:
+    return None if answer == [b"withdrawn"] else _trouble(write.key, answer)
+
+
+def _history(key: str, data: bytes | None) -> History:
+    value, _ = value_format.decode(key, data or b"")
+    return History.from_json(value)
+
+
+def _known(write: Write, history: History) -> Turn:
+    turn = history.turn(write.turn.record)
+    if turn is None:
+        raise value_format.Damaged("the turn that it names as its last is not in it")
+    return turn
+
+
+def _trouble(key: str, answer: Any) -> StoreFailure:
+    match answer:
+        case StoreFailure():
+            return answer
+        case [b"fenced"]:
+            return StoreFailure.FENCED
+        case [b"moved"]:
+            return StoreFailure.MOVED
+        case ResponseError() if "WRONGTYPE" in str(answer):
+            return _damaged(key, answer)
+    log.warning("Redis refuses what is asked of %s: %r", key, answer)
+    return StoreFailure.UNAVAILABLE
+
+
+def _damaged(key: str, error: Exception) -> StoreFailure:
+    log.error("%s is damaged and left as it is; delete the key to begin the session anew: %s", key, error)
+    return StoreFailure.DAMAGED

@@ -1,0 +1,1 @@
+"""`pelton dlt`: dead letters listed, shown and replayed."""

@@ -1,0 +1,1 @@
+"""The wire contract: names, headers, bodies and dead letters."""

@@ -1,0 +1,187 @@
+"""From bytes to a `ChatRequest`, with an error that names the field and the fix for everything else."""
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pelton.pipeline.errors import (
+    EmptyRecord,
+    InvalidJson,
+    InvalidValue,
+    MissingParameter,
+    NotAnObject,
+    NotUtf8,
+    RequestError,
+    RequestTooLarge,
+    UnknownParameter,
+    UnsupportedParameter,
+)
+from pelton.pipeline.wire.chat import ChatRequest
+
+# OpenAI fields that have no support yet, with the values that ask for nothing and so may pass.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "moderation": (),
+    "n": (1,),
+    "parallel_tool_calls": (),
+    "prediction": (),
+    "prompt_cache_key": (),
+    "prompt_cache_options": (),
+    "prompt_cache_retention": (),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "stream": (False,),
+    "stream_options": (),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "verbosity": (),
+    "web_search_options": (),
+}
+_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_call_id", "tool_calls")
+_UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
+_UNSUPPORTED_ROLES = ("function", "tool")
+_UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
+_UNION_FIELDS = ("content", "stop")
+
+
+def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
+    """Decode one record value.
+
+    Raises the `RequestError` that tells the sender what to change.
+    """
+    if value is None:
+        raise EmptyRecord("The record has no value (a tombstone): send a chat-completions body as JSON.")
+    if len(value) > max_bytes:
+        raise RequestTooLarge(
+            f"The body has {len(value):,} bytes, more than the {max_bytes:,} this worker reads: "
+            "send less text, or have the operator raise worker.max_request_bytes."
+        )
+    body = _load_object(value)
+    known = {name: given for name, given in body.items() if not _is_neutral(name, given)}
+    messages = known.get("messages")
+    if isinstance(messages, list):
+        known["messages"] = [_check_message(index, message) for index, message in enumerate(messages)]
+    try:
+        return ChatRequest.model_validate(known)
+    except ValidationError as error:
+        raise _translate(error) from None
+
+
+def _load_object(value: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        try:
+            value.decode()
+        except UnicodeDecodeError as bad:
+            raise NotUtf8(f"The body is not UTF-8: {bad.reason} at byte {bad.start}.") from None
+        raise InvalidJson(f"The body is not JSON: {error}.") from None
+    if not isinstance(body, dict):
+        raise NotAnObject(f"The body must be a JSON object, got {_kind(body)}.")
+    return body
+
+
+def _is_neutral(name: str, given: Any) -> bool:
+    """Whether a field asks for nothing. Raises `UnsupportedParameter` for one that asks for what is not built."""
+    if name not in _UNSUPPORTED:
+        return False
+    harmless = _UNSUPPORTED[name]
+    if given is None or any(given == value and type(given) is type(value) for value in harmless):
+        return True
+    remedy = f"leave it out or send {orjson.dumps(harmless[0]).decode()}" if harmless else "leave it out"
+    raise UnsupportedParameter(f"Parameter {name!r} is not supported by this version: {remedy}.", param=name)
+
+
+def _check_message(index: int, message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message
+    place = f"messages[{index}]"
+    if message.get("role") in _UNSUPPORTED_ROLES:
+        raise _unsupported(f"{place}.role", f"role {message['role']!r}")
+    known = _without(_UNSUPPORTED_IN_MESSAGE, message, place)
+    content = known.get("content")
+    if isinstance(content, list):
+        known["content"] = [_check_part(f"{place}.content[{at}]", part) for at, part in enumerate(content)]
+    return known
+
+
+def _check_part(place: str, part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") in _UNSUPPORTED_PARTS:
+        raise _unsupported(f"{place}.type", f"content of type {part['type']!r}")
+    return _without(_UNSUPPORTED_IN_PART, part, place)
+
+
+def _without(unsupported: tuple[str, ...], given: dict[str, Any], place: str) -> dict[str, Any]:
+    """`given` without the unsupported fields that ask for nothing, as in a reply that is sent back as history."""
+    for name in unsupported:
+        if given.get(name) not in (None, []):
+            raise _unsupported(f"{place}.{name}", f"field {name!r}")
+    return {name: value for name, value in given.items() if name not in unsupported}
+
+
+def _unsupported(param: str, what: str) -> UnsupportedParameter:
+    return UnsupportedParameter(f"In {param}: {what} is not supported by this version, send text.", param=param)
+
+
+def _translate(error: ValidationError) -> RequestError:
+    telling = _most_telling(error.errors(include_url=False))
+    param = _dotted(_place(telling))
+    match telling["type"]:
+        case "model_type" | "dict_type":
+            return InvalidValue(f"Invalid {param!r}: must be an object, got {_kind(telling['input'])}.", param=param)
+        case "extra_forbidden":
+            return UnknownParameter(f"Unknown parameter {param!r}: leave it out.", param=param)
+        case "missing":
+            return MissingParameter(f"Missing required parameter {param!r}.", param=param)
+        case "value_error":
+            return InvalidValue(f"{telling['ctx']['error']}.", param=param or None)
+        case _:
+            return InvalidValue(f"Invalid {param!r}: {telling['msg']}, got {_kind(telling['input'])}.", param=param)
+
+
+def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Of the first faulty field's errors, the one of the union's branch that the sender meant."""
+    first = _place(errors[0])
+    same_field = [error for error in errors if _place(error)[: len(first)] == first]
+    deepest = max(len(error["loc"]) for error in same_field)
+    candidates = [error for error in same_field if len(error["loc"]) == deepest]
+    return candidates[-1 if isinstance(candidates[-1]["input"], list) else 0]
+
+
+def _place(error: ErrorDetails) -> list[str | int]:
+    """Where the error lies, without the names pydantic gives to the branches of a union."""
+    loc = error["loc"]
+    return [part for before, part in zip((None, *loc), loc, strict=False) if before not in _UNION_FIELDS]
+
+
+def _dotted(place: list[str | int]) -> str:
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the string {value[:40]!r}"
+        case list():
+            return "an array" if value else "an empty array"
+        case _:
+            return "an object"

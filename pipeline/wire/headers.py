@@ -1,0 +1,208 @@
+"""Request headers read once, at the border.
+
+Reading never fails: even a request whose headers lie must get its error reply, under the correlation id and at the
+address its sender gave, as far as those can be trusted. What is wrong is kept in `Envelope.fault`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pelton.pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import CacheUse
+from pelton.pipeline.wire.records import Headers, Source
+
+T = TypeVar("T")
+
+INT32_BYTES = 4
+"""Spring writes the reply partition as a big-endian 32-bit integer."""
+
+_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE, contract.CACHE, contract.SESSION}
+_NOT_BUILT = {contract.PRIORITY}
+_TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_DEADLINE = re.compile(r"[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
+
+    `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
+    not chosen here.
+    """
+
+    source: Source
+    correlation_id: bytes
+    reply_topic: str
+    reply_partition: int | None = None
+    tenant: str = ""
+    deadline_ms: int | None = None
+    traceparent: bytes | None = None
+    tracestate: bytes | None = None
+    cache: CacheUse = CacheUse.USE
+    session: str = ""
+    id_given: bool = False
+    partition_given: bool = False
+    fault: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPolicy:
+    """Where replies go by default, and the other topics (regular expressions, whole name) a sender may ask for."""
+
+    default_topic: str
+    allowed: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def of(cls, kafka: KafkaSettings) -> "ReplyPolicy":
+        return cls(kafka.reply_topic, tuple(map(re.compile, kafka.reply_topics_allowed)))
+
+    def allows(self, topic: str) -> bool:
+        return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
+
+
+def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None) -> Envelope:
+    """Read the headers of a request whose record has that `key`.
+
+    Of a repeated header the last counts, as in Spring. A null value is no value.
+    """
+    last = {name: value for name, value in dict(headers).items() if value is not None}
+    faults: list[RequestError] = []
+
+    def read(name: str, parse: Callable[[bytes], T], otherwise: T) -> T:
+        if name not in last:
+            return otherwise
+        try:
+            return parse(last[name])
+        except RequestError as error:
+            faults.append(error)
+            return otherwise
+
+    topic = read(contract.REPLY_TOPIC, lambda raw: _reply_topic(raw, policy), policy.default_topic)
+    partition = read(contract.REPLY_PARTITION, _reply_partition, None)
+    tenant = read(contract.TENANT, _tenant, "")
+    session = read(contract.SESSION, lambda raw: _session(raw, key), "")
+    deadline_ms = read(contract.DEADLINE, _deadline, None)
+    cache = read(contract.CACHE, _cache_use, CacheUse.USE)
+    faults.extend(_foreign(dict(headers)))
+    if faults and faults[0].param == contract.REPLY_TOPIC:
+        partition = None  # it belonged to a topic that is not used
+    given = correlation_id(last)
+    return Envelope(
+        source=source,
+        correlation_id=given or str(source).encode(),
+        reply_topic=topic,
+        reply_partition=partition,
+        tenant=tenant,
+        deadline_ms=deadline_ms,
+        traceparent=last.get(contract.TRACEPARENT),
+        tracestate=last.get(contract.TRACESTATE),
+        cache=cache,
+        session=session,
+        id_given=given is not None,
+        partition_given=partition is not None,
+        fault=faults[0] if faults else None,
+    )
+
+
+def correlation_id(headers: Mapping[str, bytes]) -> bytes | None:
+    """The sender's own id, under either of its names; None where there is none."""
+    return headers.get(contract.CORRELATION_ID) or headers.get(contract.CORRELATION_ID_ALIAS) or None
+
+
+def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
+    topic = _text(contract.REPLY_TOPIC, raw)
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidHeader(
+            f"Header {contract.REPLY_TOPIC} must be the name of a Kafka topic, got {topic[:64]!r}.",
+            param=contract.REPLY_TOPIC,
+        )
+    if not policy.allows(topic):
+        raise ReplyTopicNotAllowed(
+            f"Replies to topic {topic!r} are not allowed here: use {policy.default_topic!r}, "
+            "or have the operator add a pattern for it to kafka.reply_topics_allowed.",
+            param=contract.REPLY_TOPIC,
+        )
+    return topic
+
+
+def _reply_partition(raw: bytes) -> int:
+    value = int.from_bytes(raw, "big", signed=True)
+    if len(raw) != INT32_BYTES or value < 0:
+        raise InvalidHeader(
+            f"Header {contract.REPLY_PARTITION} must be a partition as {INT32_BYTES} big-endian bytes "
+            f"(as Spring writes it), got {raw[:16]!r}.",
+            param=contract.REPLY_PARTITION,
+        )
+    return value
+
+
+def _tenant(raw: bytes) -> str:
+    tenant = _text(contract.TENANT, raw)
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidHeader(
+            f"Header {contract.TENANT} must be 1 to 128 letters, digits or any of . _ : @ -, got {tenant[:64]!r}.",
+            param=contract.TENANT,
+        )
+    return tenant
+
+
+def _session(raw: bytes, key: bytes | None) -> str:
+    session = _text(contract.SESSION, raw)
+    if not _SESSION.fullmatch(session):
+        raise InvalidHeader(
+            f"Header {contract.SESSION} must be 1 to 256 letters, digits or any of . _ : @ -, got {session[:64]!r}.",
+            param=contract.SESSION,
+        )
+    if key != raw:  # Kafka keeps the order of a partition, and the key decides which one it is
+        raise InvalidHeader(
+            f"A record of session {session[:64]!r} must have that as its key, so that the session's records stay in "
+            f"order; its key is {None if key is None else key[:64]!r}.",
+            param=contract.SESSION,
+        )
+    return session
+
+
+def _deadline(raw: bytes) -> int:
+    text = _text(contract.DEADLINE, raw)
+    if not _DEADLINE.fullmatch(text):
+        raise InvalidHeader(
+            f"Header {contract.DEADLINE} must be Unix time in milliseconds, at most 19 digits, got {text[:32]!r}.",
+            param=contract.DEADLINE,
+        )
+    return int(text)
+
+
+def _cache_use(raw: bytes) -> CacheUse:
+    text = _text(contract.CACHE, raw)
+    try:
+        return CacheUse(text)
+    except ValueError:
+        message = f"Header {contract.CACHE} must be {', '.join(CacheUse)}, got {text[:32]!r}."
+        raise InvalidHeader(message, param=contract.CACHE) from None
+
+
+def _text(name: str, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidHeader(f"Header {name} must be UTF-8: {error}.", param=name) from None
+
+
+def _foreign(names: Iterable[str]) -> list[RequestError]:
+    """Headers of our own prefix that mean nothing here: a silent typo would be a promise not kept."""
+    faults: list[RequestError] = []
+    for name in names:
+        if name in _NOT_BUILT:
+            message = f"Header {name} is not supported by this version: leave it out."
+            faults.append(UnsupportedHeader(message, param=name))
+        elif name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+            known = ", ".join(sorted(_REQUEST_HEADERS))
+            message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
+            faults.append(InvalidHeader(message, param=name))
+    return faults

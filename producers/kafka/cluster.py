@@ -1,0 +1,98 @@
+"""The first look at Kafka: is it there, and does it have the topics?
+
+Asked before any client starts, because clients of a missing topic wait long and then fail with less to say.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from pelton.pipeline.settings import KafkaSettings
+from pelton.producers.errors import BrokerUnreachable, TopicMissing
+
+TOPIC_PATIENCE_S = 1.0
+"""A topic made a moment ago may not be known to every broker yet."""
+_ASK_AGAIN_S = 0.1
+
+_LIMIT = "max.message.bytes"
+USUAL_LIMIT = 1_048_588
+"""Kafka's own default, for where we may not ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """How many partitions it has, and the size of the largest record batch it takes, in bytes."""
+
+    partitions: int
+    max_message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Kafka's own id for the cluster, and the topics asked about."""
+
+    id: str
+    topics: dict[str, Topic]
+
+
+@contextmanager
+def reaching(kafka: KafkaSettings) -> Iterator[None]:
+    """Around the use of a client. Raises `BrokerUnreachable` for whatever keeps it from Kafka."""
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        reason = "" if type(error) is KafkaConnectionError else f" ({error!r})"  # that one says no more than we do
+        raise BrokerUnreachable(
+            f"Kafka cannot be reached at {kafka.bootstrap_servers}{reason}. Start one with `pelton up`, or set "
+            "kafka.bootstrap_servers (PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
+        ) from error
+
+
+async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
+    """Raises `BrokerUnreachable`, or `TopicMissing` when one of `topics` does not exist."""
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    try:
+        with reaching(kafka):
+            await admin.start()
+            description = await admin.describe_cluster()
+            partitions = await _partitions(admin, topics)
+            if missing := [topic for topic in topics if topic not in partitions]:
+                raise TopicMissing(
+                    f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start a "
+                    "worker with kafka.create_topics = true."
+                )
+            limits = await _limits(admin, topics)
+    finally:
+        await admin.close()
+    found = {topic: Topic(partitions[topic], limits.get(topic, USUAL_LIMIT)) for topic in topics}
+    return Cluster(str(description.get("cluster_id")), found)
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> dict[str, int]:
+    give_up = time.monotonic() + TOPIC_PATIENCE_S
+    while True:
+        # Asking for all topics, not these: some brokers create a topic that is asked for by name.
+        described: list[dict[str, Any]] = await admin.describe_topics()
+        found = {topic["topic"]: len(topic["partitions"]) for topic in described if topic["topic"] in topics}
+        if len(found) == len(set(topics)) or time.monotonic() > give_up:
+            return found
+        await asyncio.sleep(_ASK_AGAIN_S)
+
+
+async def _limits(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> dict[str, int]:
+    """The topics' limits, without those that we are not allowed to see."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic, {_LIMIT: None}) for topic in topics]
+    told = [response.to_object() for response in await admin.describe_configs(asked)]
+    return {
+        resource["resource_name"]: int(entry["config_value"])
+        for response in told
+        for resource in response["resources"]
+        for entry in resource["config_entries"]
+    }

@@ -1,0 +1,209 @@
+"""The waiting line: its two bounds, and the two sides that fill and empty it."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
+
+LIMIT_S = 20
+"""Far more than anything here takes; only a hang gets there."""
+
+
+def place(name: str, tokens: int = 1, expires: float | None = None) -> QueuedRequest[str]:
+    return QueuedRequest(
+        name, prompt_tokens=tokens - tokens // 2, max_new_tokens=tokens // 2, since=0.0, expires=expires
+    )
+
+
+def names(places: Sequence[QueuedRequest[str]]) -> list[str]:
+    return [one.item for one in places]
+
+
+def everything(places: Sequence[QueuedRequest[str]]) -> Chosen:
+    return range(len(places)), None
+
+
+def first(_: Sequence[QueuedRequest[str]]) -> Chosen:
+    return (0,), None
+
+
+async def settled(task: asyncio.Task[bool] | asyncio.Task[int]) -> bool:
+    """Whether the task is done after the loop had every chance to run it."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return task.done()
+
+
+@pytest.mark.parametrize("tokens", [11, 10_000])
+async def test_a_request_larger_than_the_line_is_refused(tokens: int) -> None:
+    """What could never fit is an error at once, not a wait without end; what just fits gets in."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=4)
+    with pytest.raises(ValueError, match=f"{tokens} tokens never fit a line of 10"):
+        await line.put(place("huge", tokens))
+    assert await line.put(place("just", 10))
+    assert line.tokens == 10
+
+
+async def test_free_requests_says_what_may_be_fetched() -> None:
+    """Intake asks for as many records as there are places, and for none while the tokens are used up."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=3)
+    assert line.free_requests == 3
+    await line.put(place("a", 4))
+    assert line.free_requests == 2
+    await line.put(place("b", 6))
+    assert line.free_requests == 0
+    line.take(first, block=False)
+    assert (line.free_requests, line.tokens, len(line)) == (2, 6, 1)
+
+
+@pytest.mark.parametrize(("tokens", "requests"), [(10, 1), (2, 2)], ids=["tokens", "requests"])
+async def test_put_waits_for_room(tokens: int, requests: int) -> None:
+    """Either bound holds the next request back until the other side takes something."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=tokens * requests, max_requests=requests)
+    for number in range(requests):
+        assert await line.put(place(str(number), tokens))
+    late = asyncio.create_task(line.put(place("late", tokens)))
+    assert not await settled(late)
+    assert names(await asyncio.to_thread(line.take, first, block=True)) == ["0"]
+    assert await asyncio.wait_for(late, LIMIT_S)
+    assert names(line.take(everything, block=False))[-1] == "late"
+
+
+async def test_a_cancelled_put_leaves_nothing_behind() -> None:
+    """Intake that is stopped while it waits for room has not joined the line, and its tokens are not counted."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=1)
+    await line.put(place("a", 5))
+    late = asyncio.create_task(line.put(place("late", 5)))
+    assert not await settled(late)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    assert names(line.take(everything, block=False)) == ["a"]
+    assert (line.tokens, len(line)) == (0, 0)
+
+
+@pytest.mark.parametrize("fill", [[10], [1, 1]], ids=["tokens used up", "places used up"])
+async def test_wait_for_room_returns_how_many_may_be_fetched(fill: list[int]) -> None:
+    """With room it returns at once; a full line makes it wait for the other side."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=2)
+    assert await line.wait_for_room() == 2
+    for tokens in fill:
+        await line.put(place("a", tokens))
+    waiting = asyncio.create_task(line.wait_for_room())
+    assert not await settled(waiting)
+    await asyncio.to_thread(line.take, everything, block=False)
+    assert await asyncio.wait_for(waiting, LIMIT_S) == 2
+
+
+async def test_room_wakes_all_who_wait_for_it() -> None:
+    """Several tasks wait for room in different ways; none is forgotten when it comes."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=10)
+    await line.put(place("full", 10))
+    puts = [asyncio.create_task(line.put(place(str(number), 1))) for number in range(5)]
+    room = asyncio.create_task(line.wait_for_room())
+    assert not await settled(room)
+    line.take(everything, block=False)
+    assert all(await asyncio.wait_for(asyncio.gather(*puts), LIMIT_S))
+    assert await asyncio.wait_for(room, LIMIT_S) > 0
+
+
+async def test_who_comes_first_gets_room_first() -> None:
+    """A large request is not passed over for ever by small ones, which always find room before it does."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=4, max_requests=10)
+    for number in range(4):
+        await line.put(place(str(number), 1))
+    large = asyncio.create_task(line.put(place("large", 4)))
+    assert not await settled(large)
+    small = [asyncio.create_task(line.put(place(f"small {number}", 1))) for number in range(3)]
+    for _ in range(4):
+        assert not await settled(large)
+        line.take(first, block=False)
+    assert await asyncio.wait_for(large, LIMIT_S)
+    assert names(line.take(first, block=False)) == ["large"]
+    assert all(await asyncio.wait_for(asyncio.gather(*small), LIMIT_S))
+
+
+async def test_remove_if_frees_room_and_returns_what_it_removed() -> None:
+    """Requests of a lost partition leave the line, in order, and those behind them move up."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=3, max_requests=3)
+    for name in ("lost 1", "kept", "lost 2"):
+        await line.put(place(name))
+    late = asyncio.create_task(line.put(place("late", 2)))
+    assert not await settled(late)
+    assert names(line.remove_if(lambda one: one.item.startswith("lost"))) == ["lost 1", "lost 2"]
+    assert await asyncio.wait_for(late, LIMIT_S)
+    assert names(line.take(everything, block=False)) == ["kept", "late"]
+
+
+async def test_remove_expired_removes_what_has_run_out_of_time_and_nothing_else() -> None:
+    """A request expires at its moment, not after it; one without a deadline stays."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=10)
+    for name, expires in (("past", 9.0), ("now", 10.0), ("later", 10.1), ("never", None)):
+        await line.put(place(name, expires=expires))
+    assert names(line.remove_expired(10.0)) == ["past", "now"]
+    assert names(line.take(everything, block=False)) == ["later", "never"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=120),
+    putters=st.integers(1, 4),
+    max_tokens=st.integers(20, 60),
+    max_requests=st.integers(1, 8),
+    seed=st.integers(),
+)
+def test_concurrent_sides_keep_the_bounds_and_every_request(
+    sizes: list[int], putters: int, max_tokens: int, max_requests: int, seed: int
+) -> None:
+    """Tasks fill, a thread takes at random, others remove: the bounds always hold, nothing is lost or doubled."""
+    asked = [place(str(number), tokens) for number, tokens in enumerate(sizes)]
+    out: list[str] = []
+    over: list[tuple[int, int]] = []
+
+    def choose(places: Sequence[QueuedRequest[str]]) -> Chosen:
+        used = sum(one.tokens for one in places)
+        if used > max_tokens or len(places) > max_requests:
+            over.append((used, len(places)))
+        return draw.sample(range(len(places)), draw.randint(0, len(places))), time.monotonic()
+
+    draw = random.Random(seed)
+
+    async def run() -> None:
+        line: RequestQueue[str] = RequestQueue(max_tokens=max_tokens, max_requests=max_requests)
+
+        def empty() -> None:
+            while taken := line.take(choose, block=True):
+                out.extend(names(taken))
+
+        async def fill(share: list[QueuedRequest[str]]) -> None:
+            for one in share:
+                await line.wait_for_room()
+                assert await line.put(one)
+                if one.tokens == 13:
+                    out.extend(names(line.remove_if(lambda other: other.tokens == 13)))
+
+        thread = asyncio.create_task(asyncio.to_thread(empty))
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.gather(*(fill(asked[number::putters]) for number in range(putters)))
+        out.extend(names(line.close()))
+        await asyncio.wait_for(thread, LIMIT_S)
+        assert (len(line), line.tokens) == (0, 0)
+
+    asyncio.run(run())
+    assert not over
+    assert sorted(out, key=int) == names(asked)
+
+
+async def test_who_comes_back_goes_first():
+    """A place that left the line for a while is ahead of those that came after it."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=10)
+    for name in ("b", "c"):
+        await line.put(place(name))
+    await line.put(place("a"), first=True)
+    assert names(line.take(everything, block=True)) == ["a", "b", "c"]

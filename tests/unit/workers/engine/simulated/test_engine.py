@@ -1,0 +1,281 @@
+"""The simulated engine: honest about time and limits, recognisable answers, cheap."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pelton.pipeline.request_queue import QueuedRequest
+from pelton.workers.engine.api import (
+    Completion,
+    EngineRequest,
+    Failure,
+    FailureKind,
+    FinishReason,
+    Outcome,
+    SamplingParams,
+)
+from pelton.workers.engine.simulated.config import SimulatedConfig
+from pelton.workers.engine.simulated.engine import SimulatedEngine
+from pelton.workers.engine.simulated.text import decode_tokens, encode_text, signature
+
+INSTANT = SimulatedConfig(ttft_ms=0, itl_ms=0)
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def request(
+    request_id: int, text: str = "hello", max_tokens: int = 512, deadline: float | None = None
+) -> EngineRequest:
+    return EngineRequest(request_id, encode_text(text), SamplingParams(max_tokens), deadline)
+
+
+def fixed(tokens: int, **times: float) -> SimulatedConfig:
+    return SimulatedConfig(min_output_tokens=tokens, mean_output_tokens=tokens, max_output_tokens=tokens, **times)
+
+
+def run(engine: SimulatedEngine) -> list[Outcome]:
+    outcomes = []
+    while engine.running:
+        outcomes += engine.step()
+    return outcomes
+
+
+@given(texts=st.lists(st.text(), max_size=5))
+def test_the_code_is_reversible(texts: list[str]) -> None:
+    """Text survives encoding, also when pieces are encoded apart and joined; ids are positive."""
+    clean = [text.encode(errors="replace").decode() for text in texts]
+    tokens = [token for text in clean for token in encode_text(text)]
+    assert decode_tokens(tokens) == "".join(clean)
+    assert all(token > 0 for token in tokens)
+    assert len(encode_text("word" * 100)) == 100
+
+
+@given(text=st.text(min_size=1), seed=st.integers(0, 10), max_tokens=st.integers(1, 600))
+def test_an_answer_belongs_to_its_prompt(text: str, seed: int, max_tokens: int) -> None:
+    """It begins with the prompt's signature, is the same every time, and is cut at max_tokens."""
+    config = SimulatedConfig(ttft_ms=0, itl_ms=0, seed=seed, min_output_tokens=6, mean_output_tokens=20)
+    answers = []
+    for _ in range(2):
+        engine = SimulatedEngine(config)
+        engine.add(request(1, text, max_tokens))
+        answers += [(o.token_ids, o.finish_reason) for o in engine.step() if isinstance(o, Completion)]
+    tokens, reason = answers[0]
+    assert answers[0] == answers[1]
+    assert len(tokens) <= max_tokens
+    assert reason is FinishReason.STOP or len(tokens) == max_tokens
+    full = signature(decode_tokens(encode_text(text))) + " jet" * 600
+    assert full.startswith(decode_tokens(tokens))
+
+
+def test_lengths_follow_the_settings() -> None:
+    """Over many prompts the answers' mean is the one asked for, within their bounds; another seed, other lengths."""
+
+    def lengths(seed: int) -> list[int]:
+        engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, seed=seed, mean_output_tokens=60))
+        for index in range(2_000):
+            engine.add(request(index, f"prompt {index}"))
+        return [
+            len(o.token_ids) for o in sorted(engine.step(), key=lambda o: o.request_id) if isinstance(o, Completion)
+        ]
+
+    drawn = lengths(seed=1)
+    assert 56 < sum(drawn) / len(drawn) < 64
+    assert min(drawn) >= 8
+    assert max(drawn) <= 512
+    assert drawn != lengths(seed=2)
+
+
+def test_time_passes_as_configured() -> None:
+    """A request alone takes ttft + tokens x itl, and says how that splits."""
+    clock = Clock()
+    engine = SimulatedEngine(fixed(10, ttft_ms=50, itl_ms=4), clock, clock.sleep)
+    engine.add(request(1))
+    (outcome,) = run(engine)
+    assert isinstance(outcome, Completion)
+    assert clock.now - 100 == pytest.approx(0.050 + 10 * 0.004)
+    assert (outcome.prefill_s, outcome.decode_s) == (pytest.approx(0.054), pytest.approx(0.036))
+
+
+def test_time_per_token_grows_with_the_batch() -> None:
+    """Each running request makes every step longer."""
+    clock = Clock()
+    engine = SimulatedEngine(fixed(10, ttft_ms=0, itl_ms=1, itl_ms_per_row=0.5), clock, clock.sleep)
+    for index in range(8):
+        engine.add(request(index))
+    assert len(run(engine)) == 8
+    assert clock.now - 100 == pytest.approx(10 * (0.001 + 8 * 0.0005))
+
+
+def test_requests_join_and_leave_at_any_step() -> None:
+    """A later request runs beside an earlier one, and each leaves with its own last token."""
+    clock = Clock()
+    engine = SimulatedEngine(fixed(10, ttft_ms=0, itl_ms=5), clock, clock.sleep)
+    engine.add(request(1))
+    assert [engine.step() for _ in range(4)] == [[]] * 4
+    engine.add(request(2))
+    assert engine.running == 2
+    finished: dict[int, float] = {}
+    while engine.running:
+        finished |= {outcome.request_id: clock.now for outcome in engine.step()}
+    assert finished == {1: pytest.approx(100.050), 2: pytest.approx(100.070)}
+
+
+def test_the_hosts_own_work_takes_no_extra_time() -> None:
+    """What the caller does between steps is hidden behind the simulated computation."""
+    clock = Clock()
+    engine = SimulatedEngine(fixed(10, ttft_ms=0, itl_ms=5), clock, clock.sleep)
+    engine.add(request(1))
+    while engine.running:
+        engine.step()
+        clock.now += 0.001
+    assert clock.now - 100 == pytest.approx(0.050, abs=0.0015)
+
+
+def test_without_time_one_step_finishes_everything() -> None:
+    """All times 0: no sleeping, no second step."""
+    engine = SimulatedEngine(INSTANT, sleep=lambda _: pytest.fail("slept"))
+    for index in range(100):
+        engine.add(request(index, f"prompt {index}"))
+    assert len(engine.step()) == 100
+    assert engine.running == 0
+    assert engine.last_step is not None
+    assert engine.last_step.rows == 100
+
+
+def test_select_keeps_rows_and_tokens_within_limits() -> None:
+    """From the front, as long as rows are free and a step can hold the prompts beside what runs."""
+    engine = SimulatedEngine(SimulatedConfig(max_running=4, max_batch_tokens=100))
+    line = [QueuedRequest(None, 40, 10, 0.0)] * 9
+    assert engine.select(line, 0.0).indexes == (0, 1)
+    assert engine.select([QueuedRequest(None, 5, 10, 0.0)] * 9, 0.0).indexes == (0, 1, 2, 3)
+    engine.add(EngineRequest(1, [1] * 50, SamplingParams(10)))
+    assert engine.select(line, 0.0).indexes == (0,)
+    engine.step()
+    assert engine.select(line, 0.0).indexes == (0, 1)
+    assert engine.select([QueuedRequest(None, 100, 1, 0.0)], 0.0).indexes == ()
+    with pytest.raises(ValueError, match="above max_batch_tokens"):
+        engine.select([QueuedRequest(None, 101, 1, 0.0)], 0.0)
+
+
+def test_cancel_and_deadline_end_a_running_request() -> None:
+    """Both come out as failures of their kind; the neighbours and later users of the id are untouched."""
+    clock = Clock()
+    engine = SimulatedEngine(fixed(20, ttft_ms=0, itl_ms=5), clock, clock.sleep)
+    engine.add(request(1))
+    engine.add(request(2, deadline=clock.now + 0.012))
+    engine.add(request(3))
+    engine.step()
+    engine.cancel(3)
+    engine.cancel(99)
+    first = engine.step()
+    engine.add(request(3))
+    outcomes = run(engine)
+    assert [(o.request_id, o.kind) for o in first if isinstance(o, Failure)] == [(3, FailureKind.CANCELLED)]
+    assert [(o.request_id, o.kind) for o in outcomes if isinstance(o, Failure)] == [(2, FailureKind.DEADLINE)]
+    assert [o.request_id for o in outcomes if isinstance(o, Completion)] == [1, 3]
+    assert clock.now - 100 == pytest.approx((2 + 20) * 0.005)
+
+
+def test_logprobs_and_ignore_eos_are_answered_in_form() -> None:
+    """One log-probability for each token where asked for; ignore_eos goes on to max_tokens."""
+    engine = SimulatedEngine(INSTANT)
+    engine.add(EngineRequest(1, [1], SamplingParams(40, logprobs=2, ignore_eos=True)))
+    (outcome,) = engine.step()
+    assert isinstance(outcome, Completion)
+    assert (len(outcome.token_ids), outcome.finish_reason) == (40, FinishReason.LENGTH)
+    assert outcome.logprobs is not None
+    assert [entry.token_id for entry in outcome.logprobs] == list(outcome.token_ids)
+
+
+def test_what_ended_before_it_joined_takes_no_room() -> None:
+    """A request cancelled between `add` and `step` does not keep a large one out of an empty engine."""
+    engine = SimulatedEngine(SimulatedConfig(max_batch_tokens=100))
+    engine.add(EngineRequest(1, [1] * 90, SamplingParams(10)))
+    engine.cancel(1)
+    engine.step()
+    assert engine.select([QueuedRequest(None, 90, 10, 0.0)], 0.0).indexes == (0,)
+
+
+def test_a_request_told_to_fail_fails_alone() -> None:
+    """It ends as an internal failure when it joins; its neighbours are answered, and without the setting so is it."""
+    texts = ["good", "please fail this", "better"]
+    for failing, expected in (("please fail", {1}), ("", set())):
+        engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, failing=failing))
+        for index, text in enumerate(texts):
+            engine.add(request(index, text))
+        outcomes = run(engine)
+        assert len(outcomes) == len(texts)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        assert {failure.request_id for failure in failures} == expected
+        assert all(failure.kind is FailureKind.INTERNAL for failure in failures)
+
+
+def test_a_poisonous_request_kills_the_process() -> None:
+    """The process dies by SIGKILL when the request joins a batch, not before, and only where poison is set."""
+    code = """if True:
+        from pelton.workers.engine.api import EngineRequest, SamplingParams
+        from pelton.workers.engine.simulated.config import SimulatedConfig
+        from pelton.workers.engine.simulated.engine import SimulatedEngine
+        from pelton.workers.engine.simulated.text import encode_text
+        for poison in ("", "arsenic"):
+            engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, poison=poison))
+            engine.add(EngineRequest(1, encode_text("old arsenic lace"), SamplingParams(9)))
+            print("added", flush=True)
+            engine.step()
+    """
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == -signal.SIGKILL
+    assert result.stdout.split() == ["added", "added"]
+
+
+@pytest.mark.parametrize("wrong", [{"itl_ms": -1}, {"min_output_tokens": 70}, {"max_running": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
+    """A configuration that cannot be meant fails where it is made."""
+    with pytest.raises(ValueError, match="must"):
+        SimulatedConfig(**wrong)
+
+
+def test_an_id_in_use_is_refused() -> None:
+    """Two running requests must not share an id."""
+    engine = SimulatedEngine(INSTANT)
+    engine.add(request(1))
+    with pytest.raises(ValueError, match="already"):
+        engine.add(request(1))
+
+
+def test_many_requests_cost_little_processor_time() -> None:
+    """Hundreds running at once: well above 500 requests for a second of one core."""
+    engine = SimulatedEngine(fixed(100, ttft_ms=1, itl_ms=0.2, itl_ms_per_row=0.001), sleep=lambda _: None)
+    waiting = [
+        EngineRequest(index, encode_text(f"{index} words " * 100), SamplingParams(200)) for index in range(1_000)
+    ]
+    started, finished = time.process_time(), 0
+    while waiting or engine.running:
+        while waiting and engine.running < 256:
+            engine.add(waiting.pop())
+        finished += len(engine.step())
+    assert finished == 1_000
+    assert time.process_time() - started < 1
+
+
+def test_neither_the_interface_nor_the_simulation_imports_torch() -> None:
+    """Importing them must stay possible, and quick, where no engine extra is installed."""
+    modules = "pelton.workers.engine.api, pelton.workers.engine.simulated.engine"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,462 @@
+"""The session gate over a store of our making: histories in, turns out, and what becomes of both when things fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiokafka import TopicPartition
+
+from pelton.cache.sessions.conversation import Conversation
+from pelton.cache.sessions.history import History
+from pelton.cache.sessions.store import Loaded, session_key
+from pelton.pipeline.errors import EngineError
+from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.offsets import OffsetTracker, Progress
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.requests import CacheHit, Delivery, Failed, OutgoingReply, Result
+from pelton.workers.sessions import turn_writer
+from pelton.workers.sessions.coordinator import SessionCoordinator
+from pelton.workers.sessions.fences import Fences
+from tests.unit._support.turns import FakeStore, answer, parcel, ticket, user
+
+KEY = session_key("", "s")
+PARTITION = TopicPartition("requests", 0)
+LATER = 1e9
+"""A moment at which everybody's patience is over."""
+
+
+class Worker:
+    """The gate of one worker, and stand-ins for what is around it."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.store = store
+        self.member = True
+        self.endings: LingerQueue[Result] = LingerQueue(100)
+        self.gate = SessionCoordinator(
+            store=store,
+            fences=Fences(store, "g", self._is_member),
+            endings=self.endings,
+            wait_s=1.0,
+            most_waiting=8,
+        )
+        self.gate.go_on = self._go_on
+        self.gate.pass_on = self._pass_on
+        self.opened: list[tuple[Delivery, History]] = []
+        self.passed: list[OutgoingReply] = []
+        self.ended: list[Result] = []
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Worker"]:
+        tasks = [asyncio.create_task(part()) for part in (self.gate.read, self.gate.write, self._drain)]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results), results
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not holds():  # noqa: ASYNC110  # what is awaited has no event of its own
+                await asyncio.sleep(0.001)
+
+    async def nothing_more(self) -> None:
+        """Time for what must not happen."""
+        seen = (len(self.opened), len(self.passed), len(self.ended))
+        await asyncio.sleep(0.03)
+        assert (len(self.opened), len(self.passed), len(self.ended)) == seen
+
+    async def open(self, one: Delivery) -> History:
+        """Let a request in and wait until it goes on; its history."""
+        self.gate.enter(one)
+        await self.until(lambda: any(opened is one for opened, _ in self.opened))
+        return self.opened[-1][1]
+
+    def answer(self, one: Delivery, text: str) -> OutgoingReply:
+        """Have it answered."""
+        packed = parcel(one, text)
+        assert self.gate.takes(packed)
+        return packed
+
+    async def turn(self, one: Delivery, text: str = "answer") -> OutgoingReply:
+        """From its arrival to the commit of its reply."""
+        await self.open(one)
+        packed = self.answer(one, text)
+        await self.until(lambda: packed in self.passed)
+        self.gate.published([packed])
+        return packed
+
+    def give_up(self, now: float = LATER) -> list[Failed]:
+        refused = self.gate.give_up(now)
+        self.ended += refused
+        return refused
+
+    def commit(self, ending: Result) -> None:
+        self.gate.published([OutgoingReply(ending, (OutgoingRecord("replies", b"error", b"", []),))])
+
+    async def _is_member(self) -> bool:
+        return self.member
+
+    async def _go_on(self, opened: Sequence[tuple[Delivery, History]]) -> None:
+        self.opened += opened
+        for one, history in opened:
+            self.gate.opened(one, Conversation.of(history, [user(f"q{one.record.source.offset}")]))
+
+    def _pass_on(self, packed: OutgoingReply) -> None:
+        self.passed.append(packed)
+
+    async def _drain(self) -> None:
+        async for endings in self.endings.batches():
+            self.ended += endings
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+async def worker(store: FakeStore) -> AsyncIterator[Worker]:
+    async with Worker(store).running() as made:
+        yield made
+
+
+def said(history: History) -> list[str]:
+    return [message.text for turn in history.turns for message in turn.spoken]
+
+
+async def test_a_turn_is_stored_before_its_reply_and_committed_before_the_next(worker, store):
+    """Nobody gets an answer that the history does not have, nor a history that lacks an answer."""
+    first, second = ticket(1), ticket(2)
+    store.on_store = lambda: worker.passed and pytest.fail("passed on before it was stored")
+    await worker.open(first)
+    worker.gate.enter(second)
+    packed = worker.answer(first, "one")
+    await worker.until(lambda: worker.passed == [packed])
+    assert said(store.history(KEY)) == ["q1", "one"]
+    await worker.nothing_more()
+    assert [one for one, _ in worker.opened] == [first]
+    store.on_store = lambda: None
+    worker.gate.published([packed])
+    await worker.until(lambda: len(worker.opened) == 2)
+    assert said(worker.opened[1][1]) == ["q1", "one"]
+
+
+async def test_an_error_leaves_the_history_and_the_next_goes_on_when_it_is_committed(worker):
+    """Refused by whatever part of the worker, it was never said."""
+    await worker.turn(ticket(1), "one")
+    await worker.open(ticket(2))
+    failed, waiting = worker.opened[-1][0], ticket(3)
+    worker.gate.enter(waiting)
+    error = Failed(failed, EngineError("broken"))
+    assert not worker.gate.takes(OutgoingReply(error, ()))
+    await worker.nothing_more()
+    worker.commit(error)
+    await worker.until(lambda: worker.opened[-1][0] is waiting)
+    assert said(worker.opened[-1][1]) == ["q1", "one"]
+
+
+async def test_a_record_fetched_again_gets_the_answer_it_was_given(store):
+    """Stored and never committed, by this worker or one before: the same answer, without generating."""
+    async with Worker(store).running() as former:
+        await former.open(ticket(1))
+        packed = former.answer(former.opened[0][0], "one")
+        await former.until(lambda: former.passed == [packed])
+    async with Worker(store).running() as successor:
+        again, after = ticket(1), ticket(2)
+        successor.gate.enter(again)
+        successor.gate.enter(after)
+        await successor.until(lambda: len(successor.ended) == 1)
+        (ending,) = successor.ended
+        assert isinstance(ending, CacheHit)
+        assert (ending.ticket, ending.body) == (again, answer("one"))
+        assert successor.opened == []
+        reply = parcel(again, "one")
+        assert not successor.gate.takes(reply)
+        successor.gate.published([reply])
+        await successor.until(lambda: len(successor.opened) == 1)
+        assert said(store.history(KEY)) == ["q1", "one"]
+
+
+async def test_a_former_owner_can_store_nothing_until_the_broker_counts_it_in(store):
+    """Frozen and thawed it is refused: what it has is another's to answer. Back in the group, it gets that answer."""
+    async with Worker(store).running() as frozen, Worker(store).running() as owner:
+        mine, its = ticket(1), ticket(1)
+        await frozen.open(mine)
+        await owner.open(its)
+        frozen.member = False
+        late = frozen.answer(mine, "late")
+        await frozen.nothing_more()
+        assert store.records == {}
+        timely = owner.answer(its, "timely")
+        await owner.until(lambda: owner.passed == [timely])
+        frozen.member = True
+        await frozen.until(lambda: len(frozen.ended) == 1)
+        assert frozen.ended[0].body == answer("timely")
+        assert late not in frozen.passed
+
+
+async def test_a_history_that_moved_meanwhile_is_read_again(worker, store):
+    """Written to from another partition, the request starts over with what is there now, and its turn comes after."""
+    await worker.turn(ticket(1), "one")
+    one = ticket(2)
+    await worker.open(one)
+    other = Conversation.of(store.history(KEY), [user("elsewhere")]).answered("requests-9-1@0", answer("also"))
+    store.records[KEY] = Loaded("requests-9-1@0", other)
+    worker.answer(one, "stale")
+    await worker.until(lambda: len(worker.opened) == 3)
+    assert said(worker.opened[-1][1]) == ["q1", "one", "elsewhere", "also"]
+    packed = worker.answer(one, "fresh")
+    await worker.until(lambda: worker.passed[-1:] == [packed])
+    assert said(store.history(KEY)) == ["q1", "one", "elsewhere", "also", "q2", "fresh"]
+
+
+async def test_a_history_that_moves_for_ever_is_given_up(worker, store):
+    """Written to from elsewhere all the time, a request ends with an error instead of being generated for ever."""
+    one = ticket(1)
+
+    def move() -> None:
+        store.records[KEY] = Loaded(f"elsewhere-{store.loads}", History())
+
+    store.on_store = move
+    await worker.open(one)
+    while not worker.ended:
+        count = len(worker.opened)
+        worker.answer(one, "stale")
+        await worker.until(lambda count=count: len(worker.opened) > count or bool(worker.ended))
+    assert worker.ended[0].error.code == "session_unavailable"
+    assert len(worker.opened) == 5
+
+
+async def test_without_redis_a_request_waits_and_then_says_so(worker, store):
+    """All that wait for it, behind one another, end when their time is over; what comes later waits its own."""
+    await worker.turn(ticket(1), "one")
+    store.away = True
+    waiting = [ticket(number, fetched_at=100.0) for number in (2, 3)]
+    for one in waiting:
+        worker.gate.enter(one)
+    elsewhere = ticket(9, "other", fetched_at=0.0)
+    worker.gate.enter(elsewhere)
+    loads = store.loads
+    await worker.until(lambda: store.loads > loads + 1)
+    assert worker.give_up(0.0) == []
+    refused = worker.give_up()
+    assert [ending.ticket for ending in refused] == [*waiting, elsewhere]
+    assert {ending.error.code for ending in refused} == {"session_unavailable"}
+    assert worker.give_up() == []
+    store.away = False
+    for ending in refused:
+        worker.commit(ending)
+    assert said(await worker.open(ticket(4))) == ["q1", "one"]
+
+
+async def test_an_outage_shorter_than_the_wait_is_not_noticed(worker, store):
+    """Away while a history is wanted, and again while its turn is to be stored, Redis only takes longer."""
+    store.away = True
+    one = ticket(1)
+    worker.gate.enter(one)
+    await worker.nothing_more()
+    store.away = False
+    await worker.until(lambda: len(worker.opened) == 1)
+    store.away = True
+    packed = worker.answer(one, "one")
+    await worker.nothing_more()
+    store.away = False
+    await worker.until(lambda: worker.passed == [packed])
+    assert said(store.history(KEY)) == ["q1", "one"]
+
+
+@pytest.mark.parametrize("commit_known", [True, False])
+async def test_what_may_have_been_stored_is_withdrawn_before_the_session_goes_on(worker, store, commit_known):
+    """The sender was told of an error. Stored all the same, the turn is taken back, before the next one reads."""
+    await worker.turn(ticket(1), "one")
+    one = ticket(2)
+    await worker.open(one)
+    store.forgetful = True
+    worker.answer(one, "ghost")
+    await worker.until(lambda: "ghost" in said(store.history(KEY)))
+    store.away = True
+    await worker.nothing_more()
+    (refused,) = worker.give_up()
+    await worker.gate.settled()
+    worker.gate.enter(after := ticket(3))
+    if commit_known:
+        worker.commit(refused)
+    else:
+        worker.gate.reconcile(PARTITION, Progress(3, 4, (3,)))
+    store.forgetful = False
+    await worker.nothing_more()
+    store.away = False
+    await worker.until(lambda: worker.opened[-1][0] is after)
+    assert said(worker.opened[-1][1]) == ["q1", "one"]
+
+
+async def test_a_store_that_comes_late_is_shut_out_by_the_withdrawal(worker, store):
+    """Frozen, Redis carries out on thawing what was on its way: the fence raised for the withdrawal does not let it."""
+    one = ticket(1)
+    await worker.open(one)
+    before = dict(store.fences)
+    store.away = True
+    worker.answer(one, "late")
+    await asyncio.sleep(0.03)
+    (refused,) = worker.give_up()
+    worker.commit(refused)
+    store.away = False
+    await worker.until(lambda: store.fences != before)
+    assert said(await worker.open(ticket(2))) == []
+
+
+async def test_a_reply_that_its_topic_does_not_take_leaves_no_turn(worker, store):
+    """Published in a smaller form, an error: the turn goes before the next one's history is read."""
+    one = ticket(1)
+    await worker.open(one)
+    packed = worker.answer(one, "large")
+    await worker.until(lambda: worker.passed == [packed])
+    worker.gate.published([replace(packed, records=(OutgoingRecord("replies", b"error", b"", []),))])
+    assert said(await worker.open(ticket(2))) == []
+    assert store.history(KEY) == History()
+
+
+async def test_a_request_cancelled_while_its_turn_is_stored_was_never_said(worker, store):
+    """Its sender is told that it was cancelled, so the turn is taken back."""
+    one = ticket(1)
+    await worker.open(one)
+    store.forgetful = True
+    worker.answer(one, "unwanted")
+    await worker.until(lambda: "unwanted" in said(store.history(KEY)))
+    store.forgetful = False
+    worker.commit(Failed(one, EngineError("cancelled")))
+    await worker.until(lambda: store.history(KEY) == History())
+    assert worker.passed == []
+    assert said(await worker.open(ticket(2))) == []
+
+
+async def test_damage_ends_the_request_and_is_left_alone(worker, store):
+    """It is an error each time, and never an empty history."""
+    store.damaged.add(KEY)
+    worker.gate.enter(ticket(1))
+    await worker.until(lambda: len(worker.ended) == 1)
+    assert worker.ended[0].error.code == "session_unavailable"
+    assert "damaged" in worker.ended[0].error.message
+    assert worker.opened == []
+
+
+async def test_lost_partitions_are_forgotten_at_every_stage(worker, store):
+    """Waiting, under way or being stored: their new owner answers them. Those that are kept go on."""
+    lost, kept = OffsetTracker(), OffsetTracker()
+    open_one, storing = ticket(1, "a", tracker=lost), ticket(2, "b", tracker=lost)
+    await worker.open(open_one)
+    await worker.open(storing)
+    worker.gate.enter(ticket(3, "a", tracker=lost))
+    ours = ticket(4, "a", partition=1, tracker=kept)
+    worker.gate.enter(ours)
+    store.away = True
+    worker.answer(storing, "one")
+    worker.gate.abandon({lost})
+    await worker.gate.settled()
+    store.away = False
+    assert not worker.gate.takes(parcel(open_one))
+    await worker.until(lambda: worker.opened[-1][0] is ours)
+    assert store.records == {}
+    assert worker.ended == []
+
+
+async def test_a_partition_lost_while_its_turn_is_stored_is_another_workers_to_answer(worker, store):
+    """The outcome comes when nobody here asks for it any more: nothing is sent."""
+    lost = OffsetTracker()
+    one = ticket(1, tracker=lost)
+    await worker.open(one)
+    store.on_store = lambda: worker.gate.abandon({lost})
+    worker.answer(one, "one")
+    await worker.until(lambda: said(store.history(KEY)) == ["q1", "one"])
+    await worker.nothing_more()
+    assert worker.passed == []
+
+
+async def test_what_the_broker_says_is_answered_holds_nobody_up(worker):
+    """After a commit of unknown outcome, or another owner's: its parcel is never published, and the next goes on."""
+    one, after = ticket(5), ticket(6)
+    await worker.open(one)
+    worker.gate.enter(after)
+    worker.gate.enter(ticket(7))
+    packed = worker.answer(one, "one")
+    await worker.until(lambda: worker.passed == [packed])
+    worker.gate.reconcile(TopicPartition("requests", 1), Progress(9, 9))
+    worker.gate.reconcile(PARTITION, Progress(5, 8, (5, 6, 7)))
+    await worker.nothing_more()
+    worker.gate.reconcile(PARTITION, Progress(6, 8, (6, 7)))
+    await worker.until(lambda: worker.opened[-1][0] is after)
+
+
+async def test_what_waits_can_be_withdrawn_and_what_runs_cannot(worker):
+    """Deadlines and cancels reach what waits here; what is under way is found in the line and the engine."""
+    one, after = ticket(1), ticket(2)
+    await worker.open(one)
+    worker.gate.enter(after)
+    assert worker.gate.remove_if(lambda _: True) == [after]
+    assert worker.gate.remove_if(lambda _: True) == []
+    assert worker.gate.waiting == 0
+
+
+async def test_a_busy_session_stops_the_fetching_of_its_own_partition_only(worker):
+    """What may wait is divided between the partitions."""
+    for number in range(5):
+        worker.gate.enter(ticket(number))
+    assert not worker.gate.has_room(PARTITION, 2)
+    assert worker.gate.has_room(TopicPartition("requests", 1), 2)
+    assert worker.gate.has_room(PARTITION, 1)
+    assert worker.gate.has_room(TopicPartition("requests", 1), 100)
+
+
+async def test_other_sessions_pass_by_one_that_cannot_be_stored(worker, store, monkeypatch):
+    """A partition that is not confirmed as ours holds up its own sessions and nobody else's."""
+    monkeypatch.setattr(turn_writer, "MOST_AT_ONCE", 1)
+    stuck, free = ticket(1, "a"), ticket(2, "b", partition=1)
+    await worker.open(stuck)
+    await worker.open(free)
+    del store.fences["pelton:fence:g:requests-0"]
+    worker.member = False
+    worker.answer(stuck, "one")
+    await worker.nothing_more()
+    packed = worker.answer(free, "two")
+    await worker.until(lambda: worker.passed == [packed])
+    assert said(store.history(session_key("", "b"))) == ["q2", "two"]
+
+
+async def test_a_partition_lost_before_its_requests_came_in_is_forgotten_too(worker, store):
+    """Were they let in, nobody would ever let them out, and a partition that came back would wait behind them."""
+    lost = OffsetTracker()
+    worker.gate.abandon({lost})
+    worker.gate.enter(ticket(1, tracker=lost))
+    assert worker.gate.waiting == 0
+    again = ticket(1, tracker=OffsetTracker())
+    await worker.turn(again, "one")
+    assert said(store.history(KEY)) == ["q1", "one"]
+
+
+async def test_anothers_answer_that_is_published_stays_in_the_history(store):
+    """The other worker died before its commit and the partition is ours again: its answer is the session's turn."""
+    async with Worker(store).running() as thawed, Worker(store).running() as other:
+        mine, its = ticket(1), ticket(1)
+        await thawed.open(mine)
+        await other.turn(its, "timely")
+        thawed.answer(mine, "late")
+        await thawed.until(lambda: len(thawed.ended) == 1)
+        thawed.gate.published([parcel(mine, "timely")])
+        assert said(await thawed.open(ticket(2))) == ["q1", "timely"]
+
+
+async def test_those_behind_a_turn_that_cannot_be_taken_back_lose_patience(worker, store):
+    """The withdrawal itself waits for as long as it takes; without Redis its session is unavailable like any other."""
+    one, after = ticket(1), ticket(2)
+    await worker.open(one)
+    packed = worker.answer(one, "large")
+    await worker.until(lambda: worker.passed == [packed])
+    worker.gate.enter(after)
+    store.away = True
+    worker.gate.published([replace(packed, records=(OutgoingRecord("replies", b"error", b"", []),))])
+    await worker.until(lambda: [refused.ticket for refused in worker.give_up()] == [after])

@@ -1,0 +1,1 @@
+"""Requests that end early: cancelled, or past their deadline."""

@@ -1,0 +1,115 @@
+"""The publisher: turns endings into records and hands them to their partitions' publishers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.metrics import Metrics
+from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.delivery.reply_builder import ReplyBuilder
+from pelton.workers.requests import CacheHit, Failed, Generated, OutgoingReply, Result
+from pelton.workers.sessions.coordinator import SessionCoordinator
+from pelton.workers.sharing.reply_cache import ReplyCache
+from pelton.workers.sharing.single_flight import SingleFlight
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Drains the endings, batch by batch."""
+
+    def __init__(  # noqa: PLR0913  # what endings come from, go through and are told to
+        self,
+        *,
+        endings: LingerQueue[Result],
+        packer: ReplyBuilder,
+        assignment: Assignment,
+        flights: SingleFlight,
+        recall: ReplyCache,
+        sessions: SessionCoordinator,
+        metrics: Metrics,
+    ) -> None:
+        self._endings = endings
+        self._packer = packer
+        self._assignment = assignment
+        self._flights = flights
+        self._recall = recall
+        self._sessions = sessions
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Pass on until the endings are closed and empty; returns when all of it is committed."""
+        async for endings in self._endings.batches():
+            owed = [ending for ending in endings if self._is_owed(ending)]
+            while owed:
+                parcels = await asyncio.to_thread(self._packer.pack, owed)
+                owed = [ending for parcel in parcels for ending in self._deliver(parcel)]
+        await self._sessions.settled()
+        await self._assignment.settled()
+
+    def _is_owed(self, ending: Result) -> bool:
+        """False for what was answered already, or is another worker's to answer."""
+        ticket = ending.ticket
+        owed = self._assignment.publisher(ticket) is not None
+        if isinstance(ending, Failed) and not ending.goes_on:
+            owed = owed and not self._flights.disowned(ticket)
+            self._flights.failed(ticket, fault=ending.error.dead_letter)
+        elif not owed:
+            self._flights.failed(ticket)
+        return owed
+
+    def _deliver(self, parcel: OutgoingReply) -> list[Result]:
+        """Publish a reply, a turn of a session once that is stored. Returns what ends by it: those that followed."""
+        ending = parcel.ending
+        told_already = isinstance(ending, Generated) and self._flights.disowned(ending.ticket)
+        if not (told_already or self._sessions.takes(parcel)):
+            self._pass_on(parcel)
+        if isinstance(ending, Generated | CacheHit):
+            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
+            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
+            self._recall.keep(keys, parcel.value, parcel.body, ending.outcome)
+        if isinstance(ending, Generated):
+            return self._flights.landed(ending.ticket, parcel.value, parcel.body)
+        return []
+
+    def pass_on_turn(self, parcel: OutgoingReply) -> None:
+        """The turn is stored: its reply may be sent, and told again when the same request is sent again."""
+        if isinstance(parcel.ending, Generated | CacheHit):
+            # The prompt will be another then, the turn being in it: the reply cannot lean on the answer's key.
+            keys = replace(parcel.ending.keys, answer=None)
+            self._recall.keep(keys, parcel.value, parcel.body, parcel.ending.outcome)
+        self._pass_on(parcel)
+
+    def _pass_on(self, parcel: OutgoingReply) -> None:
+        """To the partition's publisher, if the partition was not lost meanwhile."""
+        if publisher := self._assignment.publisher(parcel.ending.ticket):
+            publisher.put(parcel)
+
+    def count(self, parcels: Sequence[OutgoingReply]) -> None:
+        """Note what has been committed."""
+        for parcel in parcels:
+            self._count(parcel.ending)
+
+    def _count(self, ending: Result) -> None:
+        metrics, stage = self._metrics, self._metrics.stage_seconds
+        stage.labels("queue").observe(ending.ticket.queue_s)
+        if isinstance(ending, Failed):
+            metrics.finished.labels(ending.error.code).inc()
+            metrics.dead_letters.inc(ending.error.dead_letter)
+            log.warning("%s ended with %s: %s", ending.ticket.record.source, ending.error.code, ending.error.message)
+            return
+        metrics.finished.labels("ok").inc()
+        metrics.cache_requests.labels(ending.outcome).inc()
+        self._recall.count(ending.outcome)
+        if not isinstance(ending, Generated):
+            return
+        metrics.prompt_tokens.inc(len(ending.job.prompt))
+        metrics.cached_tokens.inc(ending.completion.cached_tokens)
+        metrics.generated_tokens.inc(len(ending.completion.token_ids))
+        stage.labels("batch_wait").observe(ending.batch_wait_s)
+        stage.labels("prefill").observe(ending.completion.prefill_s)
+        stage.labels("decode").observe(ending.completion.decode_s)
+        stage.labels("publish").observe(time.monotonic() - ending.finished_at)

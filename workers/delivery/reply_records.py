@@ -1,0 +1,106 @@
+"""The reply record of an ending: value and headers as the contract has them."""
+
+import itertools
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+import orjson
+
+from pelton.pipeline.errors import PeltonError, ReplyTooLarge
+from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.pipeline.wire.tracing import continue_trace
+from pelton.workers.requests import CacheHit, Delivery, Duplicate, Generated
+
+# Completion ids are unique at the price of a counter: a random number for the process, a serial one for the answer.
+_PROCESS = secrets.token_hex(12)
+_serial = itertools.count(1)
+
+SAFE_BYTES = 8_000
+"""Any topic for replies takes one below this; a larger one has an error reply to be sent in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Who answers: goes into every reply's headers."""
+
+    model: str
+    worker: str
+
+
+def reply_value(body: bytes, model: str) -> bytes:
+    """A chat completion of its own id and time around the JSON object of its `choices` and `usage`, at its end."""
+    head = {
+        "id": f"chatcmpl-{_PROCESS}{next(_serial):x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+    }
+    return orjson.dumps(head)[:-1] + b"," + body[1:]
+
+
+def answer_record(ending: Generated | CacheHit | Duplicate, value: bytes, signature: WorkerIdentity) -> OutgoingRecord:
+    """The reply of an ending with an answer; where it is large, with an error to send if its topic refuses it."""
+    attempt = ending.attempt if isinstance(ending, Generated) else 1
+    headers = _stages(ending)
+    if ending.outcome is not CacheOutcome.BYPASS:
+        headers.append((contract.CACHE, ending.outcome.encode()))
+    record = _record(ending.ticket, value, signature, attempt, headers)
+    if len(value) < SAFE_BYTES:
+        return record
+    return replace(record, fallback=_too_large(ending.ticket, len(value), signature, attempt))
+
+
+def error_record(ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int) -> OutgoingRecord:
+    stages = [(contract.QUEUE_MS, _ms(ticket.queue_s))]
+    return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
+
+
+def _too_large(ticket: Delivery, size: int, signature: WorkerIdentity, attempt: int) -> OutgoingRecord:
+    error = ReplyTooLarge(
+        f"The reply has {size:,} bytes, more than its topic takes: ask for fewer log-probabilities or tokens, "
+        "or have the operator raise the topic's max.message.bytes."
+    )
+    return error_record(ticket, error, signature, attempt)
+
+
+def _record(
+    ticket: Delivery, value: bytes, signature: WorkerIdentity, attempt: int, more: list[tuple[str, bytes]]
+) -> OutgoingRecord:
+    envelope = ticket.envelope
+    headers = [
+        (contract.CORRELATION_ID, envelope.correlation_id),
+        (contract.SOURCE, str(envelope.source).encode()),
+        (contract.MODEL, signature.model.encode()),
+        (contract.WORKER, signature.worker.encode()),
+        (contract.ATTEMPT, str(attempt).encode()),
+        *more,
+    ]
+    if envelope.tenant:
+        headers.append((contract.TENANT, envelope.tenant.encode()))
+    trace = continue_trace(envelope.traceparent) if envelope.traceparent else None
+    if trace:
+        headers.append((contract.TRACEPARENT, trace))
+        if envelope.tracestate:
+            headers.append((contract.TRACESTATE, envelope.tracestate))
+    return OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
+
+
+def _stages(ending: Generated | CacheHit | Duplicate) -> list[tuple[str, bytes]]:
+    queue = (contract.QUEUE_MS, _ms(ending.ticket.queue_s))
+    if not isinstance(ending, Generated):
+        return [queue]
+    completion = ending.completion
+    return [
+        queue,
+        (contract.BATCH_WAIT_MS, _ms(ending.batch_wait_s)),
+        (contract.PREFILL_MS, _ms(completion.prefill_s)),
+        (contract.DECODE_MS, _ms(completion.decode_s)),
+        (contract.PUBLISH_MS, _ms(time.monotonic() - ending.finished_at)),
+    ]
+
+
+def _ms(seconds: float) -> bytes:
+    return f"{seconds * 1000:.1f}".encode()

@@ -1,0 +1,183 @@
+"""How one partition's replies reach Kafka together with the commit that settles them: two promises, one interface."""
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import OffsetAndMetadata
+
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.kafka.group import ConsumerGroup
+from pelton.workers.kafka.topics import DEAD_LETTER_MAX_BYTES
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_RETRY_MS = 10
+"""How long aiokafka waits when the broker, busy completing a transaction, refuses the first record of the next."""
+CLOSE_S = 5.0
+BATCH_BYTES = 262_144
+"""Per topic partition. A flush is sent at once, so it should fit: who meets a full batch waits for a round trip."""
+
+
+class RecordsTooLarge(Exception):
+    """Records that were refused as larger than their topic takes; nothing was published.
+
+    Kafka refuses batches: unless the outlet is open `one_by_one`, some of them would have fitted alone.
+    """
+
+    def __init__(self, records: Sequence[OutgoingRecord]) -> None:
+        super().__init__(f"{len(records)} records are too large for their topics")
+        self.records = records
+
+
+class NotAMember(KafkaError):
+    """The broker does not count this worker into the group: another may own its partitions."""
+
+
+class PartitionWriter(Protocol):
+    """Of one partition, from `open` to `close`. After an error it must be opened again."""
+
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
+        """Become the partition's only writer; return what is committed, None where nothing was.
+
+        With `one_by_one` no record shares a batch with another, so that a refusal is of that record and no other.
+        """
+
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+        """Publish and commit. Raises `KafkaError`, `OSError`, `TimeoutError` or `RecordsTooLarge`."""
+
+    async def close(self) -> None:
+        """Give up writing. Does not raise."""
+
+
+class _ProducerWriter(ABC):
+    """What both have in common: a producer of the partition's own, replaced whenever something has failed.
+
+    After a failed send an idempotent producer may refuse all later ones (its sequence numbers have a gap), and a
+    transactional one's abort does nothing, so that the failed batch would ride on the next commit.
+    """
+
+    def __init__(self, kafka: KafkaSettings, partition: TopicPartition, group: ConsumerGroup) -> None:
+        self._kafka = kafka
+        self._partition = partition
+        self._group = group
+        self._producer: AIOKafkaProducer | None = None
+
+    async def open(self, *, one_by_one: bool = False) -> Progress | None:
+        await self.close()
+        # A worker that was frozen past its session must not shut out the partition's rightful owner when it thaws.
+        if not await self._group.is_member():
+            raise NotAMember(f"not (yet) a member of group {self._kafka.group_id}")
+        producer = self._producer = AIOKafkaProducer(
+            **self._kafka.client_options(),
+            **self._options(),
+            max_batch_size=1 if one_by_one else BATCH_BYTES,
+            max_request_size=DEAD_LETTER_MAX_BYTES,
+        )
+        async with asyncio.timeout(self._limit_s):
+            try:
+                await producer.start()
+            except AssertionError as error:  # aiokafka's word for a broker that is just coming back
+                raise KafkaConnectionError(f"the producer did not start: {error}") from error
+        return await self._group.progress(self._partition)
+
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+        if self._producer is None:
+            raise NotAMember("the outlet is not open")
+        async with asyncio.timeout(self._limit_s):
+            commit = OffsetAndMetadata(progress.position, progress.metadata())
+            await self._publish(self._producer, records, {self._partition: commit})
+
+    async def close(self) -> None:
+        """Stop the producer without aborting: the next one's start, or the coordinator's time-out, aborts for sure."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):  # it may be broken, and no longer matters
+                async with asyncio.timeout(CLOSE_S):
+                    await producer.stop()
+
+    @property
+    def _limit_s(self) -> float:
+        return self._kafka.transaction_timeout_ms / 1000
+
+    @abstractmethod
+    def _options(self) -> dict[str, Any]:
+        """The producer's."""
+
+    @abstractmethod
+    async def _publish(
+        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+    ) -> None: ...
+
+
+class TransactionalWriter(_ProducerWriter):
+    """Exactly once: replies, dead letters and position in one transaction, under the partition's own transactional id.
+
+    Opening it ends whatever a former owner left open and shuts that owner out, whose epoch is stale from then on; only
+    then is the position read, so it cannot change under us.
+    """
+
+    def _options(self) -> dict[str, Any]:
+        topic, partition = self._partition
+        return {
+            "transactional_id": f"{self._kafka.group_id}-{topic}-{partition}",
+            "transaction_timeout_ms": self._kafka.transaction_timeout_ms,
+            "retry_backoff_ms": TRANSACTION_RETRY_MS,
+        }
+
+    async def _publish(
+        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+    ) -> None:
+        await producer.begin_transaction()
+        # commit_transaction() does not mind failed sends: their replies would be lost and their offsets committed.
+        await acknowledged(producer, records)
+        await producer.send_offsets_to_transaction(commit, self._kafka.group_id)
+        await producer.commit_transaction()
+
+
+class AtLeastOnceWriter(_ProducerWriter):
+    """At least once, for brokers without transactions: send, wait for the acknowledgements, then commit.
+
+    A crash or a lost membership between the two repeats answers; none is lost.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, partition: TopicPartition, group: ConsumerGroup, consumer: AIOKafkaConsumer
+    ) -> None:
+        super().__init__(kafka, partition, group)
+        self._consumer = consumer
+
+    def _options(self) -> dict[str, Any]:
+        return {"enable_idempotence": True}
+
+    async def _publish(
+        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+    ) -> None:
+        await acknowledged(producer, records)
+        try:
+            await self._consumer.commit(commit)
+        except KafkaError as error:
+            log.warning("position of %s not committed, the next commit will say it: %r", self._partition, error)
+
+
+async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
+    """Send all and wait until the broker has taken every one. Raises `RecordsTooLarge` or the first `KafkaError`."""
+    results = await asyncio.gather(*(_send(producer, record) for record in records), return_exceptions=True)
+    failed = [(record, result) for record, result in zip(records, results, strict=True) if result is not None]
+    too_large = [record for record, result in failed if isinstance(result, MessageSizeTooLargeError)]
+    if too_large:
+        raise RecordsTooLarge(too_large)
+    for _, error in failed:
+        raise error
+
+
+async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> None:
+    sent = await producer.send(record.topic, record.value, record.key, record.partition, headers=list(record.headers))
+    await sent

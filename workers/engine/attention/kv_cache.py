@@ -1,0 +1,96 @@
+"""The tensors behind the pages: keys and values of every layer."""
+
+import math
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class KVCacheSpec:
+    """What one token leaves behind: `layers` x `kv_heads` keys and values of `head_dim` numbers each."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+    def page_bytes(self, page_size: int, dtype: torch.dtype) -> int:
+        return 2 * self.layers * self.kv_heads * self.head_dim * page_size * dtype.itemsize
+
+
+class KVCache:
+    """Keys and values as [pages, kv_heads, page_size, head_dim], one such pair per layer.
+
+    There is one page more than the pool knows: `scratch` takes what rows of padding write. Memory is taken when pages
+    are first written, where the system allows it. A layer's keys and values lie behind each other, so that one call
+    moves both.
+    """
+
+    def __init__(
+        self, shape: KVCacheSpec, num_pages: int, page_size: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.num_pages = num_pages
+        self.page_size = page_size
+        self.kv_heads = shape.kv_heads
+        self.dtype = dtype
+        self.device = device
+        self.scratch = num_pages
+        size = (2 * (num_pages + 1), shape.kv_heads, page_size, shape.head_dim)
+        self._layers = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+        self.keys, self.values = zip(*(layer.chunk(2) for layer in self._layers), strict=True)
+        self._copied: Tensor | None = None
+
+    def value_pages(self, pages: Tensor) -> Tensor:
+        """Where the values of `pages` lie, int64 [n]; their keys lie where their numbers say."""
+        return pages + self.num_pages + 1
+
+    def first_slots(self, pages: Tensor) -> Tensor:
+        """Where each page's KV heads begin among a layer's `slots`, int64 [n, kv_heads]."""
+        return (pages[:, None] * self.kv_heads + torch.arange(self.kv_heads, device=self.device)) * self.page_size
+
+    def both(self, pages: Tensor) -> Tensor:
+        """Where the keys of `pages`, int64 [n], lie and then where their values do."""
+        return torch.cat((pages, self.value_pages(pages)))
+
+    def places(self, pages: Tensor, slots: Tensor) -> Tensor:
+        """Where `write` puts tokens, int64 [2 x tokens x kv_heads], from their pages and slots, int64 [tokens]."""
+        return (self.first_slots(self.both(pages)) + slots.repeat(2)[:, None]).reshape(-1)
+
+    def write(self, layer: int, tokens: Tensor, places: Tensor) -> None:
+        """Store [2 x tokens, kv_heads, head_dim], keys and then values, at `places`."""
+        self.slots(layer).index_copy_(0, places, tokens.view(-1, tokens.shape[-1]))
+
+    def gather(self, layer: int, pages: Tensor) -> Tensor:
+        """Copies of n pages, which `both` and `value_pages` may have named: [n, kv_heads, page_size, head_dim].
+
+        They lie in a buffer that the next call overwrites. On a CPU a copy in order and a product out of the cache are
+        faster together than a product that waits for memory, and fresh memory each time would cost more than both.
+        """
+        if self._copied is None or len(pages) > len(self._copied):
+            room = 1 << len(pages).bit_length()
+            self._copied = self._layers[layer].new_empty((room, *self._layers[layer].shape[1:]))
+        return torch.index_select(self._layers[layer], 0, pages, out=self._copied[: len(pages)])
+
+    def slots(self, layer: int) -> Tensor:
+        """All keys and values of a layer as [slots, head_dim]."""
+        return self._layers[layer].view(-1, self._layers[layer].shape[-1])
+
+    def scrub(self, pages: Sequence[int]) -> None:
+        """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""
+        index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
+        for layer in self._layers:
+            layer.index_fill_(0, index, 0)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero."""
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    # PyTorch writes its zeros at once; those of a mapping come from the system when a page of memory is first touched.
+    memory = mmap.mmap(-1, math.prod(size) * dtype.itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(size)

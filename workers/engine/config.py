@@ -1,0 +1,52 @@
+"""The continuous engine's limits: as configured, and as chosen for a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuousConfig:
+    """Limits of the engine; what is None is chosen for the device (`on`).
+
+    `max_batch_tokens` bounds what one step computes, `max_running` the requests that share it, `kv_memory_gib` the
+    memory for keys and values. `batch_invariant` makes answers independent of the batch to the last bit, which costs
+    most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts. `kernel_cache`
+    is a folder for what is compiled for a GPU.
+    """
+
+    max_batch_tokens: int | None = None
+    max_running: int | None = None
+    kv_memory_gib: float | None = None
+    page_size: int = 64
+    prefix_cache: bool = True
+    batch_invariant: bool = False
+    kernel_cache: Path | None = None
+
+    def on(self, device: torch.device) -> "EngineLimits":
+        """A CPU takes long over large steps, in which nobody can be cancelled; a GPU is not filled by small ones."""
+        tokens, rows = (8192, 256) if device.type == "cuda" else (512, 64)
+        max_batch_tokens = self.max_batch_tokens or tokens
+        return EngineLimits(
+            max_batch_tokens=max_batch_tokens,
+            max_running=self.max_running or min(rows, max_batch_tokens),
+            kv_memory_gib=self.kv_memory_gib,
+            page_size=self.page_size,
+            prefix_cache=self.prefix_cache,
+            batch_invariant=self.batch_invariant,
+            kernel_cache=self.kernel_cache,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """`ContinuousConfig` with the device's own choices made."""
+
+    max_batch_tokens: int
+    max_running: int
+    kv_memory_gib: float | None
+    page_size: int
+    prefix_cache: bool
+    batch_invariant: bool
+    kernel_cache: Path | None

@@ -1,0 +1,109 @@
+"""Triton: attention of prompt chunks over pages, packed: no row is padded to another's length.
+
+A chunk's own keys and values are in the pages by then, so that a chunk and the text before it are read alike. One
+program for each block of consecutive tokens and each KV head; the query heads of the KV head are rows of its products.
+"""
+
+import numpy as np
+import triton
+import triton.language as tl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.scores import EVERYTHING, absorb, constants, page_scores
+
+_WIDE_HEAD = 128
+
+
+@triton.jit
+def _prefill_kernel(
+    query, key_store, value_store, tables, blocks, out,
+    query_row, query_head, table_width, scale, softcap, window,
+    PAGE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr, BLOCK_GROUP: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    CAPPED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    kv_head = tl.program_id(1)
+    block = blocks + tl.program_id(0) * 4
+    slot = tl.load(block)
+    row = tl.load(block + 1)
+    start = tl.load(block + 2).to(tl.int32)
+    count = tl.load(block + 3).to(tl.int32)
+    members = tl.arange(0, BLOCK_TOKENS * BLOCK_GROUP)
+    tokens = members // BLOCK_GROUP
+    heads = kv_head * GROUP + members % BLOCK_GROUP
+    dims = tl.arange(0, BLOCK_DIM)
+    mine = ((tokens < count) & (members % BLOCK_GROUP < GROUP))[:, None] & (dims < DIM)[None, :]
+    places = query + (row + tokens)[:, None] * query_row + heads[:, None] * query_head + dims[None, :]
+    queries = tl.load(places, mask=mine, other=0.0)
+    positions = start + tokens
+    end = start + count
+    inside = tl.arange(0, PAGE)
+    within = inside[:, None] * DIM + dims[None, :]
+    table = tables + slot * table_width
+    peak = tl.full((BLOCK_TOKENS * BLOCK_GROUP,), -1.0e30, tl.float32)
+    total = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP,), tl.float32)
+    mixed = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP, BLOCK_DIM), tl.float32)
+    for index in range(tl.maximum(start + 1 - window, 0) // PAGE, (end - 1) // PAGE + 1):
+        page = (tl.load(table + index) * KV_HEADS + kv_head) * (PAGE * DIM)
+        at = index * PAGE + inside
+        there = (at < end)[:, None] & (dims < DIM)[None, :]
+        keys = tl.load(key_store + page + within, mask=there, other=0.0)
+        visible = (at[None, :] <= positions[:, None]) & (at[None, :] > positions[:, None] - window)
+        scores = page_scores(queries, keys, visible, scale, softcap, CAPPED, PRECISION)
+        values = tl.load(value_store + page + within, mask=there, other=0.0)
+        peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
+    mixed = mixed / total[:, None]
+    places = out + ((row + tokens) * KV_HEADS * GROUP + heads)[:, None] * DIM + dims[None, :]
+    tl.store(places, mixed.to(out.dtype.element_ty), mask=mine)
+
+
+def block_tokens(group: int, dim: int, itemsize: int) -> int:
+    """How many tokens a program takes, for `group` query heads per KV head of `dim` numbers of `itemsize` bytes."""
+    rows = (128 if dim <= _WIDE_HEAD else 64) if itemsize <= 2 else 32  # noqa: PLR2004 (bytes of a bfloat16)
+    return max(1, rows // triton.next_power_of_2(group))
+
+
+def cut_blocks(chunks: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:
+    """Blocks of at most `tokens` out of chunks, both [n, 4]: slot, first row, first position and number of tokens."""
+    pieces = -(-chunks[:, 3] // tokens)
+    blocks = np.repeat(chunks, pieces, axis=0)
+    done = (np.arange(len(blocks)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * tokens
+    blocks[:, 1] += done
+    blocks[:, 2] += done
+    blocks[:, 3] = np.minimum(blocks[:, 3] - done, tokens)
+    return blocks
+
+
+def prefill_attention(
+    queries: Tensor,
+    key_store: Tensor,
+    value_store: Tensor,
+    tables: Tensor,
+    blocks: Tensor,
+    out: Tensor,
+    scoring: AttentionParams,
+    launch: dict[str, int] | None = None,
+) -> None:
+    """Into the rows of `out` [rows, heads, head_dim], contiguous, that `blocks` int64 [n, 4] name (`cut_blocks`).
+
+    A token sees what comes before it in its sequence, whose pages are `tables[slot]`, within the window.
+    """
+    known = constants(queries, key_store, scoring)
+    _, _, dim = queries.shape
+    group = int(known["GROUP"])
+    _prefill_kernel[(len(blocks), known["KV_HEADS"])](
+        queries, key_store, value_store, tables, blocks, out,
+        queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0,
+        EVERYTHING if scoring.window is None else scoring.window,
+        **known, BLOCK_TOKENS=block_tokens(group, dim, queries.element_size()),
+        BLOCK_GROUP=triton.next_power_of_2(group), **(launch or launch_for(key_store)),
+    )  # fmt: skip
+
+
+def launch_for(key_store: Tensor) -> dict[str, int]:
+    """Warps and stages: as many as keep a block's sums in registers, and pages in shared memory."""
+    _, _, page, dim = key_store.shape
+    tile_bytes = page * dim * key_store.element_size()
+    return {"num_warps": 4 if tile_bytes <= 2**13 else 8, "num_stages": 2 if tile_bytes <= 2**15 else 1}

@@ -1,0 +1,111 @@
+"""From logits to tokens on the device: the likeliest for all rows, and what else a row asks for in its stead."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.cuda.kernels.draw import draw
+from pelton.workers.engine.sampling.penalties import penalise
+from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
+from pelton.workers.engine.sampling.sampling import SamplingTensors, sample, token_logprobs, uniform
+from pelton.workers.engine.transfer import Download, upload
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceStepHandle:
+    """Tokens on their way to the host. `rows` is the row of each ask, `told` those whose log-probabilities come too."""
+
+    rows: Items[int]
+    told: Items[int]
+    tops: Items[int]
+    download: Download
+
+    def choices(self) -> list[SampledToken]:
+        (tokens, broken), *told = self.download.lists()
+        logprobs: dict[int, TokenLogprob] = {}
+        for row, most, logprob, values, ids in zip(self.told, self.tops, *told, strict=True) if told else ():
+            logprobs[row] = TokenLogprob(tokens[row], logprob, tuple(zip(ids, values, strict=True))[:most])
+        return [SampledToken(None if broken[row] else tokens[row], logprobs.get(row)) for row in self.rows]
+
+
+class _Parameters:
+    """The parameters' tensors of a kind of rows, kept from step to step while the same ones are asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._key: list[tuple[SamplingParams, int]] = []
+        self._tensors: SamplingTensors | None = None
+
+    def of(self, asks: Items[SamplingRequest]) -> SamplingTensors:
+        key = [(ask.params, ask.seed) for ask in asks]
+        if self._tensors is None or key != self._key:
+            self._tensors = SamplingTensors.of([ask.params for ask in asks], [ask.seed for ask in asks], self._device)
+            self._key = key
+        return self._tensors
+
+
+class DeviceSampler:
+    """Chooses without a look at numbers: what the host decides by, it knows before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._drawn, self._sampled = _Parameters(device), _Parameters(device)
+
+    def choose(
+        self, logits: Tensor, likeliest: Tensor, asks: Items[SamplingRequest], rows: Items[int]
+    ) -> DeviceStepHandle:
+        """Put into `likeliest` int64 [2, n] (tokens, broken) what those of `asks` choose that want something else.
+
+        `rows` is the row of `logits` [n, vocab] that each ask is about.
+        """
+        both = list(zip(rows, asks, strict=True))
+        self._put(likeliest, [each for each in both if _drawn(each[1].params)], partial(self._draw, logits))
+        # A grammar's mask, once there is one, makes a row one of these.
+        self._put(likeliest, [each for each in both if _sampled(each[1].params)], partial(self._sample, logits))
+        told = [(row, ask.params.logprobs) for row, ask in both if ask.params.logprobs is not None]
+        extra: tuple[Tensor, ...] = ()
+        if told:
+            at = upload([row for row, _ in told], torch.int64, self._device)
+            most = max(top for _, top in told)
+            extra = token_logprobs(logits.index_select(0, at).float(), likeliest[0].index_select(0, at), most)
+        return DeviceStepHandle(
+            rows, [row for row, _ in told], [top for _, top in told], Download.of(likeliest, *extra)
+        )
+
+    def _put(
+        self,
+        likeliest: Tensor,
+        chosen: list[tuple[int, SamplingRequest]],
+        choose: Callable[[Tensor, list[SamplingRequest]], Tensor],
+    ) -> None:
+        if chosen:
+            at = upload([row for row, _ in chosen], torch.int64, self._device)
+            likeliest[0].index_copy_(0, at, choose(at, [ask for _, ask in chosen]))
+
+    def _draw(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
+        params = self._drawn.of(asks)
+        return draw(logits, at, params.temperature, uniform(params.seed, self._positions(asks)))
+
+    def _sample(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
+        adjusted = penalise(
+            logits.index_select(0, at).float(), [ask.params for ask in asks], [ask.history for ask in asks]
+        )
+        return sample(adjusted, self._sampled.of(asks), self._positions(asks))
+
+    def _positions(self, asks: list[SamplingRequest]) -> Tensor:
+        return upload([ask.position for ask in asks], torch.int64, self._device)
+
+
+def _drawn(params: SamplingParams) -> bool:
+    """Whether a row is sampled by its temperature alone."""
+    cut = params.top_k > 0 or params.top_p < 1 or params.min_p > 0
+    return params.temperature > 0 and not cut and not params.penalises
+
+
+def _sampled(params: SamplingParams) -> bool:
+    return params.penalises or (params.temperature > 0 and not _drawn(params))

@@ -1,0 +1,117 @@
+"""Attention layers in fewer operations than the model classes take, for devices that run them singly.
+
+Queries, keys and values are one product, and its queries and keys are turned by their positions where they lie (Su et
+al.: "RoFormer", 2021). Attention itself is whatever the model is set to.
+"""
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from pelton.workers.engine.layers.fused_linear import join
+
+# Which numbers of a head are turned together: those half of the turned part apart, or neighbours.
+_HALF_SPLIT = frozenset({"LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention"})
+_INTERLEAVED = frozenset({"GlmAttention", "Glm4Attention"})
+
+
+class FusedRotary(nn.Module):
+    """Takes the place of a model's rotary embedding, and prepares once what all its `FusedAttention` layers need."""
+
+    def __init__(self, rotary: Any) -> None:
+        super().__init__()
+        self._rotary = rotary
+
+    @property
+    def size(self) -> int:
+        """How many numbers of a head are turned; the rest stay as they are."""
+        return 2 * len(self._rotary.inv_freq)
+
+    def forward(self, rows: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each [batch, rows, 1, size]; the first half of the sines with the other sign."""
+        cosines, sines = self._rotary(rows, position_ids)
+        sines[..., : self.size // 2].neg_()
+        return cosines[:, :, None], sines[:, :, None]
+
+
+class FusedAttention(nn.Module):
+    """Takes the place of an attention layer of the classes named above, for inference."""
+
+    def __init__(self, attention: Any, turned: int) -> None:
+        super().__init__()
+        linears = [attention.q_proj, attention.k_proj, attention.v_proj]
+        self.joined = join(linears)
+        self.o_proj = attention.o_proj
+        self.q_norm, self.k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+        self._eager = sys.modules[type(attention).__module__].eager_attention_forward
+        # What the functions of attention ask a layer for.
+        self.config = attention.config
+        self.layer_idx = attention.layer_idx
+        self.num_key_value_groups = attention.num_key_value_groups
+        self.is_causal = attention.is_causal
+        self._scaling = attention.scaling
+        # Mistral's layers leave their window to the configuration.
+        self._window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
+        self._head_dim = attention.head_dim
+        self._turned = turned
+        self._heads = [linear.out_features // self._head_dim for linear in linears]
+        if type(attention).__name__ in _INTERLEAVED:
+            self._part_neighbours()
+
+    def _part_neighbours(self) -> None:
+        """Reorder heads' numbers so that halves are turned together; products of queries and keys stay the same."""
+        order = torch.arange(self.joined.out_features).view(-1, self._head_dim)
+        turned = order[: sum(self._heads[:2]), : self._turned]
+        turned.copy_(torch.cat((turned[:, 0::2], turned[:, 1::2]), dim=-1))
+        for parameter in self.joined.parameters():
+            parameter.data = parameter.data[order.view(-1)]
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[batch, rows, hidden_size] from the same, and weights where the attention gives any."""
+        joined = self.joined(hidden_states).unflatten(-1, (-1, self._head_dim))
+        queries, keys, values = joined.split_with_sizes(self._heads, dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            queries.copy_(self.q_norm(queries))
+            keys.copy_(self.k_norm(keys))
+        cosines, sines = position_embeddings
+        turned = joined.narrow(2, 0, sum(self._heads[:2])).narrow(3, 0, self._turned)
+        swapped = turned.roll(self._turned // 2, dims=-1)
+        turned.mul_(cosines).addcmul_(swapped, sines)
+        queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, self._eager)  # noqa: SLF001 (no public name)
+        mixed, weights = attend(
+            self,
+            queries,
+            keys,
+            values,
+            attention_mask,
+            dropout=0.0,
+            scaling=self._scaling,
+            sliding_window=self._window,
+            **kwargs,
+        )
+        return self.o_proj(mixed.flatten(2)), weights
+
+    __call__ = forward  # at once, as nobody hooks in here
+
+
+def fuse_attentions(model: Any) -> None:
+    """Replace the attention layers of a model of the continuous engine's families, if they are of the classes above."""
+    body = model.get_decoder()
+    if type(body.layers[0].self_attn).__name__ not in _HALF_SPLIT | _INTERLEAVED:
+        return
+    body.rotary_emb = FusedRotary(body.rotary_emb)
+    for layer in body.layers:
+        layer.self_attn = FusedAttention(layer.self_attn, body.rotary_emb.size)

@@ -1,0 +1,1 @@
+"""Models found, checked and loaded."""

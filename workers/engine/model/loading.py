@@ -1,0 +1,246 @@
+"""Loading a model and its tokenizer: safetensors or GGUF, from a local folder or the model hub."""
+
+import contextlib
+import io
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging as transformers_logging
+
+from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.layers.attention import fuse_attentions
+from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.layers.mlp import fuse_mlps
+from pelton.workers.engine.layers.norm import fuse_norms
+from pelton.workers.engine.layers.packed_linear import pack_linears
+from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.source import ModelSource, locate
+from pelton.workers.engine.model.supported import unsupported_reason
+from pelton.workers.engine.model.weights_digest import weights_digest
+
+log = logging.getLogger(__name__)
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
+# Tokenizers that know no limit state one like 10**30.
+_ABSURD_LENGTH = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model to load and how. `path_or_id` is a folder, a hub id, or `DEFAULT_MODEL`.
+
+    `dtype` "auto" is bfloat16 where the device computes it natively, else float32; `device` "auto" is CUDA if present.
+    """
+
+    path_or_id: str
+    gguf_file: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model ready to run, its tokenizer (with a chat template), and what an engine has to know about both."""
+
+    model: Any
+    tokenizer: Any
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int
+    dtype: torch.dtype
+    device: torch.device
+    weights_digest: bytes
+
+
+def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
+    """`read` a model and `prepare` it."""
+    loaded = read(spec, cache_dir)
+    prepare(loaded)
+    return loaded
+
+
+def prepare(loaded: LoadedModel) -> None:
+    """Replace layers of a model, in place, by others that compute the same faster on its device."""
+    if unsupported_reason(loaded.model) is None:
+        if loaded.device.type == "cpu":
+            fuse_attentions(loaded.model)
+            fuse_mlps(loaded.model)
+            fuse_norms(loaded.model)
+        fuse_linears(loaded.model)
+    if loaded.device.type == "cpu":
+        pack_linears(loaded.model)
+
+
+def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
+    """A model as transformers loads it; GGUF weights are unpacked into the asked data type.
+
+    With `cache_dir`, an unpacked GGUF model is kept there, and later starts take a small part of the time.
+
+    Raises ModelLoadError when a setting is wrong, or what it points at is missing, unreachable or no chat model.
+    """
+    started = time.perf_counter()
+    device = _device(spec.device)
+    dtype = _dtype(spec.dtype, device)
+    source = locate(spec.path_or_id, spec.gguf_file)
+    with _quiet():
+        model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
+    log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
+    return wrap(model, tokenizer)
+
+
+def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:
+    """What an engine has to know about a model that is in memory. Without a tokenizer there are no stop strings."""
+    eos_token_ids = _eos_token_ids(model, tokenizer)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        context_length=_context_length(model, tokenizer),
+        eos_token_ids=eos_token_ids,
+        pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
+        dtype=model.dtype,
+        device=model.device,
+        weights_digest=weights_digest(model),
+    )
+
+
+def _load_through_cache(
+    source: ModelSource, dtype: torch.dtype, device: torch.device, spec: ModelSpec, cache_dir: Path | None
+) -> tuple[Any, Any]:
+    if source.local_gguf is None or cache_dir is None:
+        return _load_from(source, dtype, device, spec)
+    copies = GgufCache(cache_dir)
+    entry = copies.entry(source.local_gguf, str(dtype).removeprefix("torch."))
+    if entry.is_dir():
+        try:
+            return _load_from(ModelSource(source.name, entry, None), dtype, device, spec)
+        except ModelLoadError as error:
+            copies.discard(entry, error)
+    log.info("Converting %s; this is done once and takes a while.", source.local_gguf)
+    model, tokenizer = _load_from(source, dtype, device, spec)
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    copies.store(entry, write)
+    return model, tokenizer
+
+
+def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, spec: ModelSpec) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if source.gguf_file is not None:
+        options["gguf_file"] = source.gguf_file
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
+        _require_chat_template(source, tokenizer)
+        if source.gguf_file is not None:
+            # Without it transformers may leave the weights packed, whatever data type is asked for.
+            options["quantization_config"] = GgufConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(source.path_or_id, dtype=dtype, device_map={"": device}, **options)
+    except ModelLoadError:
+        raise
+    except ImportError as error:
+        raise ModelLoadError(f"model.path: loading {source.name} needs a missing package: {error}") from error
+    except Exception as error:  # transformers, the hub client and the file readers raise all kinds
+        raise ModelLoadError(_explain(source, error)) from error
+    return model.eval(), tokenizer
+
+
+def _require_chat_template(source: ModelSource, tokenizer: Any) -> None:
+    if not tokenizer.chat_template:
+        raise ModelLoadError(
+            f"model.path: the tokenizer of {source.name} has no chat template; choose an instruction-tuned model, or "
+            "put a chat_template.jinja beside its tokenizer"
+        )
+
+
+def _explain(source: ModelSource, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}"
+    if "trust_remote_code" in str(error):
+        return (
+            f"model.trust_remote_code: {source.name} brings code of its own; set it to true if you trust it ({reason})"
+        )
+    if source.local_gguf is not None:
+        return f"model.gguf_file: {source.local_gguf} cannot be loaded ({reason}); is it complete and a language model?"
+    if source.folder is not None:
+        return (
+            f"model.path: {source.folder} cannot be loaded ({reason}); it needs config.json, weights and a tokenizer "
+            "as transformers saves them"
+        )
+    return (
+        f"model.path: there is no local folder {source.name}, and the model hub did not give it ({reason}); check the "
+        "name and the network, or set model.path to a downloaded folder"
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ModelLoadError(f'model.device: unknown device "{name}"; use auto, cpu or cuda')
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ModelLoadError("model.device: PyTorch finds no CUDA device here; use auto or cpu, or check the driver")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto" and name not in _DTYPES:
+        raise ModelLoadError(f'model.dtype: unknown data type "{name}"; use auto, {", ".join(_DTYPES)}')
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = any(torch.cpu.get_capabilities().get(feature) for feature in _NATIVE_BF16)
+    return torch.bfloat16 if native else torch.float32
+
+
+def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokenizer's and the generation config's; some models (GLM) end a turn with any of several."""
+    configured = model.generation_config.eos_token_id
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(getattr(tokenizer, "eos_token_id", None))
+    return tuple(sorted(ids - {None}))
+
+
+def _pad_token_id(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
+    # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
+    stated = getattr(tokenizer, "pad_token_id", None)
+    return next((token for token in (stated, *eos_token_ids) if token is not None), 0)
+
+
+def _context_length(model: Any, tokenizer: Any) -> int:
+    stated = (
+        getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        getattr(tokenizer, "model_max_length", None),
+    )
+    limits = [int(limit) for limit in stated if limit is not None and 0 < limit < _ABSURD_LENGTH]
+    if not limits:
+        raise ModelLoadError(
+            "model.path: the model does not say how long its context may be; add max_position_embeddings to its "
+            "config.json"
+        )
+    return min(limits)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice on stderr; what matters is raised or logged by us."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        # The bar of the GGUF reader knows no switch.
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

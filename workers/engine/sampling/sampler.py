@@ -1,0 +1,73 @@
+"""From logits to tokens for the sequences of a step: penalties, sampling, log-probabilities."""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.sampling.penalties import History, penalise
+from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample, token_logprobs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SamplingRequest:
+    """What a row of logits is wanted for. `position` counts its generated tokens from 0."""
+
+    params: SamplingParams
+    seed: int
+    position: int
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class SampledToken:
+    """A row's next token; None where its logits are broken."""
+
+    token: int | None
+    logprob: TokenLogprob | None
+
+
+class Sampler:
+    """Keeps the parameters' tensors from step to step while the same rows are asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._key: list[tuple[SamplingParams, int]] = []
+        self._tensors: SamplingTensors | None = None
+
+    def choose(self, logits: Tensor, asks: Items[SamplingRequest]) -> list[SampledToken]:
+        """One choice for each row of float32 `logits` [rows, vocab]."""
+        params = [ask.params for ask in asks]
+        # A grammar's mask, once there is one, belongs here too: logits in, logits out.
+        adjusted = penalise(logits, params, [ask.history for ask in asks])
+        positions = torch.tensor([ask.position for ask in asks], device=self._device)
+        tokens = sample(adjusted, self._sampling(asks), positions)
+        chosen, broken = torch.stack((tokens, broken_rows(logits).long())).tolist()
+        logprobs = self._logprobs(logits, tokens, params)
+        return [
+            SampledToken(None if is_broken else token, logprob)
+            for token, is_broken, logprob in zip(chosen, broken, logprobs, strict=True)
+        ]
+
+    def _sampling(self, asks: Items[SamplingRequest]) -> SamplingTensors:
+        key = [(ask.params, ask.seed) for ask in asks]
+        if self._tensors is None or key != self._key:
+            self._tensors = SamplingTensors.of([ask.params for ask in asks], [ask.seed for ask in asks], self._device)
+            self._key = key
+        return self._tensors
+
+    def _logprobs(self, logits: Tensor, tokens: Tensor, params: Items[SamplingParams]) -> list[TokenLogprob | None]:
+        found: list[TokenLogprob | None] = [None] * len(params)
+        wanted = [row for row, each in enumerate(params) if each.logprobs is not None]
+        if not wanted:
+            return found
+        most = max(params[row].logprobs or 0 for row in wanted)
+        columns = (
+            column.tolist() for column in (tokens[wanted], *token_logprobs(logits[wanted], tokens[wanted], most))
+        )
+        for row, token, logprob, values, ids in zip(wanted, *columns, strict=True):
+            top = tuple(zip(ids, values, strict=True))[: params[row].logprobs]
+            found[row] = TokenLogprob(token, logprob, top)
+        return found

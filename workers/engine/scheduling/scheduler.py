@@ -1,0 +1,238 @@
+"""What each step computes, and for whom there are pages. Pure: touches no device, knows no clock, holds no queue.
+
+A step is composed under `max_batch_tokens`: first one token of every sequence that decodes, then the prompts, in
+chunks. Pages go to whoever comes first in order (priority, then arrival); when they run out, the last in order gives
+its own back and is computed again later, mostly out of the prefix cache. So the first in order always advances, and
+with it, one after the other, everybody.
+"""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+from pelton.workers.engine.api import Selection, Waiting
+from pelton.workers.engine.scheduling.page_pool import PagePool
+from pelton.workers.engine.scheduling.sequences import SequenceState
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """`max_running` bounds the sequences taken over.
+
+    `max_overtakes` is how often smaller requests may go before one that waits for more pages than are left.
+    """
+
+    max_batch_tokens: int
+    max_running: int
+    prefix_cache: bool = True
+    max_overtakes: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_running <= self.max_batch_tokens:
+            raise ValueError(
+                f"max_running must be between 1 and max_batch_tokens = {self.max_batch_tokens}, not "
+                f"{self.max_running}: every running sequence gets its token in every step"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledChunk:
+    """The tokens `start` to `start + count` of one sequence, to be computed in this step.
+
+    Where they are `stored` their keys and values are in pages that others may share: only the logits are wanted.
+    """
+
+    sequence: SequenceState
+    start: int
+    count: int
+    stored: bool = False
+
+    @property
+    def completes(self) -> bool:
+        """Whether the step reaches the newest token, so that the next one is to be chosen."""
+        return self.start + self.count == self.sequence.length
+
+
+@dataclass(slots=True)
+class PrefixStats:
+    """Prompt tokens that were looked up in the prefix cache, and those of them that needed no computing."""
+
+    asked: int = 0
+    hit: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hit / self.asked if self.asked else 0.0
+
+
+class Scheduler:
+    """Composes steps over the sequences that were added and not removed."""
+
+    def __init__(self, config: SchedulerConfig, pool: PagePool) -> None:
+        self.prefix_stats = PrefixStats()
+        self.preemptions = 0
+        self._config = config
+        self._pool = pool
+        self._running: list[SequenceState] = []
+        # Full pages that some sequence is computing now: others with the same text wait for them.
+        self._computing: dict[bytes, SequenceState] = {}
+        self._overtaken: tuple[float, int, int] | None = None
+        self._overtakes = 0
+
+    @property
+    def running(self) -> Items[SequenceState]:
+        """In order: the first is the last to give up its pages."""
+        return self._running
+
+    def select(self, waiting: Items[Waiting]) -> Selection:
+        """Take from the front while rows and pages last.
+
+        A request whose prompt needs more pages than are left is stepped over, at most `max_overtakes` times in all;
+        after that nobody behind it is taken before it.
+        """
+        rows = self._config.max_running - len(self._running)
+        pages = self._pool.available - sum(map(self._missing_pages, self._running))
+        chosen: list[int] = []
+        overtakes_left: int | None = None
+        for index, request in enumerate(waiting):
+            if len(chosen) >= rows or overtakes_left == 0:
+                break
+            needed = self._pool.pages_for(request.prompt_tokens + 1)
+            if needed <= pages:
+                chosen.append(index)
+                pages -= needed
+                if overtakes_left is not None:
+                    self._overtakes += 1
+                    overtakes_left -= 1
+            elif overtakes_left is None:
+                overtakes_left = self._overtakes_left(request)
+        return Selection(tuple(chosen))
+
+    def add(self, sequence: SequenceState) -> None:
+        """Take over a sequence; raises ValueError when it could never get all the pages it may need."""
+        if self._pool.pages_for(sequence.capacity) > self._pool.num_pages:
+            raise ValueError(
+                f"request {sequence.id} may grow to {sequence.capacity} tokens, more than all KV pages hold "
+                f"({self._pool.num_pages * self._pool.page_size}); raise kv_memory_gib or lower max_tokens"
+            )
+        self._running.append(sequence)
+        self._running.sort(key=lambda each: each.order)
+
+    def remove(self, sequence: SequenceState, *, trusted: bool = True) -> None:
+        """Take a sequence out and its pages back; what is not `trusted` leaves the prefix cache too."""
+        if not trusted:
+            self._pool.forget(sequence.pages)
+        self._give_back(sequence)
+        self._running.remove(sequence)
+
+    def plan(self) -> list[ScheduledChunk]:
+        """The next step: decodes first, then prompts in chunks, together at most `max_batch_tokens` tokens."""
+        works: dict[SequenceState, ScheduledChunk | None] = {}
+        for sequence in tuple(self._running):
+            decodes = sequence.pages and sequence.pending == 1 and sequence.ready
+            if decodes and self._make_room(sequence, sequence.length, works):
+                works[sequence] = ScheduledChunk(sequence, sequence.computed, 1)
+        # What a preemption frees of it from here on is not given away again in this step.
+        budget = self._config.max_batch_tokens - sum(work is not None for work in works.values())
+        for sequence in tuple(self._running):
+            if budget <= 0:
+                break
+            if sequence not in works and sequence.ready and (work := self._prefill(sequence, budget, works)):
+                works[sequence] = work
+                budget -= work.count
+        return [work for work in works.values() if work]
+
+    def begin(self, work: ScheduledChunk) -> None:
+        """Note that a piece of work is on its way: what is planned next comes behind it."""
+        work.sequence.computed += work.count
+
+    def complete(self, work: ScheduledChunk) -> None:
+        """Note that a piece of work is done, its tokens known, and let others find the pages it has filled.
+
+        A sequence that has lost its pages since then has none to be found.
+        """
+        sequence, size = work.sequence, self._pool.page_size
+        end = work.start + work.count
+        filled = range(work.start // size, end // size)
+        if not self._config.prefix_cache or not filled or sequence.computed < end:
+            return
+        digests = sequence.digests(size)
+        for index in filled:
+            self._pool.register(sequence.pages[index], digests[index])
+            if self._computing.get(digests[index]) is sequence:
+                del self._computing[digests[index]]
+
+    def _prefill(
+        self, sequence: SequenceState, budget: int, works: dict[SequenceState, ScheduledChunk | None]
+    ) -> ScheduledChunk | None:
+        """The next chunk of a prompt, if it may be computed now and there are pages for it."""
+        begins = not sequence.pages
+        if begins and self._config.prefix_cache and not self._take_prefix(sequence):
+            return None
+        # A prompt of which every page was found ends with a token computed for its logits alone.
+        stored = begins and len(sequence.pages) * self._pool.page_size > sequence.computed
+        count = min(sequence.pending, budget)
+        if not self._make_room(sequence, sequence.computed + count, works):
+            if begins:
+                self._give_back(sequence)
+            return None
+        if begins and sequence.length == sequence.prompt_length:
+            sequence.cached = sequence.computed
+            self.prefix_stats.asked += sequence.prompt_length
+            self.prefix_stats.hit += sequence.cached
+        return ScheduledChunk(sequence, sequence.computed, count, stored)
+
+    def _take_prefix(self, sequence: SequenceState) -> bool:
+        """Give a sequence what the prefix cache has of it.
+
+        False while another one computes the very page it needs next: it gets that page when it is done.
+        """
+        size = self._pool.page_size
+        digests = sequence.digests(size)
+        found: list[int] = []
+        for digest in digests:
+            page = self._pool.find(digest)
+            if page is None:
+                break
+            found.append(page)
+        missing = digests[len(found) :]
+        if missing and missing[0] in self._computing:
+            return False
+        for page in found:
+            self._pool.retain(page)
+        for digest in missing:
+            self._computing.setdefault(digest, sequence)
+        # At least one token is computed, even if all pages are there: its logits are what the next one comes from.
+        sequence.pages, sequence.computed = found, min(len(found) * size, sequence.length - 1)
+        return True
+
+    def _make_room(
+        self, sequence: SequenceState, tokens: int, works: dict[SequenceState, ScheduledChunk | None]
+    ) -> bool:
+        """Give a sequence the pages for `tokens`, if need be those of sequences that come after it in order."""
+        missing = self._pool.pages_for(tokens) - len(sequence.pages)
+        while missing > self._pool.available:
+            last = next((each for each in reversed(self._running) if each.pages), None)
+            if last is None or last.order <= sequence.order:
+                return False
+            self._give_back(last)
+            works[last] = None  # not again in this step: it would only take pages back
+            self.preemptions += 1
+        sequence.pages += self._pool.allocate(missing) or ()
+        return True
+
+    def _give_back(self, sequence: SequenceState) -> None:
+        self._pool.release(sequence.pages)
+        sequence.pages, sequence.computed = [], 0
+        sequence.stays += 1
+        for digest in [digest for digest, owner in self._computing.items() if owner is sequence]:
+            del self._computing[digest]
+
+    def _missing_pages(self, sequence: SequenceState) -> int:
+        return max(0, self._pool.pages_for(sequence.length + 1) - len(sequence.pages))
+
+    def _overtakes_left(self, request: Waiting) -> int:
+        """How many may still go before this request; the count begins anew with every other one."""
+        overtaken = (request.since, request.prompt_tokens, request.max_new_tokens)
+        if overtaken != self._overtaken:
+            self._overtaken, self._overtakes = overtaken, 0
+        return self._config.max_overtakes - self._overtakes

@@ -1,0 +1,1 @@
+"""An engine that keeps time but computes nothing."""

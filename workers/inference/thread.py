@@ -1,0 +1,228 @@
+"""The inference thread: takes from the waiting line what the engine has room for, and turns the engine's crank.
+
+Nothing here waits on the network, decodes text or touches Kafka; endings leave through a bounded queue. What joins the
+engine is in the guard's journal until it has left, so that a crash can be blamed on somebody.
+"""
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pelton.pipeline import errors
+from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
+from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, StepEngine
+from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.inference.retries import Retries
+from pelton.workers.prepare.sampling_params import sampling_params
+from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
+from pelton.workers.quarantine.isolation import QuarantinePolicy
+from pelton.workers.requests import Failed, Generated, PreparedRequest, Result
+
+log = logging.getLogger(__name__)
+
+_ERRORS: dict[FailureKind, type[errors.ExecutionError]] = {
+    FailureKind.DEADLINE: errors.DeadlineExceeded,
+    FailureKind.CANCELLED: errors.Cancelled,
+    FailureKind.OUT_OF_MEMORY: errors.OutOfMemory,
+    FailureKind.INVALID_OUTPUT: errors.InvalidOutput,
+    FailureKind.INTERNAL: errors.EngineError,
+}
+
+
+class EngineFailed(Exception):
+    """The engine raised: its state is unknown, and what ran in it may be the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    place: QueuedRequest[PreparedRequest]
+    blame: CrashHistory
+    slot: int | None
+    started: float
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, those that ended with their worker included."""
+        return self.blame.crashes + self.place.item.attempt
+
+
+class Inference:
+    """Owns the engine from `start` on. Ends when the line closes and nothing runs any more."""
+
+    def __init__(  # noqa: PLR0913  # the parts that meet on the inference thread
+        self,
+        engine: StepEngine,
+        line: RequestQueue[PreparedRequest],
+        endings: LingerQueue[Result],
+        metrics: Metrics,
+        guard: CrashProtection | None = None,
+        *,
+        share_prefixes: bool = False,
+        cleared: Callable[
+            [Sequence[QueuedRequest[PreparedRequest]], Sequence[int]], Sequence[int]
+        ] = lambda _, chosen: chosen,
+    ) -> None:
+        """With `share_prefixes` tenants find each other's computed prefixes, else only their own.
+
+        `cleared` says which of the chosen may run already; it is called with the line locked.
+        """
+        self._engine = engine
+        self._share_prefixes = share_prefixes
+        self._cleared = cleared
+        self._line = line
+        self._endings = endings
+        self._metrics = metrics
+        self._guard = guard or CrashProtection()
+        self._isolation = QuarantinePolicy(self._guard.max_lone_crashes)
+        self._condemned: dict[int, CrashHistory] = {}
+        self._retries = Retries(line, self._guard.retry)
+        self._ids = itertools.count()
+        self._running: dict[int, _Running] = {}
+        self._abandoned: set[int] = set()
+
+    def start(self) -> asyncio.Future[None]:
+        """Start the thread; the future ends with it and carries what it raised.
+
+        The thread is a daemon so that an engine stuck in a kernel cannot keep a dead worker's process alive.
+        """
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        retrying = loop.create_task(self._retries.run())
+        done.add_done_callback(lambda _: retrying.cancel())
+
+        def body() -> None:
+            try:
+                self._run()
+            except BaseException as error:  # noqa: BLE001  # whatever ends the thread must end the worker
+                loop.call_soon_threadsafe(_fail, done, error)
+            else:
+                loop.call_soon_threadsafe(_succeed, done)
+
+        threading.Thread(target=body, name="inference", daemon=True).start()
+        return done
+
+    def abandon(self, unwanted: Callable[[PreparedRequest], bool]) -> int:
+        """End running requests without a reply, because it is somebody else's to give. Any thread; returns how many."""
+        self._retries.remove(unwanted)
+        ids = self._ids_of(unwanted)
+        self._abandoned.update(ids)
+        for request_id in ids:
+            self._engine.cancel(request_id)
+        return len(ids)
+
+    def cancel(self, unwanted: Callable[[PreparedRequest], bool]) -> list[QueuedRequest[PreparedRequest]]:
+        """End running requests early, as cancelled; return those that only waited for another attempt. Any thread."""
+        for request_id in self._ids_of(unwanted):
+            self._engine.cancel(request_id)
+        return self._retries.remove(unwanted)
+
+    def _ids_of(self, wanted: Callable[[PreparedRequest], bool]) -> list[int]:
+        return [request_id for request_id, running in list(self._running.items()) if wanted(running.place.item)]
+
+    def _run(self) -> None:
+        while True:
+            places = self._line.take(self._choose, block=not self._engine.running)
+            if not places and not self._engine.running:
+                return
+            for place in places:
+                if id(place) in self._condemned:
+                    self._refuse_poison(place, self._condemned[id(place)])
+            for outcome in self._step([place for place in places if id(place) not in self._condemned]):
+                self._end(outcome)
+            self._observe()
+
+    def _choose(self, places: Sequence[QueuedRequest[PreparedRequest]]) -> Chosen:
+        now = time.monotonic()
+        if not self._guard.suspects:
+            self._condemned = {}
+            selection = self._engine.select(places, now)
+            return self._cleared(places, selection.indexes), selection.retry_at
+        blames = [self._blame(place) for place in places]
+        offer = self._isolation.offer(blames, running=len(self._running), now=now)
+        self._condemned = {id(places[index]): blames[index] or NO_CRASHES for index in offer.condemned}
+        selection = self._engine.select([places[index] for index in offer.candidates], now)
+        cleared = self._cleared(places, [offer.candidates[index] for index in selection.indexes])
+        if offer.suspects and cleared:
+            self._isolation.began()
+        chosen = (*offer.condemned, *cleared)
+        looks = [look for look in (offer.look_again, selection.retry_at) if look is not None]
+        return chosen, min(looks, default=None)
+
+    def _blame(self, place: QueuedRequest[PreparedRequest]) -> CrashHistory | None:
+        return self._guard.suspects.get(place.item.ticket.record.source)
+
+    def _refuse_poison(self, place: QueuedRequest[PreparedRequest], blame: CrashHistory) -> None:
+        error = errors.PoisonRecord(
+            f"The worker that ran this request ended unexpectedly {blame.crashes} times, {blame.alone} times with no "
+            "other request running: it is not tried again."
+        )
+        self._endings.put(Failed(place.item.ticket, error, blame.crashes))
+
+    def _step(self, admitted: Sequence[QueuedRequest[PreparedRequest]]) -> list[Outcome]:
+        try:
+            with self._guard.steps:
+                for place in admitted:
+                    self._admit(place)
+                return self._engine.step()
+        except Exception as error:
+            self._guard.on_engine_failure(error)
+            raise EngineFailed(f"the engine failed: {error!r}") from error
+
+    def _admit(self, place: QueuedRequest[PreparedRequest]) -> None:
+        job = place.item
+        blame = self._blame(place) or NO_CRASHES
+        slot = self._guard.journal.enter(job.ticket.record.source, blame)
+        request_id = next(self._ids)
+        self._running[request_id] = _Running(place, blame, slot, time.monotonic())
+        if job.attempt == 1:
+            self._retries.earn(place.tokens)
+        salt = "" if self._share_prefixes else job.ticket.envelope.tenant
+        params = sampling_params(job.request, job.max_new_tokens)
+        self._engine.add(EngineRequest(request_id, job.prompt, params, deadline=place.expires, cache_salt=salt))
+
+    def _end(self, outcome: Outcome) -> None:
+        running = self._running.pop(outcome.request_id)
+        self._guard.journal.leave(running.slot)
+        if outcome.request_id in self._abandoned:
+            self._abandoned.discard(outcome.request_id)
+        elif isinstance(outcome, Completion):
+            job = running.place.item
+            wait_s = running.started - job.ticket.fetched_at
+            self._endings.put(Generated(job, outcome, wait_s, time.monotonic(), running.attempt))
+        else:
+            self._end_failed(running, outcome)
+
+    def _end_failed(self, running: _Running, failure: Failure) -> None:
+        job = running.place.item
+        if not self._retries.policy.allows(failure.kind, job.attempt):
+            error = _ERRORS[failure.kind](failure.message)
+            self._endings.put(Failed(job.ticket, error, running.attempt))
+            return
+        log.warning(
+            "%s failed in attempt %d of %d and is tried again: %s",
+            job.ticket.record.source, job.attempt, self._retries.policy.max_attempts, failure.message,
+        )  # fmt: skip
+        self._retries.add(running.place)
+
+    def _observe(self) -> None:
+        self._metrics.running_requests.set(self._engine.running)
+        stats = self._engine.last_step
+        if stats is not None and stats.computed_tokens:
+            self._metrics.batch_rows.observe(stats.rows)
+            self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
+
+
+def _succeed(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _fail(done: asyncio.Future[None], error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,1 @@
+"""From a fetched record to an admitted request."""

@@ -1,0 +1,63 @@
+"""Where replies go: what a sender asked for, if it is there."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.errors import InvalidHeader, PeltonError
+from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.headers import Envelope, ReplyPolicy
+from pelton.workers.kafka.topics import TopicDirectory
+from pelton.workers.requests import Delivery
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.1
+RETRY_MOST_S = 5.0
+
+
+class ReplyAddresses:
+    """Holds the addresses that senders ask for against the topics there are."""
+
+    def __init__(self, directory: TopicDirectory, policy: ReplyPolicy) -> None:
+        self._directory = directory
+        self._policy = policy
+
+    async def resolved(self, envelope: Envelope) -> Envelope:
+        """Make sure that the reply can be sent where the sender wants it.
+
+        Where no partition is asked for, it is the one with the request's own number: so a transaction, which holds the
+        replies to one request partition, touches one reply partition and not all of them. Raises `InvalidHeader`.
+        """
+        partitions = await self._partitions(envelope.reply_topic)
+        if partitions is None:
+            message = f"Header {contract.REPLY_TOPIC} names topic {envelope.reply_topic!r}, which does not exist."
+            raise InvalidHeader(message, param=contract.REPLY_TOPIC)
+        if envelope.reply_partition is not None and envelope.reply_partition >= partitions:
+            raise InvalidHeader(
+                f"Header {contract.REPLY_PARTITION} is {envelope.reply_partition}, but topic {envelope.reply_topic!r} "
+                f"has partitions 0 to {partitions - 1}.",
+                param=contract.REPLY_PARTITION,
+            )
+        if envelope.reply_partition is not None:
+            return envelope
+        return replace(envelope, reply_partition=envelope.source.partition % partitions)
+
+    def to_be_told(self, ticket: Delivery, error: PeltonError) -> Delivery:
+        """The ticket to tell the error to: an address that does not exist cannot be told so, the default one can."""
+        if not isinstance(error, InvalidHeader):
+            return ticket
+        envelope = replace(ticket.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
+        return replace(ticket, envelope=envelope)
+
+    async def _partitions(self, topic: str) -> int | None:
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            try:
+                return await self._directory.partitions(topic)
+            except (KafkaError, OSError) as error:
+                log.warning("asking for topic %s failed, trying again: %r", topic, error)
+                await asyncio.sleep(backoff.next_s())

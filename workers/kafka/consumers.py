@@ -1,0 +1,69 @@
+"""The consumers of a worker: the group member that fetches requests, and those that follow a topic of their own."""
+
+from typing import Literal
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from pelton.pipeline.settings import KafkaSettings
+
+REBALANCE_MS = 60_000
+"""How long a rebalance waits for its slowest member."""
+EMPTY_FETCH_MS = 1_000
+"""How long the broker holds a fetch that finds nothing. Each costs it, and the worker, a look at every partition: time
+that an engine on the same cores is stopped for. New records end it at once; after a rebalance the next fetch waits
+behind it."""
+
+
+def request_consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
+    """A group member that keeps its membership through long generations and a full line.
+
+    The poll interval, which aiokafka counts on the client from the end of one `getmany` to the next, is an hour, and
+    a rebalance gets time for a flush.
+    """
+    # A join is answered when the slowest member has joined; given up before, each retry is a new member.
+    options = kafka.client_options() | {"request_timeout_ms": REBALANCE_MS + 10_000}
+    return AIOKafkaConsumer(
+        **options,
+        client_id=client_id,
+        group_id=kafka.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(_sticky_assignor(),),
+        session_timeout_ms=kafka.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
+        rebalance_timeout_ms=REBALANCE_MS,
+        max_poll_interval_ms=3_600_000,
+        fetch_max_wait_ms=EMPTY_FETCH_MS,
+        consumer_timeout_ms=EMPTY_FETCH_MS,
+    )
+
+
+def feed_consumer(
+    kafka: KafkaSettings, *topics: str, auto_offset_reset: Literal["earliest", "latest"]
+) -> AIOKafkaConsumer:
+    """In no group, of topics that seldom have anything new.
+
+    A fetch is answered at once when they have, and else held by the broker for half the time a request may take:
+    each one that comes back empty has taken the engine's cores for nothing. Other requests on the same connection
+    wait behind it, so what is to be asked at the start has to be asked before anything is fetched.
+    """
+    wait_ms = kafka.request_timeout_ms // 2
+    return AIOKafkaConsumer(
+        *topics,
+        **kafka.client_options(),
+        enable_auto_commit=False,
+        auto_offset_reset=auto_offset_reset,
+        fetch_max_wait_ms=wait_ms,
+        consumer_timeout_ms=wait_ms,
+    )
+
+
+def _sticky_assignor() -> type[StickyPartitionAssignor]:
+    """A class of this worker's own: aiokafka's assignor remembers its assignment on the class."""
+
+    class WorkersAssignor(StickyPartitionAssignor):
+        pass
+
+    return WorkersAssignor

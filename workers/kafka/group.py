@@ -1,0 +1,54 @@
+"""The consumer group as the broker sees it: what is committed, and who is a member."""
+
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings import KafkaSettings
+
+NONE_COMMITTED = -1
+
+
+class PositionUnknown(KafkaError):
+    """The broker did not tell the committed position; it may a moment later."""
+
+
+class ConsumerGroup:
+    """Asks through the admin client: a consumer's own `committed()` drops the metadata."""
+
+    def __init__(self, kafka: KafkaSettings, client_id: str) -> None:
+        """`client_id` is this worker's alone: it is how the broker's list of members tells us from others."""
+        self._group_id = kafka.group_id
+        self._client_id = client_id
+        self._admin = AIOKafkaAdminClient(**kafka.client_options())
+
+    async def start(self) -> None:
+        await self._admin.start()
+
+    async def close(self) -> None:
+        await self._admin.close()
+
+    async def progress(self, partition: TopicPartition) -> Progress | None:
+        """What is committed, None where nothing was. Raises `KafkaError`, or `BadMetadata` for a commit not ours.
+
+        An answer without the partition is how aiokafka reports an error: it must not be taken for "nothing committed".
+        """
+        answer = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
+        if partition not in answer:
+            raise PositionUnknown(f"no answer for {partition}")
+        committed = answer[partition]
+        if committed.offset == NONE_COMMITTED:
+            return None
+        return Progress.decode(committed.offset, committed.metadata)
+
+    async def is_member(self) -> bool:
+        """Whether the broker counts this worker into the group. Raises `KafkaError`.
+
+        Also while the group rebalances: until that is over nobody else is given what its members have.
+        """
+        answers: list[Any] = await self._admin.describe_consumer_groups([self._group_id])
+        _, _, _, _, _, members, *_ = answers[0].groups[0]
+        return any(client_id == self._client_id for _, client_id, *_ in members)

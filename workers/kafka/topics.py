@@ -1,0 +1,93 @@
+"""Topics as the broker knows them: which exist, how many partitions they have, and making those that are missing."""
+
+import logging
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.contract import dead_letter_topic
+
+log = logging.getLogger(__name__)
+
+DEAD_LETTER_MAX_BYTES = 2 * 1_048_588
+"""Twice Kafka's default limit: a dead letter is the record as it was and the reason on top."""
+_SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
+"""Suspicions are withdrawn when their request is answered; this clears away what nobody answers."""
+_CANCELS_KEPT_MS = 3_600_000
+"""Read once, as they come."""
+
+
+class TopicsMissing(Exception):
+    """Topics the worker needs do not exist, or could not be created; the message says which and what to do."""
+
+
+def needed_topics(kafka: KafkaSettings) -> list[str]:
+    """Every topic that requests are read from, that replies and dead letters go to by default, suspects and cancels."""
+    dead_letters = [dead_letter_topic(topic) for topic in kafka.request_topics]
+    return [*kafka.request_topics, kafka.reply_topic, *dead_letters, kafka.suspects_topic, kafka.cancels_topic]
+
+
+async def ensure_topics(kafka: KafkaSettings) -> None:
+    """Create what is missing, where `kafka.create_topics` is set. Raises `TopicsMissing` for what is missing after."""
+    directory = TopicDirectory(kafka)
+    await directory.start()
+    try:
+        missing = [topic for topic in needed_topics(kafka) if await directory.partitions(topic) is None]
+        if missing and not kafka.create_topics:
+            raise TopicsMissing(
+                f"Topics missing at {kafka.bootstrap_servers}: {', '.join(missing)}. "
+                "Create them, or set kafka.create_topics = true."
+            )
+        if missing:
+            await directory.create(missing)
+    finally:
+        await directory.close()
+
+
+class TopicDirectory:
+    """Answers how many partitions a topic has; what exists is remembered, what does not is asked for again."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._admin = AIOKafkaAdminClient(**kafka.client_options())
+        self._partitions: dict[str, int] = {}
+
+    async def start(self) -> None:
+        await self._admin.start()
+
+    async def close(self) -> None:
+        await self._admin.close()
+
+    async def partitions(self, topic: str) -> int | None:
+        """The topic's partition count, or None when there is no such topic. Raises `KafkaError`."""
+        if topic not in self._partitions:
+            (found,) = await self._admin.describe_topics([topic])
+            error = for_code(found["error_code"])
+            if error is UnknownTopicOrPartitionError or not found["partitions"]:
+                return None
+            if error is not NoError:
+                raise error(f"asking for topic {topic}")
+            self._partitions[topic] = len(found["partitions"])
+        return self._partitions[topic]
+
+    async def create(self, topics: list[str]) -> None:
+        """Create `topics`. One that another process made meanwhile is fine. Raises `TopicsMissing`."""
+        response: Any = await self._admin.create_topics(list(map(self._new, topics)))
+        for topic, code, message in response.topic_errors:
+            error = for_code(code)
+            if error not in (NoError, TopicAlreadyExistsError):
+                raise TopicsMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
+        log.info("created topics %s", ", ".join(topics))
+
+    def _new(self, topic: str) -> NewTopic:
+        kafka = self._kafka
+        partitions, configs = kafka.partitions, {}
+        if topic == kafka.suspects_topic:
+            partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
+        elif topic == kafka.cancels_topic:
+            partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
+        elif topic in map(dead_letter_topic, kafka.request_topics):
+            configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
+        return NewTopic(topic, partitions, kafka.replication_factor, topic_configs=configs)

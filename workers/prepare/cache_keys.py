@@ -1,0 +1,87 @@
+"""Which keys a request has in the cache: the one place that decides what two requests must have in common."""
+
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any
+
+from pelton.cache.keys import answer_key, resend_key
+from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.contract import CacheUse
+from pelton.workers.engine.api import SamplingParams
+from pelton.workers.prepare.limits import RequestLimits
+from pelton.workers.prepare.sampling_params import is_reproducible, sampling_params
+from pelton.workers.requests import CacheKeys, Delivery
+
+_SAMPLING_FIELDS = tuple(field.name for field in fields(SamplingParams))
+_sampling_values = attrgetter(*_SAMPLING_FIELDS)
+_NO_KEYS = CacheKeys()
+
+
+def sampling_identity(params: SamplingParams) -> dict[str, Any]:
+    """Every field that changes the answer. A field that is new to `SamplingParams` counts until somebody says not."""
+    if params.temperature == 0:  # greedy: what narrows a choice by chance chooses nothing
+        params = replace(params, seed=None, top_p=1.0, top_k=0, min_p=0.0)
+    return dict(zip(_SAMPLING_FIELDS, _sampling_values(params), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKeyBuilder:
+    """What all keys of one worker have in common.
+
+    `default_tokens` and `most_tokens` are what decides how long an answer may get where its sender does not say: the
+    default, and the prompt and answer that context and budgets hold.
+    """
+
+    enabled: bool
+    model: str
+    fingerprint: bytes
+    default_tokens: int
+    most_tokens: int
+    share_tenants: bool
+
+    @classmethod
+    def of(cls, settings: CacheSettings, model: str, fingerprint: bytes, limits: RequestLimits) -> "CacheKeyBuilder":
+        return cls(
+            enabled=settings.enabled,
+            model=model,
+            fingerprint=fingerprint,
+            default_tokens=limits.default_max_new_tokens,
+            most_tokens=limits.most_tokens,
+            share_tenants=settings.share_across_tenants,
+        )
+
+    def keys(self, ticket: Delivery, request: ChatRequest, text: str) -> CacheKeys:
+        """The keys of a request whose rendered prompt is `text`."""
+        use = ticket.envelope.cache
+        if not self.enabled or use is CacheUse.BYPASS:
+            return _NO_KEYS
+        return CacheKeys(self._answer(ticket, request, text), self._resend(ticket), fresh=use is CacheUse.REFRESH)
+
+    def _answer(self, ticket: Delivery, request: ChatRequest, text: str) -> str | None:
+        params = sampling_params(request, request.new_tokens or self.default_tokens)
+        if not is_reproducible(params):
+            return None
+        sampling = sampling_identity(params)
+        if request.new_tokens is None:
+            sampling["most_tokens"] = self.most_tokens
+        return answer_key(
+            model=self.model,
+            tenant="" if self.share_tenants else ticket.envelope.tenant,
+            fingerprint=self.fingerprint,
+            prompt=text,
+            sampling=sampling,
+        )
+
+    def _resend(self, ticket: Delivery) -> str | None:
+        envelope = ticket.envelope
+        if not envelope.id_given:
+            return None
+        return resend_key(
+            tenant=envelope.tenant,
+            reply_topic=envelope.reply_topic,
+            reply_partition=envelope.reply_partition if envelope.partition_given else None,
+            correlation_id=envelope.correlation_id,
+            body=ticket.record.value or b"",
+            session=envelope.session,
+        )

@@ -1,0 +1,60 @@
+"""From a ticket to a draft (decode the body, render the chat template), and from that to a job (tokenise, size up).
+
+Between the two the cache is asked: a request whose answer is found is never tokenised.
+"""
+
+from collections.abc import Sequence
+
+from pelton.pipeline.errors import ModelNotFound, RequestError
+from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.decoding import decode_request
+from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
+from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
+
+
+def make_drafts(
+    tickets: Sequence[Delivery], codec: Codec, limits: RequestLimits, keyring: CacheKeyBuilder
+) -> tuple[list[RenderedRequest], list[Failed]]:
+    """Decode and render a polled batch in one call, on a thread."""
+    drafts: list[RenderedRequest] = []
+    refused: list[Failed] = []
+    for ticket in tickets:
+        try:
+            request = decode(ticket, limits)
+            text = codec.render(request.messages)
+            drafts.append(RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text)))
+        except RequestError as error:
+            refused.append(Failed(ticket, error))
+    return drafts, refused
+
+
+def make_jobs(
+    drafts: Sequence[RenderedRequest], codec: Codec, limits: RequestLimits
+) -> tuple[list[PreparedRequest], list[Failed]]:
+    """Tokenise a batch, on a thread: a tokenizer is many times faster on a batch than one by one."""
+    texts = list(dict.fromkeys(draft.text for draft in drafts if draft.prompt is None))
+    prompts = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
+    jobs: list[PreparedRequest] = []
+    refused: list[Failed] = []
+    for draft in drafts:
+        prompt = prompts[draft.text] if draft.prompt is None else draft.prompt
+        try:
+            allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
+            jobs.append(PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys))
+        except RequestError as error:
+            refused.append(Failed(draft.ticket, error))
+    return jobs, refused
+
+
+def decode(ticket: Delivery, limits: RequestLimits) -> ChatRequest:
+    """The body of a request whose headers are sound. Raises `RequestError`."""
+    if ticket.envelope.fault is not None:
+        raise ticket.envelope.fault
+    request = decode_request(ticket.record.value, max_bytes=limits.max_request_bytes)
+    if request.model not in (limits.model_name, "default"):
+        raise ModelNotFound(
+            f"Model {request.model!r} is not served here: use {limits.model_name!r} or 'default'.", param="model"
+        )
+    return request

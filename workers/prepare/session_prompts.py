@@ -1,0 +1,82 @@
+"""From a request and its session's history to a draft: as much of the conversation as the model may read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pelton.cache.sessions.conversation import Conversation, fewest_dropped
+from pelton.cache.sessions.history import History
+from pelton.pipeline.errors import RequestError
+from pelton.pipeline.settings import SessionSettings
+from pelton.pipeline.wire.chat import ChatRequest
+from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.limits import RequestLimits
+from pelton.workers.prepare.prepare import decode
+from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.requests import Delivery, Failed, RenderedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPrompts:
+    """Prepares requests of sessions; called on a thread.
+
+    `most_context` is the longest prompt, in tokens, that a history may make; None for what the model holds.
+    """
+
+    codec: Codec
+    limits: RequestLimits
+    keyring: CacheKeyBuilder
+    most_context: int | None
+
+    @classmethod
+    def of(
+        cls, session: SessionSettings, codec: Codec, limits: RequestLimits, keyring: CacheKeyBuilder
+    ) -> "SessionPrompts":
+        return cls(codec, limits, keyring, session.max_context_tokens)
+
+    def make_drafts(self, opened: Sequence[tuple[Delivery, History]]) -> tuple[list[RenderedRequest], list[Failed]]:
+        """Decode, render and tokenise a batch; what is too long loses whole turns, the oldest first."""
+        begun: list[tuple[Delivery, ChatRequest, Conversation, str]] = []
+        refused: list[Failed] = []
+        for ticket, history in opened:
+            try:
+                request = decode(ticket, self.limits)
+                conversation = Conversation.of(history, request.messages)
+                begun.append((ticket, request, conversation, self.codec.render(conversation.messages)))
+            except RequestError as error:
+                refused.append(Failed(ticket, error))
+        prompts = self.codec.encode([text for *_, text in begun]) if begun else []
+        drafts: list[RenderedRequest] = []
+        for (ticket, request, conversation, text), prompt in zip(begun, prompts, strict=True):
+            try:
+                drafts.append(self._draft(ticket, request, conversation, text, prompt))
+            except RequestError as error:
+                refused.append(Failed(ticket, error))
+        return drafts, refused
+
+    def room(self, asked: int | None) -> int:
+        """The longest prompt beside which there is room for as many new tokens as are `asked` for.
+
+        Where nothing is asked the default is kept free, but no more than half of what the model holds.
+        """
+        most = self.limits.most_tokens
+        free = asked or min(self.limits.default_max_new_tokens, most // 2)
+        return most - free if self.most_context is None else min(self.most_context, most - free)
+
+    def _draft(
+        self, ticket: Delivery, request: ChatRequest, whole: Conversation, text: str, prompt: list[int]
+    ) -> RenderedRequest:
+        """Where the request is too long without any history, that is for the limits on every request to judge."""
+        room = self.room(request.new_tokens)
+        told = {0: (whole, text, prompt)}
+
+        def tell(dropped: int) -> tuple[Conversation, str, list[int]]:
+            if dropped not in told:
+                conversation = whole.without_oldest(dropped)
+                rendered = self.codec.render(conversation.messages)
+                told[dropped] = conversation, rendered, self.codec.encode([rendered])[0]
+            return told[dropped]
+
+        dropped = fewest_dropped(len(whole.history.turns), lambda dropped: len(tell(dropped)[-1]) <= room)
+        conversation, text, prompt = tell(dropped)
+        keys = self.keyring.keys(ticket, request, text)
+        return RenderedRequest(ticket, request, text, keys, prompt=prompt, conversation=conversation)

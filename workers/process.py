@@ -1,0 +1,113 @@
+"""One worker as a process: topics, suspects, model, metrics, signals, its tie to its parent, and the worker itself."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from prometheus_client import start_http_server
+
+from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.settings import Settings
+from pelton.workers import served_model
+from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.quarantine.in_flight_journal import InFlightJournal
+from pelton.workers.quarantine.suspects import SuspectFeed
+from pelton.workers.supervisor.exit_codes import WorkerExit
+from pelton.workers.supervisor.parent_link import ChildState, ParentLink
+from pelton.workers.supervisor.watchdog import Watchdog
+from pelton.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a worker process has from its parent: two descriptors, and the name it goes by in its group."""
+
+    link_fd: int
+    journal_fd: int
+    identity: str
+
+
+async def serve(settings: Settings, parent: Parent | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain.
+
+    The broker is asked before the model is loaded, so that a wrong address is told at once, and the group is joined
+    after, so that no partition waits for a model. Raises what those parts raise.
+    """
+    if parent is None:
+        guard, lifecycle = CrashProtection.of(settings.worker), Lifecycle(ready_file_marker(settings.worker.ready_file))
+    else:
+        guard, lifecycle = _under(parent, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
+    await ensure_topics(settings.kafka)
+    async with _following(SuspectFeed(settings.kafka, guard.suspects)):
+        metrics = _serve_metrics(settings)
+        log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
+        # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
+        # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
+        with ThreadPoolExecutor(1, "loading") as thread:
+            served = await loop.run_in_executor(thread, _load, settings)
+        if not lifecycle.leaving:
+            await Worker(settings, served, lifecycle, metrics, guard).run()
+
+
+def _under(parent: Parent, settings: Settings) -> tuple[CrashProtection, Lifecycle]:
+    """Tell the parent how we are, share the journal with it, and do not outlive it."""
+    link = ParentLink.inherited(parent.link_fd)
+    lifecycle = Lifecycle(lambda state: link.say(ChildState.READY if state is State.READY else ChildState.NOT_READY))
+    guard = replace(
+        CrashProtection.of(settings.worker),
+        journal=InFlightJournal(parent.journal_fd),
+        identity=parent.identity,
+        on_engine_failure=_crash,
+    )
+    Watchdog(link, guard.steps, settings.worker.stall_timeout_s, on_orphaned=_drainer(lifecycle)).start()
+    return guard, lifecycle
+
+
+def _drainer(lifecycle: Lifecycle) -> Callable[[], None]:
+    """For another thread to call."""
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        loop.call_soon_threadsafe(lifecycle.advance, State.DRAINING)
+
+    return drain
+
+
+def _crash(error: Exception) -> None:
+    """End like a crash: to leave the group in good order would free the partitions before the suspects are known."""
+    log.critical("the engine failed; this process ends, and what ran in it is suspected", exc_info=error)
+    os._exit(WorkerExit.ENGINE_FAILED)
+
+
+@asynccontextmanager
+async def _following(feed: SuspectFeed) -> AsyncIterator[None]:
+    try:
+        await feed.start()
+        yield
+    finally:
+        await feed.stop()
+
+
+def _serve_metrics(settings: Settings) -> Metrics:
+    metrics = Metrics()
+    if settings.worker.metrics_port is not None:
+        start_http_server(settings.worker.metrics_port, settings.worker.metrics_host, metrics.registry)
+    return metrics
+
+
+def _load(settings: Settings) -> served_model.ServedModel:
+    served = served_model.build(settings)
+    served.engine.warm_up()
+    return served

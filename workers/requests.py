@@ -1,0 +1,167 @@
+"""What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pelton.cache.sessions.conversation import Conversation
+from pelton.pipeline.errors import PeltonError
+from pelton.pipeline.offsets import OffsetTracker
+from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.headers import Envelope
+from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
+from pelton.workers.engine.api import Completion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A fetched record that is owed a reply; equal to none but itself.
+
+    `tracker` belongs to one stretch of owning the partition: when the partition's current tracker is another one, the
+    record is somebody else's by now and its ending is dropped. `fetched_at` is on `time.monotonic`'s clock, `queue_s`
+    what the record had waited in Kafka before.
+    """
+
+    record: RequestRecord
+    envelope: Envelope
+    tracker: OffsetTracker
+    fetched_at: float
+    queue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKeys:
+    """Under what the cache knows a request.
+
+    `answer` is None for one whose answer is not to be found again, `resend` for one that cannot be told from others.
+    What is wanted `fresh` is written, not read.
+    """
+
+    answer: str | None = None
+    resend: str | None = None
+    fresh: bool = False
+
+    @property
+    def read(self) -> list[str]:
+        """What to look up before the request is generated."""
+        return [] if self.fresh else [key for key in (self.resend, self.answer) if key is not None]
+
+    @property
+    def flight(self) -> str | None:
+        """What requests have in common that wait for the same generation; None for one that waits for no other."""
+        return None if self.fresh else self.answer or self.resend
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A valid request with its prompt as text: enough to look its answer up.
+
+    One of a session has its `prompt` in tokens already, which had to be counted, and the `conversation` it is made of.
+    """
+
+    ticket: Delivery
+    request: ChatRequest
+    text: str
+    keys: CacheKeys = CacheKeys()
+    prompt: list[int] | None = None
+    conversation: Conversation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A valid request, tokenised. `attempt` counts from 1."""
+
+    ticket: Delivery
+    request: ChatRequest
+    prompt: list[int]
+    max_new_tokens: int
+    attempt: int = 1
+    keys: CacheKeys = CacheKeys()
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A job's completion. `batch_wait_s` is from fetch to engine, `finished_at` on `time.monotonic`'s clock.
+
+    `attempt` says which it was, those that ended with their worker included.
+    """
+
+    job: PreparedRequest
+    completion: Completion
+    batch_wait_s: float
+    finished_at: float
+    attempt: int = 1
+
+    @property
+    def ticket(self) -> Delivery:
+        return self.job.ticket
+
+    @property
+    def keys(self) -> CacheKeys:
+        return self.job.keys
+
+    @property
+    def outcome(self) -> CacheOutcome:
+        return CacheOutcome.BYPASS if self.keys.answer is None else CacheOutcome.MISS
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit:
+    """A request answered with what was generated for an equal one: `body` is the JSON of `choices` and `usage`."""
+
+    ticket: Delivery
+    keys: CacheKeys
+    body: bytes
+    outcome: CacheOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A request that was answered before and gets the very same reply value again."""
+
+    ticket: Delivery
+    value: bytes
+    outcome: CacheOutcome = CacheOutcome.RESENT
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record that ends with an error reply, after as many attempts as `attempt` says.
+
+    `goes_on` says that its generation does all the same, for others that wait for the answer.
+    """
+
+    ticket: Delivery
+    error: PeltonError
+    attempt: int = 1
+    goes_on: bool = False
+
+
+Result = Generated | CacheHit | Duplicate | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingReply:
+    """An ending and the records that tell of it: its reply, and perhaps a dead letter.
+
+    `body` is the part of the reply that equal requests share; empty for a reply that shares nothing.
+    """
+
+    ending: Result
+    records: tuple[OutgoingRecord, ...]
+    body: bytes = b""
+
+    @property
+    def value(self) -> bytes:
+        """The reply."""
+        return self.records[0].value or b""
+
+    @property
+    def offset(self) -> int:
+        return self.ending.ticket.record.source.offset
+
+    def without(self, too_large: Iterable[OutgoingRecord]) -> "OutgoingReply":
+        """With smaller records in place of those that are too large; one that has no smaller form is left out."""
+        unwanted = set(map(id, too_large))
+        kept = (record.fallback if id(record) in unwanted else record for record in self.records)
+        return replace(self, records=tuple(record for record in kept if record is not None))

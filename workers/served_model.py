@@ -1,0 +1,131 @@
+"""Builds the engine that the settings ask for. Imports torch only where a model is run."""
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pelton.pipeline.paths import cache_dir
+from pelton.pipeline.settings import EngineSettings, ModelSettings, Settings
+from pelton.workers.delivery.completion_body import ANSWER_FORMAT
+from pelton.workers.engine.api import StepEngine
+from pelton.workers.engine.simulated.config import SimulatedConfig
+from pelton.workers.engine.simulated.engine import SimulatedEngine
+from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
+
+if TYPE_CHECKING:
+    from pelton.workers.engine.model.loading import LoadedModel
+
+log = logging.getLogger(__name__)
+
+# A padded batch counts its padding and the tokens still to come, so it needs far more than a step does.
+_PADDED_BATCH_TOKENS = 8192
+_SIMULATED_ANSWERS = ("seed", "min_output_tokens", "mean_output_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """An engine, the codec that speaks its tokens, and the name that requests call it by.
+
+    `fingerprint` is the same wherever the same request gets the same answer: it stands for engine and model in the
+    cache's keys.
+    """
+
+    engine: StepEngine
+    codec: Codec
+    model_name: str
+    fingerprint: bytes
+
+
+def build(settings: Settings) -> ServedModel:
+    """Load and return the engine. Slow for a real model. Raises the engine's own `ModelLoadError`."""
+    if settings.engine.kind == "simulated":
+        config = _simulated(settings.engine)
+        told = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
+        return ServedModel(SimulatedEngine(config), SimulatedCodec(), settings.model.name, _fingerprint(told))
+    loaded = _load(settings.model)
+    engine = _engine(loaded, settings.engine)
+    told = _told_of(loaded, engine, settings.engine)
+    return ServedModel(engine, TokenizerCodec(loaded.tokenizer), settings.model.name, _fingerprint(told))
+
+
+def _simulated(settings: EngineSettings) -> SimulatedConfig:
+    limits: dict[str, Any] = (
+        {} if settings.max_batch_tokens is None else {"max_batch_tokens": settings.max_batch_tokens}
+    )
+    return SimulatedConfig(**settings.simulated.model_dump(), **limits)
+
+
+def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings) -> dict[str, Any]:
+    """What changes a model's answers; what may only tip a near-tie of two tokens is left out."""
+    tokenizer = loaded.tokenizer
+    return {
+        "engine": type(engine).__name__,
+        "batch_invariant": settings.batch_invariant,
+        "weights": loaded.weights_digest.hex(),
+        "dtype": str(loaded.dtype),
+        "eos": loaded.eos_token_ids,
+        "template": tokenizer.chat_template,
+        "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "vocabulary": sha256(orjson.dumps(sorted(tokenizer.get_vocab().items()))).hexdigest(),
+    }
+
+
+def _fingerprint(told: dict[str, Any]) -> bytes:
+    content = {"format": ANSWER_FORMAT, **told}
+    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _load(model: ModelSettings) -> "LoadedModel":
+    from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
+
+    spec = ModelSpec(
+        path_or_id=model.path,
+        gguf_file=model.gguf_file,
+        dtype=model.dtype,
+        device=model.device,
+        trust_remote_code=model.trust_remote_code,
+    )
+    return load(spec, cache_dir() / "models")
+
+
+def _engine(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
+    """The engine that was asked for, or the padded one for a model that only it can run."""
+    from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
+
+    if settings.kind == "padded":
+        return _padded(loaded, settings)
+    reason = unsupported_reason(loaded.model)
+    if reason is not None:
+        log.warning("Using the padded engine, which is slower: this model cannot be batched otherwise, as %s.", reason)
+        return _padded(loaded, settings)
+    return _continuous(loaded, settings)
+
+
+def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
+    from pelton.workers.engine.config import ContinuousConfig  # noqa: PLC0415 (imports torch)
+    from pelton.workers.engine.continuous.engine import ContinuousEngine  # noqa: PLC0415 (imports torch)
+
+    config = ContinuousConfig(
+        max_batch_tokens=settings.max_batch_tokens,
+        max_running=settings.max_running,
+        kv_memory_gib=settings.kv_memory_gib,
+        page_size=settings.page_size,
+        prefix_cache=settings.prefix_cache,
+        batch_invariant=settings.batch_invariant,
+        kernel_cache=cache_dir() / "kernels",
+    )
+    return ContinuousEngine(loaded, config)
+
+
+def _padded(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
+    from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine  # noqa: PLC0415 (imports torch)
+
+    config = PaddedConfig(
+        max_batch_tokens=settings.max_batch_tokens or _PADDED_BATCH_TOKENS,
+        max_batch_size=settings.max_batch_size,
+        max_batch_wait_s=settings.max_batch_wait_ms / 1000,
+    )
+    return PaddedEngine(loaded, config)

@@ -1,0 +1,1 @@
+"""The order of requests within sessions, and the turns that they leave."""

@@ -1,0 +1,1 @@
+"""Equal requests share one generation, across workers too."""
