@@ -1,0 +1,26 @@
+"""Turns a Kafka topic into finished LLM work. What other programs import:
+
+    from pelton import InferenceClient, load_settings
+
+Each name is loaded when it is asked for, so that `import pelton` is quick and needs no Kafka client.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pelton.pipeline.settings import Settings, load_settings
+    from pelton.producers import InferenceClient, Reply, ReplyError, ReplyTimeout
+
+__all__ = ["InferenceClient", "Reply", "ReplyError", "ReplyTimeout", "Settings", "load_settings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Settings", "load_settings"):
+        from pelton.pipeline import settings  # noqa: PLC0415 (the point of this function)
+
+        return getattr(settings, name)
+    if name in __all__:
+        from pelton import producers  # noqa: PLC0415 (likewise)
+
+        return getattr(producers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

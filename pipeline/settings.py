@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.headers import ReplyPolicy
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
 
@@ -90,6 +91,10 @@ class KafkaSettings(_Section):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return patterns
+
+    def reply_policy(self) -> ReplyPolicy:
+        """Where replies may go."""
+        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)))
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes."""

@@ -17,7 +17,6 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings import Settings
-from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.workers.cancellation.cancel_topic import CancelledIds, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -207,7 +206,7 @@ class Worker:
     def _make_intake(self, served: ServedModel) -> Poller:
         limits = RequestLimits.of(self._settings.worker, served.model_name, served.engine)
         keyring = CacheKeyBuilder.of(self._settings.cache, served.model_name, served.fingerprint, limits)
-        policy = ReplyPolicy.of(self._settings.kafka)
+        policy = self._settings.kafka.reply_policy()
         reception = Admission(
             addresses=ReplyAddresses(self._directory, policy),
             codec=served.codec,

@@ -1,6 +1,7 @@
 """`pelton worker`: inference workers in the foreground, kept running by this process."""
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -19,6 +20,8 @@ from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import visible_gpus
 from pelton.workers.supervisor.supervisor import Supervisor
 from pelton.workers.worker import WorkerFailed
+
+log = logging.getLogger(__name__)
 
 
 def worker(
@@ -68,7 +71,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
 def _command(config: Path | None, *, verbose: bool) -> list[str]:
     options = [*(["--config", str(config)] if config else []), *(["--verbose"] if verbose else [])]
-    return [sys.executable, "-m", "pelton", "worker", *options]
+    return [sys.executable, "-P", "-m", "pelton", "worker", *options]
 
 
 def _serve(settings: Settings, parent: Parent) -> None:
@@ -79,6 +82,9 @@ def _serve(settings: Settings, parent: Parent) -> None:
         _fail_without_kafka(settings, error)
     except (TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
+    except ImportError as error:
+        log.critical("%s cannot be imported; a model needs the extra pelton[engine]", error.name, exc_info=error)
+        raise typer.Exit(Exit.UNUSABLE) from error
     except WorkerFailed as error:
         fail(str(error), Exit.FAILED)
 

@@ -55,7 +55,7 @@ def _start_worker(folder: Path, stack: LocalStack, metrics_port: int) -> ChildPr
         "PELTON_WORKER__READY_FILE": str(folder / "ready"),
         "PELTON_WORKER__METRICS_PORT": str(metrics_port),
     }
-    command = [sys.executable, "-m", "pelton", "worker"]
+    command = [sys.executable, "-P", "-m", "pelton", "worker"]
     return ChildProcess(
         "The worker", command, log_file=folder / "worker.log", grace_s=WORKER_GRACE_S, environment=environment
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pelton.pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
-from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse
 from pelton.pipeline.wire.records import Headers, Source
@@ -57,10 +56,6 @@ class ReplyPolicy:
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
-
-    @classmethod
-    def of(cls, kafka: KafkaSettings) -> "ReplyPolicy":
-        return cls(kafka.reply_topic, tuple(map(re.compile, kafka.reply_topics_allowed)))
 
     def allows(self, topic: str) -> bool:
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
