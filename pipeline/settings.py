@@ -74,6 +74,9 @@ class KafkaSettings(_Section):
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     suspects_topic: str = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
+    suspects_secret: SecretStr | None = None
+    """Known to all workers of the group and to nobody else: what is written to the suspects topic is signed with it,
+    and what is not signed so is ignored. Unset, the broker must let nobody but workers write there."""
     cancels_topic: str = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
