@@ -18,7 +18,7 @@ _SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
 _CANCELS_KEPT_MS = 3_600_000
 """Read once, as they come."""
 _BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
-"""Suspicions and cancels hold for requests sent before them: their writers must not choose the time."""
+"""Suspicions hold for requests sent before them: their writers must not choose the time."""
 
 
 class TopicsMissing(Exception):
@@ -90,7 +90,7 @@ class TopicDirectory:
             partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
             configs |= _BROKERS_CLOCK
         elif topic == kafka.cancels_topic:
-            partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)} | _BROKERS_CLOCK
+            partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):
             configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
         return NewTopic(topic, partitions, kafka.replication_factor, topic_configs=configs)

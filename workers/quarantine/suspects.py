@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire.records import Source
@@ -125,7 +126,9 @@ class SuspectFeed:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
             except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
-                log.warning("suspects cannot be read from topic %s, trying again: %r", self._partition.topic, error)
+                log.warning(
+                    "suspects cannot be read from topic %s, trying again: %s", self._partition.topic, shown(repr(error))
+                )
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -169,7 +172,9 @@ class SuspectFeed:
             try:
                 return await publish_suspects(self._kafka, suspects)
             except Exception as error:  # noqa: BLE001  # as in `_follow`: this task must outlive whatever it is
-                log.warning("topic %s cannot be written to, trying again: %r", self._kafka.suspects_topic, error)
+                log.warning(
+                    "topic %s cannot be written to, trying again: %s", self._kafka.suspects_topic, shown(repr(error))
+                )
                 await asyncio.sleep(backoff.next_s())
 
 
