@@ -124,6 +124,9 @@ class CacheSettings(_Section):
     command categories read, write, scripting and connection."""
     password: SecretStr | None = None
     ssl_cafile: FilePath | None = None
+    secret: SecretStr | None = None
+    """Known to all workers and to nobody else: answers and session histories are sealed with it, and what is not is not
+    read. Set or changed, it makes what is stored unreadable: answers are generated anew, sessions end."""
     local_bytes: Positive = 100_000_000
     """Memory that a worker's own tier may take, its bookkeeping included."""
     local_ttl_s: Seconds = 300.0

@@ -89,7 +89,7 @@ class Leases:
             return answers | dict.fromkeys(wanted, self._remote.answering.passes)
         values, held = values_and_leases[: len(wanted)], values_and_leases[len(wanted) :]
         answers |= {key: lease is not None for key, lease in zip(wanted, held, strict=True)}
-        answers |= self._values.taken_in(wanted, values)
+        answers |= await self._values.taken_in(wanted, values)
         return answers
 
     def release(self, key: str) -> None:
@@ -151,7 +151,7 @@ class Leases:
             return {}
         if leased:
             self._remote.judge_writes(standings)
-        found = self._values.taken_in(keys, values)
+        found = await self._values.taken_in(keys, values)
         answers: dict[str, LeaseOutcome | Found] = {}
         for key, standing in zip(leased, standings, strict=True):
             if standing is True and key not in found:

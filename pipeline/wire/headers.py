@@ -16,6 +16,10 @@ from pelton.pipeline.wire.records import Headers, Source
 
 T = TypeVar("T")
 
+MAX_CORRELATION_ID_BYTES = 1_024
+MAX_TRACESTATE_BYTES = 4_096
+"""Both go back with the reply, into a topic with a limit of its own. The standard asks for 512 bytes of a state."""
+
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
@@ -84,10 +88,13 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
     session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
     cache = read(contract.CACHE, _cache_use, CacheUse.USE)
+    given = correlation_id(last)
+    if given is not None and len(given) > MAX_CORRELATION_ID_BYTES:
+        faults.append(_long_id(given))
+        given = None
     faults.extend(_foreign(dict(headers)))
     if faults and faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
-    given = correlation_id(last)
     return Envelope(
         source=source,
         correlation_id=given or str(source).encode(),
@@ -96,7 +103,7 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
         tenant=tenant,
         deadline_ms=deadline_ms,
         traceparent=last.get(contract.TRACEPARENT),
-        tracestate=last.get(contract.TRACESTATE),
+        tracestate=_tracestate(last.get(contract.TRACESTATE)),
         cache=cache,
         session=session,
         id_given=given is not None,
@@ -108,6 +115,19 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
 def correlation_id(headers: Mapping[str, bytes]) -> bytes | None:
     """The sender's own id, under either of its names; None where there is none."""
     return headers.get(contract.CORRELATION_ID) or headers.get(contract.CORRELATION_ID_ALIAS) or None
+
+
+def _long_id(given: bytes) -> InvalidHeader:
+    return InvalidHeader(
+        f"Header {contract.CORRELATION_ID} has {len(given):,} bytes, at most {MAX_CORRELATION_ID_BYTES:,} are "
+        "sent back: this reply has the request's place for an id.",
+        param=contract.CORRELATION_ID,
+    )
+
+
+def _tracestate(raw: bytes | None) -> bytes | None:
+    """One that is too long is not continued, as the standard allows."""
+    return None if raw is None or len(raw) > MAX_TRACESTATE_BYTES else raw
 
 
 def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
@@ -190,14 +210,13 @@ def _text(name: str, raw: bytes) -> str:
 
 
 def _foreign(names: Iterable[str]) -> list[RequestError]:
-    """Headers of our own prefix that mean nothing here: a silent typo would be a promise not kept."""
-    faults: list[RequestError] = []
+    """The first header of our own prefix that means nothing here: a silent typo would be a promise not kept."""
     for name in names:
         if name in _NOT_BUILT:
             message = f"Header {name} is not supported by this version: leave it out."
-            faults.append(UnsupportedHeader(message, param=name))
-        elif name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+            return [UnsupportedHeader(message, param=name)]
+        if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
             known = ", ".join(sorted(_REQUEST_HEADERS))
             message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
-            faults.append(InvalidHeader(message, param=name))
-    return faults
+            return [InvalidHeader(message, param=name)]
+    return []

@@ -7,7 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-MAX_ID_BYTES = 1_024
+from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
+
 MAX_IDS = 10_000
 MAX_BYTES = 4 * 1_048_576
 MAX_TENANTS = 1_000
@@ -39,8 +40,8 @@ class CancelledIds:
 
     def add(self, tenant: bytes, wanted: bytes, cancelled_ms: int) -> None:
         """Raises `ValueError` for an id that is longer than any request's."""
-        if len(wanted) > MAX_ID_BYTES:
-            raise ValueError(f"its id has {len(wanted):,} bytes, at most {MAX_ID_BYTES:,} are taken")
+        if len(wanted) > MAX_CORRELATION_ID_BYTES:
+            raise ValueError(f"its id has {len(wanted):,} bytes, at most {MAX_CORRELATION_ID_BYTES:,} are taken")
         now = self._clock()
         self._sweep(now)
         if wanted in self._tenants.get(tenant, ()):
