@@ -28,8 +28,12 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
+from pelton.pipeline.wire.tenants import TenantPolicy
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
+
+MIN_SECRET_CHARS = 16
+"""Of secrets that sign: a shorter one can be guessed from what is signed."""
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -46,6 +50,7 @@ def _is_list(value: Any) -> Any:
     return value
 
 
+Secret = Annotated[SecretStr, Field(min_length=MIN_SECRET_CHARS)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_is_list)]
 
 
@@ -74,11 +79,15 @@ class KafkaSettings(_Section):
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     suspects_topic: str = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
-    suspects_secret: SecretStr | None = None
+    suspects_secret: Secret | None = None
     """Known to all workers of the group and to nobody else: what is written to the suspects topic is signed with it,
     and what is not signed so is ignored. Unset, the broker must let nobody but workers write there."""
     cancels_topic: str = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
+    tenant_topics: dict[str, str] = {}
+    """Tenants by request topic: what comes from there is theirs, and nobody else can claim to be them."""
+    tenant_keys: dict[str, Secret] = {}
+    """Secrets by tenant: a request that names a tenant must be signed with its key; clients that have the key sign."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -96,8 +105,22 @@ class KafkaSettings(_Section):
         return patterns
 
     def reply_policy(self) -> ReplyPolicy:
-        """Where replies may go."""
-        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)))
+        """Where replies may go, and what proves whose a request is."""
+        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)), self.tenant_policy())
+
+    def tenant_policy(self) -> TenantPolicy:
+        """What binds tenants to topics and keys."""
+        keys = {tenant: key.get_secret_value().encode() for tenant, key in self.tenant_keys.items()}
+        return TenantPolicy(dict(self.tenant_topics), keys)
+
+    @model_validator(mode="after")
+    def _tenants_fit(self) -> Self:
+        if strays := sorted(self.tenant_topics.keys() - set(self.request_topics)):
+            raise ValueError(f"tenant_topics names {strays[0]!r}, which is none of request_topics")
+        for tenant in (*self.tenant_topics.values(), *self.tenant_keys):
+            if not re.fullmatch(contract.TENANT_PATTERN, tenant):
+                raise ValueError(f"{tenant!r} cannot be a tenant: 1 to 128 letters, digits or any of . _ : @ -")
+        return self
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes."""
@@ -124,7 +147,7 @@ class CacheSettings(_Section):
     command categories read, write, scripting and connection."""
     password: SecretStr | None = None
     ssl_cafile: FilePath | None = None
-    secret: SecretStr | None = None
+    secret: Secret | None = None
     """Known to all workers and to nobody else: answers and session histories are sealed with it, and what is not is not
     read. Set or changed, it makes what is stored unreadable: answers are generated anew, sessions end."""
     local_bytes: Positive = 100_000_000

@@ -77,7 +77,7 @@ class Worker:
         )
         patience = LingerPolicy(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
         self._endings: LingerQueue[Result] = LingerQueue(ENDINGS_QUEUED, patience)
-        self._cancels = Cancels()
+        self._cancels = Cancels(settings.kafka.tenant_policy())
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
             served.engine,

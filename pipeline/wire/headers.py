@@ -6,13 +6,14 @@ address its sender gave, as far as those can be trusted. What is wrong is kept i
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pelton.pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse
 from pelton.pipeline.wire.records import Headers, Source
+from pelton.pipeline.wire.tenants import TenantPolicy
 
 T = TypeVar("T")
 
@@ -23,9 +24,9 @@ MAX_TRACESTATE_BYTES = 4_096
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
-_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE, contract.CACHE, contract.SESSION}
+_REQUEST_HEADERS = {contract.TENANT, contract.TENANT_SIGNATURE, contract.DEADLINE, contract.CACHE, contract.SESSION}
 _NOT_BUILT = {contract.PRIORITY}
-_TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _DEADLINE = re.compile(r"[0-9]{1,19}")
@@ -56,17 +57,22 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
-    """Where replies go by default, and the other topics (regular expressions, whole name) a sender may ask for."""
+    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, and what
+    has to prove whose a request is.
+    """
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
+    tenants: TenantPolicy = field(default_factory=TenantPolicy)
 
     def allows(self, topic: str) -> bool:
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
 
 
-def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None) -> Envelope:
-    """Read the headers of a request whose record has that `key`.
+def read_envelope(
+    source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None, value: bytes | None = None
+) -> Envelope:
+    """Read the headers of a request whose record has that `key` and `value`.
 
     Of a repeated header the last counts, as in Spring. A null value is no value.
     """
@@ -84,7 +90,7 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
 
     topic = read(contract.REPLY_TOPIC, lambda raw: _reply_topic(raw, policy), policy.default_topic)
     partition = read(contract.REPLY_PARTITION, _reply_partition, None)
-    tenant = read(contract.TENANT, _tenant, "")
+    claimed = read(contract.TENANT, _tenant, "")
     session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
     cache = read(contract.CACHE, _cache_use, CacheUse.USE)
@@ -93,6 +99,11 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
         faults.append(_long_id(given))
         given = None
     faults.extend(_foreign(dict(headers)))
+    tenant = ""
+    try:
+        tenant = policy.tenants.tenant_of_request(source.topic, claimed, last, value)
+    except RequestError as error:
+        faults.append(error)
     if faults and faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
     return Envelope(

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from aiokafka import ConsumerRecord
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.errors import Cancelled
+from pelton.pipeline.errors import Cancelled, TenantNotProven
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import correlation_id
 from pelton.pipeline.wire.records import Headers
+from pelton.pipeline.wire.tenants import TenantPolicy
 from pelton.workers.cancellation.cancelled_ids import CancelledIds
 from pelton.workers.kafka.consumers import feed_consumer
 from pelton.workers.requests import Delivery
@@ -36,24 +37,27 @@ MAX_AHEAD_MS = 30_000
 class Cancels:
     """What was cancelled of late."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenants: TenantPolicy) -> None:
+        self._tenants = tenants
         self._ids = CancelledIds()
 
     def __bool__(self) -> bool:
         return bool(self._ids)
 
-    def note(self, headers: Headers, key: bytes | None, timestamp_ms: int) -> None:
+    def note(self, headers: Headers, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
         """Remember a cancel. It holds for what was sent until now, even where it claims to come from the future.
 
         A request and its cancel are dated by the same clock, the sender's, which may be ahead of ours by a little.
-        Raises `ValueError` for a record that names no request.
+        Raises `ValueError` for a record that names no request, and `TenantNotProven`.
         """
         last = {name: value for name, value in dict(headers).items() if value is not None}
         wanted = correlation_id(last) or key
         if not wanted:
             raise ValueError("it names no request")
+        tenant = last.get(contract.TENANT, b"")
+        self._tenants.check("cancel", tenant.decode("utf-8", "replace"), last, value)
         latest_ms = round(time.time() * 1000) + MAX_AHEAD_MS
-        self._ids.add(last.get(contract.TENANT, b""), wanted, min(timestamp_ms, latest_ms))
+        self._ids.add(tenant, wanted, min(timestamp_ms, latest_ms))
 
     def covers(self, ticket: Delivery) -> bool:
         """Whether this request was cancelled: not one that was sent under the same id after the cancel.
@@ -108,9 +112,11 @@ class CancelTopicReader:
 
     def _note(self, record: ConsumerRecord) -> bool:
         try:
-            self._cancels.note(record.headers, record.key, record.timestamp)
-        except ValueError as error:
+            self._cancels.note(record.headers, record.key, record.value, record.timestamp)
+        except (ValueError, TenantNotProven) as error:
             if count := self._ignored.due():
-                log.warning("ignoring record %d of topic %s (1 of %d): %s", record.offset, self._topic, count, error)
+                log.warning(
+                    "ignoring record %d of topic %s (1 of %d): %s", record.offset, self._topic, count, shown(str(error))
+                )
             return False
         return True

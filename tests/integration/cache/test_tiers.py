@@ -231,7 +231,7 @@ async def test_large_values_are_unpacked_beside_the_event_loop(caches, new_key):
 
 async def test_with_a_secret_only_its_own_answers_are_read(caches, new_key):
     """Who can write to Redis but has no secret cannot put an answer into anybody's mouth."""
-    sealing, other = await caches(secret="of the fleet"), await caches(secret="of the fleet")  # noqa: S106  # the test's
+    sealing, other = await caches(secret="the secret of the fleet"), await caches(secret="of the fleet")  # noqa: S106  # the test's
     plain = await caches()
     sealed, forged = new_key("sealed"), new_key("forged")
     sealing.put(sealed, b"value")

@@ -321,7 +321,7 @@ async def test_with_a_secret_no_forged_history_is_read(owners, redis_url, caplog
     """Who can write to Redis but has no secret cannot make anybody's model believe what was never said."""
     forger, _ = owners
     await forger.put(Loaded(), turn(1))
-    sealing = SessionStore(CacheSettings(redis_url=redis_url, secret="of the fleet"), DAY)  # noqa: S106  # the test's
+    sealing = SessionStore(CacheSettings(redis_url=redis_url, secret="the secret of the fleet"), DAY)  # noqa: S106  # the test's
     assert await sealing.load([forger.key]) == [StoreFailure.DAMAGED]
     assert "it was written without cache.secret" in caplog.text
     key = forger.key + "x"

@@ -24,5 +24,5 @@ def test_settings_that_do_not_fit(settings, told):
 
 def test_a_password_is_not_shown():
     """Not even where all settings are printed."""
-    shown = repr(CacheSettings(redis_url="redis://127.0.0.1", password="hidden", secret="hidden"))  # noqa: S106  # its own
+    shown = repr(CacheSettings(redis_url="redis://127.0.0.1", password="hidden", secret="hidden, and long"))  # noqa: S106  # its own
     assert "hidden" not in shown
