@@ -10,6 +10,7 @@ import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -55,7 +56,7 @@ Strings = Annotated[tuple[str, ...], BeforeValidator(_is_list)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(_Section):
@@ -79,9 +80,9 @@ class KafkaSettings(_Section):
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     suspects_topic: str = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
-    suspects_secret: Secret | None = None
-    """Known to all workers of the group and to nobody else: what is written to the suspects topic is signed with it,
-    and what is not signed so is ignored. Unset, the broker must let nobody but workers write there."""
+    group_secret: Secret | None = None
+    """Known to the group's workers and operators and to nobody else: suspicions, and the notes of replayed dead
+    letters, are signed with it, and what is not is ignored. Unset, the broker must let nobody else write there."""
     cancels_topic: str = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
     tenant_topics: dict[str, str] = {}
@@ -136,11 +137,20 @@ class KafkaSettings(_Section):
         }
 
 
+def _is_whole(url: str) -> bool:
+    """Whether host and port are where they should be, and nothing of a password has come to lie behind them."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:  # its message quotes the URL
+        return False
+
+
 class CacheSettings(_Section):
     """The reply cache: a tier in each worker's memory, and one in Redis or Valkey that all share."""
 
     enabled: bool = True
-    redis_url: str | None = None
+    redis_url: str | None = Field(default=None, repr=False)
     """`redis://`, `rediss://` (TLS) or `unix://`; unset, each worker has only its own tier."""
     username: str | None = None
     """Of the server's ACL, where the URL names none; so for the password. The user needs the keys `pelton:*` and the
@@ -172,6 +182,11 @@ class CacheSettings(_Section):
         scheme = (self.redis_url or "").partition("://")[0]
         if self.redis_url is not None and scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+        if self.redis_url is not None and scheme != "unix" and not _is_whole(self.redis_url):
+            raise ValueError(
+                "redis_url cannot be read: in its user and password write / as %2F, # as %23 and ? as %3F, or set "
+                "cache.username and cache.password instead"
+            )
         if self.ssl_cafile is not None and scheme != "rediss":
             raise ValueError("ssl_cafile has no use without a redis_url that begins with rediss://")
         return self
@@ -305,6 +320,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 

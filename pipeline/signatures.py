@@ -3,8 +3,16 @@
 import hmac
 from collections.abc import Iterable
 
-SIGNATURE_BYTES = 32
+from pelton.pipeline.settings import KafkaSettings
+
+SIGNATURE = "pelton-signature"
+"""The header with the signature of a record that only the group's workers and operators may write."""
 _LENGTH_BYTES = 8
+
+
+def group_secret(kafka: KafkaSettings) -> bytes | None:
+    """What such records are signed with; None where they are not."""
+    return None if kafka.group_secret is None else kafka.group_secret.get_secret_value().encode()
 
 
 def sign(secret: bytes, purpose: str, fields: Iterable[bytes | None]) -> bytes:

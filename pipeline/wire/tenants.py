@@ -14,6 +14,7 @@ from typing import Literal
 
 from pelton.pipeline.errors import TenantNotProven
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.records import Headers
 
 Kind = Literal["request", "cancel"]
 
@@ -69,6 +70,15 @@ class TenantPolicy:
                 "the tenant's key, or send to the tenant's own topic, as the operator of the workers has it.",
                 param=contract.TENANT_SIGNATURE,
             )
+
+    def signed(self, kind: Kind, headers: Headers, value: bytes | None) -> list[tuple[str, bytes | None]]:
+        """The headers of a record that is to be sent, signed where the key of its tenant is known."""
+        last = {name: given for name, given in dict(headers).items() if given is not None}
+        key = self.keys.get(last.get(contract.TENANT, b"").decode("utf-8", "replace"))
+        if key is None:
+            return list(headers)
+        others = [(name, given) for name, given in headers if name != contract.TENANT_SIGNATURE]
+        return [*others, (contract.TENANT_SIGNATURE, signature(key, kind, last, value))]
 
     def _must_prove(self, tenant: str) -> bool:
         return bool(self.keys) or tenant in self.by_topic.values()

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from pelton.pipeline.settings import KafkaSettings
-from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record
+from pelton.pipeline.signatures import group_secret
+from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record, unreadable
 from pelton.producers.errors import NoProgress
 from pelton.producers.kafka.cluster import look_up, reaching
 from pelton.producers.kafka.offsets import end_offsets
@@ -18,6 +20,9 @@ PATIENCE_S = 120.0
 """Longer than Kafka lets a transaction stay open by default: what one hides is waited for."""
 _POLL_MS = 50
 """Short: aiokafka does not wake us when all it fetched was the end of a transaction."""
+_POLL_ALONE_MS = 1_000
+"""Longer: a fetch for one partition has to come back before it is known whether it can be read."""
+_OF_RECORDS = (CorruptRecordException, UnsupportedCodecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +67,52 @@ class DeadLetterLog:
         """What `ends` bounds, from `starts` on: committed records only, and all of them.
 
         The end is where the topic ends for those who read uncommitted: an open transaction may hide a part of that, and
-        is waited for. It is reached by position: transactions leave offsets without records.
+        is waited for. It is reached by position: transactions leave offsets without records. What cannot be read is
+        given as a letter that says so.
         """
+        secret = group_secret(self.kafka)
         async with self._consumer(starts) as consumer:
             moved = time.monotonic()
             while left := await self._unread(consumer):
                 with reaching(self.kafka):
-                    fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS)
+                    fetched = await self._fetch(consumer, left)
                 for place, records in fetched.items():
                     moved = time.monotonic()
                     for record in records:
-                        if record.offset < self.ends[place.partition]:
-                            yield read_record(record)
+                        if isinstance(record, DeadLetter):
+                            yield record
+                        elif record.offset < self.ends[place.partition]:
+                            yield read_record(record, secret)
                 if time.monotonic() - moved > PATIENCE_S:
                     raise NoProgress(
                         f"Nothing could be read from topic {self.topic}, partition {left[0].partition} for "
                         f"{PATIENCE_S:g} s: either Kafka is away, or somebody's transaction has been open for so long."
                     )
+
+    async def _fetch(self, consumer: Any, places: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
+        """Records, and a letter in place of the one that ends a fetch."""
+        before = {place: await consumer.position(place) for place in places}
+        try:
+            fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(*places, timeout_ms=_POLL_MS)
+        except Exception as error:
+            if not _is_records_fault(error):
+                raise
+        else:
+            return fetched
+        for place, position in before.items():  # what it had taken from others before it failed is lost otherwise
+            consumer.seek(place, position)
+        return {place: await self._fetch_alone(consumer, place) for place in places}
+
+    async def _fetch_alone(self, consumer: Any, place: TopicPartition) -> list[Any]:
+        position = await consumer.position(place)
+        try:
+            fetched = await consumer.getmany(place, timeout_ms=_POLL_ALONE_MS, max_records=1)
+        except Exception as error:
+            if not _is_records_fault(error):
+                raise
+            consumer.seek(place, position + 1)
+            return [unreadable(LetterPosition(place.partition, position), error)]
+        return list(fetched.get(place, ()))
 
     @contextlib.asynccontextmanager
     async def _consumer(self, starts: Mapping[int, int]) -> AsyncIterator[Any]:
@@ -109,3 +143,8 @@ async def look_at(kafka: KafkaSettings, topic: str) -> DeadLetterLog:
     """The topic as it is now. Raises `BrokerUnreachable` or `TopicMissing`."""
     cluster = await look_up(kafka, topic)
     return DeadLetterLog(kafka, topic, await end_offsets(kafka, topic, cluster.topics[topic].partitions))
+
+
+def _is_records_fault(error: Exception) -> bool:
+    """Whether a fetch failed by what was fetched, and not by the broker or the way there."""
+    return isinstance(error, _OF_RECORDS) or not isinstance(error, (KafkaError, OSError, TimeoutError))

@@ -15,7 +15,6 @@ from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import INT32_BYTES
-from pelton.pipeline.wire.tenants import signature
 from pelton.producers.errors import SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
 
@@ -76,7 +75,7 @@ class RequestSender:
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self.topic = topic
         self._kafka = kafka
-        self._tenant_keys = kafka.tenant_policy().keys
+        self._tenants = kafka.tenant_policy()
         self._limit = USUAL_LIMIT
         self._producer: Any = None
         self._broken = False
@@ -109,7 +108,7 @@ class RequestSender:
         if self._broken:
             await self._replace_producer()
         try:
-            signed = [*headers, *self._signature(headers, value)]
+            signed = self._tenants.signed("request", headers, value)
             future: asyncio.Future[Any] = await self._producer.send(self.topic, value, key, headers=signed)
         except MessageSizeTooLargeError:
             raise RequestTooLarge(
@@ -129,12 +128,6 @@ class RequestSender:
             self._broken = True
             raise SendFailed(f"Kafka did not acknowledge a request for topic {self.topic}: {error!r}.") from error
         return Acknowledged(stored.partition, stored.offset)
-
-    def _signature(self, headers: Sequence[tuple[str, bytes]], value: bytes) -> list[tuple[str, bytes]]:
-        """The header that proves the request's tenant, where its key is known."""
-        sent = dict(headers)
-        key = self._tenant_keys.get(sent.get(contract.TENANT, b"").decode())
-        return [] if key is None else [(contract.TENANT_SIGNATURE, signature(key, "request", sent, value))]
 
     async def _start_producer(self) -> None:
         producer = AIOKafkaProducer(

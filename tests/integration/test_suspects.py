@@ -168,8 +168,8 @@ async def test_nobody_condemns_what_is_yet_to_come(kafka):
 
 async def test_a_group_with_a_secret_ignores_what_is_not_signed_with_it(kafka):
     """Suspicions and withdrawals alike; its own it reads, those of another secret it does not."""
-    signing = kafka.model_copy(update={"suspects_secret": SecretStr("of this group")})
-    wrong = kafka.model_copy(update={"suspects_secret": SecretStr("a guess")})
+    signing = kafka.model_copy(update={"group_secret": SecretStr("of this group")})
+    wrong = kafka.model_copy(update={"group_secret": SecretStr("a guess")})
     await publish_suspects(signing, {ONE: CrashHistory(1, 1, 1)})
     for forger in (kafka, wrong):
         await publish_suspects(forger, {ONE: None, TWO: CrashHistory(9, 1, 9)})

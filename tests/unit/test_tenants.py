@@ -102,7 +102,7 @@ def test_nothing_but_a_signature_proves_a_tenant(headers: dict[str, bytes], valu
         ({"tenant_topics": {"inference.requests": "a b"}}, "cannot be a tenant"),
         ({"tenant_keys": {"a/b": "0123456789abcdef"}}, "cannot be a tenant"),
         ({"tenant_keys": {"acme": "short"}}, "at least 16"),
-        ({"suspects_secret": "short"}, "at least 16"),
+        ({"group_secret": "short"}, "at least 16"),
     ],
 )
 def test_settings_that_would_bind_nothing_are_refused(settings: dict[str, object], told: str) -> None:

@@ -3,7 +3,7 @@
 Whoever may write to that topic could otherwise keep any request from being answered. Two things bound what a record can
 do. *Plausibility*, always: its fields are of the right type and range, it is about a topic of ours, and it is not older
 than the request it is about (`SuspectTable.get`), so that nothing condemns a request that was not there yet. *A
-signature*, where the group has a secret (`kafka.suspects_secret`): what has none that holds is ignored. Without a
+signature*, where the group has a secret (`kafka.group_secret`): what has none that holds is ignored. Without a
 secret the right to write to the topic is the workers' alone to have, which only the broker can see to.
 """
 
@@ -15,11 +15,10 @@ import orjson
 from aiokafka import ConsumerRecord
 
 from pelton.pipeline.settings import KafkaSettings
-from pelton.pipeline.signatures import holds, sign
+from pelton.pipeline.signatures import SIGNATURE, group_secret, holds, sign
 from pelton.pipeline.wire.records import Headers, Source
 from pelton.workers.quarantine.crash_history import CrashHistory
 
-SIGNATURE = "pelton-signature"
 MAX_RECORD_BYTES = 4_096
 """Of key and value together: group and topic names of Kafka's longest make about a fifth of it."""
 MAX_CRASHES = 1_000_000
@@ -49,8 +48,7 @@ class SuspectRecords:
 
     @classmethod
     def of(cls, kafka: KafkaSettings) -> Self:
-        secret = None if kafka.suspects_secret is None else kafka.suspects_secret.get_secret_value().encode()
-        return cls(kafka.group_id, frozenset(kafka.request_topics), secret)
+        return cls(kafka.group_id, frozenset(kafka.request_topics), group_secret(kafka))
 
     def write(self, source: Source, blame: CrashHistory | None) -> tuple[bytes, bytes | None, Headers]:
         """Key, value and headers of a record; the key is the group's too, as each has its own experience."""
@@ -69,7 +67,7 @@ class SuspectRecords:
             return None
         signature = dict(record.headers).get(SIGNATURE)
         if self.secret is not None and not holds(signature, self.secret, _PURPOSE, (record.key, record.value)):
-            raise ValueError("it is not signed with kafka.suspects_secret")
+            raise ValueError("it is not signed with kafka.group_secret")
         return Suspicion(source, None if record.value is None else _read_value(record.value), _written_ms(record))
 
 

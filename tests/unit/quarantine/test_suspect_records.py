@@ -8,16 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pelton.pipeline.signatures import SIGNATURE
 from pelton.pipeline.wire.records import Source
 from pelton.workers.quarantine import suspects
 from pelton.workers.quarantine.crash_history import CrashHistory
-from pelton.workers.quarantine.suspect_records import (
-    MAX_CRASHES,
-    MAX_RECORD_BYTES,
-    SIGNATURE,
-    SuspectRecords,
-    Suspicion,
-)
+from pelton.workers.quarantine.suspect_records import MAX_CRASHES, MAX_RECORD_BYTES, SuspectRecords, Suspicion
 from pelton.workers.quarantine.suspects import SuspectTable
 
 TOPIC = "requests"
