@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record, unreadable
 from pelton.producers.errors import NoProgress
 from pelton.producers.kafka.cluster import look_up, reaching
+from pelton.producers.kafka.fetching import Unreadable, fetch
 from pelton.producers.kafka.offsets import end_offsets
 
 PATIENCE_S = 120.0
 """Longer than Kafka lets a transaction stay open by default: what one hides is waited for."""
 _POLL_MS = 50
 """Short: aiokafka does not wake us when all it fetched was the end of a transaction."""
-_POLL_ALONE_MS = 1_000
-"""Longer: a fetch for one partition has to come back before it is known whether it can be read."""
-_OF_RECORDS = (CorruptRecordException, UnsupportedCodecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +72,12 @@ class DeadLetterLog:
             moved = time.monotonic()
             while left := await self._unread(consumer):
                 with reaching(self.kafka):
-                    fetched = await self._fetch(consumer, left)
+                    fetched = await fetch(consumer, left, _POLL_MS)
                 for place, records in fetched.items():
                     moved = time.monotonic()
                     for record in records:
-                        if isinstance(record, DeadLetter):
-                            yield record
+                        if isinstance(record, Unreadable):
+                            yield unreadable(LetterPosition(record.partition, record.offset), record.error)
                         elif record.offset < self.ends[place.partition]:
                             yield read_record(record, secret)
                 if time.monotonic() - moved > PATIENCE_S:
@@ -88,31 +85,6 @@ class DeadLetterLog:
                         f"Nothing could be read from topic {self.topic}, partition {left[0].partition} for "
                         f"{PATIENCE_S:g} s: either Kafka is away, or somebody's transaction has been open for so long."
                     )
-
-    async def _fetch(self, consumer: Any, places: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
-        """Records, and a letter in place of the one that ends a fetch."""
-        before = {place: await consumer.position(place) for place in places}
-        try:
-            fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(*places, timeout_ms=_POLL_MS)
-        except Exception as error:
-            if not _is_records_fault(error):
-                raise
-        else:
-            return fetched
-        for place, position in before.items():  # what it had taken from others before it failed is lost otherwise
-            consumer.seek(place, position)
-        return {place: await self._fetch_alone(consumer, place) for place in places}
-
-    async def _fetch_alone(self, consumer: Any, place: TopicPartition) -> list[Any]:
-        position = await consumer.position(place)
-        try:
-            fetched = await consumer.getmany(place, timeout_ms=_POLL_ALONE_MS, max_records=1)
-        except Exception as error:
-            if not _is_records_fault(error):
-                raise
-            consumer.seek(place, position + 1)
-            return [unreadable(LetterPosition(place.partition, position), error)]
-        return list(fetched.get(place, ()))
 
     @contextlib.asynccontextmanager
     async def _consumer(self, starts: Mapping[int, int]) -> AsyncIterator[Any]:
@@ -143,8 +115,3 @@ async def look_at(kafka: KafkaSettings, topic: str) -> DeadLetterLog:
     """The topic as it is now. Raises `BrokerUnreachable` or `TopicMissing`."""
     cluster = await look_up(kafka, topic)
     return DeadLetterLog(kafka, topic, await end_offsets(kafka, topic, cluster.topics[topic].partitions))
-
-
-def _is_records_fault(error: Exception) -> bool:
-    """Whether a fetch failed by what was fetched, and not by the broker or the way there."""
-    return isinstance(error, _OF_RECORDS) or not isinstance(error, (KafkaError, OSError, TimeoutError))
