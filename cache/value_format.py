@@ -24,7 +24,8 @@ _LEVEL = 1
 _HEADER = struct.Struct(">2sB2s?QI")
 """Magic, version, kind, whether compressed, end of life in Unix milliseconds, length once unpacked."""
 _CHECKSUM_BYTES = {PLAIN: 8, KEYED: 16}
-_MOST_AROUND = _HEADER.size + max(_CHECKSUM_BYTES.values())
+MAX_AROUND_BYTES = _HEADER.size + max(_CHECKSUM_BYTES.values())
+"""What a value takes in Redis besides its own bytes."""
 
 
 class Damaged(ValueError):
@@ -49,7 +50,7 @@ class ValueFormat:
     @property
     def most_stored(self) -> int:
         """Bytes in Redis of the longest value: none is longer compressed than it is plain."""
-        return self.most + _MOST_AROUND
+        return self.most + MAX_AROUND_BYTES
 
     def encode(self, key: str, value: bytes, expires_ms: int) -> bytes:
         """Raises `ValueError` for a value that is too long."""

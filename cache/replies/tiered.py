@@ -10,8 +10,8 @@ from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.health import Health
 from pelton.cache.replies.leases import Leases
 from pelton.cache.replies.local import LocalTier
-from pelton.cache.replies.remote import PATIENCE_S, Remote, Unavailable, mget
-from pelton.cache.replies.values import MAX_VALUE_BYTES, Found, Tier, TierLookup
+from pelton.cache.replies.remote import MAX_VALUE_BYTES, PATIENCE_S, Remote, Unavailable, mget
+from pelton.cache.replies.values import Found, Tier, TierLookup
 from pelton.cache.replies.write_behind import WriteBehind
 from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.settings import CacheSettings

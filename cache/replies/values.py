@@ -11,8 +11,6 @@ from pelton.cache.replies.remote import Remote
 from pelton.cache.replies.write_behind import WriteBehind
 from pelton.cache.value_format import Damaged, ValueFormat, now_ms
 
-MAX_VALUE_BYTES = 1024 * 1024
-"""Longer values are not kept in Redis: reading one would take a request's whole budget, and look like a slow server."""
 _AT_ONCE_BYTES = 32 * 1024
 """What is unpacked on the event loop; a thread takes as long to wake as that."""
 

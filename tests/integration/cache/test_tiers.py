@@ -11,8 +11,8 @@ from pelton.cache.replies.admin import purge
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.health import PERIOD_S
 from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.remote import MAX_VALUE_BYTES
 from pelton.cache.replies.tiered import Found, Tier, TieredCache
-from pelton.cache.replies.values import MAX_VALUE_BYTES
 from pelton.cache.value_format import ValueFormat, now_ms
 from pelton.pipeline.settings import CacheSettings
 
@@ -203,6 +203,8 @@ async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
     keys = [new_key(str(index)) for index in range(24)]
     for key in keys:
         await redis.set(key, ValueFormat(64 * MIB).encode(key, bytes(64 * MIB), now_ms() + 10_000))
+    keys.append(new_key("as it is"))
+    await redis.set(keys[-1], bytes(64 * MIB))
     tracemalloc.start()
     assert await cache.get_many(keys) == {}
     _, peak = tracemalloc.get_traced_memory()
@@ -231,7 +233,7 @@ async def test_large_values_are_unpacked_beside_the_event_loop(caches, new_key):
 
 async def test_with_a_secret_only_its_own_answers_are_read(caches, new_key):
     """Who can write to Redis but has no secret cannot put an answer into anybody's mouth."""
-    sealing, other = await caches(secret="the secret of the fleet"), await caches(secret="of the fleet")  # noqa: S106  # the test's
+    sealing, other = await caches(secret="the secret of the fleet"), await caches(secret="the secret of the fleet")  # noqa: S106  # the test's
     plain = await caches()
     sealed, forged = new_key("sealed"), new_key("forged")
     sealing.put(sealed, b"value")
