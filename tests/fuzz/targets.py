@@ -17,12 +17,12 @@ from pelton.commands.dlt import view
 from pelton.pipeline.errors import OutOfMemory, RequestError, TenantNotProven
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
 from pelton.pipeline.outside_text import escaped, shown
-from pelton.pipeline.tenants import TenantPolicy, signature
 from pelton.pipeline.wire.chat import Message
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import Headers, RequestRecord, Source
+from pelton.pipeline.wire.tenants import TenantPolicy, signature
 from pelton.pipeline.wire.tracing import continue_trace
 from pelton.producers.batch.file import _parse, answered_line
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, note, read_record

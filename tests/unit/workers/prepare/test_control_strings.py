@@ -76,9 +76,9 @@ def test_no_strings_find_nothing() -> None:
 
 def test_the_pattern_is_small_for_thousands_of_strings() -> None:
     """It is built once a start and must not cost seconds itself."""
-    began = time.perf_counter()
+    began = time.thread_time()
     found = ControlStrings(GEMMA_LIKE)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
     assert list(found.starts("a<unused6241><unused6242><s>")) == [1, 25]
 
 
