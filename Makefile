@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint bench chaos venv clean
+.PHONY: help demo test lint bench chaos fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -31,6 +31,9 @@ bench: $(READY)  ## Measure the pipeline on this machine
 SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
+
+fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)
 
 venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
 

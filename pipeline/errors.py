@@ -13,6 +13,7 @@
     │   ├── InvalidHeader            invalid_header
     │   ├── UnsupportedHeader        unsupported_header
     │   ├── ReplyTopicNotAllowed     reply_topic_not_allowed
+    │   ├── TenantNotProven          tenant_not_proven
     │   ├── ModelNotFound            model_not_found
     │   ├── ContextLengthExceeded    context_length_exceeded
     │   └── RequestTooLarge          request_too_large
@@ -101,6 +102,13 @@ class UnsupportedHeader(RequestError):
 
 class ReplyTopicNotAllowed(RequestError):
     code = "reply_topic_not_allowed"
+    status = 403
+
+
+class TenantNotProven(RequestError):
+    """The request names a tenant and does not show that it comes from there."""
+
+    code = "tenant_not_proven"
     status = 403
 
 

@@ -1,5 +1,6 @@
 """What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,11 @@ class Delivery:
     tracker: OffsetTracker
     fetched_at: float
     queue_s: float
+
+    @property
+    def sent_ms(self) -> int:
+        """When the request was sent (Unix milliseconds); 0 where it claims to come from the future."""
+        return self.record.timestamp_ms if self.record.timestamp_ms <= time.time() * 1000 else 0
 
 
 @dataclass(frozen=True, slots=True)

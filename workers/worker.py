@@ -17,7 +17,7 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings import Settings
-from pelton.workers.cancellation.cancel_topic import CancelledIds, CancelTopicReader
+from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.linger import LingerPolicy
@@ -77,7 +77,7 @@ class Worker:
         )
         patience = LingerPolicy(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
         self._endings: LingerQueue[Result] = LingerQueue(ENDINGS_QUEUED, patience)
-        self._cancels = CancelledIds()
+        self._cancels = Cancels(settings.kafka.tenant_policy())
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
             served.engine,

@@ -6,6 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_STOP_STRINGS = 4
 MAX_TOP_LOGPROBS = 20
+MAX_METADATA = 16
+"""As many pairs as OpenAI takes."""
+MAX_MESSAGES = 4_096
+MAX_PARTS = 4_096
+"""Text parts of all messages together. A body of any size could hold hundreds of thousands, each an object to build."""
+MAX_FIELDS = 64
+"""Of one object; more than are known of any."""
 
 
 class _Strict(BaseModel):
@@ -21,7 +28,7 @@ class Message(_Strict):
     """One turn of the conversation. `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: str | Annotated[list[TextPart], Field(min_length=1, fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -38,7 +45,7 @@ class ChatRequest(_Strict):
     """The supported part of `POST /v1/chat/completions`; `decoding` deals with the rest by name."""
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

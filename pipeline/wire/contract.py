@@ -17,6 +17,8 @@ TRACESTATE = "tracestate"
 
 OWN_PREFIX = "pelton-"
 TENANT = "pelton-tenant"
+TENANT_SIGNATURE = "pelton-tenant-signature"
+TENANT_PATTERN = r"[A-Za-z0-9._:@-]{1,128}"
 DEADLINE = "pelton-deadline"
 PRIORITY = "pelton-priority"
 SESSION = "pelton-session"

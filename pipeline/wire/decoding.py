@@ -18,7 +18,7 @@ from pelton.pipeline.errors import (
     UnknownParameter,
     UnsupportedParameter,
 )
-from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.chat import MAX_FIELDS, MAX_MESSAGES, MAX_METADATA, MAX_PARTS, ChatRequest
 
 # OpenAI fields that have no support yet, with the values that ask for nothing and so may pass.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -65,6 +65,7 @@ def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
             "send less text, or have the operator raise worker.max_request_bytes."
         )
     body = _load_object(value)
+    _check_counts(body)
     known = {name: given for name, given in body.items() if not _is_neutral(name, given)}
     messages = known.get("messages")
     if isinstance(messages, list):
@@ -87,6 +88,33 @@ def _load_object(value: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise NotAnObject(f"The body must be a JSON object, got {_kind(body)}.")
     return body
+
+
+def _check_counts(body: dict[str, Any]) -> None:
+    """Refuse what has too many of anything, before a model is built of any of it."""
+    _check_count(body, MAX_FIELDS, "fields")
+    _check_count(body.get("metadata"), MAX_METADATA, "pairs", "metadata")
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return
+    _check_count(messages, MAX_MESSAGES, "messages", "messages")
+    parts = 0
+    for index, message in enumerate(messages):
+        if isinstance(message, dict):
+            _check_count(message, MAX_FIELDS, "fields", f"messages[{index}]")
+            content = message.get("content")
+            parts += len(content) if isinstance(content, list) else 0
+    if parts > MAX_PARTS:
+        raise InvalidValue(
+            f"Invalid 'messages': {parts:,} parts in all, at most {MAX_PARTS:,} are read: join them.",
+            param="messages",
+        )
+
+
+def _check_count(given: Any, most: int, what: str, param: str | None = None) -> None:
+    if isinstance(given, (dict, list)) and len(given) > most:
+        name = "body" if param is None else repr(param)
+        raise InvalidValue(f"Invalid {name}: {len(given):,} {what}, at most {most:,} are read.", param=param)
 
 
 def _is_neutral(name: str, given: Any) -> bool:
@@ -116,6 +144,7 @@ def _check_message(index: int, message: Any) -> Any:
 def _check_part(place: str, part: Any) -> Any:
     if not isinstance(part, dict):
         return part
+    _check_count(part, MAX_FIELDS, "fields", place)
     if part.get("type") in _UNSUPPORTED_PARTS:
         raise _unsupported(f"{place}.type", f"content of type {part['type']!r}")
     return _without(_UNSUPPORTED_IN_PART, part, place)

@@ -155,7 +155,8 @@ class Inference:
         return chosen, min(looks, default=None)
 
     def _blame(self, place: QueuedRequest[PreparedRequest]) -> CrashHistory | None:
-        return self._guard.suspects.get(place.item.ticket.record.source)
+        ticket = place.item.ticket
+        return self._guard.suspects.get(ticket.record.source, ticket.sent_ms)
 
     def _refuse_poison(self, place: QueuedRequest[PreparedRequest], blame: CrashHistory) -> None:
         error = errors.PoisonRecord(

@@ -13,7 +13,7 @@ from pelton.pipeline.errors import Cancelled, DeadlineExceeded, RequestError, Un
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.wire import contract
-from pelton.workers.cancellation.cancel_topic import CancelledIds, cancelled
+from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
@@ -38,7 +38,7 @@ class Admission:
         limits: RequestLimits,
         keyring: CacheKeyBuilder,
         recall: ReplyCache,
-        cancels: CancelledIds,
+        cancels: Cancels,
         flights: SingleFlight,
         sessions: SessionCoordinator,
         continuing: SessionPrompts,

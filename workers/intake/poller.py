@@ -120,7 +120,7 @@ class Poller:
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
         record = _request_record(fetched)
-        envelope = read_envelope(record.source, record.headers, self._policy, record.key)
+        envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
         queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
         return Delivery(record, envelope, tracker, time.monotonic(), queue_s)
 

@@ -17,6 +17,8 @@ _SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
 """Suspicions are withdrawn when their request is answered; this clears away what nobody answers."""
 _CANCELS_KEPT_MS = 3_600_000
 """Read once, as they come."""
+_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+"""Suspicions hold for requests sent before them: their writers must not choose the time."""
 
 
 class TopicsMissing(Exception):
@@ -86,6 +88,7 @@ class TopicDirectory:
         partitions, configs = kafka.partitions, {}
         if topic == kafka.suspects_topic:
             partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
+            configs |= _BROKERS_CLOCK
         elif topic == kafka.cancels_topic:
             partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):

@@ -1,8 +1,7 @@
 """Between text and tokens: the one place that knows a tokenizer."""
 
-import re
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
@@ -10,11 +9,14 @@ from jinja2.exceptions import TemplateError
 from pelton.pipeline.errors import InvalidValue
 from pelton.pipeline.wire.chat import Message
 from pelton.workers.engine.simulated.text import decode_tokens, encode_text
+from pelton.workers.prepare.control_strings import ControlStrings
 
 # Marks a place where the text is cut before it is tokenised. Unicode keeps this code point free for internal use; where
 # a sender wrote it all the same, it becomes the replacement character.
 _CUT = "\ufdd0"
 _REPLACEMENT = "\ufffd"
+_PIECES_AT_ONCE = 1_024
+"""What the tokenizer gives for a piece takes a kilobyte besides its tokens, and a text may be all cuts."""
 
 
 class Codec(Protocol):
@@ -40,7 +42,7 @@ class TokenizerCodec:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._control = _starts_of(_control_strings(tokenizer))
+        self._control = ControlStrings(_control_strings(tokenizer))
 
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation with cuts in it, for `encode`."""
@@ -55,17 +57,19 @@ class TokenizerCodec:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         pieces = [text.split(_CUT) for text in texts]
-        flat = list(chain.from_iterable(pieces))
-        encoded = iter(self._tokenizer(flat, add_special_tokens=False)["input_ids"])
-        return [list(chain.from_iterable(next(encoded) for _ in each)) for each in pieces]
+        encoded = self._encoded(chain.from_iterable(pieces))
+        return [list(chain.from_iterable(islice(encoded, len(each)))) for each in pieces]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
+    def _encoded(self, pieces: Iterator[str]) -> Iterator[list[int]]:
+        while batch := list(islice(pieces, _PIECES_AT_ONCE)):
+            yield from self._tokenizer(batch, add_special_tokens=False)["input_ids"]
+
     def _defused(self, content: str) -> str:
-        clean = content.replace(_CUT, _REPLACEMENT)
-        return self._control.sub(rf"\g<0>{_CUT}", clean) if self._control else clean
+        return self._control.cut(content.replace(_CUT, _REPLACEMENT), _CUT)
 
 
 class SimulatedCodec:
@@ -87,13 +91,6 @@ def _role(message: Message) -> str:
 
 
 def _control_strings(tokenizer: Any) -> set[str]:
-    """What the tokenizer would read as a control token. One of a single character cannot be told from text."""
+    """What the tokenizer would read as a control token."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return {text for text in added | set(tokenizer.all_special_tokens) if len(text) > 1}
-
-
-def _starts_of(strings: set[str]) -> re.Pattern[str] | None:
-    """Matches the first character of each of `strings`, overlapping ones too."""
-    if not strings:
-        return None
-    return re.compile(f"(?={'|'.join(map(re.escape, sorted(strings)))}).", re.DOTALL)
+    return added | set(tokenizer.all_special_tokens)

@@ -34,6 +34,8 @@ MOST_READS = 5
 
 _UNAVAILABLE = "The session's history cannot be reached for now: send the request again in a while."
 _DAMAGED = "The session's history is damaged and cannot be continued: begin another session."
+_TOO_LONG = "The turn is longer than a session's history may be: send less at once, or send it outside of a session."
+_MESSAGES = {StoreFailure.MOVED: _UNAVAILABLE, StoreFailure.TOO_LONG: _TOO_LONG}
 
 Opened = tuple[Delivery, History]
 """A request and the history it continues."""
@@ -200,7 +202,7 @@ class SessionCoordinator:
             visit.parcel = visit.write = None
             self._lanes.move(visit, TurnStage.WAITING)
         else:
-            await self._end(self._refused(visit, _UNAVAILABLE if outcome is StoreFailure.MOVED else _DAMAGED))
+            await self._end(self._refused(visit, _MESSAGES.get(outcome, _DAMAGED)))
 
     async def _end(self, ending: Result) -> None:
         with contextlib.suppress(LingerQueueClosed):  # at the end of a drain: it is left to another worker
