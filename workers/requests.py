@@ -11,6 +11,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
 from pelton.workers.engine.api import Completion
+from pelton.workers.prepare.answer_form import AnswerForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +70,10 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A valid request, tokenised. `attempt` counts from 1."""
+    """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
+
+    One that is generated `again` is to be chosen differently: its first answer did not have the form.
+    """
 
     ticket: Delivery
     request: ChatRequest
@@ -77,6 +81,8 @@ class PreparedRequest:
     max_new_tokens: int
     attempt: int = 1
     keys: CacheKeys = CacheKeys()
+    form: AnswerForm | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """The bodies on the wire: OpenAI's chat-completions request and reply."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pelton.pipeline.wire.formats import ResponseFormat, StructuredOutputs, TextFormat
 
 MAX_STOP_STRINGS = 4
 MAX_TOP_LOGPROBS = 20
@@ -49,6 +51,8 @@ class ChatRequest(_Strict):
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -60,7 +64,15 @@ class ChatRequest(_Strict):
             raise ValueError("max_completion_tokens and max_tokens differ: set only max_completion_tokens")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
+        if self.structured_outputs is not None and not isinstance(self.response_format, TextFormat | None):
+            raise ValueError("response_format and structured_outputs both set the answer's form: send one of them")
         return self
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What was asked of the answer's form, for telling requests apart."""
+        asked = {"response_format": self.response_format, "structured_outputs": self.structured_outputs}
+        return {name: each.model_dump(by_alias=True) for name, each in asked.items() if each is not None}
 
     @property
     def new_tokens(self) -> int | None:

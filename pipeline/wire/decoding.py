@@ -35,7 +35,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "stream": (False,),
@@ -49,7 +48,7 @@ _UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "name", "ref
 _UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
 _UNSUPPORTED_ROLES = ("function", "tool")
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
-_UNION_FIELDS = ("content", "stop")
+_UNION_FIELDS = ("content", "stop", "response_format")
 
 
 def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 DOWN = "Imports point down only"
 APART = "workers and producers never import each other"
 RULES = "The rules open no sockets and load no tensors"
-ENGINE = "The engine needs only torch, transformers and the standard library"
+ENGINE = "The engine needs only torch, transformers, llguidance and the standard library"
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from pelton.workers.engine.grammars.matching import Grammar
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -58,6 +60,7 @@ class EngineRequest:
     """One prompt on its way into the engine; past `deadline` it fails with `FailureKind.DEADLINE`.
 
     Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
+    With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it.
     """
 
     id: int
@@ -66,6 +69,12 @@ class EngineRequest:
     deadline: float | None = None
     priority: int = 0
     cache_salt: str = ""
+    grammar: Grammar | None = None
+
+    @property
+    def chosen_by_text(self) -> bool:
+        """Whether a token's choice goes by the tokens before it, beyond what the model makes of them."""
+        return self.params.penalises or self.grammar is not None
 
 
 class Waiting(Protocol):

@@ -1,1 +1,1 @@
-"""From a record's bytes to tokens and sampling parameters."""
+"""From a fetched record to what an engine can run."""

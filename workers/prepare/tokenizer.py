@@ -8,8 +8,12 @@ from typing import Any, Protocol
 from jinja2.exceptions import TemplateError
 
 from pelton.pipeline.errors import InvalidValue
-from pelton.pipeline.wire.chat import Message
+from pelton.pipeline.wire.chat import ChatRequest, Message
+from pelton.workers.engine.grammars.compiler import GrammarCompiler
+from pelton.workers.engine.grammars.vocabulary import of_bytes, of_tokenizer
 from pelton.workers.engine.simulated.text import decode_tokens, encode_text
+from pelton.workers.prepare.answer_form import AnswerForm, compile_form
+from pelton.workers.prepare.answer_grammar import grammar_spec
 
 # Marks a place where the text is cut before it is tokenised. Unicode keeps this code point free for internal use; where
 # a sender wrote it all the same, it becomes the replacement character.
@@ -29,6 +33,9 @@ class Codec(Protocol):
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens, without control tokens."""
 
+    def form(self, request: ChatRequest) -> AnswerForm | None:
+        """What the answer is held to. Raises `InvalidValue` for a form that cannot be had."""
+
 
 class TokenizerCodec:
     """A transformers tokenizer with its chat template.
@@ -38,8 +45,11 @@ class TokenizerCodec:
     tokens.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, grammars: GrammarCompiler | None = None) -> None:
         self._tokenizer = tokenizer
+        self._grammars = grammars or GrammarCompiler(
+            lambda: of_tokenizer(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+        )
         self._control = _starts_of(_control_strings(tokenizer))
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -63,6 +73,9 @@ class TokenizerCodec:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
+    def form(self, request: ChatRequest) -> AnswerForm | None:
+        return compile_form(grammar_spec(request), self._grammars, self.decode)
+
     def _defused(self, content: str) -> str:
         clean = content.replace(_CUT, _REPLACEMENT)
         return self._control.sub(rf"\g<0>{_CUT}", clean) if self._control else clean
@@ -70,6 +83,9 @@ class TokenizerCodec:
 
 class SimulatedCodec:
     """For the simulated engine: a plain rendering and a reversible toy code of about four bytes a token."""
+
+    def __init__(self) -> None:
+        self._grammars = GrammarCompiler(of_bytes)
 
     def render(self, messages: Sequence[Message]) -> str:
         return "\n".join(f"{message.role}: {message.text}" for message in messages)
@@ -79,6 +95,9 @@ class SimulatedCodec:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(token_ids)
+
+    def form(self, request: ChatRequest) -> AnswerForm | None:
+        return compile_form(grammar_spec(request), self._grammars, self.decode)
 
 
 def _role(message: Message) -> str:

@@ -26,9 +26,8 @@ class RunningRequest:
     def ask(self) -> SamplingRequest:
         sequence = self.sequence
         history = History(sequence.tokens, sequence.prompt_length)
-        return SamplingRequest(
-            self.params, self.seed, position=sequence.length - sequence.prompt_length, history=history
-        )
+        position = sequence.length - sequence.prompt_length
+        return SamplingRequest(self.params, self.seed, position, history, self.answer.grammar)
 
     def completion(self, reason: FinishReason, now: float) -> Completion:
         return self.answer.completion(reason, tuple(self.sequence.generated.tolist()), self.sequence.cached, now)

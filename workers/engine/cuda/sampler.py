@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
 from pelton.workers.engine.cuda.kernels.draw import draw
+from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.sampling.penalties import penalise
 from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
 from pelton.workers.engine.sampling.sampling import SamplingTensors, sample, token_logprobs, uniform
@@ -55,6 +56,7 @@ class DeviceSampler:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._drawn, self._sampled = _Parameters(device), _Parameters(device)
+        self._masks = GrammarMasks()
 
     def choose(
         self, logits: Tensor, likeliest: Tensor, asks: Items[SamplingRequest], rows: Items[int]
@@ -64,9 +66,8 @@ class DeviceSampler:
         `rows` is the row of `logits` [n, vocab] that each ask is about.
         """
         both = list(zip(rows, asks, strict=True))
-        self._put(likeliest, [each for each in both if _drawn(each[1].params)], partial(self._draw, logits))
-        # A grammar's mask, once there is one, makes a row one of these.
-        self._put(likeliest, [each for each in both if _sampled(each[1].params)], partial(self._sample, logits))
+        self._put(likeliest, [each for each in both if _drawn(each[1])], partial(self._draw, logits))
+        self._put(likeliest, [each for each in both if _sampled(each[1])], partial(self._sample, logits))
         told = [(row, ask.params.logprobs) for row, ask in both if ask.params.logprobs is not None]
         extra: tuple[Tensor, ...] = ()
         if told:
@@ -95,17 +96,24 @@ class DeviceSampler:
         adjusted = penalise(
             logits.index_select(0, at).float(), [ask.params for ask in asks], [ask.history for ask in asks]
         )
+        # The device computes the step while the masks are filled here.
+        self._masks.apply(adjusted, [ask.grammar for ask in asks])
         return sample(adjusted, self._sampled.of(asks), self._positions(asks))
 
     def _positions(self, asks: list[SamplingRequest]) -> Tensor:
         return upload([ask.position for ask in asks], torch.int64, self._device)
 
 
-def _drawn(params: SamplingParams) -> bool:
+def _drawn(ask: SamplingRequest) -> bool:
     """Whether a row is sampled by its temperature alone."""
+    params = ask.params
     cut = params.top_k > 0 or params.top_p < 1 or params.min_p > 0
-    return params.temperature > 0 and not cut and not params.penalises
+    return params.temperature > 0 and not cut and not _by_text(ask)
 
 
-def _sampled(params: SamplingParams) -> bool:
-    return params.penalises or (params.temperature > 0 and not _drawn(params))
+def _sampled(ask: SamplingRequest) -> bool:
+    return _by_text(ask) or (ask.params.temperature > 0 and not _drawn(ask))
+
+
+def _by_text(ask: SamplingRequest) -> bool:
+    return ask.params.penalises or ask.grammar is not None

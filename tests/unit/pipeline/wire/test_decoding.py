@@ -102,12 +102,14 @@ def test_every_supported_field() -> None:
         "stop": ["a", "b", "c", "d"],
         "logprobs": True,
         "top_logprobs": 20,
+        "response_format": {"type": "text"},
+        "structured_outputs": {"regex": "a+"},
         "metadata": {"desk": "rates"},
         "user": "u",
         "safety_identifier": "s",
     }
     assert BODY.keys() | fields.keys() == ChatRequest.model_fields.keys()
-    assert decode(BODY | fields).model_dump() == BODY | fields
+    assert decode(BODY | fields).model_dump(by_alias=True, exclude_unset=True) == BODY | fields
 
 
 @pytest.mark.parametrize(
