@@ -8,6 +8,9 @@ from pelton.pipeline.wire.formats import ResponseFormat, StructuredOutputs, Text
 
 MAX_STOP_STRINGS = 4
 MAX_TOP_LOGPROBS = 20
+MAX_CHOICES = 8
+MAX_STOP_TOKENS = 64
+MAX_BIASES = 1_024
 
 
 class _Strict(BaseModel):
@@ -34,6 +37,12 @@ class Message(_Strict):
 
 StopString = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+# JSON's keys are strings: here of token ids.
+LogitBias = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[0-9]{1,10}$")], Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=MAX_BIASES),
+]
 
 
 class ChatRequest(_Strict):
@@ -51,6 +60,14 @@ class ChatRequest(_Strict):
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    logit_bias: LogitBias | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKENS)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     metadata: dict[str, str] | None = None
@@ -64,6 +81,8 @@ class ChatRequest(_Strict):
             raise ValueError("max_completion_tokens and max_tokens differ: set only max_completion_tokens")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
+        if self.min_tokens and self.new_tokens is not None and self.min_tokens > self.new_tokens:
+            raise ValueError("min_tokens is above max_completion_tokens: lower it")
         if self.structured_outputs is not None and not isinstance(self.response_format, TextFormat | None):
             raise ValueError("response_format and structured_outputs both set the answer's form: send one of them")
         return self

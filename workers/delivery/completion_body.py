@@ -16,7 +16,7 @@ from pelton.pipeline.wire.chat import (
 )
 from pelton.workers.engine import api
 from pelton.workers.prepare.tokenizer import Codec
-from pelton.workers.requests import Generated
+from pelton.workers.requests import Generated, PreparedRequest
 
 ANSWER_FORMAT = 1
 """To be raised when the same completion is told in other words: what was cached before is not found any more."""
@@ -24,20 +24,25 @@ ANSWER_FORMAT = 1
 
 def answer_body(answered: Generated, codec: Codec) -> bytes:
     """The JSON object of `choices` and `usage`. Decodes tokens, so it is called from a thread."""
-    job, completion = answered.job, answered.completion
+    job, generated = answered.job, answered.completion.generated_tokens
+    choices = [_choice(index, each, job, codec) for index, each in enumerate(answered.completion.all)]
+    usage = Usage(
+        prompt_tokens=len(job.prompt),
+        completion_tokens=generated,
+        total_tokens=len(job.prompt) + generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=answered.completion.cached_tokens),
+    )
+    return orjson.dumps(Answer(choices=choices, usage=usage).model_dump())
+
+
+def _choice(index: int, completion: api.Completion, job: PreparedRequest, codec: Codec) -> Choice:
     text = cut_at_stop(codec.decode(completion.token_ids), job.request.stop_strings)
-    choice = Choice(
+    return Choice(
+        index=index,
         message=ReplyMessage(content=text),
         logprobs=_logprobs(completion, codec),
         finish_reason=completion.finish_reason.value,
     )
-    usage = Usage(
-        prompt_tokens=len(job.prompt),
-        completion_tokens=len(completion.token_ids),
-        total_tokens=len(job.prompt) + len(completion.token_ids),
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=completion.cached_tokens),
-    )
-    return orjson.dumps(Answer(choices=[choice], usage=usage).model_dump())
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -27,7 +27,8 @@ class RequestState:
     @classmethod
     def of(cls, request: EngineRequest, loaded: LoadedModel, now: float) -> "RequestState":
         params = request.params
-        answer = cls(request, frozenset() if params.ignore_eos else frozenset(loaded.eos_token_ids), now)
+        ends = frozenset() if params.ignore_eos else frozenset(loaded.eos_token_ids)
+        answer = cls(request, ends | frozenset(params.stop_token_ids), now)
         if params.stop:
             answer.stop_strings = StopStrings(params.stop, text_of(loaded))
         if request.grammar is not None:

@@ -202,9 +202,7 @@ class Inference:
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         job = running.place.item
-        fault = None
-        if job.form is not None and completion.finish_reason is FinishReason.STOP and not job.request.stop_strings:
-            fault = job.form.fault(completion.token_ids)
+        fault = _fault(job, completion)
         if fault is None:
             wait_s = running.started - job.ticket.fetched_at
             self._endings.put(Generated(job, completion, wait_s, time.monotonic(), running.attempt))
@@ -233,6 +231,14 @@ class Inference:
         if stats is not None and stats.computed_tokens:
             self._metrics.batch_rows.observe(stats.rows)
             self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
+
+
+def _fault(job: PreparedRequest, completion: Completion) -> str | None:
+    """What the form asked for misses in one of the answers; one that was cut has no form to be compared."""
+    if job.form is None or job.request.stop_strings:
+        return None
+    whole = [each for each in completion.all if each.finish_reason is FinishReason.STOP]
+    return next((fault for each in whole if (fault := job.form.fault(each.token_ids)) is not None), None)
 
 
 def _succeed(done: asyncio.Future[None]) -> None:

@@ -27,7 +27,9 @@ class RunningRequest:
         sequence = self.sequence
         history = History(sequence.tokens, sequence.prompt_length)
         position = sequence.length - sequence.prompt_length
-        return SamplingRequest(self.params, self.seed, position, history, self.answer.grammar)
+        return SamplingRequest(
+            self.params, self.seed, position, history, self.answer.grammar, self.answer.eos_token_ids
+        )
 
     def completion(self, reason: FinishReason, now: float) -> Completion:
         return self.answer.completion(reason, tuple(self.sequence.generated.tolist()), self.sequence.cached, now)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.biases import bias
 from pelton.workers.engine.cuda.kernels.draw import draw
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.sampling.penalties import penalise
@@ -93,9 +94,9 @@ class DeviceSampler:
         return draw(logits, at, params.temperature, uniform(params.seed, self._positions(asks)))
 
     def _sample(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
-        adjusted = penalise(
-            logits.index_select(0, at).float(), [ask.params for ask in asks], [ask.history for ask in asks]
-        )
+        params = [ask.params for ask in asks]
+        adjusted = penalise(logits.index_select(0, at).float(), params, [ask.history for ask in asks])
+        adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
         # The device computes the step while the masks are filled here.
         self._masks.apply(adjusted, [ask.grammar for ask in asks])
         return sample(adjusted, self._sampled.of(asks), self._positions(asks))
@@ -108,12 +109,12 @@ def _drawn(ask: SamplingRequest) -> bool:
     """Whether a row is sampled by its temperature alone."""
     params = ask.params
     cut = params.top_k > 0 or params.top_p < 1 or params.min_p > 0
-    return params.temperature > 0 and not cut and not _by_text(ask)
+    return params.temperature > 0 and not cut and not _adjusted(ask)
 
 
 def _sampled(ask: SamplingRequest) -> bool:
-    return _by_text(ask) or (ask.params.temperature > 0 and not _drawn(ask))
+    return _adjusted(ask) or (ask.params.temperature > 0 and not _drawn(ask))
 
 
-def _by_text(ask: SamplingRequest) -> bool:
-    return ask.params.penalises or ask.grammar is not None
+def _adjusted(ask: SamplingRequest) -> bool:
+    return ask.params.penalises or ask.params.biases or ask.grammar is not None

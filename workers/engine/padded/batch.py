@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from pelton.workers.engine.api import EngineRequest, Failure, Outcome, StepStats, TokenLogprob
+from pelton.workers.engine.biases import bias
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.request_state import RequestState, interruption
@@ -112,6 +113,9 @@ class PaddedBatch:
         Rows that have ended get tokens too, as `generate` carries them along; nobody reads those.
         """
         penalised = penalise(logits, [request.params for request in self._requests], self._histories())
+        ends = [row.answer.eos_token_ids for row in self._rows]
+        params = [request.params for request in self._requests]
+        penalised = bias(penalised, params, [self._steps] * len(ends), ends)
         grammars = [None if row.outcome is not None else row.answer.grammar for row in self._rows]
         if any(grammars):
             penalised = penalised.clone() if penalised is logits else penalised

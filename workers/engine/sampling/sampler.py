@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.biases import bias
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.grammars.matching import GrammarState
 from pelton.workers.engine.sampling.penalties import History, penalise
@@ -15,13 +16,14 @@ from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRequest:
-    """What a row of logits is wanted for. `position` counts its generated tokens from 0."""
+    """What a row of logits is wanted for. `position` counts its generated tokens from 0; `ends` end its answer."""
 
     params: SamplingParams
     seed: int
     position: int
     history: History
     grammar: GrammarState | None = None
+    ends: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Sampler:
         models_own = logits[wanted]  # log-probabilities are the model's, whatever else narrows the choice
         broken_or_not = broken_rows(logits).long()
         adjusted = penalise(logits, params, [ask.history for ask in asks])
+        adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
         self._masks.apply(adjusted, [ask.grammar for ask in asks])
         positions = torch.tensor([ask.position for ask in asks], device=self._device)
         tokens = sample(adjusted, self._sampling(asks), positions)
