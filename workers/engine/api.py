@@ -144,7 +144,7 @@ class Completion:
 
     @property
     def all(self) -> tuple["Completion", ...]:
-        """This answer and the others."""
+        """Itself, and the others."""
         return (self, *self.others)
 
     @property

@@ -89,5 +89,8 @@ def test_a_bias_and_ends_that_come_too_early(loaded: LoadedModel) -> None:
     assert answers(ChoiceEngine(paged(loaded)), early) == [(65, 65, 65, EOS)]
     stopped = SamplingParams(12, temperature=0.0, logit_bias=((65, 90.0),), stop_token_ids=(65,))
     assert answers(ChoiceEngine(paged(loaded)), stopped) == [(65,)]
-    padded = PaddedEngine(loaded, PaddedConfig(200, 2, 0.0))
-    assert answers(ChoiceEngine(padded), early) == [(65, 65, 65, EOS)]
+
+
+def test_the_same_in_padded_batches(loaded: LoadedModel) -> None:
+    params = SamplingParams(12, temperature=0.0, logit_bias=((EOS, 90.0), (65, 80.0)), min_tokens=3)
+    assert answers(ChoiceEngine(PaddedEngine(loaded, PaddedConfig(200, 2, 0.0))), params) == [(65, 65, 65, EOS)]
