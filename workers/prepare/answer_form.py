@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pelton.pipeline.errors import InvalidValue
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.matching import Grammar
-from pelton.workers.engine.grammars.spec import GrammarError, GrammarSpec, Strictness
+from pelton.workers.engine.grammars.spec import GrammarError, GrammarKind, GrammarSpec, Strictness
 from pelton.workers.prepare.schema_check import schema_fault
 
 
@@ -45,5 +45,5 @@ def compile_form(
         grammar = compiler.compile(spec)
     except GrammarError as error:
         raise InvalidValue(f"No answer can be held to {param!r}: {error}.", param=param) from None
-    lenient = grammar.strictness is Strictness.LENIENT
-    return AnswerForm(grammar, decode, spec.after, spec.text if lenient else None)
+    to_check = grammar.strictness is Strictness.LENIENT and spec.kind is GrammarKind.JSON_SCHEMA
+    return AnswerForm(grammar, decode, spec.after, spec.text if to_check else None)

@@ -1,5 +1,7 @@
 """Which grammar a request's answer is held to."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -7,15 +9,24 @@ import orjson
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.formats import JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
+from pelton.workers.prepare.call_grammar import call_grammar
+from pelton.workers.prepare.dialects import Dialect
 
+NO_MARKS: Mapping[str, int] = MappingProxyType({})
 _ANY_OBJECT = {"type": "object"}
 
 
-def grammar_spec(request: ChatRequest, after: str = "") -> tuple[GrammarSpec, str] | None:
+def grammar_spec(
+    request: ChatRequest, dialect: Dialect, marks: Mapping[str, int] = NO_MARKS, after: str = ""
+) -> tuple[GrammarSpec, str] | None:
     """The grammar of a request, and the parameter that asks for it; None where the answer is free.
 
-    It begins to hold behind the text `after`.
+    It begins to hold behind the text `after`; `marks` are those of the dialect that are tokens of their own.
     """
+    if request.demanded_tools and dialect.calls is not None:
+        functions = [tool.function for tool in request.demanded_tools]
+        calls = call_grammar(functions, dialect.calls, marks, several=request.parallel_tool_calls is not False)
+        return GrammarSpec(GrammarKind.LARK, calls, after), "tools"
     if request.structured_outputs is not None:
         kind, text = _structured(request.structured_outputs)
         return GrammarSpec(kind, text, after), "structured_outputs"

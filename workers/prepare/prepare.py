@@ -23,7 +23,7 @@ def make_drafts(
     for ticket in tickets:
         try:
             request = decode(ticket, limits)
-            text = codec.render(request.messages)
+            text = codec.render(request.messages, request)
             drafts.append(RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text)))
         except RequestError as error:
             refused.append(Failed(ticket, error))
@@ -42,7 +42,7 @@ def make_jobs(
         prompt = prompts[draft.text] if draft.prompt is None else draft.prompt
         try:
             allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
-            form = codec.form(draft.request)
+            form = codec.form(draft.request, draft.text)
             jobs.append(PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form))
         except RequestError as error:
             refused.append(Failed(draft.ticket, error))

@@ -120,9 +120,14 @@ def _compile(spec: GrammarSpec, tokenizer: LLTokenizer) -> Grammar:
         if not matcher.is_error():
             matcher.compute_bitmask()  # finds what admits nothing at all, and fills what all answers share
         if not matcher.is_error():
-            return Grammar(matcher, strictness, tokenizer, spec.after)
+            return Grammar(matcher, _judged(matcher, strictness), tokenizer, spec.after)
         reason = reason or _told(matcher.get_error())
     raise GrammarError(reason)
+
+
+def _judged(matcher: LLMatcher, strictness: Strictness) -> Strictness:
+    """A grammar in Lark may have schemas in it, with options of their own; what they leave out is warned of."""
+    return Strictness.LENIENT if strictness is Strictness.STRICT and matcher.get_grammar_warnings() else strictness
 
 
 def _grammars(spec: GrammarSpec) -> Iterator[tuple[str, Strictness]]:

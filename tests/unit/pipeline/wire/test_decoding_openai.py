@@ -46,7 +46,8 @@ def said(turn: Any) -> RequestError:
 def test_every_openai_field_is_known(name: str) -> None:
     """Each field OpenAI's client knows is supported or refused as unsupported, never called unknown."""
     error = refusal(**{name: {"unlikely": [1]}})
-    assert error.code in ("unsupported_parameter", "invalid_value")
+    inside = error.code == "unknown_parameter" and error.param == f"{name}.unlikely"
+    assert inside or error.code in ("unsupported_parameter", "invalid_value")
     assert (error.param or "").partition(".")[0] == name
     assert name in error.message
 
@@ -83,7 +84,9 @@ def test_every_openai_message_field_is_known(name: str) -> None:
 def test_every_openai_role_is_known(role: str) -> None:
     """The same for roles: taken, or refused as unsupported."""
     turn = {"role": role, "content": "x"}
-    if role in ("tool", "function"):
+    if role == "tool":
+        turn["tool_call_id"] = "call_1"
+    if role == "function":
         assert (said(turn).code, said(turn).param) == ("unsupported_parameter", "messages[1].role")
     else:
         assert decode(BODY | {"messages": [turn]}).messages[0].role == role
@@ -146,10 +149,6 @@ def test_own_and_openais_replies_can_be_sent_back_as_history() -> None:
         ("stream", True),
         ("stream", 0),
         ("store", True),
-        ("tools", [{"type": "function"}]),
-        ("tools", {}),
-        ("tool_choice", "required"),
-        ("reasoning_effort", "none"),
         ("modalities", ["text", "audio"]),
     ],
     ids=str,
