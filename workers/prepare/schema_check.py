@@ -22,7 +22,7 @@ def schema_fault(schema: str, text: str, max_s: float = MAX_CHECK_S) -> str | No
     """What is wrong with an answer, in words for its sender; None for one that matches."""
     try:
         answer = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"it is not JSON: {error}"
     deadline = time.monotonic() + max_s
     try:

@@ -257,7 +257,7 @@ def test_any_content_without_marks_stays_as_it_is(text: str) -> None:
         (CallStyle.JSON, 'a <tool_call>b {"name": "clock"}</tool_call>', [], None),
         (CallStyle.MARKED, "<tool_call>clock</tool_call>", ["clock"], ""),
         (CallStyle.MARKED, "<tool_call>clock<arg_key>a</arg_key></tool_call>", [], None),
-        (CallStyle.MARKED, "<tool_call>\nclock\n<arg_key>a</arg_key>\n<arg_value>{</arg_value></tool_call>", ["clock"], ""),
+        (CallStyle.MARKED, "<tool_call>clock<arg_key>a</arg_key><arg_value>{</arg_value></tool_call>", ["clock"], ""),
     ],
 )  # fmt: skip
 def test_mangled_calls(style: CallStyle, text: str, names: list[str], content: str | None) -> None:
