@@ -11,7 +11,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
 from pelton.workers.engine.api import Completion
-from pelton.workers.prepare.answer_form import AnswerForm
+from pelton.workers.forms.answer_form import AnswerForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)

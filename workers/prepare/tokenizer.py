@@ -13,7 +13,7 @@ from pelton.pipeline.wire.tools import MAX_TOOLS
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_bytes, of_tokenizer
 from pelton.workers.engine.simulated.text import decode_tokens, encode_text
-from pelton.workers.prepare.answer_form import AnswerForm, compile_form
+from pelton.workers.forms.answer_form import AnswerForm, compile_form
 from pelton.workers.prepare.answer_grammar import grammar_spec
 from pelton.workers.prepare.dialects import END_THINK, THINK, CallStyle, Dialect
 from pelton.workers.prepare.message_parsing import ParsedAnswer, ParsedMessage, parse_message

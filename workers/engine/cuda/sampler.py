@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
-from pelton.workers.engine.biases import bias
 from pelton.workers.engine.cuda.kernels.draw import draw
 from pelton.workers.engine.grammars.masks import GrammarMasks
+from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import penalise
 from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
 from pelton.workers.engine.sampling.sampling import SamplingTensors, sample, token_logprobs, uniform

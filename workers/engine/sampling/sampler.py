@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
-from pelton.workers.engine.biases import bias
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.grammars.matching import GrammarState
+from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import History, penalise
 from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample, token_logprobs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pelton.workers.prepare.schema_check import schema_fault
+from pelton.workers.forms.schema_check import schema_fault
 
 
 @pytest.mark.parametrize(

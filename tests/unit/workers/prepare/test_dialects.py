@@ -21,7 +21,7 @@ from pelton.workers.prepare.dialects import CallStyle, Dialect
 from pelton.workers.prepare.message_parsing import parse_message
 from pelton.workers.prepare.tokenizer import TokenizerCodec
 from pelton.workers.requests import Generated, PreparedRequest
-from tests.unit.prepare.chat_families import TEMPLATES, chat_codec
+from tests.unit.workers.prepare._support.chat_families import TEMPLATES, chat_codec
 
 WEATHER = {
     "type": "function",

@@ -16,7 +16,7 @@ from pelton.workers.engine.grammars.matching import Grammar
 from pelton.workers.engine.grammars.random_text import random_text
 from pelton.workers.engine.grammars.spec import GrammarError, GrammarKind, GrammarSpec, Strictness
 from pelton.workers.engine.grammars.vocabulary import BYTES_END, of_bytes
-from tests.unit.engine.schemas import CASES
+from tests.unit.workers.engine._support.schemas import CASES
 
 COMPILER = GrammarCompiler(of_bytes)
 ANSWERS = 12

@@ -7,7 +7,7 @@ from pelton.pipeline.errors import InvalidValue
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.matching import Grammar
 from pelton.workers.engine.grammars.spec import GrammarError, GrammarKind, GrammarSpec, Strictness
-from pelton.workers.prepare.schema_check import schema_fault
+from pelton.workers.forms.schema_check import schema_fault
 
 
 @dataclass(frozen=True, slots=True, eq=False)
