@@ -27,7 +27,7 @@ from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 
-ROWS, PROMPT, NEW = 48, 64, 96
+ROWS, PROMPT, WARM_UP = 48, 64, 4
 LIMITS = {"every row held": 0.05, "half of the rows held": 0.01}
 """Most that a step may take longer than one of free rows, as a part of it."""
 
@@ -53,34 +53,34 @@ def grammar_of(loaded: LoadedModel) -> Grammar:
     return compiler.compile(GrammarSpec(GrammarKind.JSON_SCHEMA, json.dumps(SCHEMA)))
 
 
-def filled(loaded: LoadedModel, grammar: Grammar, held: int, seed: int) -> ContinuousEngine:
+def filled(loaded: LoadedModel, grammar: Grammar, held: int, steps: int) -> ContinuousEngine:
     """An engine whose rows have computed their prompts and decode from here on."""
-    limits = ContinuousConfig(kv_memory_gib=0.5, max_running=ROWS, prefix_cache=False)
+    limits = ContinuousConfig(
+        kv_memory_gib=0.5, max_running=ROWS, max_batch_tokens=ROWS * PROMPT, prefix_cache=False
+    )  # fmt: skip
     engine = ContinuousEngine(loaded, limits)
-    tokens = torch.randint(100, loaded.model.config.vocab_size, (ROWS, PROMPT), generator=torch.manual_seed(seed))
+    tokens = torch.randint(100, loaded.model.config.vocab_size, (ROWS, PROMPT), generator=torch.manual_seed(0))
     for row, prompt in enumerate(tokens.tolist()):
-        params = SamplingParams(NEW, temperature=0.8, seed=row, ignore_eos=True)
+        params = SamplingParams(WARM_UP + steps + 2, temperature=0.8, seed=row, ignore_eos=True)
         engine.add(EngineRequest(row, prompt, params, grammar=grammar if row < held else None))
-    while not engine.last_step or engine.last_step.computed_tokens != ROWS:
-        engine.step()
+    engine.step()
     return engine
 
 
-def compare(loaded: LoadedModel, runs: int) -> dict[str, list[float]]:
+def compare(loaded: LoadedModel, steps: int) -> dict[str, list[float]]:
     """Seconds of each decode step of each contender; step i of one stands beside step i of the others."""
     grammar = grammar_of(loaded)
     seconds: dict[str, list[float]] = {"free": [], **{name: [] for name in LIMITS}}
     held = dict(zip(seconds, (0, ROWS, ROWS // 2), strict=True))
-    for run in track(range(runs + 1), "Running them in turns", console=Console(stderr=True)):
-        engines = {name: filled(loaded, grammar, rows, run) for name, rows in held.items()}
-        order = list(engines)
-        for _ in range(NEW - 8):
-            order.append(order.pop(0))
-            for name in order:
-                started = time.perf_counter()
-                engines[name].step()
-                if run:  # the first is for warming up
-                    seconds[name].append(time.perf_counter() - started)
+    engines = {name: filled(loaded, grammar, rows, steps) for name, rows in held.items()}
+    order = list(engines)
+    for step in track(range(WARM_UP + steps), "Stepping in turns", console=Console(stderr=True)):
+        order.append(order.pop(0))
+        for name in order:
+            started = time.perf_counter()
+            engines[name].step()
+            if step >= WARM_UP:
+                seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
@@ -103,12 +103,12 @@ def report(seconds: dict[str, list[float]]) -> None:
 
 def main(
     model: Annotated[str, typer.Option(help="A folder, a hub id, or the default model.")] = "smollm2-135m-instruct",
-    runs: Annotated[int, typer.Option(min=1, help="How often, after a first time that is not counted.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each, after some that are not counted.")] = 150,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
     """Compare steps of free rows with steps of rows that are held to a schema."""
     loaded = load(ModelSpec(model, dtype=dtype, device="cpu"), cache_dir() / "models")  # type: ignore[arg-type]
-    report(compare(loaded, runs))
+    report(compare(loaded, steps))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ class ChatRequest(_Strict):
     structured_outputs: StructuredOutputs | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None  # a hint that costs nothing to have: beginnings are found without it
     safety_identifier: str | None = None
 
     @model_validator(mode="after")

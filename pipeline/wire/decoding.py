@@ -28,14 +28,13 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "moderation": (),
     "prediction": (),
-    "prompt_cache_key": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "stream": (False,),
     "stream_options": (),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
 _UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "refusal")

@@ -119,6 +119,7 @@ def test_every_supported_field() -> None:
         "structured_outputs": {"regex": "a+"},
         "metadata": {"desk": "rates"},
         "user": "u",
+        "prompt_cache_key": "k",
         "safety_identifier": "s",
     }
     assert BODY.keys() | fields.keys() == ChatRequest.model_fields.keys()
