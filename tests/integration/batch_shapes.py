@@ -77,7 +77,7 @@ RUN: dict[str, list[Body]] = {
     "a rubric": [said("Grade: the sea is wet.", response_format=schema("grades", {
         "clarity": _SCORE, "depth": _SCORE}))],
     "unions": [said("A cat or a dog.", response_format=schema("pet", {"pet": {"anyOf": [
-        {"type": "object", "properties": {sound: {"type": "boolean"}}, "required": [sound], "additionalProperties": False}
+        {"type": "object", "properties": {sound: {"type": "null"}}, "required": [sound], "additionalProperties": False}
         for sound in ("meows", "barks")]}}))],
     "loose keywords": [said("Three tags.", response_format=schema("tags", {
         "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 1, "uniqueItems": True}}))],
@@ -91,7 +91,7 @@ RUN: dict[str, list[Body]] = {
     "biased": [said("Yes or no?", logit_bias={"17": 5, "18": -100}, max_tokens=1)],
     "tools": [said("Where is order 77?", tools=[_LOOKUP], tool_choice="auto")],
     "a demanded tool": [said("Where is order 77?", tools=[_LOOKUP], tool_choice="required", parallel_tool_calls=False)],
-    "a named tool": [said("Extract it.", tools=[tool("save", name=TEXT, age={"type": "integer"})],
+    "a named tool": [said("Extract it.", tools=[tool("save", who=TEXT, age={"type": "integer"})],
                           tool_choice={"type": "function", "function": {"name": "save"}})],
     "tool results": [{"model": MODEL, "tools": [_LOOKUP], "messages": [
         {"role": "user", "content": "Where is order 77?"},
