@@ -27,7 +27,7 @@ from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 
-ROWS, PROMPT, WARM_UP = 48, 64, 4
+ROWS, PROMPT, WARM_UP = 48, 16, 4
 LIMITS = {"every row held": 0.05, "half of the rows held": 0.01}
 """Most that a step may take longer than one of free rows, as a part of it."""
 

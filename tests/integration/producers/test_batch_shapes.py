@@ -44,7 +44,7 @@ def check(body, completion):
 
 async def test_forty_files_of_which_nearly_all_run(place, tmp_path):
     """Thirty-nine run to their last line; the one that asks for a web search is refused naming the field."""
-    at = await place(model={"name": MODEL}, simulated={"max_output_tokens": 300, "context_length": 100_000})
+    at = await place(model={"served_name": MODEL}, simulated={"max_output_tokens": 300, "context_length": 100_000})
     assert len(RUN) + len(REFUSED) == 40
     files = {**RUN, **{name: [body] for name, (body, _) in REFUSED.items()}}
     async with at.worker():
