@@ -12,6 +12,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
 from pelton.workers.engine.api import Completion
+from pelton.workers.forms.answer_form import AnswerForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,10 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A valid request, tokenised. `attempt` counts from 1."""
+    """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
+
+    One that is generated `again` is to be chosen differently: its first answer did not have the form.
+    """
 
     ticket: Delivery
     request: ChatRequest
@@ -83,6 +87,8 @@ class PreparedRequest:
     max_new_tokens: int
     attempt: int = 1
     keys: CacheKeys = CacheKeys()
+    form: AnswerForm | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ class Turn:
     @property
     def spoken(self) -> tuple[Message, ...]:
         """The turn as a model reads it."""
-        text = orjson.loads(self.answer)["choices"][0]["message"]["content"]
-        return (*self.messages, Message(role="assistant", content=text))
+        said = orjson.loads(self.answer)["choices"][0]["message"]
+        calls = said.get("tool_calls") or None
+        return (*self.messages, Message(role="assistant", content=said["content"], tool_calls=calls))
 
     def slim(self) -> "Turn":
         """Without log-probabilities: only a reply needs them, and no reply to an older turn is still owed."""
@@ -104,12 +105,22 @@ def _check_counts(record: Any) -> None:
         raise ValueError(f"it has {messages:,} messages in {len(record['turns']):,} turns")
 
 
-def _plain(messages: Iterable[Message]) -> list[tuple[str, str]]:
-    return [(message.role, message.text) for message in messages]
+def _plain(messages: Iterable[Message]) -> list[list[Any]]:
+    """Role and text of each message, and what else it has, if anything."""
+    return [[message.role, message.text, *_more(message)] for message in messages]
 
 
-def _messages(plain: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
-    return tuple(Message.model_validate({"role": role, "content": text}) for role, text in plain)
+def _more(message: Message) -> Iterator[dict[str, Any]]:
+    if more := message.model_dump(exclude={"role", "content"}, exclude_none=True):
+        yield more
+
+
+def _messages(plain: Iterable[Any]) -> tuple[Message, ...]:
+    return tuple(_message(*each) for each in plain)
+
+
+def _message(role: str, text: str, more: Any = None) -> Message:
+    return Message.model_validate({"role": role, "content": text} | dict(more or {}))
 
 
 def _turn(fields: Any) -> Turn:

@@ -25,31 +25,23 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (),
     "prediction": (),
-    "prompt_cache_key": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "stream": (False,),
     "stream_options": (),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
-_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_call_id", "tool_calls")
+_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "refusal")
 _UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
-_UNSUPPORTED_ROLES = ("function", "tool")
+_UNSUPPORTED_ROLES = ("function",)
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
-_UNION_FIELDS = ("content", "stop")
+_UNION_FIELDS = ("content", "stop", "response_format", "tool_choice")
 
 
 def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
@@ -136,9 +128,17 @@ def _check_message(index: int, message: Any) -> Any:
         raise _unsupported(f"{place}.role", f"role {message['role']!r}")
     known = _without(_UNSUPPORTED_IN_MESSAGE, message, place)
     content = known.get("content")
+    if content is None and "role" in known and not known.get("tool_calls"):
+        raise _without_content(f"{place}.content", given="content" in known)
     if isinstance(content, list):
         known["content"] = [_check_part(f"{place}.content[{at}]", part) for at, part in enumerate(content)]
     return known
+
+
+def _without_content(param: str, *, given: bool) -> RequestError:
+    if given:
+        return InvalidValue(f"Invalid {param!r}: must be a string or an array of text parts, got null.", param=param)
+    return MissingParameter(f"Missing required parameter {param!r}.", param=param)
 
 
 def _check_part(place: str, part: Any) -> Any:

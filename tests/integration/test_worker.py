@@ -95,7 +95,7 @@ BAD_INPUT = {
     "not JSON": (b"{", [], "invalid_json"),
     "not an object": (b"[]", [], "not_an_object"),
     "unknown field": ({"temprature": 1}, [], "unknown_parameter"),
-    "unsupported parameter": ({"tools": [{}]}, [], "unsupported_parameter"),
+    "unsupported parameter": ({"stream": True}, [], "unsupported_parameter"),
     "wrong type": ({"temperature": "hot"}, [], "invalid_value"),
     "no messages": ({"messages": []}, [], "invalid_value"),
     "unknown model": ({"model": "gpt-17"}, [], "model_not_found"),

@@ -108,7 +108,7 @@ class Publisher:
             return
         metrics.prompt_tokens.inc(len(ending.job.prompt))
         metrics.cached_tokens.inc(ending.completion.cached_tokens)
-        metrics.generated_tokens.inc(len(ending.completion.token_ids))
+        metrics.generated_tokens.inc(ending.completion.generated_tokens)
         stage.labels("batch_wait").observe(ending.batch_wait_s)
         stage.labels("prefill").observe(ending.completion.prefill_s)
         stage.labels("decode").observe(ending.completion.decode_s)

@@ -10,15 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelton.pipeline import errors
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
-from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, StepEngine
+from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, FinishReason, Outcome, StepEngine
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import Retries
+from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
 from pelton.workers.quarantine.isolation import QuarantinePolicy
@@ -185,7 +186,10 @@ class Inference:
             self._retries.earn(place.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant
         params = sampling_params(job.request, job.max_new_tokens)
-        self._engine.add(EngineRequest(request_id, job.prompt, params, deadline=place.expires, cache_salt=salt))
+        params = chosen_again(params) if job.again else params
+        grammar = None if job.form is None else job.form.grammar
+        request = EngineRequest(request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar)
+        self._engine.add(request)
 
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.request_id)
@@ -193,11 +197,22 @@ class Inference:
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
         elif isinstance(outcome, Completion):
-            job = running.place.item
-            wait_s = running.started - job.ticket.fetched_at
-            self._endings.put(Generated(job, outcome, wait_s, time.monotonic(), running.attempt))
+            self._end_complete(running, outcome)
         else:
             self._end_failed(running, outcome)
+
+    def _end_complete(self, running: _Running, completion: Completion) -> None:
+        job = running.place.item
+        fault = _fault(job, completion)
+        if fault is None:
+            wait_s = running.started - job.ticket.fetched_at
+            self._endings.put(Generated(job, completion, wait_s, time.monotonic(), running.attempt))
+        elif job.again:
+            message = f"Two answers did not match the schema, parts of which no grammar can hold an answer to; {fault}."
+            self._endings.put(Failed(job.ticket, errors.InvalidOutput(message), running.attempt))
+        else:
+            log.info("%s gets another answer, as the first did not match: %s", job.ticket.record.source, fault)
+            self._retries.add(replace(running.place, item=replace(job, again=True)))
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         job = running.place.item
@@ -217,6 +232,14 @@ class Inference:
         if stats is not None and stats.computed_tokens:
             self._metrics.batch_rows.observe(stats.rows)
             self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
+
+
+def _fault(job: PreparedRequest, completion: Completion) -> str | None:
+    """What the form asked for misses in one of the answers; one that was cut has no form to be compared."""
+    if job.form is None or job.request.stop_strings:
+        return None
+    whole = [each for each in completion.all if each.finish_reason is FinishReason.STOP]
+    return next((fault for each in whole if (fault := job.form.fault(each.token_ids)) is not None), None)
 
 
 def _succeed(done: asyncio.Future[None]) -> None:

@@ -23,7 +23,7 @@ def make_drafts(
     for ticket in tickets:
         try:
             request = decode(ticket, limits)
-            text = codec.render(request.messages)
+            text = codec.render(request.messages, request)
             drafts.append(RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text)))
         except RequestError as error:
             refused.append(Failed(ticket, error))
@@ -33,7 +33,7 @@ def make_drafts(
 def make_jobs(
     drafts: Sequence[RenderedRequest], codec: Codec, limits: RequestLimits
 ) -> tuple[list[PreparedRequest], list[Failed]]:
-    """Tokenise a batch, on a thread: a tokenizer is many times faster on a batch than one by one."""
+    """Tokenise a batch and compile its grammars, on a thread: a tokenizer is many times faster on a batch."""
     texts = list(dict.fromkeys(draft.text for draft in drafts if draft.prompt is None))
     prompts = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
     jobs: list[PreparedRequest] = []
@@ -42,7 +42,8 @@ def make_jobs(
         prompt = prompts[draft.text] if draft.prompt is None else draft.prompt
         try:
             allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
-            jobs.append(PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys))
+            form = codec.form(draft.request, draft.text)
+            jobs.append(PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form))
         except RequestError as error:
             refused.append(Failed(draft.ticket, error))
     return jobs, refused

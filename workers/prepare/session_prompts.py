@@ -41,7 +41,7 @@ class SessionPrompts:
             try:
                 request = decode(ticket, self.limits)
                 conversation = Conversation.of(history, request.messages)
-                begun.append((ticket, request, conversation, self.codec.render(conversation.messages)))
+                begun.append((ticket, request, conversation, self.codec.render(conversation.messages, request)))
             except RequestError as error:
                 refused.append(Failed(ticket, error))
         prompts = self.codec.encode([text for *_, text in begun]) if begun else []
@@ -72,7 +72,7 @@ class SessionPrompts:
         def tell(dropped: int) -> tuple[Conversation, str, list[int]]:
             if dropped not in told:
                 conversation = whole.without_oldest(dropped)
-                rendered = self.codec.render(conversation.messages)
+                rendered = self.codec.render(conversation.messages, request)
                 told[dropped] = conversation, rendered, self.codec.encode([rendered])[0]
             return told[dropped]
 
