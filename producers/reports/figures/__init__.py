@@ -3,6 +3,10 @@
 Pure logic: no Kafka, no files, no network. See `parse_table`, `prompt_view`, `reference_grammar`, `render` and `check`.
 """
 
+from pelton.producers.reports.figures.by_reference.grammar import reference_grammar, reference_regex
+from pelton.producers.reports.figures.by_reference.prompt import prompt_view
+from pelton.producers.reports.figures.by_reference.references import REFERENCE_HELP
+from pelton.producers.reports.figures.by_reference.render import render
 from pelton.producers.reports.figures.model import (
     DERIVED,
     SUPPORTED,
@@ -16,9 +20,12 @@ from pelton.producers.reports.figures.model import (
     Verdict,
 )
 from pelton.producers.reports.figures.quantity import Quantity
+from pelton.producers.reports.figures.tables.parse import parse_table
+from pelton.producers.reports.figures.tables.text_numbers import parse_text
 
 __all__ = [
     "DERIVED",
+    "REFERENCE_HELP",
     "SUPPORTED",
     "UNSUPPORTED",
     "Cell",
@@ -29,4 +36,10 @@ __all__ = [
     "Source",
     "Table",
     "Verdict",
+    "parse_table",
+    "parse_text",
+    "prompt_view",
+    "reference_grammar",
+    "reference_regex",
+    "render",
 ]

@@ -16,6 +16,7 @@ class Cell:
         label: the row's header, with the group header above it where there is one.
         period: what the column's header says of time: `2019`, `Q1 2019`, `March 31, 2019`; else empty.
         quantity: the parsed number; None for headers, words, dashes and empty cells.
+
     """
 
     id: str
@@ -37,6 +38,7 @@ class Table:
         caption: what stands above it, or the title of a document part.
         headings: the text above each column, joined over the header rows (empty for the label column).
         header_rows: how many leading rows are headers.
+
     """
 
     id: str
@@ -78,6 +80,7 @@ class Figure:
         operation: `value`, `sum`, `diff`, `pct`, `ratio`, `avg` or `share`.
         formula: the calculation over the sources' own numbers; empty for a plain value.
         sources: never empty.
+
     """
 
     text: str
@@ -127,6 +130,7 @@ class Verdict:
     Args:
         verdict: `supported` (`source` quotes where), `derived` (`formula` shows how) or `unsupported`.
         reason: why a number is unsupported, for a person or for a prompt that asks for a better text.
+
     """
 
     text: str

@@ -24,6 +24,7 @@ class Quantity:
             (basis points), `x` (times), a lower-case noun (`shares`, `days`), or empty where nothing says.
         decimals: digits after the decimal separator as written.
         scale_known: whether text or headers state the scale (a bare number in a table without one: False).
+
     """
 
     value: Decimal

@@ -1,0 +1,44 @@
+"""The numbers of prose as a table, so that a text source can be referred to as tables are."""
+
+import re
+
+from pelton.producers.reports.figures.lexing.lexer import scan
+from pelton.producers.reports.figures.model import Cell, Table
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z\"“(])")
+_ABBREVIATION = re.compile(r"\b(?:U\.S|No|Inc|Corp|Ltd|Co|vs|approx|Mr|Ms|Dr|St|e\.g|i\.e)\.$")
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Start and end of each sentence."""
+    ends = [
+        match.start()
+        for match in _SENTENCE_END.finditer(text)
+        if not _ABBREVIATION.search(text[max(0, match.start() - 8) : match.start()])
+    ]
+    starts = [0, *ends]
+    return [(start, end) for start, end in zip(starts, [*ends, len(text)], strict=True) if text[start:end].strip()]
+
+
+def parse_text(text: str, id: str = "P1") -> Table:  # noqa: A002  # its name in every reference
+    """A table with one row a sentence and one column a number; the sentence is the label."""
+    cells = []
+    for row, (start, end) in enumerate(sentences(text), start=1):
+        sentence = " ".join(text[start:end].split())
+        found = scan(sentence)
+        years = [sentence[mention.start : mention.end] for mention in found.periods]
+        cells += [
+            Cell(
+                f"{id}.r{row}.c{column}",
+                row,
+                column,
+                number.text,
+                sentence,
+                "",
+                years[0] if len(years) == 1 else "",
+                number.quantity,
+            )
+            for column, number in enumerate(found.amounts, start=1)
+        ]
+    width = max((cell.column for cell in cells), default=0)
+    return Table(id, "", tuple(cells), ("",) * width, 0, max((cell.row for cell in cells), default=0))
