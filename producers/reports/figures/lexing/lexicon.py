@@ -29,8 +29,8 @@ ATTACHED_SCALES = frozenset({"k", "m", "b"})
 
 NOUN_UNITS = {
     "day": "days", "week": "weeks", "month": "months", "year": "years", "yr": "years", "hour": "hours",
-    "share": "shares", "unit": "units", "employee": "employees", "cent": "cents", "pence": "pence", "tonne": "tonnes", "barrel": "barrels",
-    "store": "stores", "vessel": "vessels", "customer": "customers",
+    "share": "shares", "unit": "units", "employee": "employees", "cent": "cents", "pence": "pence",
+    "tonne": "tonnes", "barrel": "barrels", "store": "stores", "vessel": "vessels", "customer": "customers",
 }  # fmt: skip
 
 MONTHS = {
@@ -49,7 +49,9 @@ NAMED_BY_NUMBER = frozenset({
     "note", "notes", "section", "sections", "item", "items", "page", "pages", "level", "levels", "topic", "topics",
     "asc", "asu", "ifrs", "ias", "sfas", "fas", "fin", "rule", "form", "article", "exhibit", "chapter", "table",
     "figure", "step", "tier", "stage", "scope", "phase", "type", "class", "series", "part", "no", "nos", "no.",
-    "number", "line", "paragraph", "schedule", "appendix", "annex", "version", "footnote", "basel", "clause", "act", "regulation", "volume", "issue", "box", "suite", "floor", "category", "grade", "model", "sab", "aasb", "frs", "ssap", "eitf", "statement", "interpretation", "nasdaq",
+    "number", "line", "paragraph", "schedule", "appendix", "annex", "version", "footnote", "basel", "clause", "act",
+    "regulation", "volume", "issue", "box", "suite", "floor", "category", "grade", "model", "sab", "aasb", "frs",
+    "ssap", "eitf", "statement", "interpretation", "nasdaq",
 })  # fmt: skip
 
 UNITS_OF_WORDS = {

@@ -10,7 +10,7 @@ _SCALE_WORDS = r"hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|cror
 _SCALE = re.compile(
     rf"\bin\s(?:\w+\s(?:of\s)?){{0,3}}?(?P<in>{_SCALE_WORDS})\b"
     rf"|(?P<of>{_SCALE_WORDS})\sof\b"
-    rf"|(?P<cur1>{CURRENCY})\s?(?P<word>{_SCALE_WORDS})\b"
+    rf"|(?<!per\s)(?P<cur1>{CURRENCY})\s?(?P<word>{_SCALE_WORDS})\b"
     rf"|(?P<cur2>{CURRENCY})\s?['\u2018\u2019`]?\s?(?P<zeros>0{{2,3}})s?\b"
     rf"|['\u2018\u2019`](?P<zeros2>000)s?\b|\((?P<zeros3>000)s?\)"
     rf"|(?P<cur3>{CURRENCY}|USD)\s?(?P<letter>mn|m|bn|b|k|MM)\b"
@@ -69,7 +69,7 @@ def declared(text: str, *, weak: bool) -> Declared:
     head = _EXCEPT.split(text, maxsplit=1)[0]
     unit = currency or _currency_in(head)
     if weak:
-        return Declared(scale, unit if scale is not None else _single_currency(text))
+        return Declared(scale, currency)
     per_share = _PER_SHARE.search(head) is not None
     noun = _NUMBER_OF.search(head) is not None
     inner = _IN_NOUN.search(head)
@@ -111,9 +111,3 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     word = (match.group("scale") or match.group("scale2")).lower().removesuffix("s")
     sign = _CURRENCY.search(match.group())
     return SCALES.get(word), currency_of(sign.group()) if sign else ""
-
-
-def _single_currency(text: str) -> str:
-    """The currency of a text that uses only one."""
-    found = {currency_of(match.group()) for match in _CURRENCY.finditer(text)}
-    return found.pop() if len(found) == 1 else ""

@@ -1,0 +1,83 @@
+"""The check: for each number of a text, where it stands in the source, how it follows from it, or that it does
+neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import localcontext
+from typing import Any
+
+from pelton.producers.reports.figures.checking import matching
+from pelton.producers.reports.figures.checking.claims import Claim, claims
+from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
+from pelton.producers.reports.figures.checking.direct import supporting
+from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
+from pelton.producers.reports.figures.checking.matching import Setting, compare
+from pelton.producers.reports.figures.checking.ranking import rank
+from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
+from pelton.producers.reports.figures.tables.parse import parse_table
+
+_PRECISION = 50
+_QUOTE = 300
+
+
+def check(text: str, tables: Sequence[Table], paragraphs: Sequence[str]) -> list[Verdict]:
+    """One verdict for each amount of the text, in order; dates, years and names such as "note 5" have none."""
+    facts = collect(tables, paragraphs)
+    with localcontext() as context:
+        context.prec = _PRECISION
+        return [_verdict(claim, facts) for claim in claims(text)]
+
+
+def check_record(record: Mapping[str, Any]) -> list[Verdict]:
+    """The check of one `{"text", "tables": [[[cell, ...], ...], ...], "paragraphs": [...]}`."""
+    paragraphs = [str(paragraph) for paragraph in record.get("paragraphs") or ()]
+    context = "\n".join(paragraphs)
+    tables = [
+        parse_table(rows, id=f"T{number}", context=context)
+        for number, rows in enumerate(record.get("tables") or (), start=1)
+    ]
+    return check(str(record.get("text", "")), tables, paragraphs)
+
+
+def _verdict(claim: Claim, facts: Facts) -> Verdict:
+    ranked = rank(claim, facts)
+    text, start, end = claim.number.text, claim.start, claim.end
+    direct = supporting(claim, facts, ranked)
+    if direct.fact is not None:
+        return Verdict(text, start, end, SUPPORTED, _source(direct.fact))
+    reason = direct.reason
+    for candidate in candidates(claim, ranked, facts):
+        difference = _compare(claim, candidate, facts)
+        if difference == matching.SAME:
+            source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))
+            return Verdict(text, start, end, DERIVED, source[: 4 * _QUOTE], candidate.formula)
+        if difference != matching.OTHER_VALUE and not reason:
+            reason = f"{candidate.formula} has another {difference}"
+    return Verdict(text, start, end, UNSUPPORTED, reason=reason or "nothing in the source gives this number")
+
+
+def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:
+    words = " ".join(fact.about.lower() for fact in candidate.facts)
+    difference = compare(claim.number, candidate.quantity, Setting(facts.currencies, words))
+    value, stated = candidate.quantity.value, claim.number.quantity.value
+    if candidate.kind == CHANGE and difference in {matching.SAME, matching.OTHER_SIGN}:
+        return _direction(claim, falls=value < 0, stated_negative=stated < 0, difference=difference)
+    if candidate.kind == DIFFERENCE and difference == matching.OTHER_SIGN and stated > 0:
+        return matching.SAME
+    return difference
+
+
+def _direction(claim: Claim, *, falls: bool, stated_negative: bool, difference: str) -> str:
+    """ "Decreased by 5" says -5; "increased by 5" of what fell by 5 is wrong."""
+    if claim.intent.down and not stated_negative:
+        return matching.SAME if falls else matching.OTHER_SIGN
+    if claim.intent.up and falls and not stated_negative:
+        return matching.OTHER_SIGN
+    return difference
+
+
+def _source(fact: Fact) -> str:
+    if not fact.from_table:
+        return f"{fact.id}: {fact.quote[:_QUOTE]}"
+    about = f" ({fact.about[:_QUOTE]})" if fact.about else ""
+    return f"{fact.id}{about}: {fact.quote}"

@@ -1,0 +1,166 @@
+"""The numbers of tables and paragraphs as facts: what each says of which thing, in which period."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pelton.producers.reports.figures.checking.alignment import periods_of
+from pelton.producers.reports.figures.checking.words import stems
+from pelton.producers.reports.figures.lexing.lexer import scan
+from pelton.producers.reports.figures.lexing.periods import Period, mentions
+from pelton.producers.reports.figures.model import Cell, Table
+from pelton.producers.reports.figures.quantity import Quantity
+from pelton.producers.reports.figures.tables.text_numbers import sentences
+
+_MOST_SENTENCES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One number of a source.
+
+    Args:
+        own: words that name it: its row's label, or its sentence.
+        around: words of its group, its column and its table, which may name it as well.
+        periods: what it is said of; empty where nothing says.
+        series: what it shares with the same thing's numbers of other periods.
+
+    """
+
+    id: str
+    quantity: Quantity
+    quote: str
+    own: frozenset[str]
+    around: frozenset[str]
+    periods: tuple[Period, ...]
+    series: tuple[str, ...]
+    row: tuple[str, int]
+    column: int
+    about: str
+    from_table: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The same thing over periods; facts in the order of the source."""
+
+    key: tuple[str, ...]
+    own: frozenset[str]
+    around: frozenset[str]
+    facts: tuple[Fact, ...]
+
+    @property
+    def is_total(self) -> bool:
+        return "total" in self.own or not self.own
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All facts of a record, with the words by which series are found."""
+
+    all: tuple[Fact, ...]
+    series: tuple[Series, ...]
+    weights: dict[str, float]
+    by_word: dict[str, tuple[int, ...]]
+    currencies: frozenset[str]
+    periods: frozenset[Period] = field(default_factory=frozenset)
+
+
+def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
+    """The facts of tables and paragraphs; linear in their size."""
+    facts = [fact for table in tables for fact in _table_facts(table)]
+    for number, paragraph in enumerate(paragraphs, start=1):
+        facts += _paragraph_facts(f"P{number}", paragraph)
+    series = _series(facts)
+    counts: dict[str, list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        for word in one.own | one.around:
+            counts[word].append(index)
+    weights = {word: math.log(1 + len(series) / len(places)) for word, places in counts.items()}
+    texts = (
+        [cell.text for table in tables for cell in table.cells] + [table.caption for table in tables] + [*paragraphs]
+    )
+    return Facts(
+        tuple(facts),
+        tuple(series),
+        weights,
+        {word: tuple(places) for word, places in counts.items()},
+        frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
+        frozenset(mention.period for text in texts for mention in mentions(text)),
+    )
+
+
+def _series(facts: Iterable[Fact]) -> list[Series]:
+    grouped: dict[tuple[str, ...], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        grouped[fact.series].append(fact)
+    return [Series(key, group[0].own, group[0].around, tuple(group)) for key, group in grouped.items()]
+
+
+def _table_facts(table: Table) -> Iterable[Fact]:
+    caption = stems(table.caption)
+    for cell in table.numeric:
+        if cell.quantity is None:
+            continue
+        group, _, own = cell.label.rpartition(" — ")
+        periods = _cell_periods(cell, group, own)
+        yield Fact(
+            cell.id,
+            cell.quantity,
+            cell.text,
+            stems(own),
+            stems(group) | stems(cell.heading) | caption,
+            periods,
+            (table.id, _without_periods(group), _without_periods(own), _without_periods(cell.heading)),
+            (table.id, cell.row),
+            cell.column,
+            ", ".join(part for part in (cell.label, cell.heading) if part),
+        )
+
+
+def _cell_periods(cell: Cell, group: str, own: str) -> tuple[Period, ...]:
+    """From the column's header, the row's label and the group above; a month of one joins the year of another."""
+    found = [tuple(mention.period for mention in mentions(text)) for text in (cell.heading, own, group)]
+    heading, label, above = found
+    if heading and label and not any(period.year for period in label):
+        return tuple(_join(one, two) for one in heading for two in label)
+    return label if any(period.year for period in label) and not heading else heading or label or above
+
+
+def _join(one: Period, two: Period) -> Period:
+    return Period(one.year or two.year, one.month or two.month, one.part or two.part, one.day or two.day)
+
+
+def _without_periods(text: str) -> str:
+    """What a label says beside periods, so that the columns of 2019 and 2018 are one series."""
+    rest = list(text)
+    for mention in mentions(text):
+        rest[mention.start : mention.end] = " " * (mention.end - mention.start)
+    return re.sub(r"[^a-z%$€£]+", " ", "".join(rest).lower()).strip()
+
+
+def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
+    inherited: tuple[Period, ...] = ()
+    for index, (start, end) in enumerate(sentences(paragraph)[:_MOST_SENTENCES]):
+        sentence = paragraph[start:end].strip()
+        found = scan(sentence)
+        words = stems(sentence)
+        for place, number in enumerate(found.amounts):
+            periods = periods_of(sentence, found, number) or inherited
+            yield Fact(
+                name,
+                number.quantity,
+                sentence,
+                words,
+                frozenset(),
+                periods,
+                (name, str(index), str(place)),
+                (name, index),
+                place,
+                number.text,
+                from_table=False,
+            )
+        if found.periods:
+            inherited = tuple(mention.period for mention in found.periods)
