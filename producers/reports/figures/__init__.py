@@ -7,6 +7,7 @@ from pelton.producers.reports.figures.by_reference.grammar import reference_gram
 from pelton.producers.reports.figures.by_reference.prompt import prompt_view
 from pelton.producers.reports.figures.by_reference.references import REFERENCE_HELP
 from pelton.producers.reports.figures.by_reference.render import render
+from pelton.producers.reports.figures.checking.check import Checker, check, check_record
 from pelton.producers.reports.figures.model import (
     DERIVED,
     SUPPORTED,
@@ -29,6 +30,7 @@ __all__ = [
     "SUPPORTED",
     "UNSUPPORTED",
     "Cell",
+    "Checker",
     "Figure",
     "Problem",
     "Quantity",
@@ -36,6 +38,8 @@ __all__ = [
     "Source",
     "Table",
     "Verdict",
+    "check",
+    "check_record",
     "parse_table",
     "parse_text",
     "prompt_view",

@@ -20,23 +20,35 @@ _PRECISION = 50
 _QUOTE = 300
 
 
+class Checker:
+    """Checks texts against one set of sources, which are read once."""
+
+    def __init__(self, tables: Sequence[Table], paragraphs: Sequence[str]) -> None:
+        self._facts = collect(tables, paragraphs)
+
+    @classmethod
+    def of(cls, tables: Sequence[Sequence[Sequence[str]]], paragraphs: Sequence[str]) -> "Checker":
+        """From tables as grids of strings; paragraphs also say scales: "(in thousands)"."""
+        context = "\n".join(paragraphs)
+        parsed = [parse_table(rows, id=f"T{number}", context=context) for number, rows in enumerate(tables, start=1)]
+        return cls(parsed, paragraphs)
+
+    def check(self, text: str) -> list[Verdict]:
+        """One verdict for each amount of the text, in order; dates, years and names such as "note 5" have none."""
+        with localcontext() as context:
+            context.prec = _PRECISION
+            return [_verdict(claim, self._facts) for claim in claims(text)]
+
+
 def check(text: str, tables: Sequence[Table], paragraphs: Sequence[str]) -> list[Verdict]:
-    """One verdict for each amount of the text, in order; dates, years and names such as "note 5" have none."""
-    facts = collect(tables, paragraphs)
-    with localcontext() as context:
-        context.prec = _PRECISION
-        return [_verdict(claim, facts) for claim in claims(text)]
+    """One verdict for each amount of a text; `Checker` reads the sources once for many texts."""
+    return Checker(tables, paragraphs).check(text)
 
 
 def check_record(record: Mapping[str, Any]) -> list[Verdict]:
     """The check of one `{"text", "tables": [[[cell, ...], ...], ...], "paragraphs": [...]}`."""
     paragraphs = [str(paragraph) for paragraph in record.get("paragraphs") or ()]
-    context = "\n".join(paragraphs)
-    tables = [
-        parse_table(rows, id=f"T{number}", context=context)
-        for number, rows in enumerate(record.get("tables") or (), start=1)
-    ]
-    return check(str(record.get("text", "")), tables, paragraphs)
+    return Checker.of(record.get("tables") or (), paragraphs).check(str(record.get("text", "")))
 
 
 def _verdict(claim: Claim, facts: Facts) -> Verdict:
