@@ -9,7 +9,8 @@ from pelton.producers.reports.figures.lexing.lexer import AMOUNT, NAME, Number, 
 from pelton.producers.reports.figures.lexing.periods import mentions
 from pelton.producers.reports.figures.model import Cell, Table
 from pelton.producers.reports.figures.quantity import PER_SHARE, PERCENT, Quantity, is_money
-from pelton.producers.reports.figures.tables.column_currency import with_column_currency
+from pelton.producers.reports.figures.tables import headers
+from pelton.producers.reports.figures.tables.column_units import with_column_units
 from pelton.producers.reports.figures.tables.declared import Declared, declared
 
 _SPACE = re.compile(r"\s+")
@@ -20,7 +21,6 @@ _SIGNS = r"[\s()$€£¥%`'\u2019*†‡\u2010-\u2015\u2212+\-.,:;]*"
 _FRAME = re.compile(rf"{_SIGNS}(?:US|A|C|HK|S|NZ)?{_SIGNS}")
 _LONGEST_LABEL = 300
 _DURATIONS = frozenset({"weeks", "days", "months", "years"})
-_CHANGE = re.compile(r"\b(?:change|variance|growth|increase|decrease|var\.?|diff\w*)\b", re.IGNORECASE)
 
 
 def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1", *, context: str = "") -> Table:  # noqa: A002  # its name in every reference
@@ -36,26 +36,18 @@ def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1"
     grid = [[_clean(text) for text in row] for row in rows]
     width = max((len(row) for row in grid), default=0)
     grid = [row + [""] * (width - len(row)) for row in grid]
-    headers = _header_rows(grid)
-    headings = tuple(_heading(grid[:headers], column, width) for column in range(width))
-    ground = declared(_about_all(grid[:headers], caption), weak=False).over(declared(context, weak=True))
+    parts = headers.blocks(grid, _is_amount_cell)
+    first = parts[0]
+    ground = declared(headers.about_all(grid[: first.body], caption), weak=False).over(declared(context, weak=True))
     cells: list[Cell] = []
-    group = ""
-    for index, row in enumerate(grid):
-        if index >= headers:
-            group = _group(row, group)
-        place = _Place(id, index, group, headers, headings, ground)
-        cells += _row_cells(place, row)
-    return Table(id, caption, tuple(with_column_currency(cells)), headings, headers, len(grid))
-
-
-def _about_all(rows: list[list[str]], caption: str) -> str:
-    """The header texts that stand over the whole table: the corner, rows with one text, the caption."""
-    parts = [caption]
-    for row in rows:
-        filled = [text for text in row if text]
-        parts += filled if len(filled) == 1 else [row[0]]
-    return " ".join(part for part in parts if part)
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        stop = following.start if following else len(grid)
+        group = ""
+        for index in range(part.start, stop):
+            is_header = index < part.body
+            group = group if is_header else _group(grid[index], group)
+            cells += _row_cells(_Place(id, index, group, part.headings, ground, is_header=is_header), grid[index])
+    return Table(id, caption, tuple(with_column_units(cells)), first.headings, first.body, len(grid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +57,13 @@ class _Place:
     table: str
     row: int
     group: str
-    header_rows: int
     headings: tuple[str, ...]
     ground: Declared
+    is_header: bool
 
 
 def _row_cells(place: _Place, row: list[str]) -> list[Cell]:
-    is_header = place.row < place.header_rows
-    own = row[0] if row and not is_header else ""
+    own = row[0] if row and not place.is_header else ""
     label = " — ".join(part for part in (place.group if place.group != own else "", own) if part)
     said = declared(own, weak=False).over(declared(place.group, weak=False))
     cells = []
@@ -81,7 +72,7 @@ def _row_cells(place: _Place, row: list[str]) -> list[Cell]:
             continue
         heading = place.headings[column]
         quantity = None
-        if not is_header and (column > 0 or _is_bare_number(text)):
+        if not place.is_header and (column > 0 or _is_bare_number(text)):
             quantity = cell_quantity(text, said.over(declared(heading, weak=False)), place.ground)
         cells.append(
             Cell(
@@ -144,25 +135,6 @@ def _is_bare_number(text: str) -> bool:
     return not _NOT_IN_A_NUMBER.search(text) and not mentions(text)
 
 
-def _header_rows(grid: list[list[str]]) -> int:
-    """How many leading rows have no amounts: titles, periods, units."""
-    for index, row in enumerate(grid):
-        if any(_is_amount_cell(text) for text in row[1:]):
-            return index
-        if _is_lone_label(row) and any(any(above[1:]) for above in grid[:index]) and not _is_declaration(row[0]):
-            return index  # it opens the first group
-    return min(len(grid), 1)
-
-
-def _is_lone_label(row: list[str]) -> bool:
-    return bool(row) and bool(row[0]) and not any(row[1:])
-
-
-def _is_declaration(text: str) -> bool:
-    said = declared(text, weak=False)
-    return said.scale is not None or bool(said.unit) or bool(mentions(text) and len(text) < 40)  # noqa: PLR2004
-
-
 def _is_amount_cell(text: str) -> bool:
     if not any(character.isdigit() for character in text) or mentions(text):
         return False
@@ -172,41 +144,12 @@ def _is_amount_cell(text: str) -> bool:
     return len(numbers) == 1 and _is_alone(text, numbers[0]) and not declared(text, weak=False).only
 
 
-def _heading(rows: list[list[str]], column: int, width: int) -> str:
-    """The header texts above a column; a header over several columns stands over its first or middle one."""
-    if column == 0:
-        return " ".join(row[0] for row in rows if row[0])
-    parts = []
-    compares = any(_CHANGE.search(row[column]) for row in rows)
-    for row in rows:
-        filled = [place for place in range(1, width) if row[place]]
-        if row[column]:
-            parts.append(row[column])
-        elif len(filled) == 1:
-            parts.append(row[filled[0]])
-        elif filled and len(filled) * 2 <= width - 1 and not compares:
-            parts.append(_spanning(row, filled, column))
-    corner = [row[0] for row in rows if row[0] and mentions(row[0])]
-    joined = " ".join(part for part in parts if part)
-    if corner and not any(mention.period.year for mention in mentions(joined)):
-        joined = " ".join((*corner, joined))
-    return joined.strip()
-
-
-def _spanning(row: list[str], filled: list[int], column: int) -> str:
-    before = [place for place in filled if place <= column]
-    return row[before[-1]] if before else ""
-
-
 def _group(row: list[str], current: str) -> str:
-    """A row with nothing but a label opens a group; a total or an empty row closes it."""
-    if not row or not any(row):
+    """A row with nothing but a label opens a group; an empty row closes it."""
+    if not any(row):
         return ""
-    if _is_lone_label(row):
-        return row[0].rstrip(": ")[:_LONGEST_LABEL]
-    if not row[0] and any(row[1:]) and all(mentions(text) and not _is_amount_cell(text) for text in row[1:] if text):
-        return " ".join(text for text in row[1:] if text)[:_LONGEST_LABEL]
-    return current
+    label = headers.lone_text(row, _is_amount_cell)
+    return label.rstrip(": ")[:_LONGEST_LABEL] if label else current
 
 
 def _period(text: str) -> str:
