@@ -13,7 +13,8 @@ KINDS = (DIGIT, SCALE, SIGN, PERIOD, UNIT)
 _ANSWER = re.compile(r"[-–−(]?\s*[$€£¥]?\s*[-(]?[\d,]*\.?\d+\)?\s*%?\)?( ?(million|billion|thousand))?")  # noqa: RUF001  # dashes as filings have them
 _YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?![\d,]|\.\d)")
 _SCALE = re.compile(r"thousand|million|billion")
-_SHORT_YEAR = re.compile(r"\bF(?:Y|iscal )?\s?\d\d\b")
+# "FY19", "2018/19", "2023-2024": years that are not written out, or of which one makes no sense without the other.
+_SHORT_YEAR = re.compile(r"\bF(?:Y|iscal )?\s?\d\d\b|\d{4}\s?[-–/]\s?\d")  # noqa: RUF001  # dashes as filings have them
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,14 @@
 """Which of a sentence's periods a number is said of."""
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
 from pelton.producers.reports.figures.lexing.lexer import Number, Scan
 from pelton.producers.reports.figures.lexing.periods import Period, PeriodMention
 
+_CLOSE = 9  # characters between two items of a list: ", and US"
+_COLON = re.compile(r":\s*")
 _JOIN = re.compile(
     r"\s*(?:,|,?\s?(?:and|or|versus|vs\.?|compared\s(?:to|with)|from|to)|;|&)?\s*(?:the\s)?(?:fiscal\s)?(?:years?\s)?",
     re.IGNORECASE,
@@ -27,7 +31,12 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
     place = amounts.index(number)
     after = amounts[place + 1].start if place + 1 < len(amounts) else len(sentence)
     before = amounts[place - 1].end if place else 0
-    following = [mention for mention in periods if number.end <= mention.start < after]
+    labelled = [mention for mention in periods if _COLON.fullmatch(sentence[mention.end : number.start])]
+    if labelled:
+        return (labelled[-1].period,)
+    following = [
+        mention for mention in periods if number.end <= mention.start < after and sentence[mention.end :][:1] != ":"
+    ]
     if following:
         return _first_run(sentence, following)
     preceding = [mention for mention in periods if before <= mention.start < number.start]
@@ -35,32 +44,44 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
 
 
 def _aligned(found: Scan, number: Number) -> Period | None:
-    """The period at the number's own place in two lists of equal length."""
-    amounts, periods = (
-        found.amounts,
-        [mention for mention in found.periods if mention.period.year or mention.period.part],
-    )
-    for size in range(2, min(len(amounts), len(periods)) + 1):
-        first_amounts = [list(amounts[start : start + size]) for start in range(len(amounts) - size + 1)]
-        for run in first_amounts:
-            if number not in run:
-                continue
-            later = [mention for mention in periods if mention.start >= run[-1].end][:size]
-            nothing_between = not [mention for mention in periods if run[0].end <= mention.start < run[-1].start]
-            follows = later and not [one for one in amounts if run[-1].end <= one.start < later[-1].start]
-            if len(later) == size and nothing_between and follows and _ends_list(amounts, run, periods, later):
-                return later[run.index(number)].period
+    """The period at the number's own place in two lists of equal length, the periods behind or before the amounts."""
+    dated = [mention for mention in found.periods if mention.period.year or mention.period.part]
+    for run in _runs(found.amounts, number):
+        inside = [mention for mention in dated if run[0].end <= mention.start < run[-1].start]
+        if inside:
+            continue
+        behind = [mention for mention in dated if mention.start >= run[-1].end]
+        before = [mention for mention in dated if mention.end <= run[0].start]
+        for mentions in (behind[: len(run)], before[-len(run) :]):
+            if len(mentions) == len(run) and _is_one_list(
+                mentions, behind if mentions[0] in behind else before, found.amounts
+            ):
+                return mentions[run.index(number)].period
     return None
 
 
-def _ends_list(
-    amounts: tuple[Number, ...], run: list[Number], periods: list[PeriodMention], later: list[PeriodMention]
-) -> bool:
-    """Whether both lists are whole: no further amount directly before, no further period directly behind."""
-    place = amounts.index(run[0])
-    behind = [mention for mention in periods if mention.start > later[-1].start]
-    before = amounts[place - 1] if place else None
-    return not (before and run[0].start - before.end < 8) and not (behind and behind[0].start - later[-1].end < 8)  # noqa: PLR2004  # ", and $"
+def _runs(amounts: tuple[Number, ...], number: Number) -> Iterator[list[Number]]:
+    """Lists of amounts that hold the number: "A, B and C", each close to the one before; the longest first."""
+    place = amounts.index(number)
+    first = last = place
+    while first > 0 and amounts[first].start - amounts[first - 1].end <= _CLOSE:
+        first -= 1
+    while last + 1 < len(amounts) and amounts[last + 1].start - amounts[last].end <= _CLOSE:
+        last += 1
+    if last > first:
+        yield list(amounts[first : last + 1])
+
+
+def _is_one_list(mentions: list[PeriodMention], side: list[PeriodMention], amounts: tuple[Number, ...]) -> bool:
+    """Whether the periods stand close together, without amounts or further periods among or beside them."""
+    gaps = [two.start - one.end for one, two in pairwise(mentions)]
+    beside = [
+        one
+        for one in side
+        if one not in mentions and min(abs(one.start - mentions[-1].end), abs(mentions[0].start - one.end)) <= _CLOSE
+    ]
+    between = [one for one in amounts if mentions[0].start < one.start < mentions[-1].end]
+    return all(gap <= _CLOSE for gap in gaps) and not beside and not between
 
 
 def _first_run(sentence: str, mentions: list[PeriodMention]) -> tuple[Period, ...]:

@@ -72,7 +72,7 @@ def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
         return True
     if fact.periods:
         return says(fact.periods, claim.periods)
-    return any(one.agrees_with(two) for one in claim.periods for two in facts.periods)
+    return all(any(one.agrees_with(two) for two in facts.periods) for one in claim.all_periods)
 
 
 def _operation_fits(claim: Claim, fact: Fact) -> bool:

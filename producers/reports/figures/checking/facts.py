@@ -15,6 +15,11 @@ from pelton.producers.reports.figures.quantity import Quantity
 from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 _MOST_SENTENCES = 5000
+# What differs between the columns of one thing: signs, scales, audit marks, notes.
+_BESIDE_THE_NAME = re.compile(
+    r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
+    r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b|[^a-z%]+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,13 @@ class Facts:
     series: tuple[Series, ...]
     weights: dict[str, float]
     by_word: dict[str, tuple[int, ...]]
+    by_group: dict[tuple[str, str], tuple[int, ...]]
     currencies: frozenset[str]
     periods: frozenset[Period] = field(default_factory=frozenset)
+
+    def in_group(self, table: str, group: str) -> list[Series]:
+        """The series under one group label of a table."""
+        return [self.series[index] for index in self.by_group.get((table, group), ())]
 
 
 def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
@@ -87,9 +97,18 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         tuple(series),
         weights,
         {word: tuple(places) for word, places in counts.items()},
+        _by_group(series),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
         frozenset(mention.period for text in texts for mention in mentions(text)),
     )
+
+
+def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
+    grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        if one.facts[0].from_table:
+            grouped[one.key[0], one.key[1]].append(index)
+    return {key: tuple(places) for key, places in grouped.items()}
 
 
 def _series(facts: Iterable[Fact]) -> list[Series]:
@@ -138,7 +157,7 @@ def _without_periods(text: str) -> str:
     rest = list(text)
     for mention in mentions(text):
         rest[mention.start : mention.end] = " " * (mention.end - mention.start)
-    return re.sub(r"[^a-z%$€£]+", " ", "".join(rest).lower()).strip()
+    return _BESIDE_THE_NAME.sub(" ", "".join(rest).lower()).strip()
 
 
 def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:

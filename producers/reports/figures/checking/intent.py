@@ -20,7 +20,7 @@ _SUM = re.compile(
 _SHARE = re.compile(
     r"\b(?:ratios?|proportions?|shares? of|fraction|portions?|percent(?:age)? of|per\s?cent of|account\w* for|"
     r"represent\w*|made up|make up|contribut\w*|divided|times|relative to|multiple|consist\w*|compris\w*|constitut\w*|weight|"
-    r"margin|turnover|coverage|per|rate|as a (?:percentage|percent|%))\b|% of|\bto\b.{0,40}\bratio\b",
+    r"margin|turnover|coverage|as a (?:percentage|percent|%))\b|% of|\bto\b.{0,40}\bratio\b",
     re.IGNORECASE,
 )
 _UP = re.compile(
@@ -35,7 +35,7 @@ _EITHER = re.compile(
     r"increas\w*\s*(?:/|or|and)?\s*\(?\s*(?:/|or)?\s*\(?decreas|decreas\w*\s*(?:/|or)?\s*\(?\s*increas", re.IGNORECASE
 )
 _BETWEEN_TWO = re.compile(
-    r"\bdifferen\w+|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|\bnet of\b|\bminus\b",
+    r"\bdifferen\w+|\bhow much (?:more|less|higher|lower|larger|smaller|greater)\b|\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|\bnet of\b|\bminus\b",
     re.IGNORECASE,
 )
 _VALUE_BEFORE = re.compile(

@@ -9,6 +9,7 @@ from pelton.producers.reports.figures.checking.facts import Facts, Series
 _MOST = 10
 _NEAR_THE_BEST = 0.5
 _LEAST = 0.2
+_UNNAMED = 0.3  # rows without words of their own: totals, "At 31 December"
 _MOST_PLACES = 20_000
 
 
@@ -32,6 +33,7 @@ def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
         Ranked(facts.series[index], _score(facts, facts.series[index], claim, common, asked))
         for index, common in shared.items()
     ]
+    ranked += [Ranked(one, _UNNAMED) for one in facts.series if not one.own and one.facts[0].from_table][:most]
     ranked.sort(key=lambda one: -one.score)
     best = ranked[0].score if ranked else 0
     return [one for one in ranked[:most] if one.score >= max(_LEAST, best * _NEAR_THE_BEST)]
