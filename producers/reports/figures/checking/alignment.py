@@ -40,7 +40,10 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
     if following:
         return _first_run(sentence, following)
     preceding = [mention for mention in periods if before <= mention.start < number.start]
-    return (preceding[-1].period,) if preceding else everything
+    if preceding:
+        return (preceding[-1].period,)
+    main = [mention.period for mention in periods if sentence[mention.end :][:1] != ":"]
+    return tuple(dict.fromkeys(main)) or everything
 
 
 def _aligned(found: Scan, number: Number) -> Period | None:

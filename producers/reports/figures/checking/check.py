@@ -4,10 +4,12 @@ neither.
 
 from collections.abc import Mapping, Sequence
 from decimal import localcontext
+from itertools import chain
 from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
 from pelton.producers.reports.figures.checking.claims import Claim, claims
+from pelton.producers.reports.figures.checking.counts import counted
 from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
 from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
@@ -58,7 +60,7 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
     if direct.fact is not None:
         return Verdict(text, start, end, SUPPORTED, _source(direct.fact))
     reason = direct.reason
-    for candidate in candidates(claim, ranked, facts):
+    for candidate in chain(counted(claim, ranked, facts), candidates(claim, ranked, facts)):
         difference = _compare(claim, candidate, facts)
         if difference == matching.SAME:
             source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))

@@ -15,10 +15,11 @@ from pelton.producers.reports.figures.quantity import Quantity
 from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 _MOST_SENTENCES = 5000
+_NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
 _BESIDE_THE_NAME = re.compile(
     r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
-    r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b|[^a-z%]+"
+    r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b"
 )
 
 
@@ -157,7 +158,8 @@ def _without_periods(text: str) -> str:
     rest = list(text)
     for mention in mentions(text):
         rest[mention.start : mention.end] = " " * (mention.end - mention.start)
-    return _BESIDE_THE_NAME.sub(" ", "".join(rest).lower()).strip()
+    letters = _NO_LETTERS.sub(" ", "".join(rest).lower())
+    return " ".join(_BESIDE_THE_NAME.sub(" ", letters).split())
 
 
 def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:

@@ -33,10 +33,10 @@ def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
         Ranked(facts.series[index], _score(facts, facts.series[index], claim, common, asked))
         for index, common in shared.items()
     ]
-    ranked += [Ranked(one, _UNNAMED) for one in facts.series if not one.own and one.facts[0].from_table][:most]
     ranked.sort(key=lambda one: -one.score)
     best = ranked[0].score if ranked else 0
-    return [one for one in ranked[:most] if one.score >= max(_LEAST, best * _NEAR_THE_BEST)]
+    unnamed = [Ranked(one, _UNNAMED) for one in facts.series if not one.own and one.facts[0].from_table]
+    return [one for one in ranked[:most] if one.score >= max(_LEAST, best * _NEAR_THE_BEST)] + unnamed[:most]
 
 
 def _score(facts: Facts, series: Series, claim: Claim, common: float, asked: float) -> float:

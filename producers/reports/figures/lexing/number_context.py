@@ -32,7 +32,7 @@ _AFTER = re.compile(
       | \s? (?P<pct>%|per\s?cent\b|pct\b)
       | \s? -? (?P<scale>{SCALE})(?![A-Za-z]))?
     (?:\s? (?P<close>\)))?
-    (?: \s? (?P<pct2>%|per\s?cent\b) | (?P<late>[mbk]n?(?![A-Za-z])) )?
+    (?: \s? (?P<pct2>%|per\s?cent\b) | (?P<late>[mbk]n?(?![A-Za-z])) | (?P<after>\s?(?:{SCALE})(?![A-Za-z])) )?
     (?: (?:\s|-)? (?P<points>(?:percentage|basis)[\s-]points?|bps?\b|pps?\b|ppts?\b|%[\s-]points?|points?\b)
       | \s? (?P<times>times|x)\b (?!\s?\d)
       | \s? (?P<code>USD|EUR|GBP|JPY|CHF|CNY|RMB|INR|AUD|CAD|HKD|SGD|SEK|NOK|DKK|ZAR|BRL|KRW|TWD|€|£|¥)(?![A-Za-z])
@@ -109,7 +109,12 @@ def after(text: str, end: int) -> After:
     if match is None:
         return After(end, None, "", closes=False, attached=False, per_share=False, end_inside=end)
     attached = (match.group("attached") or "").lower()
-    word = attached if attached in ATTACHED_SCALES else (match.group("scale") or match.group("late") or "").lower()
+    word = (
+        attached
+        if attached in ATTACHED_SCALES
+        else (match.group("scale") or match.group("late") or match.group("after") or "")
+    )
+    word = word.strip().lower()
     scale = SCALES.get(word, SCALES.get(word.removesuffix("s"))) if word else None
     unit = _unit_of(match, attached)
     inside = match.start("close") if match.group("close") else match.end()

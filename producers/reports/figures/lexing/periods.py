@@ -1,12 +1,14 @@
 """Periods and dates: found in text, told apart from amounts, and compared."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelton.producers.reports.figures.lexing.lexicon import DASHES, MONTH, MONTHS, QUARTERS
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2099
 _CENTURY = 2000
+_NEAR = 40  # characters between a part of a year and its year
+_MOST_PARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,34 @@ def mentions(text: str) -> list[PeriodMention]:
         start, end = match.span()
         year_only = match.group("year") is not None
         found += [PeriodMention(period, start, end, year_only) for period in _read(match)]
-    return found
+    return _with_years(found)
+
+
+def _with_years(found: list[PeriodMention]) -> list[PeriodMention]:
+    """ "Q1 and Q2 of fiscal 2019", "June 30 and December 31, 2019": parts take the year that stands by them."""
+    complete: list[PeriodMention] = []
+    givers: set[int] = set()
+    for index, mention in enumerate(found):
+        giver = None if mention.period.year else _year_giver(found, index)
+        if giver is None:
+            complete.append(mention)
+            continue
+        complete.append(replace(mention, period=replace(mention.period, year=found[giver].period.year)))
+        if found[giver].period == Period(found[giver].period.year):
+            givers.add(giver)
+    return [mention for index, mention in enumerate(complete) if index not in givers]
+
+
+def _year_giver(found: list[PeriodMention], index: int) -> int | None:
+    """The next mention with a year, or else the one before, if it is close."""
+    for other in range(index + 1, min(index + _MOST_PARTS, len(found))):
+        if found[other].start - found[index].end > _NEAR:
+            break
+        if found[other].period.year:
+            return other
+    before = index - 1
+    is_near = before >= 0 and found[index].start - found[before].end <= _NEAR
+    return before if is_near and found[before].period.year and not found[before].period.month else None
 
 
 def periods(text: str) -> tuple[Period, ...]:

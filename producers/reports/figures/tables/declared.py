@@ -21,7 +21,7 @@ _WEAK = re.compile(
     rf"\(\s?(?:(?:all\s)?(?:\w+\s){{0,4}})?(?:in|{CURRENCY})\s?(?:\w+\s(?:of\s)?|[^\w\s()]\s?){{0,4}}?"
     rf"(?P<scale>{_SCALE_WORDS})\b"
     r"|\b(?:presented|stated|expressed|amounts|dollars|figures|shown|reported|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
-    rf"(?:\w+\s(?:of\s)?){{0,3}}?(?P<scale2>{_SCALE_WORDS})\b",
+    rf"(?:\w+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS})\b|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))",
     re.IGNORECASE,
 )
 _NOUNS = "|".join(noun + "s?" for noun in NOUN_UNITS) + "|pence"
@@ -108,6 +108,6 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     match = _WEAK.search(text)
     if match is None:
         return None, ""
-    word = (match.group("scale") or match.group("scale2")).lower().removesuffix("s")
+    word = (match.group("scale") or match.group("scale2") or "thousand").lower().removesuffix("s")
     sign = _CURRENCY.search(match.group())
     return SCALES.get(word), currency_of(sign.group()) if sign else ""

@@ -129,4 +129,4 @@ def _spanning(row: Row, column: int, width: int, own: str) -> str:
     is_comparison = _CHANGE.search(text) or declared(text, weak=False).unit == PERCENT
     if is_comparison and (not before or mentions(own)):
         return ""
-    return "" if mentions(text) and _CHANGE.search(own) and len(filled) > 1 else text
+    return "" if mentions(text) and _CHANGE.search(own) else text
