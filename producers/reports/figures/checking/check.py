@@ -75,6 +75,8 @@ def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:
     difference = compare(claim.number, candidate.quantity, Setting(facts.currencies, words))
     value, stated = candidate.quantity.value, claim.number.quantity.value
     if candidate.kind == CHANGE and difference in {matching.SAME, matching.OTHER_SIGN}:
+        if claim.intent.unsigned and stated > 0:
+            return matching.SAME
         return _direction(claim, falls=value < 0, stated_negative=stated < 0, difference=difference)
     if candidate.kind == DIFFERENCE and difference == matching.OTHER_SIGN and stated > 0:
         return matching.SAME

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
-from pelton.producers.reports.figures.checking.points import Point, points_of
+from pelton.producers.reports.figures.checking.points import Point
 from pelton.producers.reports.figures.quantity import TIMES, Quantity
 
 _MOST_TOTALS = 20
@@ -78,16 +78,27 @@ def average_line(line: Sequence[Point]) -> list[Point]:
 
 def sentence_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Point]]:
     """The numbers of one sentence that differ in their periods: "$5 and $6 in 2019 and 2018"."""
-    seen: set[tuple[str, int]] = set()
-    for one in series:
-        row = one.facts[0].row
-        if one.facts[0].from_table or row in seen:
-            continue
-        seen.add(row)
-        points = [point for other in facts.series if other.facts[0].row == row for point in points_of(other)]
-        for unit in dict.fromkeys(point.quantity.unit for point in points):
-            line = [point for point in points if point.quantity.unit == unit and point.periods]
+    for row in dict.fromkeys(one.facts[0].row for one in series if not one.facts[0].from_table):
+        found = [fact for fact in facts.in_row(row) if fact.periods]
+        for unit in dict.fromkeys(fact.quantity.unit for fact in found):
+            line = [_point(fact) for fact in found if fact.quantity.unit == unit]
             if len({point.time for point in line}) > 1:
+                yield sorted(line, key=lambda point: point.time)
+
+
+def _point(fact: Fact) -> Point:
+    return Point(fact.periods, fact.quantity, fact.quote, (fact,), fact.column)
+
+
+def row_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Point]]:
+    """A row's numbers under headings that differ by more than periods: "Estimated at June 30", "Final at year end"."""
+    for row in dict.fromkeys(one.facts[0].row for one in series if one.facts[0].from_table):
+        found = [fact for fact in facts.in_row(row) if fact.periods and not fact.compares]
+        for unit in dict.fromkeys(fact.quantity.unit for fact in found):
+            line = [_point(fact) for fact in found if fact.quantity.unit == unit]
+            times = [point.time for point in line]
+            names = {fact.series for fact in found if fact.quantity.unit == unit}
+            if 1 < len(line) == len(set(times)) == len(names):
                 yield sorted(line, key=lambda point: point.time)
 
 

@@ -51,7 +51,7 @@ def candidates(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator
     intent = claim.intent
     series = [one.series for one in ranked]
     lines = [points_of(one) for one in series]
-    lines += combine.sentence_lines(series, facts)
+    lines += [*combine.sentence_lines(series, facts), *combine.row_lines(series, facts)]
     shares = intent.share or (intent.relative and not intent.change) or (intent.relative and intent.average)
     compares = shares or intent.sum or intent.difference or intent.average or intent.change
     pairs = list(combine.pairs(series, facts)) if compares else []

@@ -70,6 +70,9 @@ def _sign_is_free(claim: Claim, fact: Fact) -> bool:
 def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
     if not claim.periods:
         return True
+    if fact.compares and fact.periods:
+        times = fact.periods if len(claim.periods) > 1 else fact.periods[:1]
+        return all(says(times, (period,)) for period in claim.periods)
     if fact.periods:
         return says(fact.periods, claim.periods)
     return all(any(one.agrees_with(two) for two in facts.periods) for one in claim.all_periods)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
+from pelton.producers.reports.figures.checking.intent import speaks_of_change
 from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.lexing.lexer import scan
 from pelton.producers.reports.figures.lexing.periods import Period, mentions
@@ -32,6 +33,7 @@ class Fact:
         around: words of its group, its column and its table, which may name it as well.
         periods: what it is said of; empty where nothing says.
         series: what it shares with the same thing's numbers of other periods.
+        compares: it stands in a column of changes, between the two latest of `periods`.
 
     """
 
@@ -46,6 +48,7 @@ class Fact:
     column: int
     about: str
     from_table: bool = True
+    compares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,13 @@ class Facts:
     weights: dict[str, float]
     by_word: dict[str, tuple[int, ...]]
     by_group: dict[tuple[str, str], tuple[int, ...]]
+    by_row: dict[tuple[str, int], tuple[int, ...]]
     currencies: frozenset[str]
     periods: frozenset[Period] = field(default_factory=frozenset)
+
+    def in_row(self, row: tuple[str, int]) -> list[Fact]:
+        """The facts of one row of a table, or of one sentence."""
+        return [self.all[index] for index in self.by_row.get(row, ())]
 
     def in_group(self, table: str, group: str) -> list[Series]:
         """The series under one group label of a table."""
@@ -99,9 +107,17 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         weights,
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
+        _by_row(facts),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
         frozenset(mention.period for text in texts for mention in mentions(text)),
     )
+
+
+def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
+    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for index, fact in enumerate(facts):
+        grouped[fact.row].append(index)
+    return {key: tuple(places) for key, places in grouped.items()}
 
 
 def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -121,23 +137,33 @@ def _series(facts: Iterable[Fact]) -> list[Series]:
 
 def _table_facts(table: Table) -> Iterable[Fact]:
     caption = stems(table.caption)
+    times = _latest_two(table)
     for cell in table.numeric:
         if cell.quantity is None:
             continue
         group, _, own = cell.label.rpartition(" — ")
         periods = _cell_periods(cell, group, own)
+        compares = not periods and speaks_of_change(cell.heading)
         yield Fact(
             cell.id,
             cell.quantity,
             cell.text,
             stems(own),
             stems(group) | stems(cell.heading) | caption,
-            periods,
+            times if compares else periods,
             (table.id, _without_periods(group), _without_periods(own), _without_periods(cell.heading)),
             (table.id, cell.row),
             cell.column,
             ", ".join(part for part in (cell.label, cell.heading) if part),
+            compares=compares,
         )
+
+
+def _latest_two(table: Table) -> tuple[Period, ...]:
+    """The periods that a column of changes compares: the two latest of the headings, the later first."""
+    found = {mention.period for heading in table.headings for mention in mentions(heading) if mention.period.year}
+    latest = sorted(found, key=lambda period: (period.year, period.month, period.part), reverse=True)
+    return tuple(latest[:2])
 
 
 def _cell_periods(cell: Cell, group: str, own: str) -> tuple[Period, ...]:

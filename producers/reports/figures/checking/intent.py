@@ -46,6 +46,8 @@ _CHANGE_BEFORE = re.compile(
     r"\b(?:by|of|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped)\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$",
     re.IGNORECASE,
 )
+_DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
+_DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
 _COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
 
 
@@ -61,6 +63,7 @@ class Intent:
     difference: bool = False
     up: bool = False
     down: bool = False
+    unsigned: bool = False
     value: bool = True
     count: bool = False
 
@@ -84,6 +87,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         difference=_BETWEEN_TWO.search(words) is not None,
         up=not either and _UP.search(words) is not None and _DOWN.search(words) is None,
         down=not either and _DOWN.search(words) is not None and _UP.search(words) is None,
+        unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
         value=value,
         count=_COUNT.search(words) is not None,
     )

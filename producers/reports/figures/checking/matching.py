@@ -98,7 +98,10 @@ def _rates(unit: str, truth: Quantity, setting: Setting) -> bool:
     if truth.is_rate:
         return unit == PERCENT
     return (
-        unit == PERCENT and truth.unit == PLAIN and any(word in setting.words for word in ("%", "percent", "per cent"))
+        unit == PERCENT
+        and truth.unit == PLAIN
+        and not truth.scale
+        and any(word in setting.words for word in ("%", "percent", "per cent"))
     )
 
 

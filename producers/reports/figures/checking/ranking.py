@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pelton.producers.reports.figures.checking.claims import Claim
 from pelton.producers.reports.figures.checking.facts import Facts, Series
+from pelton.producers.reports.figures.checking.words import known
 
 _MOST = 10
 _NEAR_THE_BEST = 0.5
@@ -21,7 +22,7 @@ class Ranked:
 
 def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
     """The series that the words may mean, best first."""
-    relevant = [word for word in claim.words if word in facts.weights]
+    relevant = [word for word in known(claim.words, facts.weights) if word in facts.weights]
     asked = sum(facts.weights[word] for word in relevant)
     if not asked:
         return []

@@ -1,7 +1,7 @@
 """Words of labels and sentences, made comparable."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container
 
 _WORD = re.compile(r"[A-Za-z]{2,}|&")
 _STOP = frozenset(
@@ -137,6 +137,20 @@ _STOP = frozenset(
 _SUFFIXES = (("ies", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("es", "e"), ("s", ""))
 _SHORTEST_STEM = 3
 
+# Reports and their readers have several words for one thing.
+_SAME = (
+    "debt liabilities borrowings loans",
+    "profit income earnings",
+    "revenue sales turnover",
+    "employees staff headcount workforce personnel",
+    "shareholder stockholder",
+    "cost expense charge",
+    "receivable debtor",
+    "payable creditor",
+    "buyback repurchase",
+    "tax taxation",
+)
+
 
 def stems(text: str) -> frozenset[str]:
     """The content words of a text, without their endings."""
@@ -150,5 +164,17 @@ def stem(word: str) -> str:
     return word.rstrip("e") if len(word) > _SHORTEST_STEM else word
 
 
-def any_stem(words: Iterable[str]) -> frozenset[str]:
-    return frozenset(stem(word) for word in words)
+def known(words: frozenset[str], vocabulary: Container[str]) -> frozenset[str]:
+    """The words, with those that the source never uses replaced by what it may say instead."""
+    said = set(words)
+    for word in words:
+        if word not in vocabulary:
+            said.update(_INSTEAD.get(word, ()))
+    return frozenset(said)
+
+
+_INSTEAD = {
+    stem(word): frozenset(stem(other) for other in group.split() if other != word)
+    for group in _SAME
+    for word in group.split()
+}

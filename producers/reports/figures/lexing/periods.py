@@ -64,13 +64,14 @@ _PATTERN = re.compile(
         (?P<q_year>{_YEAR}|\d\d(?!\d|[.,]\d|\s?%))
     | (?<!\w) (?P<yq_year>{_YEAR}) \s? (?P<yq>Q[1-4]|H[12]) \b
     | \b (?P<q_alone>Q[1-4]|H[12]) \b
+    | \b (?P<q_listed>first|second|third|fourth) (?=,?\s(?:and|to|or|versus|vs\.?|over)\s(?:the\s)?(?:first|second|third|fourth)\s(?P<listed>quarter|half))
     | \b (?P<q_word>first|second|third|fourth) [\s-] (?P<q_kind>quarter|half) \b
         (?:\s (?:of\s)?(?:the\s)?(?:fiscal\s)?(?:year\s)?(?:FY)? (?P<qw_year>{_YEAR}) {_END})?
     | \b FYE?\s?'? (?P<fy>{_YEAR}|\d\d) (?: [/{DASHES}] (?P<fy_end>{_YEAR}|\d\d) )? (?![\d]|[.,]\d|\s?%)
     | \b F (?P<f>\d\d) \b
     | (?<![\w.,$€£¥/{DASHES}]) (?P<y1>{_YEAR}) \s? [/{DASHES}] \s? (?P<y2>{_YEAR}|\d\d) (?![\w%/]|[,.]\d)
-    | (?<![\w.,$€£¥+]) (?P<year>{_YEAR})
-        (?![\w%]|[,.]\d|\s(?:million|billion|thousand|trillion|per\scent|percent))
+    | (?: (?<![\w.,$€£¥+]) | (?<=[12][09]\d\d,) ) (?P<year>{_YEAR})
+        (?![\w%]|\.\d|,\d{{1,3}}(?!\d)|\s(?:million|billion|thousand|trillion|per\scent|percent))
     | (?<![\w.,]) (?P<spaced>[12]\s[09]\s\d\s\d) (?![\s]?\d)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -156,9 +157,11 @@ def _quarter(groups: dict[str, str]) -> list[Period]:
 
 
 def _quarter_words(groups: dict[str, str]) -> list[Period]:
-    letter = "Q" if groups["q_kind"].lower() == "quarter" else "H"
-    number = QUARTERS[groups["q_word"].lower()]
-    return [Period(_year(groups.get("qw_year")), part=f"{letter}{number}")]
+    return [Period(_year(groups.get("qw_year")), part=_part(groups["q_kind"], groups["q_word"]))]
+
+
+def _part(kind: str, ordinal: str) -> str:
+    return f"{'Q' if kind.lower() == 'quarter' else 'H'}{QUARTERS[ordinal.lower()]}"
 
 
 def _fiscal(groups: dict[str, str]) -> list[Period]:
@@ -181,6 +184,7 @@ _BUILDERS = (
     ("q_year", _quarter),
     ("yq", lambda groups: [Period(_year(groups["yq_year"]), part=groups["yq"].upper())]),
     ("q_alone", lambda groups: [Period(part=groups["q_alone"].upper())]),
+    ("q_listed", lambda groups: [Period(part=_part(groups["listed"], groups["q_listed"]))]),
     ("q_word", _quarter_words),
     ("fy", _fiscal),
     ("f", lambda groups: [Period(_year(groups["f"]))]),
