@@ -1,6 +1,4 @@
-"""True sentences of TAT-QA and wrong ones made from them: one digit, the scale, the sign, a period or the unit
-altered.
-"""
+"""True sentences of TAT-QA, and wrong ones: one digit, the scale, the sign, a period or the unit altered."""
 
 import random
 import re

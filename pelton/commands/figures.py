@@ -54,8 +54,8 @@ def check(
             target = files.enter_context(out.open("wb")) if out else sys.stdout.buffer
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}", Exit.UNUSABLE)
-        for line in files.enter_context(_progress(lines, source.stat().st_size)):
-            checked = check_line(line, counts)
+        for number, line in files.enter_context(_progress(lines, source.stat().st_size)):
+            checked = check_line(number, line, counts)
             target.write(orjson.dumps(checked) + b"\n")
         target.flush()
     _report(counts, out, as_json=as_json)
@@ -69,24 +69,29 @@ def _report(counts: Counts, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(orjson.dumps(counts.as_dict()), err=out is None)
         return
-    said = f"{counts.lines:,} lines, {counts.figures:,} figures: {counts.supported:,} supported, {counts.derived:,} derived"
+    kinds = f"{counts.supported:,} supported, {counts.derived:,} derived, {counts.unsupported:,} unsupported"
     where = f" Results: {out}" if out else ""
-    stderr.print(f"{said}, {counts.unsupported:,} unsupported.{where}", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(
+        f"{counts.lines:,} lines, {counts.figures:,} figures: {kinds}.{where}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     if counts.errors:
         stderr.print(f"{counts.errors:,} lines could not be read.", style="red", highlight=False)
 
 
 @contextmanager
-def _progress(lines: BinaryIO, size: int) -> Iterator[Iterator[bytes]]:
-    """The file's lines that are not blank, with a bar on a terminal's stderr."""
+def _progress(lines: BinaryIO, size: int) -> Iterator[Iterator[tuple[int, bytes]]]:
+    """The file's lines that are not blank with their numbers, and a bar on a terminal's stderr."""
     columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[lines]:,} lines"), TimeRemainingColumn())
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("", total=size, lines=0)
 
-        def each() -> Iterator[bytes]:
+        def each() -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield line
+                    yield number, line
                 bar.update(task, advance=len(line), lines=number)
 
         yield each()

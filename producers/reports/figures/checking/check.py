@@ -1,6 +1,4 @@
-"""The check: for each number of a text, where it stands in the source, how it follows from it, or that it does
-neither.
-"""
+"""The check: where each number of a text stands in the source, how it follows from it, or that it does neither."""
 
 from collections.abc import Mapping, Sequence
 from decimal import localcontext
@@ -84,7 +82,7 @@ def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:
 
 
 def _direction(claim: Claim, *, falls: bool, stated_negative: bool, difference: str) -> str:
-    """ "Decreased by 5" says -5; "increased by 5" of what fell by 5 is wrong."""
+    """Words have a sign too: "decreased by 5" says -5, and "increased by 5" of what fell by 5 is wrong."""
     if claim.intent.down and not stated_negative:
         return matching.SAME if falls else matching.OTHER_SIGN
     if claim.intent.up and falls and not stated_negative:

@@ -51,20 +51,20 @@ def claims(text: str) -> list[Claim]:
         words = stems(sentence)
         order = tuple(stem(word.lower()) for word in _WORD.findall(sentence))
         everything = tuple(dict.fromkeys(mention.period for mention in scanned.periods))
-        for number in scanned.amounts:
-            found.append(
-                Claim(
-                    number,
-                    start + number.start,
-                    start + number.end,
-                    sentence,
-                    words,
-                    order,
-                    periods_of(sentence, scanned, number),
-                    everything,
-                    intent_of(sentence, number.start, number.end, is_rate=number.quantity.is_rate),
-                )
+        found += [
+            Claim(
+                number,
+                start + number.start,
+                start + number.end,
+                sentence,
+                words,
+                order,
+                periods_of(sentence, scanned, number),
+                everything,
+                intent_of(sentence, number.start, number.end, is_rate=number.quantity.is_rate),
             )
+            for number in scanned.amounts
+        ]
     return found
 
 

@@ -201,7 +201,7 @@ def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
 
 
 def _differences_of_averages(material: _Material) -> Iterator[Candidate]:
-    """ "The difference between the average A and the average B"."""
+    """Averages of two things compared: "the difference between the average A and the average B"."""
     averages = [
         [combine.mean(run) for run in over_time(line, material.claim.all_periods, with_previous=True)]
         for line in material.lines[:_MOST_SUMMED]

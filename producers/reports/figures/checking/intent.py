@@ -19,7 +19,8 @@ _SUM = re.compile(
 )
 _SHARE = re.compile(
     r"\b(?:ratios?|proportions?|shares? of|fraction|portions?|percent(?:age)? of|per\s?cent of|account\w* for|"
-    r"represent\w*|made up|make up|contribut\w*|divided|times|relative to|multiple|consist\w*|compris\w*|constitut\w*|weight|"
+    r"represent\w*|made up|make up|contribut\w*|divided|times|relative to|multiple|consist\w*|compris\w*|"
+    r"constitut\w*|weight|"
     r"margin|turnover|coverage|as a (?:percentage|percent|%))\b|% of|\bto\b.{0,40}\bratio\b",
     re.IGNORECASE,
 )
@@ -35,16 +36,18 @@ _EITHER = re.compile(
     r"increas\w*\s*(?:/|or|and)?\s*\(?\s*(?:/|or)?\s*\(?decreas|decreas\w*\s*(?:/|or)?\s*\(?\s*increas", re.IGNORECASE
 )
 _BETWEEN_TWO = re.compile(
-    r"\bdifferen\w+|\bhow much (?:more|less|higher|lower|larger|smaller|greater)\b|\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|\bnet of\b|\bminus\b",
+    r"\bdifferen\w+|\bhow much (?:more|less|higher|lower|larger|smaller|greater)\b|\bcompared (?:to|with)\b|"
+    r"\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|\bnet of\b|\bminus\b",
     re.IGNORECASE,
 )
+_HEDGED = r"\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$"
 _VALUE_BEFORE = re.compile(
-    r"\b(?:to|from|at|was|were|is|are|totall?ed|totall?ing|reached|stood at|amounted to|equall?ed|versus|vs\.?|than|compared to|compared with)\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$",
+    r"\b(?:to|from|at|was|were|is|are|totall?ed|totall?ing|reached|stood at|amounted to|equall?ed|versus|vs\.?|than|"
+    rf"compared to|compared with){_HEDGED}",
     re.IGNORECASE,
 )
 _CHANGE_BEFORE = re.compile(
-    r"\b(?:by|of|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped)\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$",
-    re.IGNORECASE,
+    rf"\b(?:by|of|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped){_HEDGED}", re.IGNORECASE
 )
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)

@@ -60,8 +60,8 @@ class Counts:
         return {"lines": self.lines, "errors": self.errors, "figures": self.figures, **verdicts}
 
 
-def check_line(line: bytes, counts: Counts) -> dict[str, Any]:
-    """The verdicts of one line, or its error; `counts` goes on."""
+def check_line(number: int, line: bytes, counts: Counts) -> dict[str, Any]:
+    """The verdicts of one line, or its error, which `counts` keeps with the line's number."""
     counts.lines += 1
     try:
         record = Record.model_validate_json(line)
@@ -69,7 +69,7 @@ def check_line(line: bytes, counts: Counts) -> dict[str, Any]:
         message = _first(error)
         counts.errors += 1
         if len(counts.first_errors) < _MOST_ERRORS_SHOWN:
-            counts.first_errors.append((counts.lines, message))
+            counts.first_errors.append((number, message))
         return {"error": message}
     verdicts = check_record(record.model_dump())
     counts.verdicts.update(verdict.verdict for verdict in verdicts)

@@ -1,6 +1,4 @@
-"""Whether a number of the text says the same as a quantity of the source, within the precision that it is written
-in.
-"""
+"""Whether a number of the text says the same as a quantity of the source, to the precision that it is written in."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -116,7 +114,7 @@ def _close(number: Number, truth: Decimal, scale: int) -> bool:
 
 
 def _trailing_zeros(value: Decimal) -> Decimal:
-    """ "About 1,200": the last digit that says something is the hundreds'."""
+    """The last digit that says something: of "about 1,200" it is the hundreds'."""
     digits = str(abs(int(value)))
     return Decimal(10) ** (len(digits) - max(len(digits.rstrip("0")), 1))
 

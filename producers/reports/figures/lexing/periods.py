@@ -64,7 +64,8 @@ _PATTERN = re.compile(
         (?P<q_year>{_YEAR}|\d\d(?!\d|[.,]\d|\s?%))
     | (?<!\w) (?P<yq_year>{_YEAR}) \s? (?P<yq>Q[1-4]|H[12]) \b
     | \b (?P<q_alone>Q[1-4]|H[12]) \b
-    | \b (?P<q_listed>first|second|third|fourth) (?=,?\s(?:and|to|or|versus|vs\.?|over)\s(?:the\s)?(?:first|second|third|fourth)\s(?P<listed>quarter|half))
+    | \b (?P<q_listed>first|second|third|fourth)
+        (?=,?\s(?:and|to|or|versus|vs\.?|over)\s(?:the\s)?(?:first|second|third|fourth)\s(?P<listed>quarter|half))
     | \b (?P<q_word>first|second|third|fourth) [\s-] (?P<q_kind>quarter|half) \b
         (?:\s (?:of\s)?(?:the\s)?(?:fiscal\s)?(?:year\s)?(?:FY)? (?P<qw_year>{_YEAR}) {_END})?
     | \b FYE?\s?'? (?P<fy>{_YEAR}|\d\d) (?: [/{DASHES}] (?P<fy_end>{_YEAR}|\d\d) )? (?![\d]|[.,]\d|\s?%)
@@ -89,7 +90,7 @@ def mentions(text: str) -> list[PeriodMention]:
 
 
 def _with_years(found: list[PeriodMention]) -> list[PeriodMention]:
-    """ "Q1 and Q2 of fiscal 2019", "June 30 and December 31, 2019": parts take the year that stands by them."""
+    """Parts take the year that stands by them: "Q1 and Q2 of fiscal 2019", "June 30 and December 31, 2019"."""
     complete: list[PeriodMention] = []
     givers: set[int] = set()
     for index, mention in enumerate(found):
