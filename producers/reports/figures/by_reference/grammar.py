@@ -33,12 +33,12 @@ def reference_grammar(tables: Sequence[Table]) -> str:
     if not cells:
         raise ValueError("no table has a numeric cell: a text by reference needs at least one")
     rules = ["start: PROSE? (reference PROSE?)*", 'reference: "[[" body "]]"', _PROSE]
-    bodies = ["any_cell"]
-    rules.append(f"any_cell: {_alternatives(cell.id for cell in cells)}")
+    bodies = ["ANY_CELL"]
+    rules.append(f"ANY_CELL: {_alternatives(cell.id for cell in cells)}")
     columns = [f"{table.id}.c{column}" for table in tables for column in _named_columns(table)]
     if columns:
-        bodies.append("column")
-        rules.append(f"column: {_alternatives(columns)}")
+        bodies.append("COLUMN")
+        rules.append(f"COLUMN: {_alternatives(columns)}")
     for number, group in enumerate(_groups(cells)):
         bodies.append(f"on_{number}")
         rules += _operations(number, group)
@@ -74,7 +74,7 @@ def _operations(number: int, group: list[Cell]) -> list[str]:
     """The rules of one group: `some` cells, those above and below zero."""
     above = [cell.id for cell in group if cell.quantity and cell.quantity.value > 0]
     below = [cell.id for cell in group if cell.quantity and cell.quantity.value < 0]
-    some = f"some_{number}"
+    some = f"SOME_{number}"
     rules = [f"{some}: {_alternatives(cell.id for cell in group)}"]
     most = ARITY[SUM][1] - 1
     forms = [
@@ -83,7 +83,7 @@ def _operations(number: int, group: list[Cell]) -> list[str]:
         f'"{DIFFERENCE} " {some} " " {some}',
     ]
     divisors = []
-    for name, ids in ((f"above_{number}", above), (f"below_{number}", below)):
+    for name, ids in ((f"ABOVE_{number}", above), (f"BELOW_{number}", below)):
         if ids:
             rules.append(f"{name}: {_alternatives(ids)}")
             divisors.append(name)

@@ -136,5 +136,5 @@ def _numbers(text: str) -> list[tuple[int, int]]:
     covered = bytearray(len(text))
     for start, end in spans:
         covered[start:end] = b"\1" * (end - start)
-    rest = [match.span() for match in _DIGIT_RUN.finditer(text) if not covered[match.start()]]
-    return sorted(spans + rest)
+    uncovered = "".join(" " if covered[place] else character for place, character in enumerate(text))
+    return sorted(spans + [match.span() for match in _DIGIT_RUN.finditer(uncovered)])

@@ -4,6 +4,7 @@ Every pattern is anchored to a run of digits and looks a bounded way to both sid
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -65,18 +66,20 @@ def scan(text: str) -> Scan:
     dates = [mention for mention in mentions(text) if not around.counts_as_amount(text, mention)]
     taken = [(mention.start, mention.end) for mention in dates]
     numbers = [number for number in _digit_numbers(text, taken) if number is not None]
-    spans = [(number.start, number.end) for number in numbers] + taken
+    spans = sorted([(number.start, number.end) for number in numbers] + taken)
     numbers += [
         Number(text[start:end], start, end, AMOUNT, quantity)
         for start, end, quantity in number_words(text)
-        if not any(start < other_end and other_start < end for other_start, other_end in _near(spans, start, end))
+        if not _overlaps(spans, start, end)
     ]
     numbers.sort(key=lambda number: number.start)
     return Scan(tuple(_share_scale_in_ranges(text, numbers)), tuple(dates))
 
 
-def _near(spans: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
-    return [span for span in spans if span[0] < end and span[1] > start]
+def _overlaps(spans: list[tuple[int, int]], start: int, end: int) -> bool:
+    """Whether one of the sorted spans, which do not overlap each other, shares a character with `start`..`end`."""
+    place = bisect_left(spans, (end, end))
+    return place > 0 and spans[place - 1][1] > start
 
 
 def _digit_numbers(text: str, taken: list[tuple[int, int]]) -> list[Number | None]:

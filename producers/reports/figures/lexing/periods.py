@@ -61,7 +61,7 @@ _PATTERN = re.compile(
         (?:,?\s{{0,3}} (?P<d_year>{_YEAR}) {_END})?
     | \b (?P<my_month>{_NAMED_MONTH})\.? (?:\s? ,? \s{{0,2}} | -) (?P<my_year>{_YEAR}|'\d\d|(?<=-)\d\d) {_END}
     | \b (?:(?P<q1>Q[1-4]|H[12])|(?P<q2>[1-4])Q) [\s,]{{0,2}} (?:of\s|FY\s?|fiscal\s|{_DASH})? \s? '?
-        (?P<q_year>{_YEAR}|\d\d(?!\d|[.,]\d|\s?%))
+        (?P<q_year>{_YEAR}(?!\d)|\d\d(?!\d|[.,]\d|\s?%))
     | (?<!\w) (?P<yq_year>{_YEAR}) \s? (?P<yq>Q[1-4]|H[12]) \b
     | \b (?P<q_alone>Q[1-4]|H[12]) \b
     | \b (?P<q_listed>first|second|third|fourth)

@@ -44,7 +44,7 @@ def about_all(rows: list[Row], caption: str) -> str:
     """The header texts that stand over the whole table: the corner, rows with one text, the caption."""
     parts = [caption]
     for row in rows:
-        parts.append(row[0])
+        parts += row[:1]
         if _filled(row) == 1 and not row[0]:
             parts += [text for text in row if text and declared(text, weak=False).unit != PERCENT]
     return " ".join(part for part in parts if part)
