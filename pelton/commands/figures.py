@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pelton.commands.common import Exit, clear_errors, fail, stderr
-from pelton.producers.reports.figures.checking.lines import Counts, check_line
+from pelton.producers.reports.figures.json_lines import Counts, check_line
 
 app = typer.Typer(name="figures", help="Check the figures of texts against their sources.", no_args_is_help=True)
 

@@ -8,6 +8,7 @@ from pelton.producers.reports.figures.lexing.lexer import Number, Scan
 from pelton.producers.reports.figures.lexing.periods import Period, PeriodMention
 
 _CLOSE = 9  # characters between two items of a list: ", and US"
+_COMPARED = re.compile(r"\b(?:compared\s(?:to|with)|versus|vs\.?|against|than|from)\s\S{0,14}$", re.IGNORECASE)
 _COLON = re.compile(r":\s*")
 _JOIN = re.compile(
     r"\s*(?:,|,?\s?(?:and|or|versus|vs\.?|compared\s(?:to|with)|from|to)|;|&)?\s*(?:the\s)?(?:fiscal\s)?(?:years?\s)?",
@@ -23,8 +24,10 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
     """
     amounts, periods = found.amounts, found.periods
     everything = tuple(dict.fromkeys(mention.period for mention in periods))
-    if len(amounts) <= 1 or len(everything) <= 1:
+    if len(amounts) <= 1 or not everything:
         return everything
+    if len(everything) == 1:
+        return () if _is_of_the_other(sentence, found, number) else everything
     aligned = _aligned(found, number)
     if aligned is not None:
         return (aligned,)
@@ -40,10 +43,19 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
     if following:
         return _first_run(sentence, following)
     preceding = [mention for mention in periods if before <= mention.start < number.start]
-    if preceding:
+    if preceding and not (place and "," in sentence[preceding[-1].end : number.start]):
         return (preceding[-1].period,)
     main = [mention.period for mention in periods if sentence[mention.end :][:1] != ":"]
     return tuple(dict.fromkeys(main)) or everything
+
+
+def _is_of_the_other(sentence: str, found: Scan, number: Number) -> bool:
+    """Whether the only period is that of a number compared with: "was $7, compared with $8 in 2018"."""
+    mention = found.periods[0]
+    others = [other for other in found.amounts if number.end <= other.start and other.end <= mention.start]
+    if not others or mention.start - others[-1].end > _CLOSE:
+        return False
+    return _COMPARED.search(sentence[number.end : others[-1].start]) is not None
 
 
 def _aligned(found: Scan, number: Number) -> Period | None:

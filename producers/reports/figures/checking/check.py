@@ -7,12 +7,13 @@ from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
 from pelton.producers.reports.figures.checking.claims import Claim, claims
-from pelton.producers.reports.figures.checking.counts import counted
+from pelton.producers.reports.figures.checking.counts import bounded, counted
 from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
 from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
+from pelton.producers.reports.figures.checking.scales import with_inferred_scales
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
 from pelton.producers.reports.figures.tables.parse import parse_table
 
@@ -24,7 +25,7 @@ class Checker:
     """Checks texts against one set of sources, which are read once."""
 
     def __init__(self, tables: Sequence[Table], paragraphs: Sequence[str]) -> None:
-        self._facts = collect(tables, paragraphs)
+        self._facts = collect(with_inferred_scales(tables, paragraphs), paragraphs)
 
     @classmethod
     def of(cls, tables: Sequence[Sequence[Sequence[str]]], paragraphs: Sequence[str]) -> "Checker":
@@ -58,7 +59,7 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
     if direct.fact is not None:
         return Verdict(text, start, end, SUPPORTED, _source(direct.fact))
     reason = direct.reason
-    for candidate in chain(counted(claim, ranked, facts), candidates(claim, ranked, facts)):
+    for candidate in chain(counted(claim, ranked, facts), bounded(claim, ranked), candidates(claim, ranked, facts)):
         difference = _compare(claim, candidate, facts)
         if difference == matching.SAME:
             source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))

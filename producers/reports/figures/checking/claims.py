@@ -20,7 +20,7 @@ class Claim:
     """A number of the text.
 
     Args:
-        start: where the number stands in the whole text.
+        start: where the number stands in the whole text; `at`: where in its sentence.
         order: the sentence's words in order, as stems.
         periods: those it is said of, by its place among the sentence's numbers.
         all_periods: every period of the sentence.
@@ -31,6 +31,7 @@ class Claim:
     start: int
     end: int
     sentence: str
+    at: int
     words: frozenset[str]
     order: tuple[str, ...]
     periods: tuple[Period, ...]
@@ -57,6 +58,7 @@ def claims(text: str) -> list[Claim]:
                 start + number.start,
                 start + number.end,
                 sentence,
+                number.start,
                 words,
                 order,
                 periods_of(sentence, scanned, number),

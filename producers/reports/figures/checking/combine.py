@@ -26,11 +26,17 @@ def pairs(series: Sequence[Series], facts: Facts) -> Iterator[tuple[Series, Seri
 
 
 def together(a: Series, b: Series) -> Iterator[tuple[Fact, Fact]]:
-    """The two things' numbers of the same time."""
+    """The two things' numbers of the same time, in one column or one row."""
     for one in a.facts:
         for two in b.facts:
-            if one.periods == two.periods and addable(one.quantity, two.quantity):
+            if is_beside(one, two):
                 yield one, two
+
+
+def is_beside(one: Fact, two: Fact) -> bool:
+    """Whether two numbers of one time stand in a column, a row or a sentence together."""
+    placed = one.column == two.column or one.row == two.row or not one.from_table
+    return placed and one.periods == two.periods and addable(one.quantity, two.quantity)
 
 
 def addable(one: Quantity, two: Quantity) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.claims import Claim
@@ -22,6 +23,7 @@ _BELOW = re.compile(
 _TIMES = re.compile(r"\bhow many(?: of the)? (?:\w+ )?(?:years|quarters|periods|months)\b", re.IGNORECASE)
 _LARGEST_COUNT = 1000
 _MOST_SERIES = 3
+_CLOSE = Decimal("0.1")  # a bound says something where it is within a tenth
 
 
 def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Candidate]:
@@ -44,6 +46,24 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
                 if fact.column == column and says(fact.periods, claim.periods)
             ]
             yield from _count(things, test or (lambda _fact: True))
+
+
+def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
+    """A bound that the text states, "more than $1.4 billion", and that a number of the same thing keeps closely."""
+    before = claim.sentence[: claim.at]
+    above = _ABOVE.search(before[-24:]) is not None
+    if not above and not _BELOW.search(before[-24:]):
+        return
+    holds, bound = _comparison(claim.number, above=above), claim.number.quantity.amount
+    for one in ranked[:_MOST_SERIES]:
+        for fact in one.series.facts:
+            near = (
+                abs(abs(fact.quantity.amount) - claim.number.quantity.amount) <= _CLOSE * claim.number.quantity.amount
+            )
+            if near and holds(fact) and says(fact.periods, claim.periods):
+                sign = ">" if above else "<"
+                quantity = replace(claim.number.quantity, unit=fact.quantity.unit)
+                yield Candidate(quantity, f"{fact.quote} {sign} {claim.number.text}", (fact,))
 
 
 def _count(things: Sequence[Fact], test: Callable[[Fact], bool]) -> Iterator[Candidate]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
@@ -21,6 +21,9 @@ _SPENT = re.compile(
     r"\b(?:expens\w*|costs?|loss\w*|depreciation|amorti[sz]\w*|charges?|allowance\w*|provision\w*|paid|payments?|purchas\w*|"
     r"repurchas\w*|outflows?|used|impair\w*|write\w*)\b",
     re.IGNORECASE,
+)
+_COST = re.compile(
+    r"\b(?:expens\w*|costs?|depreciation|amorti[sz]\w*|charges?|payments?|purchas\w*|repurchas\w*)\b", re.IGNORECASE
 )
 
 
@@ -88,7 +91,7 @@ def _by_change(material: _Material) -> Iterator[Candidate]:
 
 def _by_average(material: _Material) -> Iterator[Candidate]:
     for line in material.lines + material.ratios:
-        for signed in (line, combine.magnitudes(line)):
+        for signed in _signs(line):
             for run in over_time(signed, material.claim.all_periods, with_previous=True):
                 yield Candidate(*combine.mean(run))
 
@@ -96,7 +99,7 @@ def _by_average(material: _Material) -> Iterator[Candidate]:
 def _by_sum(material: _Material) -> Iterator[Candidate]:
     claim = material.claim
     for line in material.lines:
-        for signed in (line, combine.magnitudes(line)):
+        for signed in _signs(line):
             for run in over_time(signed, claim.all_periods, with_previous=False):
                 yield Candidate(*combine.total(run))
     yield from _over_things(material)
@@ -106,9 +109,15 @@ def _by_sum(material: _Material) -> Iterator[Candidate]:
 
 def _by_share(material: _Material) -> Iterator[Candidate]:
     for line in material.ratios:
-        for point in (*line, *combine.magnitudes(line)):
+        for point in chain.from_iterable(_signs(line)):
             if says(point.periods, material.claim.periods):
                 yield Candidate(point.quantity, point.text, point.facts)
+
+
+def _signs(line: list[Point]) -> list[list[Point]]:
+    """The line as it stands and without its minus signs; only the latter of costs, which nobody tells as negative."""
+    unsigned = combine.magnitudes(line)
+    return [unsigned] if unsigned and _COST.search(line[0].facts[0].about) else [line, unsigned]
 
 
 def _is_spent(line: Sequence[Point]) -> bool:
@@ -144,13 +153,11 @@ def _change(new: Point, old: Point, claim: Claim) -> Iterator[Candidate]:
 
 
 def _over_things(material: _Material) -> Iterator[Candidate]:
-    """Sums and averages over two or three things of one time."""
+    """Sums and averages over two to four things of one time."""
     claim = material.claim
     make = combine.mean if claim.intent.average else combine.total
-    for size in (2, 3):
-        for group in combinations(material.series[:_MOST_SUMMED], size):
-            if len({one.key[0] for one in group}) > 1:
-                continue
+    for size in (2, 3, 4):
+        for group in chain.from_iterable(combinations(things, size) for things in _by_source(material.series)):
             for first in group[0].facts:
                 points = [_point(first), *(point for one in group[1:] if (point := _partner(first, one)))]
                 if len(points) == size and says(first.periods, claim.periods):
@@ -158,10 +165,15 @@ def _over_things(material: _Material) -> Iterator[Candidate]:
 
 
 def _partner(fact: Fact, series: Series) -> Point | None:
-    for other in series.facts:
-        if other.periods == fact.periods and combine.addable(other.quantity, fact.quantity):
-            return _point(other)
-    return None
+    return next((_point(other) for other in series.facts if combine.is_beside(fact, other)), None)
+
+
+def _by_source(series: Sequence[Series]) -> list[list[Series]]:
+    """The best few series of each table and paragraph."""
+    sources: dict[str, list[Series]] = {}
+    for one in series:
+        sources.setdefault(one.key[0], []).append(one)
+    return [found[:_MOST_SUMMED] for found in sources.values()]
 
 
 def _point(fact: Fact) -> Point:

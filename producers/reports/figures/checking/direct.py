@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelton.producers.reports.figures.checking import matching
 from pelton.producers.reports.figures.checking.claims import Claim
@@ -17,6 +17,7 @@ _NEGATIVE_BY_NATURE = re.compile(
     r"\b(?:loss\w*|deficit|decreas\w*|declin\w*|expens\w*|costs?|charges?|provision\w*|allowance\w*|deduct\w*|used|outflows?|"
     r"paid|payments?|repay\w*|purchas\w*|repurchas\w*|dividends?|tax\w*|disposal\w*|dispos\w*|lapsed|vested|forfeit\w*|expired|"
     r"cancel\w*|exercis\w*|depreciation|amortis\w*|amortiz\w*|impair\w*|write\w*|settle\w*|reduc\w*|liabilit\w*|owed|treasury|"
+    r"additions?|expenditures?|capex|spen[dt]\w*|acqui\w*|distribut\w*|redempt\w*|invest\w*|"
     r"released?|utili[sz]\w*|benefits?|contributions?|interest|less|reversal\w*|accumulated)\b",
     re.IGNORECASE,
 )
@@ -73,9 +74,18 @@ def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
     if fact.compares and fact.periods:
         times = fact.periods if len(claim.periods) > 1 else fact.periods[:1]
         return all(says(times, (period,)) for period in claim.periods)
+    if claim.intent.before and len(claim.all_periods) == 1 and _is_year_before(fact, claim):
+        return True
     if fact.periods:
         return says(fact.periods, claim.periods)
     return all(any(one.agrees_with(two) for two in facts.periods) for one in claim.all_periods)
+
+
+def _is_year_before(fact: Fact, claim: Claim) -> bool:
+    """Whether the fact is of the year before the only one named: "$5 in 2019, down from $6"."""
+    named = claim.all_periods[0]
+    before = replace(named, year=named.year - 1)
+    return any(period.year == before.year and period.agrees_with(before) for period in fact.periods)
 
 
 def _operation_fits(claim: Claim, fact: Fact) -> bool:

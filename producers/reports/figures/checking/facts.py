@@ -75,6 +75,7 @@ class Facts:
     by_word: dict[str, tuple[int, ...]]
     by_group: dict[tuple[str, str], tuple[int, ...]]
     by_row: dict[tuple[str, int], tuple[int, ...]]
+    table_words: frozenset[str]
     currencies: frozenset[str]
     periods: frozenset[Period] = field(default_factory=frozenset)
 
@@ -108,6 +109,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
         _by_row(facts),
+        frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
         frozenset(mention.period for text in texts for mention in mentions(text)),
     )

@@ -36,8 +36,10 @@ _EITHER = re.compile(
     r"increas\w*\s*(?:/|or|and)?\s*\(?\s*(?:/|or)?\s*\(?decreas|decreas\w*\s*(?:/|or)?\s*\(?\s*increas", re.IGNORECASE
 )
 _BETWEEN_TWO = re.compile(
-    r"\bdifferen\w+|\bhow much (?:more|less|higher|lower|larger|smaller|greater)\b|\bcompared (?:to|with)\b|"
-    r"\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|\bnet of\b|\bminus\b",
+    r"\bdifferen\w+|\bhow (?:much|many) (?:more|less|fewer|higher|lower|larger|smaller|greater)\b|"
+    r"\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|"
+    r"\bnet of\b|\bminus\b|"
+    r"\bfewer than\b|\bexcluding\b|\bother than\b|\bremain(?:ing|der)\b|\bapart from\b|\bbesides\b",
     re.IGNORECASE,
 )
 _HEDGED = r"\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$"
@@ -47,8 +49,11 @@ _VALUE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CHANGE_BEFORE = re.compile(
-    rf"\b(?:by|of|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped){_HEDGED}", re.IGNORECASE
+    r"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|"
+    rf"(?:increase|decrease|growth|decline|change|rise|drop|fall|reduction|gain|improvement|difference)s? of){_HEDGED}",
+    re.IGNORECASE,
 )
+_PRIOR_BEFORE = re.compile(rf"\b(?:from|versus|vs\.?|compared (?:to|with)|against|than){_HEDGED}", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
 _COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
@@ -56,7 +61,10 @@ _COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the words claim. Several may hold ("change in the average")."""
+    """What the words claim. Several may hold ("change in the average").
+
+    `before`: the number is what a change started from ("down from 5"). `unsigned`: a difference without a direction.
+    """
 
     change: bool = False
     relative: bool = False
@@ -67,6 +75,7 @@ class Intent:
     up: bool = False
     down: bool = False
     unsigned: bool = False
+    before: bool = False
     value: bool = True
     count: bool = False
 
@@ -77,7 +86,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
     before = sentence[max(0, start - 40) : start]
     asked = sentence.rfind("?", 0, start) >= 0 or before.rstrip().endswith(":")
     change = _CHANGE.search(words) is not None
-    either = _EITHER.search(words) is not None
+    up, down = _direction(sentence, start, words)
     value = not change or (
         not asked and (_VALUE_BEFORE.search(before) is not None or not _CHANGE_BEFORE.search(before))
     )
@@ -88,12 +97,25 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         sum=_SUM.search(words) is not None,
         share=_SHARE.search(words) is not None or (is_rate and not change),
         difference=_BETWEEN_TWO.search(words) is not None,
-        up=not either and _UP.search(words) is not None and _DOWN.search(words) is None,
-        down=not either and _DOWN.search(words) is not None and _UP.search(words) is None,
+        up=up,
+        down=down,
+        before=change and _PRIOR_BEFORE.search(before) is not None,
         unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
         value=value,
         count=_COUNT.search(words) is not None,
     )
+
+
+def _direction(sentence: str, start: int, words: str) -> tuple[bool, bool]:
+    """Whether the words say up or down; where they say both, the nearest before the number counts."""
+    if _EITHER.search(words):
+        return False, False
+    up, down = _UP.search(words) is not None, _DOWN.search(words) is not None
+    if up and down:
+        last_up = max((match.end() for match in _UP.finditer(sentence, 0, start)), default=-1)
+        last_down = max((match.end() for match in _DOWN.finditer(sentence, 0, start)), default=-1)
+        return last_up > last_down, last_down > last_up
+    return up, down
 
 
 def speaks_of_change(text: str) -> bool:

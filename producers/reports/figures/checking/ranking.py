@@ -22,7 +22,8 @@ class Ranked:
 
 def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
     """The series that the words may mean, best first."""
-    relevant = [word for word in known(claim.words, facts.weights) if word in facts.weights]
+    words = known(claim.words, facts.table_words)
+    relevant = [word for word in words if word in facts.weights]
     asked = sum(facts.weights[word] for word in relevant)
     if not asked:
         return []
@@ -31,7 +32,7 @@ def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
         for index in facts.by_word[word][:_MOST_PLACES]:
             shared[index] += facts.weights[word]
     ranked = [
-        Ranked(facts.series[index], _score(facts, facts.series[index], claim, common, asked))
+        Ranked(facts.series[index], _score(facts, facts.series[index], words, common, asked))
         for index, common in shared.items()
     ]
     ranked.sort(key=lambda one: -one.score)
@@ -40,10 +41,10 @@ def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
     return [one for one in ranked[:most] if one.score >= max(_LEAST, best * _NEAR_THE_BEST)] + unnamed[:most]
 
 
-def _score(facts: Facts, series: Series, claim: Claim, common: float, asked: float) -> float:
+def _score(facts: Facts, series: Series, words: frozenset[str], common: float, asked: float) -> float:
     """Half for how much of its own label the sentence says, half for how much of the sentence it explains."""
     own = sum(facts.weights[word] for word in series.own)
-    said = sum(facts.weights[word] for word in series.own & claim.words)
+    said = sum(facts.weights[word] for word in series.own & words)
     label = said / own if own else 0.0
     if not series.facts[0].from_table:
         label = common / asked

@@ -123,7 +123,7 @@ def _number_at(text: str, start: int, end: int, floor: int) -> Number | None:
         decimals,
         scale_known=after.scale is not None,
     )
-    named = (
+    named = around.is_duration(text, right, quantity.unit) or (
         quantity.unit == PLAIN and after.scale is None and around.is_name(text, left, right, value, decimals, before)
     )
     return Number(

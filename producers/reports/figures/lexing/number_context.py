@@ -53,6 +53,8 @@ _VERB_BEFORE = re.compile(
     r"(?:^|[?:=]|\b(?:was|were|is|are|of|to|by|at|be|been|totall?ed|from|reached|and))\s*$", re.IGNORECASE
 )
 _ENUMERATION = re.compile(r"(?:^|[;,.:]|\band)\s*$")
+_TIME = frozenset({"days", "weeks", "months", "years"})
+_PERIOD_AFTER = re.compile(r"\s(?:fiscal\s)?(?:periods?|ended|ending|terms?|plan)\b", re.IGNORECASE)
 _LIST_MARK = re.compile(r"(?:^|\n)\s*$")
 
 
@@ -192,6 +194,11 @@ def is_name(text: str, left: int, right: int, value: Decimal, decimals: int, bef
         and re.search(r"\([A-Za-z ]{0,12}$", window) is None
         and not before.parenthesis
     )
+
+
+def is_duration(text: str, right: int, unit_word: str) -> bool:
+    """Whether it only says how long a period is: "a 3-year period", "the 12 months ended"."""
+    return unit_word in _TIME and _PERIOD_AFTER.match(text, right) is not None
 
 
 def is_hedged(text: str, left: int) -> bool:
