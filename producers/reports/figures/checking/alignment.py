@@ -17,36 +17,38 @@ _JOIN = re.compile(
 
 
 def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]:
-    """The periods of one number.
+    """The periods of one number; empty where the sentence names only another number's.
 
-    With one amount or one period that is all of them. "A, B and C in 2019, 2018 and 2017, respectively" is
-    aligned. Else it is the period that follows before the next amount, or stands just before the number.
+    "(2018: $5)" is of the number behind it alone. Of the other periods: with one amount or one period that is
+    all of them. "A, B and C in 2019, 2018 and 2017, respectively" is aligned. Else it is the period that
+    follows before the next amount, or stands just before the number.
     """
-    amounts, periods = found.amounts, found.periods
-    everything = tuple(dict.fromkeys(mention.period for mention in periods))
-    if len(amounts) <= 1 or not everything:
-        return everything
-    if len(everything) == 1:
-        return () if _is_of_the_other(sentence, found, number) else everything
+    labels = [mention for mention in found.periods if sentence[mention.end : mention.end + 1] == ":"]
+    place = found.amounts.index(number)
+    before = found.amounts[place - 1].end if place else 0
+    own = [mention for mention in labels if before <= mention.start < number.start]
+    if own:
+        return (own[-1].period,)
+    free = [mention for mention in found.periods if mention not in labels]
+    everything = tuple(dict.fromkeys(mention.period for mention in free))
+    if len(found.amounts) <= 1 or len(everything) <= 1:
+        return () if everything and _is_of_the_other(sentence, found, number) else everything
     aligned = _aligned(found, number)
-    if aligned is not None:
-        return (aligned,)
+    return (aligned,) if aligned is not None else _nearest(sentence, found, number, free) or everything
+
+
+def _nearest(sentence: str, found: Scan, number: Number, periods: list[PeriodMention]) -> tuple[Period, ...]:
+    """The periods between the number and the next amount, or the one between the last amount and the number."""
+    amounts = found.amounts
     place = amounts.index(number)
     after = amounts[place + 1].start if place + 1 < len(amounts) else len(sentence)
     before = amounts[place - 1].end if place else 0
-    labelled = [mention for mention in periods if _COLON.fullmatch(sentence[mention.end : number.start])]
-    if labelled:
-        return (labelled[-1].period,)
-    following = [
-        mention for mention in periods if number.end <= mention.start < after and sentence[mention.end :][:1] != ":"
-    ]
+    following = [mention for mention in periods if number.end <= mention.start < after]
     if following:
         return _first_run(sentence, following)
     preceding = [mention for mention in periods if before <= mention.start < number.start]
-    if preceding and not (place and "," in sentence[preceding[-1].end : number.start]):
-        return (preceding[-1].period,)
-    main = [mention.period for mention in periods if sentence[mention.end :][:1] != ":"]
-    return tuple(dict.fromkeys(main)) or everything
+    is_of_the_last = place and preceding and "," in sentence[preceding[-1].end : number.start]
+    return (preceding[-1].period,) if preceding and not is_of_the_last else ()
 
 
 def _is_of_the_other(sentence: str, found: Scan, number: Number) -> bool:

@@ -33,6 +33,16 @@ def together(a: Series, b: Series) -> Iterator[tuple[Fact, Fact]]:
                 yield one, two
 
 
+def _parts_of_years(a: Series, b: Series) -> Iterator[tuple[Fact, Fact]]:
+    """A quarter's number and its year's, in one row."""
+    for one in a.facts:
+        for two in b.facts:
+            if one.row == two.row and one.from_table and addable(one.quantity, two.quantity):
+                parts, years = {period.part for period in one.periods}, {period.year for period in one.periods}
+                if parts != {""} and any(not period.part and period.year in years for period in two.periods):
+                    yield one, two
+
+
 def is_beside(one: Fact, two: Fact) -> bool:
     """Whether two numbers of one time stand in a column, a row or a sentence together."""
     placed = one.column == two.column or one.row == two.row or not one.from_table
@@ -48,7 +58,7 @@ def addable(one: Quantity, two: Quantity) -> bool:
 
 def ratio_line(a: Series, b: Series) -> list[Point]:
     points = []
-    for one, two in together(a, b):
+    for one, two in (*together(a, b), *_parts_of_years(a, b)):
         if two.quantity.amount:
             value = one.quantity.amount / two.quantity.amount
             ratio = Quantity(value, 0, TIMES, _RATIO_DECIMALS, scale_known=True)

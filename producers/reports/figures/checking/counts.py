@@ -57,9 +57,7 @@ def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
     holds, bound = _comparison(claim.number, above=above), claim.number.quantity.amount
     for one in ranked[:_MOST_SERIES]:
         for fact in one.series.facts:
-            near = (
-                abs(abs(fact.quantity.amount) - claim.number.quantity.amount) <= _CLOSE * claim.number.quantity.amount
-            )
+            near = abs(abs(fact.quantity.amount) - bound) <= _CLOSE * bound
             if near and holds(fact) and says(fact.periods, claim.periods):
                 sign = ">" if above else "<"
                 quantity = replace(claim.number.quantity, unit=fact.quantity.unit)
