@@ -11,8 +11,14 @@ from pelton.producers.reports.figures.lexing.periods import Period
 from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 _WORD = re.compile(r"[A-Za-z]{2,}")
+# A sentence that speaks of what the one before it named.
+_OF_THE_LAST = re.compile(
+    r"\s*(?:they|it|this|that|these|those|which|the (?:increase|decrease|change|rise|fall|decline|growth|difference|"
+    r"figure|amount|latter|former))\b",
+    re.IGNORECASE,
+)
 _FEW_WORDS = 2
-_LONGEST = 4000
+_LONGEST = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,13 @@ class Claim:
 
 def claims(text: str) -> list[Claim]:
     """Every amount of a text in order. An answer without words of its own belongs to the sentence before it."""
-    found = []
+    found: list[Claim] = []
+    last: frozenset[str] = frozenset()
     for start, end in _statements(text):
         sentence = text[start:end]
         scanned = scan(sentence)
-        words = stems(sentence)
+        words = stems(sentence) | (last if _OF_THE_LAST.match(sentence) else frozenset())
+        last = words
         order = tuple(stem(word.lower()) for word in _WORD.findall(sentence))
         everything = tuple(dict.fromkeys(mention.period for mention in scanned.periods))
         found += [

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 
 from pelton.producers.reports.figures.checking.claims import Claim
 from pelton.producers.reports.figures.checking.derive import Candidate
@@ -31,7 +32,7 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
     quantity = claim.number.quantity
     if not claim.intent.count or quantity.decimals or quantity.unit or abs(quantity.amount) > _LARGEST_COUNT:
         return
-    test = _condition(claim)
+    test = _condition(claim.sentence)
     if test is not None and _TIMES.search(claim.sentence):
         for one in ranked[:_MOST_SERIES]:
             yield from _count(list(one.series.facts), test)
@@ -50,9 +51,9 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
 
 def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
     """A bound that the text states, "more than $1.4 billion", and that a number of the same thing keeps closely."""
-    before = claim.sentence[: claim.at]
-    above = _ABOVE.search(before[-24:]) is not None
-    if not above and not _BELOW.search(before[-24:]):
+    before = claim.sentence[max(0, claim.at - 24) : claim.at]
+    above = _ABOVE.search(before) is not None
+    if not above and not _BELOW.search(before):
         return
     holds, bound = _comparison(claim.number, above=above), claim.number.quantity.amount
     for one in ranked[:_MOST_SERIES]:
@@ -80,10 +81,11 @@ def _groups(ranked: Sequence[Ranked], facts: Facts) -> Iterator[list[Series]]:
         yield [one for one in facts.series if one.key[0] == table and not one.is_total]
 
 
-def _condition(claim: Claim) -> Callable[[Fact], bool] | None:
-    """The comparison that the sentence makes: "above $50 million"."""
-    for number in scan(claim.sentence).amounts:
-        before = claim.sentence[max(0, number.start - 24) : number.start]
+@lru_cache(maxsize=16)
+def _condition(sentence: str) -> Callable[[Fact], bool] | None:
+    """The comparison that the sentence makes: "above $50 million". Kept for the sentence's other numbers."""
+    for number in scan(sentence).amounts:
+        before = sentence[max(0, number.start - 24) : number.start]
         if _ABOVE.search(before):
             return _comparison(number, above=True)
         if _BELOW.search(before):

@@ -39,7 +39,7 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
     needed = _WEAK if _digits(claim) >= _SPECIFIC_DIGITS else _FAIR
     reason = ""
     best: tuple[float, Fact] | None = None
-    for fact in facts.all:
+    for fact in facts.near(claim.number.quantity):
         setting = Setting(facts.currencies, f"{fact.about} {fact.quote}".lower())
         difference = compare(claim.number, fact.quantity, setting)
         if difference == matching.OTHER_VALUE:

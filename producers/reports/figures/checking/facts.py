@@ -2,9 +2,11 @@
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
 from pelton.producers.reports.figures.checking.intent import speaks_of_change
@@ -75,9 +77,18 @@ class Facts:
     by_word: dict[str, tuple[int, ...]]
     by_group: dict[tuple[str, str], tuple[int, ...]]
     by_row: dict[tuple[str, int], tuple[int, ...]]
+    mantissas: tuple[float, ...]
+    by_mantissa: tuple[int, ...]
     table_words: frozenset[str]
     currencies: frozenset[str]
     periods: frozenset[Period] = field(default_factory=frozenset)
+
+    def near(self, quantity: Quantity) -> Iterable[Fact]:
+        """The facts that may be this number at some scale, within the precision that it is written in."""
+        low, high = _mantissa_range(quantity)
+        for shift in (0.1, 1.0, 10.0):
+            start, stop = bisect_left(self.mantissas, low * shift), bisect_right(self.mantissas, high * shift)
+            yield from (self.all[index] for index in self.by_mantissa[start:stop])
 
     def in_row(self, row: tuple[str, int]) -> list[Fact]:
         """The facts of one row of a table, or of one sentence."""
@@ -99,6 +110,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         for word in one.own | one.around:
             counts[word].append(index)
     weights = {word: math.log(1 + len(series) / len(places)) for word, places in counts.items()}
+    ordered = sorted((_mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
     texts = (
         [cell.text for table in tables for cell in table.cells] + [table.caption for table in tables] + [*paragraphs]
     )
@@ -109,6 +121,8 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
         _by_row(facts),
+        tuple(mantissa for mantissa, _ in ordered),
+        tuple(index for _, index in ordered),
         frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
         frozenset(mention.period for text in texts for mention in mentions(text)),
@@ -120,6 +134,20 @@ def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
     for index, fact in enumerate(facts):
         grouped[fact.row].append(index)
     return {key: tuple(places) for key, places in grouped.items()}
+
+
+def _mantissa(value: Decimal) -> float:
+    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
+    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
+
+
+def _mantissa_range(quantity: Quantity) -> tuple[float, float]:
+    if not quantity.value:
+        return 0.0, 0.0
+    whole = str(abs(int(quantity.value)))
+    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
+    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
+    return _mantissa(quantity.value) - slack, _mantissa(quantity.value) + slack
 
 
 def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:

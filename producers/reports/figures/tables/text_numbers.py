@@ -1,12 +1,15 @@
 """The numbers of prose as a table, so that a text source can be referred to as tables are."""
 
 import re
+from collections.abc import Iterator
 
 from pelton.producers.reports.figures.lexing.lexer import scan
 from pelton.producers.reports.figures.model import Cell, Table
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z\"“(])")
 _ABBREVIATION = re.compile(r"\b(?:U\.S|No|Inc|Corp|Ltd|Co|vs|approx|Mr|Ms|Dr|St|e\.g|i\.e)\.$")
+
+_LONGEST = 1500
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -17,7 +20,18 @@ def sentences(text: str) -> list[tuple[int, int]]:
         if not _ABBREVIATION.search(text[max(0, match.start() - 8) : match.start()])
     ]
     starts = [0, *ends]
-    return [(start, end) for start, end in zip(starts, [*ends, len(text)], strict=True) if text[start:end].strip()]
+    whole = zip(starts, [*ends, len(text)], strict=True)
+    return [piece for start, end in whole for piece in _pieces(text, start, end) if text[piece[0] : piece[1]].strip()]
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence, or parts of one that has no end, cut at spaces: work on a sentence may be quadratic in its length."""
+    while end - start > _LONGEST:
+        space = text.rfind(" ", start + 1, start + _LONGEST)
+        cut = space if space > start else start + _LONGEST
+        yield start, cut
+        start = cut
+    yield start, end
 
 
 def parse_text(text: str, id: str = "P1") -> Table:  # noqa: A002  # its name in every reference
