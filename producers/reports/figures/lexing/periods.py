@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pelton.producers.reports.figures.lexing.lexicon import DASHES, MONTH, MONTHS, QUARTERS
 
@@ -9,6 +10,9 @@ _FIRST_YEAR, _LAST_YEAR = 1900, 2099
 _CENTURY = 2000
 _NEAR = 40  # characters between a part of a year and its year
 _MOST_PARTS = 5
+_LONGEST_KEPT = 200
+_DIGIT = re.compile(r"\d")
+_PART = re.compile(r"\b(?:quarter|half)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,24 @@ _PATTERN = re.compile(
 )
 
 
-def mentions(text: str) -> list[PeriodMention]:
+def mentions(text: str) -> tuple[PeriodMention, ...]:
     """The periods and dates of a text in order, not overlapping. A span of years gives each of its ends."""
+    return _of_header(text) if len(text) <= _LONGEST_KEPT else _mentions(text)
+
+
+def _mentions(text: str) -> tuple[PeriodMention, ...]:
+    if not _DIGIT.search(text) and not _PART.search(text):
+        return ()
     found: list[PeriodMention] = []
     for match in _PATTERN.finditer(text):
         start, end = match.span()
         year_only = match.group("year") is not None
         found += [PeriodMention(period, start, end, year_only) for period in _read(match)]
-    return _with_years(found)
+    return tuple(_with_years(found))
+
+
+# Headers and labels are read again for each of their cells.
+_of_header = lru_cache(maxsize=8192)(_mentions)
 
 
 def _with_years(found: list[PeriodMention]) -> list[PeriodMention]:

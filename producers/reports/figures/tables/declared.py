@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pelton.producers.reports.figures.lexing.lexicon import CURRENCY, CURRENCY_NAMES, NOUN_UNITS, SCALES, currency_of
 from pelton.producers.reports.figures.quantity import PERCENT, PLAIN, TIMES
@@ -64,7 +65,11 @@ class Declared:
 
 def declared(text: str, *, weak: bool) -> Declared:
     """What a header says of scale and unit. `weak`: the text is prose, where only set phrases count."""
-    text = text[:_LONGEST]
+    return _declared(text[:_LONGEST], weak=weak)
+
+
+@lru_cache(maxsize=4096)  # headers are read again for each of their cells
+def _declared(text: str, *, weak: bool) -> Declared:
     scale, currency = _weak_scale(text) if weak else _scale(text)
     head = _EXCEPT.split(text, maxsplit=1)[0]
     unit = currency or _currency_in(head)
