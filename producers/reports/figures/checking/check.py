@@ -14,6 +14,7 @@ from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
+from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
 from pelton.producers.reports.figures.tables.parse import parse_table
 
@@ -35,10 +36,15 @@ class Checker:
         return cls(parsed, paragraphs)
 
     def check(self, text: str) -> list[Verdict]:
-        """One verdict for each amount of the text, in order; dates, years and names such as "note 5" have none."""
+        """One verdict for each amount of the text, in order.
+
+        Dates, years and names such as "note 5" have none, but for years that are asked for: "In which year? 2019".
+        """
         with localcontext() as context:
             context.prec = _PRECISION
-            return [_verdict(claim, self._facts) for claim in claims(text)]
+            verdicts = [_verdict(claim, self._facts) for claim in claims(text)]
+            verdicts += year_verdicts(text, self._facts)
+        return sorted(verdicts, key=lambda verdict: verdict.start)
 
 
 def check(text: str, tables: Sequence[Table], paragraphs: Sequence[str]) -> list[Verdict]:
@@ -53,7 +59,7 @@ def check_record(record: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _verdict(claim: Claim, facts: Facts) -> Verdict:
-    ranked = rank(claim, facts)
+    ranked = rank(claim.words, facts)
     text, start, end = claim.number.text, claim.start, claim.end
     direct = supporting(claim, facts, ranked)
     if direct.fact is not None:

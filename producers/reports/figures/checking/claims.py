@@ -53,7 +53,7 @@ def claims(text: str) -> list[Claim]:
     """Every amount of a text in order. An answer without words of its own belongs to the sentence before it."""
     found: list[Claim] = []
     last: frozenset[str] = frozenset()
-    for start, end in _statements(text):
+    for start, end in statements(text):
         sentence = text[start:end]
         scanned = scan(sentence)
         words = stems(sentence) | (last if _OF_THE_LAST.match(sentence) else frozenset())
@@ -78,7 +78,7 @@ def claims(text: str) -> list[Claim]:
     return found
 
 
-def _statements(text: str) -> list[tuple[int, int]]:
+def statements(text: str) -> list[tuple[int, int]]:
     """Sentences, where one with hardly a word is joined to the one before."""
     joined: list[tuple[int, int]] = []
     for start, end in sentences(text):

@@ -32,7 +32,7 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
     quantity = claim.number.quantity
     if not claim.intent.count or quantity.decimals or quantity.unit or abs(quantity.amount) > _LARGEST_COUNT:
         return
-    test = _condition(claim.sentence)
+    test = condition(claim.sentence)
     if test is not None and _TIMES.search(claim.sentence):
         for one in ranked[:_MOST_SERIES]:
             yield from _count(list(one.series.facts), test)
@@ -82,7 +82,7 @@ def _groups(ranked: Sequence[Ranked], facts: Facts) -> Iterator[list[Series]]:
 
 
 @lru_cache(maxsize=16)
-def _condition(sentence: str) -> Callable[[Fact], bool] | None:
+def condition(sentence: str) -> Callable[[Fact], bool] | None:
     """The comparison that the sentence makes: "above $50 million". Kept for the sentence's other numbers."""
     for number in scan(sentence).amounts:
         before = sentence[max(0, number.start - 24) : number.start]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from pelton.producers.reports.figures.checking.claims import Claim
 from pelton.producers.reports.figures.checking.facts import Facts, Series
 from pelton.producers.reports.figures.checking.words import known
 
@@ -20,9 +19,9 @@ class Ranked:
     score: float
 
 
-def rank(claim: Claim, facts: Facts, most: int = _MOST) -> list[Ranked]:
-    """The series that the words may mean, best first."""
-    words = known(claim.words, facts.table_words)
+def rank(said: frozenset[str], facts: Facts, most: int = _MOST) -> list[Ranked]:
+    """The series that the words of a sentence may mean, best first."""
+    words = known(said, facts.table_words)
     relevant = [word for word in words if word in facts.weights]
     asked = sum(facts.weights[word] for word in relevant)
     if not asked:
