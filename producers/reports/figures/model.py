@@ -98,8 +98,9 @@ class Figure:
 class Problem:
     """What could not be rendered, or was written beside the rules.
 
-    `kind`: `syntax`, `unknown_cell`, `not_a_number`, `unknown_operation`, `arity`, `mixed_units`,
-    `division_by_zero`, `digits` (a number in the prose), `direction` (the words say rise, the figure fell).
+    `kind`: `syntax`, `unknown_cell`, `not_a_number`, `unknown_operation`, `arity`, `mixed_units`, `arithmetic`,
+    `division_by_zero`, `sign_change` and `negative_base` (percent changes that mean nothing), `digits` (a number in
+    the prose), `direction` (the words say rise, the figure fell).
     """
 
     kind: str

@@ -13,6 +13,7 @@ from pelton.producers.reports.figures.by_reference.operations import (
     SUM,
     group_of,
 )
+from pelton.producers.reports.figures.by_reference.references import is_two_way
 from pelton.producers.reports.figures.model import Cell, Table
 
 # Any character that is no number in any script, no bracket and no control character but a line's end and tab.
@@ -87,7 +88,12 @@ def _operations(number: int, group: list[Cell]) -> list[str]:
         if ids:
             rules.append(f"{name}: {_alternatives(ids)}")
             divisors.append(name)
-            forms.append(f'"{PERCENT_CHANGE} " {name} " " {name}')
+    if above:
+        forms.append(f'"{PERCENT_CHANGE} " ABOVE_{number} " " ABOVE_{number}')
+    spent = [cell.id for cell in group if cell.id in below and not is_two_way(cell)]
+    if spent:
+        rules.append(f"SPENT_{number}: {_alternatives(spent)}")
+        forms.append(f'"{PERCENT_CHANGE} " SPENT_{number} " " SPENT_{number}')
     if divisors:
         divisor = f"({' | '.join(divisors)})"
         forms += [f'"{RATIO} " {some} " " {divisor}', f'"{SHARE} " {some} " " {divisor}']

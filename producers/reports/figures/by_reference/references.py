@@ -5,13 +5,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pelton.producers.reports.figures.by_reference.formatting import written
-from pelton.producers.reports.figures.by_reference.operations import ARITY, VALUE, Computed, Impossible, compute
+from pelton.producers.reports.figures.by_reference.operations import (
+    ARITY,
+    PERCENT_CHANGE,
+    VALUE,
+    Computed,
+    Impossible,
+    compute,
+)
+from pelton.producers.reports.figures.lexing.lexicon import SPENT
 from pelton.producers.reports.figures.model import Cell, Source, Table
 
 PERIOD = "period"
 # No bracket inside, and a bound on the length: the time stays linear on text that only opens brackets.
 REFERENCE = re.compile(r"\[\[([^\[\]]{0,300})\]\]")
 _CELL = re.compile(r"[A-Z]\d{1,6}\.r\d{1,7}\.c\d{1,5}")
+_SPENT = re.compile(SPENT, re.IGNORECASE)
 _COLUMN = re.compile(r"([A-Z]\d{1,6})\.c(\d{1,5})")
 
 REFERENCE_HELP = """\
@@ -53,6 +62,8 @@ class Resolver:
             raise Impossible(kind, f"not a reference: {body[:80]}")
         cells = tuple(self._cell(name) for name in ids)
         quantities = [cell.quantity for cell in cells if cell.quantity is not None]
+        if operation == PERCENT_CHANGE and any(map(is_two_way, cells)):
+            raise Impossible("negative_base", "a percent change of negative amounts reads two ways: use diff")
         computed = compute(operation, quantities, [_in_formula(cell) for cell in cells])
         return Resolved(operation, computed, written(computed.quantity), cells, tuple(map(source_of, cells)))
 
@@ -70,6 +81,11 @@ class Resolver:
             raise Impossible("unknown_cell", f"there is no column {name}.c{column} with a heading")
         heading = column_heading(table, column)
         return Resolved(PERIOD, None, heading, (), (Source(f"{name}.c{column}", table.headings[column - 1]),))
+
+
+def is_two_way(cell: Cell) -> bool:
+    """Whether a percent change of a negative cell reads two ways; costs and losses are told without a minus."""
+    return cell.quantity is not None and cell.quantity.value < 0 and not _SPENT.search(cell.label)
 
 
 def column_heading(table: Table, column: int) -> str:

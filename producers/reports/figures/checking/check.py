@@ -15,6 +15,7 @@ from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
 from pelton.producers.reports.figures.checking.years import year_verdicts
+from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
 from pelton.producers.reports.figures.tables.parse import parse_table
 
@@ -44,6 +45,7 @@ class Checker:
             context.prec = _PRECISION
             verdicts = [_verdict(claim, self._facts) for claim in claims(text)]
             verdicts += year_verdicts(text, self._facts)
+            verdicts += _unreadable(text)
         return sorted(verdicts, key=lambda verdict: verdict.start)
 
 
@@ -56,6 +58,15 @@ def check_record(record: Mapping[str, Any]) -> list[Verdict]:
     """The check of one `{"text", "tables": [[[cell, ...], ...], ...], "paragraphs": [...]}`."""
     paragraphs = [str(paragraph) for paragraph in record.get("paragraphs") or ()]
     return Checker.of(record.get("tables") or (), paragraphs).check(str(record.get("text", "")))
+
+
+def _unreadable(text: str) -> list[Verdict]:
+    """Runs of digits that are no number: nothing can support them."""
+    return [
+        Verdict(number.text, number.start, number.end, UNSUPPORTED, reason="not a readable number")
+        for number in scan(text).numbers
+        if number.kind == UNREADABLE
+    ]
 
 
 def _verdict(claim: Claim, facts: Facts) -> Verdict:

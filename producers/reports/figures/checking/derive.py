@@ -10,6 +10,7 @@ from pelton.producers.reports.figures.checking.claims import Claim
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import Point, over_time, pairs_over_time, points_of, says
 from pelton.producers.reports.figures.checking.ranking import Ranked
+from pelton.producers.reports.figures.lexing.lexicon import SPENT
 from pelton.producers.reports.figures.lexing.periods import Period
 from pelton.producers.reports.figures.quantity import PERCENT, POINTS, TIMES, Quantity
 
@@ -17,11 +18,7 @@ CHANGE, DIFFERENCE, OTHER = "change", "difference", "other"
 _MOST_NESTED = 20
 _MOST_SUMMED = 6
 _LARGEST_GROUP = 40
-_SPENT = re.compile(
-    r"\b(?:expens\w*|costs?|loss\w*|depreciation|amorti[sz]\w*|charges?|allowance\w*|provision\w*|paid|payments?|purchas\w*|"
-    r"repurchas\w*|outflows?|used|impair\w*|write\w*)\b",
-    re.IGNORECASE,
-)
+_SPENT = re.compile(SPENT, re.IGNORECASE)
 _COST = re.compile(
     r"\b(?:expens\w*|costs?|depreciation|amorti[sz]\w*|charges?|payments?|purchas\w*|repurchas\w*)\b", re.IGNORECASE
 )

@@ -18,6 +18,7 @@ from pelton.producers.reports.figures.quantity import PLAIN, Quantity
 AMOUNT = "amount"
 NAME = "name"
 ORDINAL = "ordinal"
+UNREADABLE = "unreadable"
 
 # Digits with their separators; two groups joined by a plain space are two numbers.
 _DIGITS = re.compile(r"\d(?:[\d]|[.,'\u2019\u00a0\u202f\u2009](?=\d))*+")
@@ -34,7 +35,8 @@ class Number:
     """One number of a text.
 
     Args:
-        kind: `amount`, `name` ("note 5", "10-K") or `ordinal`. Dates and years are `PeriodMention`s.
+        kind: `amount`, `name` ("note 5", "10-K"), `ordinal`, or `unreadable` ("45,00,1822,4").
+            Dates and years are `PeriodMention`s.
         aside: a parenthesis that may be an aside ("$5 million (4.3%)") as well as an accounting negative.
         about: the text hedges: "approximately", "nearly", "over".
 
@@ -102,7 +104,8 @@ def _number_at(text: str, start: int, end: int, floor: int) -> Number | None:
     """The number whose digits are `text[start:end]`; nothing before `floor` belongs to it."""
     read = read_digits(text[start:end])
     if read is None or end - start > _MAX_DIGITS:
-        return Number(text[start:end], start, end, NAME, Quantity(Decimal(0)))
+        kind = UNREADABLE if "," in text[start:end] or end - start > _MAX_DIGITS else NAME  # "1.2.3" is a name
+        return Number(text[start:end], start, end, kind, Quantity(Decimal(0)))
     value, decimals = read
     if text[start - 1 : start] == "." and start - 1 >= floor and not text[start - 2 : start - 1].isalnum():
         value, decimals, start = value.scaleb(start - end), end - start, start - 1  # ".5"

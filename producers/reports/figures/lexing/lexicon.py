@@ -74,6 +74,13 @@ MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 DASHES = "\\-\u2010\u2011\u2012\u2013\u2014\u2212"  # hyphens, figure, en and em dash, minus: for the inside of [...]
 
 
+# Things that accounts write as negative and that are told without their minus.
+SPENT = (
+    r"\b(?:expens\w*|costs?|loss\w*|depreciation|amorti[sz]\w*|charges?|allowance\w*|provision\w*|paid|payments?|purchas\w*|"
+    r"repurchas\w*|outflows?|used|impair\w*|write\w*|additions?|expenditures?|deficit)\b"
+)
+
+
 def currency_of(text: str) -> str:
     """The ISO code of a sign or code."""
     return CURRENCY_SIGNS.get(text) or (

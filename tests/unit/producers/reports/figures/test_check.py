@@ -114,6 +114,18 @@ def test_a_scale_that_only_prose_tells_is_inferred():
     assert told.check("Net sales were 757,312 million in 2019.")[0].verdict == UNSUPPORTED
 
 
+def test_digits_that_are_no_number_are_flagged():
+    """A model that runs away writes such; nothing else would be said of them."""
+    (verdict,) = CHECKER.check("Sales were 45,000,000,001,18,224,183,183.")
+    assert (verdict.text, verdict.verdict) == ("45,000,000,001,18,224,183,183", UNSUPPORTED)
+
+
+def test_a_year_that_is_asked_for_is_checked():
+    assert CHECKER.check("In which year were total sales larger? 2019")[0].verdict == DERIVED
+    assert CHECKER.check("In which year were total sales larger? 2018")[0].verdict == UNSUPPORTED
+    assert CHECKER.check("In which year were total sales larger? 2013")[0].verdict == UNSUPPORTED
+
+
 def test_without_a_source_nothing_is_supported():
     verdicts = check_record({"text": "Sales were $5 million, up 4%.", "tables": [], "paragraphs": []})
     assert [verdict.verdict for verdict in verdicts] == [UNSUPPORTED, UNSUPPORTED]

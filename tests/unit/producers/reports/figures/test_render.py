@@ -11,6 +11,8 @@ ROWS = [
     ["Loss", "(5.5)", "2.0", "1%"],
     ["None", "0", "0", "0%"],
     ["Staff (number of employees)", "10", "12", "2%"],
+    ["Balance", "(2)", "(3)", "(1%)"],
+    ["Costs", "(2)", "(3)", "(1%)"],
 ]
 TABLE = parse_table(ROWS)
 
@@ -31,6 +33,7 @@ def rendered(text):
         ("[[diff T1.r2.c4 T1.r3.c4]]", "0.25 percentage points"),
         ("[[pct T1.r3.c2 T1.r3.c3]]", "-22.2%"),
         ("[[ratio T1.r2.c2 T1.r3.c2]]", "33.93x"),
+        ("[[pct T1.r8.c2 T1.r8.c3]]", "-33.3%"),
         ("[[avg T1.r3.c2 T1.r3.c3]]", "$50.40 million"),
         ("[[share T1.r3.c2 T1.r2.c2]]", "2.9%"),
     ],
@@ -64,7 +67,8 @@ def test_a_figure_tells_label_period_formula_and_sources():
         ("[[T1.r2.c2 now]]", "syntax"),
         ("[[sum T1.r2.c2 T1.r2.c4]]", "mixed_units"),
         ("[[ratio T1.r2.c2 T1.r5.c2]]", "division_by_zero"),
-        ("[[pct T1.r4.c2 T1.r4.c3]]", "sign_change"),
+        ("[[pct T1.r4.c3 T1.r4.c2]]", "sign_change"),
+        ("[[pct T1.r7.c2 T1.r7.c3]]", "negative_base"),
     ],
 )
 def test_an_impossible_reference_is_a_problem(reference, kind):
