@@ -9,6 +9,7 @@ from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
+from pelton.commands.figures import app as figures
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker
@@ -24,6 +25,7 @@ for command in (demo, up, worker, ask, submit):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)
+app.add_typer(figures)
 
 
 def _version(wanted: bool) -> None:
