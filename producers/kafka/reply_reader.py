@@ -82,7 +82,7 @@ class ReplyReader:
                 ) from error
             if records:
                 self._position = records[-1].offset + 1
-                yield [_reply(record) for record in records]
+                yield [as_reply(record) for record in records]
 
     def _choose(self, partitions: int) -> int:
         if self._wanted is None:
@@ -110,6 +110,7 @@ class ReplyReader:
         return self._start
 
 
-def _reply(record: Any) -> Reply:
+def as_reply(record: Any) -> Reply:
+    """A record of a reply topic."""
     headers = dict(record.headers)
     return Reply(headers.get(contract.CORRELATION_ID, b""), record.value or b"", headers)

@@ -1,0 +1,74 @@
+"""`pelton report` as a user runs it: everything started for it, documents in a folder, clear errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pelton.producers.reports.assembly.pdf import find_browser
+
+JOB = """\
+id: small
+entity: Acme
+period: year 2019
+sources:
+  - {name: table, path: table.csv}
+sections:
+  - {id: one, title: One, figures: checked, chart: true, prompt: "{{ material }} Write."}
+  - {id: two, title: Two, figures: "off", needs: [one], prompt: "{% for s in sections %}{{ s.text }}{% endfor %}"}
+formats: [html, markdown, json, pdf]
+"""
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pelton", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PELTON_ENGINE__KIND": "simulated"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def write_job(folder: Path, text: str = JOB) -> None:
+    (folder / "job.yaml").write_text(text)
+    (folder / "table.csv").write_text("item,2019,2018\nSales,1200,1000\nCosts,700,650\n")
+
+
+def test_a_report_on_this_machine(tmp_path):
+    """With --local nothing has to run beforehand, nothing is left running, and the documents are written."""
+    write_job(tmp_path)
+    done = run("report", "job.yaml", "--out", "out", "--local", "--timeout", "60", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "of 2: Two" in done.stderr
+    written = [Path(line).name for line in done.stdout.split()]
+    assert written[:3] == ["small.html", "small.md", "small.json"]
+    report = orjson.loads((tmp_path / "out" / "small.json").read_bytes())
+    assert [section["id"] for section in report["sections"]] == ["one", "two"]
+    page = (tmp_path / "out" / "small.html").read_text()
+    assert "<svg" in page
+    assert "<script" not in page
+    if find_browser() is not None:
+        assert (tmp_path / "out" / "small.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (JOB.replace("period", "perio"), "line 3, perio"),
+        (JOB.replace("table.csv", "missing.csv"), "'table'"),
+        (JOB.replace("needs: [one]", "needs: [two]"), "circle"),
+    ],
+)
+def test_a_bad_job_ends_at_once(tmp_path, text, said):
+    """A job that cannot be used is refused before anything is started, with one line and exit code 2."""
+    write_job(tmp_path, text)
+    done = run("report", "job.yaml", "--out", "out", "--local", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
