@@ -15,11 +15,11 @@ from pelton.producers.errors import ReplyError
 from pelton.producers.replies import Reply
 from pelton.producers.reports.assembly.report import JobState
 from pelton.producers.reports.errors import PromptUnusable, ReportError
-from pelton.producers.reports.planning.outcome import Outcome
 from pelton.producers.reports.planning.plan import Node, Plan, Request
-from pelton.producers.reports.service.job_run import Finished, JobRun, Submission
+from pelton.producers.reports.service.drafts import best_draft, wants_revision
+from pelton.producers.reports.service.job_run import Finished, JobRun, Submission, early_status
 from pelton.producers.reports.service.provenance import draft_of
-from pelton.producers.reports.service.records import Draft, JobResult, JobStatus, Outbox, SectionRequest, SectionState
+from pelton.producers.reports.service.records import JobResult, Outbox, SectionRequest, SectionState
 from pelton.producers.reports.service.report_building import build_report, failed_report
 from pelton.producers.reports.service.section_store import SectionStore
 from pelton.producers.reports.spec.model import JobSpec
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 INTERNAL = "internal_error"
 _INTERNAL_MESSAGE = "The service failed on this job; its log says how."
 
-MAX_DRAFTS = 2
-"""A text with faults is written again once."""
 RETRY_FIRST_MS = 500
 RETRY_MOST_MS = 30_000
 """The wait before a failed section is sent again: it doubles with each failure."""
@@ -152,8 +150,8 @@ class Board:
         """Use the node's text where it is there, wait where it was asked for, else ask."""
         request = run.plan.request(node.id, run.texts(node))
         state = self._store.get(request.fingerprint) or SectionState()
-        best = _best(run, node, state)
-        if best is not None and not _wants_revision(run, state, best[0]):
+        best = best_draft(run.plan, node, state.drafts)
+        if best is not None and not wants_revision(run.plan, best[0], state.drafts):
             outcome, draft = best
             run.finished[node.id] = Finished(outcome, draft, request, revised=len(state.drafts) > 1)
             return
@@ -231,30 +229,11 @@ class Board:
     ) -> None:
         spec = None if isinstance(job, ReportError) else job
         value = failed_report(submission, spec, state, code, message, self._now_ms()).encode()
-        self._outbox.status[submission.job_id] = JobStatus(
-            id=submission.job_id,
-            run=submission.run,
-            title=spec.title if spec else "",
-            entity=spec.entity if spec else "",
-            period=spec.period if spec else "",
-            state=state,
-            created_ms=submission.created_ms,
-            updated_ms=self._now_ms(),
-            error=message,
-        )
+        status = early_status(submission, spec, state, self._now_ms(), message)
+        self._outbox.status[submission.job_id] = status
         self._outbox.results.append(JobResult(submission.job_id, submission.correlation_id, value, value))
         self._outbox.answered.append(submission.offset)
 
     def _put(self, fingerprint: str, state: SectionState) -> None:
         self._store.put(fingerprint, state)
         self._outbox.sections[fingerprint] = state
-
-
-def _wants_revision(run: JobRun, state: SectionState, outcome: Outcome) -> bool:
-    return len(state.drafts) < MAX_DRAFTS and outcome.faults > run.plan.job.max_unsupported
-
-
-def _best(run: JobRun, node: Node, state: SectionState) -> tuple[Outcome, Draft] | None:
-    """The draft with fewest faults, the later of two alike; None where nothing is written."""
-    judged = [(run.plan.judge(node.id, draft.text), draft) for draft in state.drafts]
-    return min(reversed(judged), key=lambda one: one[0].faults) if judged else None

@@ -7,6 +7,7 @@ from pelton.producers.reports.assembly.report import JobState
 from pelton.producers.reports.planning.outcome import Outcome
 from pelton.producers.reports.planning.plan import Node, Plan, Request
 from pelton.producers.reports.service.records import Draft, JobStatus
+from pelton.producers.reports.spec.model import JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,20 @@ class JobRun:
             updated_ms=now_ms,
             error=error,
         )
+
+
+def early_status(
+    submission: Submission, job: JobSpec | None, state: JobState, now_ms: int, error: str | None
+) -> JobStatus:
+    """Of a job that ended before it was planned; `job` is None where it could not even be read."""
+    return JobStatus(
+        id=submission.job_id,
+        run=submission.run,
+        title=job.title if job else "",
+        entity=job.entity if job else "",
+        period=job.period if job else "",
+        state=state,
+        created_ms=submission.created_ms,
+        updated_ms=now_ms,
+        error=error,
+    )

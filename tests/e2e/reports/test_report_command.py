@@ -1,14 +1,21 @@
 """`pelton report` as a user runs it: everything started for it, documents in a folder, clear errors."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from pelton.pipeline.report_settings import ReportSettings
+from pelton.pipeline.settings import KafkaSettings
+from pelton.producers.reports import ReportClient, read_job
 from pelton.producers.reports.assembly.pdf import find_browser
+from pelton.producers.reports.service.topics import ensure_topics
 
 JOB = """\
 id: small
@@ -23,11 +30,11 @@ formats: [html, markdown, json, pdf]
 """
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pelton", *arguments],
         cwd=cwd,
-        env={**os.environ, "PELTON_ENGINE__KIND": "simulated"},
+        env={**os.environ, "PELTON_ENGINE__KIND": "simulated", **settings},
         capture_output=True,
         text=True,
         timeout=110,
@@ -72,3 +79,37 @@ def test_a_bad_job_ends_at_once(tmp_path, text, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_list_status_and_cancel(kafka_bootstrap, tmp_path):
+    """A submitted job is listed as queued, an unknown one is said to be unknown, a cancel is taken."""
+    name = uuid.uuid4().hex[:8]
+    topics = ("jobs", "results", "status", "sections", "replies", "cancels")
+    reports: Any = {f"{topic}_topic": f"reports-{topic}-{name}" for topic in topics}
+    settings = ReportSettings(partitions=2, **reports)
+    environment = {
+        "PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+        **{f"PELTON_REPORTS__{field.upper()}": value for field, value in reports.items()},
+    }
+    write_job(tmp_path)
+
+    async def submit() -> None:
+        kafka = KafkaSettings(bootstrap_servers=kafka_bootstrap)
+        await ensure_topics(kafka, settings)
+        async with ReportClient(kafka, settings) as client:
+            await client.submit(read_job(tmp_path / "job.yaml"))
+
+    asyncio.run(submit())
+    listed = run("reports", "list", "--json", cwd=tmp_path, **environment)
+    assert [(job["id"], job["state"]) for job in orjson.loads(listed.stdout)] == [("small", "queued")]
+    assert "Acme" in run("reports", "list", cwd=tmp_path, **environment).stdout
+    assert "state: queued" in run("reports", "status", "small", cwd=tmp_path, **environment).stdout
+    unknown = run("reports", "status", "other", cwd=tmp_path, **environment)
+    assert (unknown.returncode, "'other'" in unknown.stderr) == (1, True)
+    assert run("reports", "cancel", "small", cwd=tmp_path, **environment).returncode == 0
+
+
+def test_the_schema_is_published(tmp_path):
+    """`pelton reports schema` prints the JSON Schema of job files."""
+    schema = orjson.loads(run("reports", "schema", cwd=tmp_path).stdout)
+    assert {"entity", "period", "sources"} <= set(schema["required"])
