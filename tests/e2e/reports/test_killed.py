@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import os
 import random
 import sys
@@ -24,6 +25,8 @@ from pelton.producers.reports.service.records import SectionState
 from pelton.producers.reports.service.topics import ensure_topics
 from pelton.producers.reports.spec.model import JobSpec
 from pelton.stack.process import ChildProcess
+
+log = logging.getLogger(__name__)
 
 JOBS = int(os.environ.get("PELTON_TEST_JOBS", "100"))
 SEED = int(os.environ.get("PELTON_TEST_SEED", "1"))
@@ -134,6 +137,7 @@ async def test_each_job_finishes_once(kafka_bootstrap, tmp_path):
                         await asyncio.to_thread(fleet.kill, dice.choice(members))
     finally:
         await asyncio.to_thread(fleet.stop)
+    log.info("%d jobs, killed: %s", JOBS, dict(fleet.kills))
     assert fleet.kills.total() >= MIN_KILLS
     await _check(kafka, reports)
 
@@ -160,6 +164,7 @@ async def _check(kafka: KafkaSettings, reports: ReportSettings) -> None:
         for record in await read_all(kafka.bootstrap_servers, kafka.request_topics[0])
     ]
     assert len(sent) == len(set(sent))
+    log.info("%d requests for %d texts", len(sent), len(texts))
 
 
 def _environment(kafka: KafkaSettings, reports: ReportSettings) -> dict[str, str]:
