@@ -9,6 +9,7 @@ from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
+from pelton.commands.figures import app as figures
 from pelton.commands.reports.app import app as reports
 from pelton.commands.reports.report import report
 from pelton.commands.submit import submit
@@ -26,6 +27,7 @@ for command in (demo, up, worker, ask, submit, report):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)
+app.add_typer(figures)
 app.add_typer(reports)
 
 
