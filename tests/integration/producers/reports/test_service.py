@@ -1,6 +1,8 @@
 """The job service over a real Kafka."""
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -8,6 +10,9 @@ from aiokafka import AIOKafkaProducer
 from pelton.producers.errors import NoProgress
 from pelton.producers.reports.assembly.report import JobState
 from pelton.producers.reports.errors import ReportError
+
+PARTITIONS = 2
+"""As `place` has them."""
 
 
 async def test_a_job_becomes_a_report(place, make_job, say):
@@ -100,3 +105,39 @@ async def test_two_services_share_the_work(place, make_job, say):
     assert {report.state for report in reports} == {JobState.DONE}
     assert {len(found) for found in results} == {1}
     assert len(place.prompts) == 60
+
+
+async def test_jobs_wait_in_kafka_for_room(place, make_job, say):
+    """No more jobs are taken up than the settings allow; those behind them follow as jobs end."""
+    place = replace(place, reports=place.reports.model_copy(update={"max_active_jobs": 2}))
+    async with place.service(), place.client() as client:
+        submitted = [await client.submit(make_job(id=f"job-{number}")) for number in range(20)]
+        states: Counter[JobState] = Counter()
+        async with asyncio.timeout(20):
+            while states[JobState.RUNNING] < 2 * PARTITIONS:
+                states = Counter(status.state for status in (await client.statuses()).values())
+        assert states == {JobState.RUNNING: 2 * PARTITIONS, JobState.QUEUED: 20 - 2 * PARTITIONS}
+        async with place.worker(lambda prompt: say(prompt[:3])):
+            reports = [await client.wait(one, timeout_s=30) for one in submitted]
+    assert {report.state for report in reports} == {JobState.DONE}
+    assert len(place.prompts) == 60
+
+
+async def test_a_service_that_was_shut_out_takes_over_again(place, make_job, say):
+    """Fenced by another producer of its partitions, as after a freeze, a member goes on, and sends nothing again."""
+    async with place.service(), place.client() as client:
+        submitted = await client.submit(make_job())
+        running = asyncio.Event()
+        waiting = asyncio.create_task(client.wait(submitted, lambda _: running.set(), 60))
+        await running.wait()
+        for partition in range(PARTITIONS):
+            intruder = AIOKafkaProducer(
+                bootstrap_servers=place.kafka.bootstrap_servers,
+                transactional_id=f"{place.reports.group_id}-{place.reports.jobs_topic}-{partition}",
+            )
+            await intruder.start()
+            await intruder.stop()
+        async with place.worker(lambda prompt: say(prompt[:3])):
+            report = await waiting
+    assert report.state is JobState.DONE
+    assert len(place.prompts) == 3
