@@ -48,7 +48,6 @@ async def served(place, pages: ReportPages | None = None) -> AsyncIterator[int]:
     pages = pages or WatchedPages(place)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
-    server.install_signal_handlers = lambda: None  # the test's own stay
     running = asyncio.create_task(server.serve(sockets=[listening]))
     async with asyncio.timeout(20):
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
