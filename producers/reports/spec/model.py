@@ -105,9 +105,10 @@ class SourceSpec(_Strict):
 class SectionSpec(_Strict):
     """One section: a prompt over sources, and over the sections that it `needs`.
 
-    The prompt is a Jinja template, of which only variables, `if`, `for` and a few filters are allowed. It knows `entity`,
-    `period`, `title`, `section` (id, title), `material` (all of the section's sources), `tables`, `paragraphs`, `sources`
-    (name, title), `sections` (id, title and text of those it needs), `rules` (how to write references) and `metadata`.
+    The prompt is a Jinja template, of which only variables, `if`, `for` and a few filters are allowed. It knows
+    `entity`, `period`, `title`, `section` (id, title), `material` (all of the section's sources), `tables`,
+    `paragraphs`, `sources` (name, title), `sections` (id, title and text of those it needs), `rules` (how to write
+    references) and `metadata`.
     """
 
     id: Identifier
