@@ -37,7 +37,7 @@ chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 r
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 report-chaos: $(READY)  ## Kill services and workers under 500 report jobs; SEED=7 chooses others
-	@PELTON_TEST_JOBS=500 PELTON_TEST_SEED=$(SEED) $(BIN)/python -m pytest -o log_cli_level=INFO tests/e2e/reports/test_killed.py $(ARGS)
+	@PELTON_TEST_JOBS=500 PELTON_TEST_SEED=$(SEED) $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/e2e/reports/test_killed.py $(ARGS)
 
 venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
 
