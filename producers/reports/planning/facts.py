@@ -16,8 +16,10 @@ from pelton.producers.reports.spec.model import FactKind
 
 MAX_LABEL_CHARS = 120
 MAX_ROWS = 60
-WORDS_GRAMMAR = "start: WORDS\nWORDS: /[^\\p{N}|#\\[\\]<>\\n]+/"
-"""Prose of one paragraph without numbers, for sections that a small model would fill with numbers of its own."""
+WORDS_GRAMMAR = r"""start: WORDS
+WORDS: /[\p{L}\p{M} ,.;:!?'’"()&\/–—-]{1,900}/
+"""
+"""Letters and punctuation: for sections that a small model would fill with numbers, and with signs in their place."""
 
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _PERIOD_WORDS = re.compile(

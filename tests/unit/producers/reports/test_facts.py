@@ -1,11 +1,13 @@
 """Sentences by code for small models, and texts tidied before they are judged."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.producers.reports import figures
-from pelton.producers.reports.planning.facts import facts_grammar
+from pelton.producers.reports.planning.facts import WORDS_GRAMMAR, facts_grammar
 from pelton.producers.reports.planning.tidy import tidy
 from pelton.producers.reports.spec.model import FactKind
 
@@ -91,3 +93,11 @@ def test_tidy_adds_nothing(raw, cut_off):
     assert all(word in words for word in left.split())
     assert tidy(left, cut_off=False) == left
     assert len(tidy(raw, cut_off=cut_off)) <= len(raw)
+
+
+def test_words_have_no_numbers():
+    """Beside letters a guided section may use punctuation only: no digit, no sign of money or shares, no markup."""
+    allowed = re.search(r"/\[(.*)\]\{", WORDS_GRAMMAR)[1]
+    signs = allowed.replace(r"\p{L}\p{M}", "").replace("\\", "")
+    assert len(signs) < len(allowed)
+    assert set(signs).isdisjoint("0123456789%$€£¥#|<>[]{}½²_*")
