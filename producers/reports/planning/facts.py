@@ -17,7 +17,7 @@ from pelton.producers.reports.spec.model import FactKind
 MAX_LABEL_CHARS = 120
 MAX_ROWS = 60
 WORDS_GRAMMAR = r"""start: WORDS
-WORDS: /[\p{L}\p{M} ,.;:!?'’"()&\/–—-]{1,900}/
+WORDS: /[\p{L}\p{M} ,.;:!?'"()&\/-]{1,900}/
 """
 """Letters and punctuation: for sections that a small model would fill with numbers, and with signs in their place."""
 
