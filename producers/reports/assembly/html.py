@@ -5,9 +5,10 @@ A figure is a button that opens a note with its source (the browser's own popove
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -95,7 +96,7 @@ def to_page(report: Report, *, home: str | None = None) -> str:
         titles={source.name: source.title for source in report.sources},
         style=Markup(style),  # noqa: S704  # our own file
         policy=policy(style),
-        anchor=cell_anchor,
+        anchor=partial(cell_anchor, tables=tables),
         cell_id=cell_id,
         when=_when,
         plain=plain,
@@ -116,9 +117,9 @@ def cell_id(table: str, row: int, column: int) -> str:
     return f"cell-{table}-{row}-{column}"
 
 
-def cell_anchor(source: CellSource) -> str:
-    """Where a link to the source goes; empty for text."""
-    if not source.table:
+def cell_anchor(source: CellSource, tables: Mapping[str, ReportTable]) -> str:
+    """Where a link to the source goes; empty for text, and for what the report does not have."""
+    if source.table not in tables or source.row >= len(tables[source.table].rows):
         return ""
     return f"#{cell_id(source.table, source.row, source.column)}" if source.row >= 0 else f"#table-{source.table}"
 

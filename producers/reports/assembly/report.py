@@ -153,5 +153,13 @@ class Report(_Part):
         """What went wrong, in words; empty for a finished report."""
         return str((self.error or {}).get("message", ""))
 
+    def without_tables(self) -> "Report":
+        """Without source tables and prompts, which take most of the room."""
+        bare = [
+            section.model_copy(update={"chart": "", "provenance": section.provenance.model_copy(update={"prompt": ""})})
+            for section in self.sections
+        ]
+        return self.model_copy(update={"tables": (), "sections": tuple(bare)})
+
     def encode(self) -> bytes:
         return self.model_dump_json(exclude_none=True).encode()

@@ -32,6 +32,8 @@ _INTERNAL_MESSAGE = "The service failed on this job; its log says how."
 RETRY_FIRST_MS = 500
 RETRY_MOST_MS = 30_000
 """The wait before a failed section is sent again: it doubles with each failure."""
+MAX_CANCELS = 100_000
+"""Remembered for jobs that have not been read yet, the newest."""
 REPLY_GRACE_MS = 60_000
 """How long after its deadline a request's reply may still be on its way."""
 
@@ -43,13 +45,23 @@ class Board:
     """`timeout_ms` is how long a section may take until it is answered; `now_ms` gives Unix milliseconds.
 
     A job with a request of more than `max_request_bytes` ends: Kafka would refuse it with all that goes out beside it.
+    A report of more than `max_result_bytes` goes without its tables and prompts.
     """
 
-    def __init__(self, store: SectionStore, timeout_ms: int, now_ms: Callable[[], int], max_request_bytes: int) -> None:
+    def __init__(
+        self,
+        store: SectionStore,
+        timeout_ms: int,
+        now_ms: Callable[[], int],
+        *,
+        max_request_bytes: int,
+        max_result_bytes: int,
+    ) -> None:
         self._store = store
         self._timeout_ms = timeout_ms
         self._now_ms = now_ms
         self._max_request_bytes = max_request_bytes
+        self._max_result_bytes = max_result_bytes
         self._runs: dict[int, JobRun] = {}
         self._waiting: dict[str, list[JobRun]] = {}
         self._cancelled: dict[str, int] = {}
@@ -91,7 +103,9 @@ class Board:
 
     def cancel(self, job_id: str, asked_ms: int) -> None:
         """End what was submitted under that id up to then, now or when it is admitted."""
-        self._cancelled[job_id] = max(asked_ms, self._cancelled.get(job_id, 0))
+        self._cancelled[job_id] = max(asked_ms, self._cancelled.pop(job_id, 0))
+        while len(self._cancelled) > MAX_CANCELS:
+            del self._cancelled[next(iter(self._cancelled))]
         for run in list(self._runs.values()):
             if run.submission.job_id == job_id and run.submission.created_ms <= asked_ms:
                 self._end(run, JobState.CANCELLED, "cancelled", "The job was cancelled.")
@@ -199,11 +213,15 @@ class Board:
     def _finish(self, run: JobRun) -> None:
         now = self._now_ms()
         report = build_report(run, now)
+        value = report.encode()
+        if len(value) > self._max_result_bytes:
+            value = report.without_tables().encode()
+        if len(value) > self._max_result_bytes:
+            message = f"The report has {len(value):,} bytes, over the {self._max_result_bytes:,} of the results topic."
+            self._end(run, JobState.FAILED, "result_too_large", message)
+            return
         self._outbox.status[run.submission.job_id] = run.status(JobState.DONE, now)
-        small = failed_report(
-            run.submission, run.plan.job, JobState.FAILED, "result_too_large", "The report is too large.", now
-        )
-        self._close(run, report.encode(), small.encode())
+        self._close(run, value)
 
     def _end(self, run: JobRun, state: JobState, code: str, message: str) -> None:
         now = self._now_ms()
@@ -216,12 +234,12 @@ class Board:
         run.waiting.clear()
         self._outbox.status[run.submission.job_id] = run.status(state, now, message)
         value = failed_report(run.submission, run.plan.job, state, code, message, now).encode()
-        self._close(run, value, value)
+        self._close(run, value)
 
-    def _close(self, run: JobRun, value: bytes, fallback: bytes) -> None:
+    def _close(self, run: JobRun, value: bytes) -> None:
         submission = run.submission
         del self._runs[submission.offset]
-        self._outbox.results.append(JobResult(submission.job_id, submission.correlation_id, value, fallback))
+        self._outbox.results.append(JobResult(submission.job_id, submission.correlation_id, value))
         self._outbox.answered.append(submission.offset)
 
     def _end_early(
@@ -231,7 +249,7 @@ class Board:
         value = failed_report(submission, spec, state, code, message, self._now_ms()).encode()
         status = early_status(submission, spec, state, self._now_ms(), message)
         self._outbox.status[submission.job_id] = status
-        self._outbox.results.append(JobResult(submission.job_id, submission.correlation_id, value, value))
+        self._outbox.results.append(JobResult(submission.job_id, submission.correlation_id, value))
         self._outbox.answered.append(submission.offset)
 
     def _put(self, fingerprint: str, state: SectionState) -> None:

@@ -51,5 +51,4 @@ class OutboxEncoder:
     def _result(self, result: JobResult) -> OutgoingRecord:
         headers = [(contract.CORRELATION_ID, result.correlation_id)]
         topic, key = self._reports.results_topic, result.job_id.encode()
-        small = OutgoingRecord(topic, result.fallback, key, headers, self._partition)
-        return OutgoingRecord(topic, result.value, key, headers, self._partition, small)
+        return OutgoingRecord(topic, result.value, key, headers, self._partition)

@@ -82,7 +82,13 @@ class PartitionProcessor:
 
     async def _work(self, writer: PartitionWriter, consumer: AIOKafkaConsumer, backoff: Backoff) -> None:
         store = await self._read_sections(consumer)
-        board = Board(store, self._timeout_ms, _now_ms, self._max_request_bytes)
+        board = Board(
+            store,
+            self._timeout_ms,
+            _now_ms,
+            max_request_bytes=self._max_request_bytes,
+            max_result_bytes=self._max_bytes,
+        )
         tracker, replies_from = await self._positions()
         consumer.assign([self._jobs, self._replies, self._cancels])
         consumer.seek(self._jobs, tracker.fetch_from)

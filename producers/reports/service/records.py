@@ -124,9 +124,8 @@ class SectionRequest:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """`correlation_id` is the submission's, echoed; `fallback` is sent where `value` is too large for the topic."""
+    """`correlation_id` is the submission's, echoed."""
 
     job_id: str
     correlation_id: bytes
     value: bytes
-    fallback: bytes

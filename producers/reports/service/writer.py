@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.settings import KafkaSettings
@@ -64,7 +64,7 @@ class PartitionWriter:
         async with asyncio.timeout(self._limit_s):
             await self._producer.begin_transaction()
             # commit_transaction() does not mind failed sends: their records would be lost and the positions committed.
-            for sent in [await self._send(self._producer, record) for record in records]:
+            for sent in [await _send(self._producer, record) for record in records]:
                 await sent
             await self._producer.send_offsets_to_transaction(dict(positions), self._group.group_id)
             await self._producer.commit_transaction()
@@ -77,18 +77,17 @@ class PartitionWriter:
                 async with asyncio.timeout(_CLOSE_S):
                     await producer.stop()
 
-    async def _send(self, producer: AIOKafkaProducer, record: OutgoingRecord) -> Any:
-        headers = list(record.headers)
-        try:
-            return await producer.send(record.topic, record.value, record.key, record.partition, headers=headers)
-        except MessageSizeTooLargeError:
-            if record.fallback is None:
-                raise
-            return await self._send(producer, record.fallback)
-
     @property
     def _limit_s(self) -> float:
         return self._kafka.transaction_timeout_ms / 1000
 
 
 _BATCH_BYTES = 262_144
+
+
+async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:
+    headers = list(record.headers)
+    sent: asyncio.Future[Any] = await producer.send(
+        record.topic, record.value, record.key, record.partition, headers=headers
+    )
+    return sent

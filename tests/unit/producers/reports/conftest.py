@@ -72,7 +72,7 @@ class Shore:
         store = SectionStore(10_000_000)
         for fingerprint, state in self.sections.items():
             store.put(fingerprint, SectionState.decode(state.encode()))
-        self.board = Board(store, TIMEOUT_MS, lambda: self.now, 1_000_000)
+        self.board = Board(store, TIMEOUT_MS, lambda: self.now, max_request_bytes=1_000_000, max_result_bytes=200_000)
         for job_id, asked_ms in self.cancelled.items():
             self.board.cancel(job_id, asked_ms)
         for offset, (submission, job) in self.jobs.items():

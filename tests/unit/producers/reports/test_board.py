@@ -160,6 +160,21 @@ def test_a_request_too_large_for_its_topic(shore, make_job):
     assert "max_prompt_chars" in shore.reports[0].message
 
 
+def test_a_report_too_large_for_its_topic(shore, make_job, text_reply):
+    """It goes without its tables and prompts, and fails where that is not enough."""
+    rows = "".join(f"Item {number},{'x' * 1_000},{number}\n" for number in range(199))
+    shore.submit(make_job(1, table=f"item,2019,2018\n{rows}", model={"max_prompt_chars": 400_000}))
+    shore.run_out()
+    assert shore.reports[0].state is JobState.DONE
+    assert shore.reports[0].tables == ()
+    shore.submit(make_job(1, id="long"))
+    (request,) = shore.commit()
+    shore.answer(request, text_reply("word " * 100_000))
+    shore.commit()
+    assert shore.reports[1].error["code"] == "result_too_large"
+    assert shore.status["long"].state is JobState.FAILED
+
+
 def test_texts_are_forgotten_within_a_bound():
     """The least recently used are dropped first, and never what is sent and not answered."""
     store = SectionStore(10_000)
