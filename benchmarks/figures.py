@@ -45,8 +45,8 @@ def main() -> None:
 def _half(count: int, which: str) -> list[int]:
     order = list(range(count))
     random.Random(_SPLIT_SEED).shuffle(order)
-    middle = count // 2
-    return {"developed": order[:middle], "held-out": order[middle:], "all": order}[which]
+    developed = count * 3 // 4
+    return {"developed": order[:developed], "held-out": order[developed:], "all": order}[which]
 
 
 def measure(records: list[dict[str, Any]], chosen: list[int], *, wrong: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _ANSWER = re.compile(r"[-–−(]?\s*[$€£¥]?\s*[-(]?[\d,]*\.?\d+\)?\s*%?\)?(
 _YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?![\d,]|\.\d)")
 _SCALE = re.compile(r"thousand|million|billion")
 # "FY19", "2018/19", "2023-2024": years that are not written out, or of which one makes no sense without the other.
+_CURRENCIES = (("$", "USD"), ("€", "EUR"), ("£", "GBP"), ("¥", "JPY"), ("₩", "KRW"))
 _SHORT_YEAR = re.compile(r"\bF(?:Y|iscal )?\s?\d\d\b|\d{4}\s?[-–/]\s?\d")  # noqa: RUF001  # dashes as filings have them
 
 
@@ -95,7 +96,7 @@ def _other_sign(question: Question, _record: dict[str, Any], _rng: random.Random
 def _other_unit(question: Question, record: dict[str, Any], rng: random.Random) -> str:
     answer = question.answer
     source = str(record["table"]) + str(record["paragraphs"])
-    foreign = [sign for sign in "€£¥" if sign not in source] if "$" in source else ["$"]
+    foreign = [sign for sign, code in _CURRENCIES if sign not in source and code not in source]
     if "%" in answer:
         wrong = [f"{rng.choice(foreign)}{answer.replace('%', ' million')}"]
         if "/" in question.derivation:

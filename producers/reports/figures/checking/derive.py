@@ -19,9 +19,7 @@ _MOST_NESTED = 20
 _MOST_SUMMED = 6
 _LARGEST_GROUP = 40
 _SPENT = re.compile(SPENT, re.IGNORECASE)
-_COST = re.compile(
-    r"\b(?:expens\w*|costs?|depreciation|amorti[sz]\w*|charges?|payments?|purchas\w*|repurchas\w*)\b", re.IGNORECASE
-)
+_COST = re.compile(r"\b(?:expens\w*|costs?)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,8 @@ def candidates(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator
         yield from _by_sum(material)
     if shares:
         yield from _by_share(material)
-    if intent.difference or intent.change:
+    over_time_only = intent.change and not intent.difference and len(_span(claim)) > 1
+    if (intent.difference or intent.change) and not over_time_only and not intent.count:
         for a, b in pairs:
             yield from _differences(a, b, claim)
 
@@ -75,6 +74,8 @@ def _by_change(material: _Material) -> Iterator[Candidate]:
     for line in material.lines:
         unsigned = combine.magnitudes(line) if _is_spent(line) else []
         yield from _changes(unsigned or line, claim)
+        if unsigned and claim.intent.unsigned:
+            yield from _changes(line, claim)
     for line in material.ratios:
         yield from _changes(line, claim)
     if claim.intent.average:

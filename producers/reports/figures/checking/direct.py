@@ -22,7 +22,7 @@ _NEGATIVE_BY_NATURE = re.compile(
     re.IGNORECASE,
 )
 _SPECIFIC_DIGITS = 3
-_WEAK, _FAIR = 0.2, 0.45
+_WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Direct:
 def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
     """The best fact with the claim's value, unit, scale, sign and period; its words must be those of the sentence."""
     scores = {one.series.key: one.score for one in ranked}
-    needed = _WEAK if _digits(claim) >= _SPECIFIC_DIGITS else _FAIR
+    needed = _needed_scores(claim, ranked)
     reason = ""
     best: tuple[float, Fact] | None = None
     for fact in facts.near(claim.number.quantity):
@@ -51,9 +51,20 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
             reason = reason or f"{fact.id} has another {difference}: {fact.quote[:80]}"
         elif not _period_fits(claim, fact, facts):
             reason = reason or f"{fact.id} is of another period: {fact.about[:80]}"
-        elif _operation_fits(claim, fact) and score >= needed and (best is None or score > best[0]):
+        elif _operation_fits(claim, fact) and score >= needed[fact.from_table] and (best is None or score > best[0]):
             best = score, fact
     return Direct(best[1]) if best else Direct(None, reason)
+
+
+def _needed_scores(claim: Claim, ranked: Sequence[Ranked]) -> dict[bool, float]:
+    """How well the words must fit, for tables (True) and prose: a number of few digits only by the best line's words."""
+    if _digits(claim) >= _SPECIFIC_DIGITS:
+        return {True: _WEAK, False: _WEAK}
+    best = {True: 0.0, False: 0.0}
+    for one in ranked:
+        kind = one.series.facts[0].from_table
+        best[kind] = max(best[kind], one.score)
+    return {kind: max(_FAIR, _NEAR_THE_BEST * score) for kind, score in best.items()}
 
 
 def _digits(claim: Claim) -> int:

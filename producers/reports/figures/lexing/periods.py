@@ -8,6 +8,7 @@ from pelton.producers.reports.figures.lexing.lexicon import DASHES, MONTH, MONTH
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2099
 _CENTURY = 2000
+_LATEST_END = 7  # January
 _NEAR = 40  # characters between a part of a year and its year
 _MOST_PARTS = 5
 _LONGEST_KEPT = 200
@@ -28,7 +29,9 @@ class Period:
     day: int = 0
 
     def agrees_with(self, other: "Period") -> bool:
-        """Whether nothing that both name differs."""
+        """Whether nothing that both name differs; a fiscal year of weeks may end in the first days of the next."""
+        if _ends_fiscal_year(self, other) or _ends_fiscal_year(other, self):
+            return True
         pairs = ((self.year, other.year), (self.month, other.month), (self.part, other.part), (self.day, other.day))
         return all(not mine or not yours or mine == yours for mine, yours in pairs)
 
@@ -36,6 +39,12 @@ class Period:
         month = f"{self.year}-{self.month:02}" if self.month else str(self.year or "")
         day = f"-{self.day:02}" if self.day and self.month else ""
         return f"{self.part} {month}{day}".strip()
+
+
+def _ends_fiscal_year(day: Period, year: Period) -> bool:
+    """Whether the day is one of early January that ends a year of 52 or 53 weeks: January 3, 2020 that of 2019."""
+    is_bare = not year.month and not year.part
+    return is_bare and day.month == 1 and 1 < day.day <= _LATEST_END and day.year == year.year + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,22 @@ _PER_SHARE = re.compile(
 )
 _NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\bheadcount\b|#", re.IGNORECASE)
 _IN_NOUN = re.compile(rf"\((?:in\s)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
+_SHARES = re.compile(r"\b(?:shares?|units)\s(?:are\s)?(?:data\s)?in\s(?P<scale>thousands|millions)\b", re.IGNORECASE)
+_COUNT_OF_SHARES = re.compile(
+    r"\b(?:shares?|securities|options|units|stock)\s(?:\w+\s){0,2}(?:outstanding|issued|authori[sz]ed|repurchased)\b|"
+    r"\bdilutive\b|\bnumber of (?:\w+\s)?shares\b|\bweighted[-\s]average (?:\w+\s){0,3}shares\b",
+    re.IGNORECASE,
+)
 _TIMES = re.compile(r"\((?:x|times)\)", re.IGNORECASE)
 _LONGEST = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`scale` None: nothing said. `noun`: counts of things. `only`: the text is nothing but a declaration."""
+    """`scale` None: nothing said; `share_scale` is that of numbers of shares, `shares`: it speaks of them.
+
+    `noun`: counts of things. `only`: the text is nothing but a declaration.
+    """
 
     scale: int | None = None
     unit: str = PLAIN
@@ -51,6 +60,8 @@ class Declared:
     per_share: bool = False
     unscaled: bool = False
     only: bool = False
+    share_scale: int | None = None
+    shares: bool = False
 
     def over(self, other: "Declared") -> "Declared":
         """What this one says; where it is silent, what the other says."""
@@ -60,6 +71,8 @@ class Declared:
             self.noun or other.noun,
             self.per_share or other.per_share,
             self.unscaled or other.unscaled,
+            share_scale=self.share_scale if self.share_scale is not None else other.share_scale,
+            shares=self.shares or other.shares,
         )
 
 
@@ -74,7 +87,7 @@ def _declared(text: str, *, weak: bool) -> Declared:
     head = _EXCEPT.split(text, maxsplit=1)[0]
     unit = currency or _currency_in(head)
     if weak:
-        return Declared(scale, currency)
+        return Declared(scale, currency, share_scale=_share_scale(text))
     per_share = _PER_SHARE.search(head) is not None
     noun = _NUMBER_OF.search(head) is not None
     inner = _IN_NOUN.search(head)
@@ -86,7 +99,9 @@ def _declared(text: str, *, weak: bool) -> Declared:
         unit = NOUN_UNITS.get(inner.group("noun").lower().removesuffix("s"), inner.group("noun").lower())
     only = bool(re.fullmatch(r"[\s\W]*(?:0{3}|\W)*[\s\W]*", _CURRENCY.sub("", text))) and scale is not None
     unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES})
-    return Declared(scale, unit, noun, per_share, unscaled, only)
+    return Declared(
+        scale, unit, noun, per_share, unscaled, only, _share_scale(text), _COUNT_OF_SHARES.search(text) is not None
+    )
 
 
 def _currency_in(text: str) -> str:
@@ -94,6 +109,11 @@ def _currency_in(text: str) -> str:
     if sign:
         return currency_of(sign.group())
     return CURRENCY_NAMES[name.group().lower().removesuffix("s")] if name else ""
+
+
+def _share_scale(text: str) -> int | None:
+    match = _SHARES.search(text)
+    return SCALES[match.group("scale").lower().removesuffix("s")] if match else None
 
 
 def _scale(text: str) -> tuple[int | None, str]:

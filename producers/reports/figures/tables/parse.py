@@ -110,7 +110,10 @@ def _with_headers(quantity: Quantity, near: Declared, ground: Declared) -> Quant
         return replace(quantity, unit=unit)
     if unit == PERCENT or quantity.is_rate or near.unscaled or near.per_share:
         return replace(quantity, unit=unit, scale_known=True)
+    shares = near.share_scale if near.share_scale is not None else ground.share_scale
     scale = near.scale if near.scale is not None else ground.scale
+    if near.shares and shares is not None and not is_money(quantity.unit):
+        scale, unit = shares, quantity.unit
     if scale is None:
         return replace(quantity, unit=unit)
     return replace(quantity, unit=unit, scale=scale, scale_known=True)
