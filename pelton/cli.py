@@ -10,6 +10,8 @@ from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
 from pelton.commands.figures import app as figures
+from pelton.commands.reports.app import app as reports
+from pelton.commands.reports.report import report
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker
@@ -21,11 +23,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, ask, submit):
+for command in (demo, up, worker, ask, submit, report):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)
 app.add_typer(figures)
+app.add_typer(reports)
 
 
 def _version(wanted: bool) -> None:

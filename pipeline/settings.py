@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pelton.pipeline.report_settings import ReportSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
@@ -66,7 +67,7 @@ class KafkaSettings(_Section):
     group_id: str = "pelton"
     request_topics: Annotated[Strings, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
     reply_topic: str = contract.REPLIES_TOPIC
-    reply_topics_allowed: Strings = ()
+    reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
     create_topics: bool = False
     """Create the topics that are missing when a worker starts."""
@@ -330,6 +331,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
+    reports: ReportSettings = ReportSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,13 @@ REPLIES_TOPIC = "inference.replies"
 DEAD_LETTER_SUFFIX = "-dlt"
 CANCELS_TOPIC = "inference.cancels"
 
+REPORT_JOBS_TOPIC = "reports.jobs"
+REPORT_RESULTS_TOPIC = "reports.results"
+REPORT_STATUS_TOPIC = "reports.status"
+REPORT_SECTIONS_TOPIC = "reports.sections"
+REPORT_REPLIES_TOPIC = "reports.replies"
+REPORT_CANCELS_TOPIC = "reports.cancels"
+
 CORRELATION_ID = "kafka_correlationId"
 CORRELATION_ID_ALIAS = "correlation_id"
 REPLY_TOPIC = "kafka_replyTopic"

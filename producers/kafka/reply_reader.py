@@ -86,7 +86,7 @@ class ReplyReader:
                 ) from error
             if records:
                 self._position = records[-1].offset + 1
-                yield [_reply(record) for record in records if not self._is_unreadable(record)]
+                yield [as_reply(record) for record in records if not self._is_unreadable(record)]
 
     def _is_unreadable(self, record: Any) -> bool:
         """Nobody's reply: workers write none that cannot be read."""
@@ -123,6 +123,7 @@ class ReplyReader:
         return self._start
 
 
-def _reply(record: Any) -> Reply:
+def as_reply(record: Any) -> Reply:
+    """A record of a reply topic."""
     headers = dict(record.headers)
     return Reply(headers.get(contract.CORRELATION_ID, b""), record.value or b"", headers)
