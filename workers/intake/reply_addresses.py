@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.errors import InvalidHeader, PeltonError
+from pelton.pipeline.errors import InvalidHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy
 from pelton.workers.kafka.topics import TopicDirectory
@@ -46,10 +46,8 @@ class ReplyAddresses:
             return envelope
         return replace(envelope, reply_partition=envelope.source.partition % partitions)
 
-    def to_be_told(self, ticket: Delivery, error: PeltonError) -> Delivery:
-        """The ticket to tell the error to: an address that does not exist cannot be told so, the default one can."""
-        if not isinstance(error, InvalidHeader):
-            return ticket
+    def by_default(self, ticket: Delivery) -> Delivery:
+        """The ticket with the default address: one that does not exist cannot be told so."""
         envelope = replace(ticket.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
         return replace(ticket, envelope=envelope)
 
