@@ -120,8 +120,8 @@ class SessionCoordinator:
             visit = self._lanes.get(parcel.ending.ticket)
             if visit is None:
                 continue
-            if visit.parcel is not None and visit.parcel.records != parcel.records:
-                self._withdraw(visit)  # too large for its topic: the sender got an error in place of the answer
+            if visit.parcel is not None and visit.parcel.value != parcel.value:
+                self._withdraw(visit)  # the sender got an error in place of the answer, or nothing
             self._committed(visit)
 
     def reconcile(self, partition: TopicPartition, progress: Progress) -> None:
