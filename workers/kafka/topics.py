@@ -23,7 +23,7 @@ _CANCELS_KEPT_MS = 3_600_000
 
 
 BELIEVED_S = 10.0
-LEAST_AGE_S = 0.5
+LEAST_AGE_S = 0.1
 MOST_KNOWN = 1_000
 """Topics remembered: senders may name many."""
 
