@@ -86,6 +86,11 @@ class OffsetTracker:
         return len(self._open) - len(self._unfetched)
 
     @property
+    def horizon(self) -> int:
+        """Behind the highest offset that was ever admitted."""
+        return self._horizon
+
+    @property
     def fetch_from(self) -> int:
         """The lowest offset that may hold a record not yet admitted."""
         return min(self._unfetched, default=self._horizon)

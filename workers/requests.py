@@ -166,7 +166,7 @@ class OutgoingReply:
     @property
     def value(self) -> bytes:
         """The reply."""
-        return self.records[0].value or b""
+        return self.records[0].value or b"" if self.records else b""
 
     @property
     def offset(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pelton.pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
+from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse
 from pelton.pipeline.wire.records import Headers, Source
@@ -52,7 +52,7 @@ class Envelope:
     session: str = ""
     id_given: bool = False
     partition_given: bool = False
-    fault: RequestError | None = None
+    fault: PeltonError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,9 @@ class ReplyPolicy:
     tenants: TenantPolicy = field(default_factory=TenantPolicy)
 
     def allows(self, topic: str) -> bool:
+        """Kafka's own topics are never written to, whatever the patterns say."""
+        if topic.startswith("__"):
+            return False
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
 
 

@@ -57,7 +57,7 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
 
 
 def _needed_scores(claim: Claim, ranked: Sequence[Ranked]) -> dict[bool, float]:
-    """How well the words must fit, for tables (True) and prose: a number of few digits only by the best line's words."""
+    """How well words must fit, for tables (True) and prose: a number of few digits by the best line's words only."""
     if _digits(claim) >= _SPECIFIC_DIGITS:
         return {True: _WEAK, False: _WEAK}
     best = {True: 0.0, False: 0.0}
