@@ -23,12 +23,12 @@ class _Mark(asyncio.Event):
 class LingerQueue(Generic[Item]):
     """First in, first out, at most `maxsize` items. Must be made on the loop that reads it.
 
-    `patience_s` says how long an item may wait for others to be read with; it is asked where the item is put.
+    `linger_s` says how long an item may wait for others to be read with; it is asked where the item is put.
     """
 
-    def __init__(self, maxsize: int, patience_s: Callable[[Item], float] = lambda _: 0.0) -> None:
+    def __init__(self, maxsize: int, linger_s: Callable[[Item], float] = lambda _: 0.0) -> None:
         self._queue: janus.Queue[Item | _Mark] = janus.Queue(maxsize)
-        self._patience_s = patience_s
+        self._linger_s = linger_s
         self._loop = asyncio.get_running_loop()
         # When the batch that gathers must go, by the monotonic clock; changed on the loop only.
         self._due = math.inf
@@ -41,7 +41,7 @@ class LingerQueue(Generic[Item]):
         except janus.SyncQueueShutDown:
             raise LingerQueueClosed from None
         if (due := self._due_of(item)) < self._due:
-            self._loop.call_soon_threadsafe(self._hasten, due)
+            self._loop.call_soon_threadsafe(self._bring_forward, due)
 
     async def put_async(self, item: Item) -> None:
         """Hand over from the loop, waiting for room. Raises `LingerQueueClosed`."""
@@ -49,7 +49,7 @@ class LingerQueue(Generic[Item]):
             await self._queue.async_q.put(item)
         except janus.AsyncQueueShutDown:
             raise LingerQueueClosed from None
-        self._hasten(self._due_of(item))
+        self._bring_forward(self._due_of(item))
 
     async def put_all(self, items: Iterable[Item]) -> None:
         """Hand over many from the loop, waiting for room only where there is none. Raises `LingerQueueClosed`."""
@@ -61,7 +61,7 @@ class LingerQueue(Generic[Item]):
             except janus.AsyncQueueShutDown:
                 raise LingerQueueClosed from None
             else:
-                self._hasten(self._due_of(item))
+                self._bring_forward(self._due_of(item))
 
     async def flush(self) -> None:
         """Wait until everything handed over so far has been dealt with."""
@@ -70,7 +70,7 @@ class LingerQueue(Generic[Item]):
             await self._queue.async_q.put(mark)
         except janus.AsyncQueueShutDown:
             return
-        self._hasten(0.0)
+        self._bring_forward(0.0)
         await mark.wait()
 
     async def batches(self) -> AsyncIterator[list[Item]]:
@@ -105,9 +105,9 @@ class LingerQueue(Generic[Item]):
         """A busy queue is not left to fill up: its writers would wait."""
         if 2 * self._queue.sync_q.qsize() >= self._queue.maxsize:
             return 0.0
-        return time.monotonic() + self._patience_s(item)
+        return time.monotonic() + self._linger_s(item)
 
-    def _hasten(self, due: float) -> None:
+    def _bring_forward(self, due: float) -> None:
         if due < self._due:
             self._due = due
             self._hastened.set()
@@ -115,7 +115,7 @@ class LingerQueue(Generic[Item]):
     def close(self) -> None:
         """Let nothing more in; what is inside may still be read."""
         self._queue.shutdown()
-        self._hasten(0.0)
+        self._bring_forward(0.0)
 
     def _rest(self) -> list[Item | _Mark]:
         """What else is there now, and no more: a fast writer cannot hold a batch open."""

@@ -92,7 +92,7 @@ class RequestQueue(Generic[Item]):
                 await self._room.wait()
             return False
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Have `take` choose again: something outside the line has changed."""
         with self._changed:
             self._changed.notify_all()

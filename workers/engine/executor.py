@@ -1,8 +1,8 @@
-"""Who computes the steps: at once, as on a CPU, or behind the host's back, as on a GPU.
+"""Who computes the steps: synchronously (CPU), or one step ahead of the host (GPU).
 
-An executor is handed a step's work and gives a flight, from which the tokens are taken when it lands. With a `lateness`
-of 0 the engine waits for each flight before it plans the next step. With 1 it launches the next step first, so that the
-device always has something to do, and looks at the tokens of a step while the one behind it is computed:
+An executor is given a step's work and returns a handle, from which the tokens are collected. With `steps_ahead` 0 the
+engine waits for each step before it plans the next. With 1 it launches the next step first, so that the device always
+has something to do, and reads the tokens of a step while the next one is computed:
 
     host     plan 1, launch 1 │ plan 2, launch 2 │ land 1 │ plan 3, launch 3 │ land 2 │ ...
     device                    │ step 1 ──────────┼────────┤ step 2 ─────────┼────────┤ step 3 ...
@@ -43,7 +43,7 @@ class Executor(Protocol):
     """Computes steps in the order in which they are launched."""
 
     @property
-    def lateness(self) -> int:
+    def steps_ahead(self) -> int:
         """How many steps may be launched before the first of them has landed, less one."""
 
     def warm_up(self) -> None:

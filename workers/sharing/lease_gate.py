@@ -76,7 +76,7 @@ class LeaseGate:
                     endings += self._apply(flight, standing)
                 elif standing is LeaseOutcome.LEADER:  # all who wanted the answer are gone
                     self._leases.release(key)
-            self._line.poke()
+            self._line.notify()
             await self._endings.put_all(endings)
 
     def _apply(self, flight: Generation, standing: LeaseOutcome | Found) -> list[Result]:

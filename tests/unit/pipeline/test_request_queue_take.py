@@ -181,5 +181,5 @@ async def test_a_poke_has_the_line_chosen_from_again():
     choose = Hesitant()
     task = await taking(line, choose)
     choose.picks = True
-    line.poke()
+    line.notify()
     assert names(await asyncio.wait_for(task, LIMIT_S)) == ["a"]

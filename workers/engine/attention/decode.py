@@ -57,33 +57,33 @@ class PageAttention:
         ends = np.array([len(span.pages) for span in self._spans])
         lines = ScoreTable(begins, ends, heads, size)
         pages = np.concatenate([span.pages[begin:] for begin, span in zip(begins, self._spans, strict=True)])
-        lookers = np.repeat(np.arange(self._rows), ends - begins)
+        query_rows = np.repeat(np.arange(self._rows), ends - begins)
         places = np.concatenate([np.arange(*each) for each in zip(begins, ends, strict=True)])
         parts = []
-        for seen, rows, at in self._parts(pages, lookers, places):
+        for seen, rows, at in self._parts(pages, query_rows, places):
             who = self._tensor(rows)
             visible = self._visible(who, self._tensor(at * size), window)
             looks = PageReaders(self._rows, self._tensor(seen), who, visible, self._tensor(lines.of(rows, at)))
             parts.append(PageProducts.of(looks, self._store))
         return lines, parts
 
-    def _parts(self, pages: Ints, lookers: Ints, places: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
+    def _parts(self, pages: Ints, query_rows: Ints, places: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
         """Pages that are looked at, their lookers, [pages, 1] or more, and which page of their texts they are."""
         shared = np.bincount(pages)[pages] > (1 if self._sharing else len(pages))
         own = ~shared
         if own.any():
-            yield pages[own], lookers[own, None], places[own]
+            yield pages[own], query_rows[own, None], places[own]
         if shared.any():
-            yield self._crossed(pages[shared], lookers[shared], places[shared])
+            yield self._crossed(pages[shared], query_rows[shared], places[shared])
 
-    def _crossed(self, pages: Ints, lookers: Ints, places: Ints) -> tuple[Ints, Ints, Ints]:
+    def _crossed(self, pages: Ints, query_rows: Ints, places: Ints) -> tuple[Ints, Ints, Ints]:
         """Each page once, with all rows that share any; or as they came, if most of these pairs were in vain."""
         distinct, which = np.unique(pages, return_inverse=True)
-        sharers, who = np.unique(lookers, return_inverse=True)
+        sharers, who = np.unique(query_rows, return_inverse=True)
         if len(pages) < _LEAST_DENSITY * len(distinct) * len(sharers):
-            return pages, lookers[:, None], places
+            return pages, query_rows[:, None], places
         table = np.full((len(distinct), len(sharers)), self._rows)
-        table[which, who] = lookers
+        table[which, who] = query_rows
         distinct_places = np.zeros(len(distinct), dtype=np.int64)
         distinct_places[which] = places
         return distinct, table, distinct_places

@@ -24,7 +24,7 @@ class KVCacheSpec:
 class KVCache:
     """Keys and values as [pages, kv_heads, page_size, head_dim], one such pair per layer.
 
-    There is one page more than the pool knows: `scratch` takes what rows of padding write. Memory is taken when pages
+    There is one page more than the pool knows: `null_page` takes what rows of padding write. Memory is taken when pages
     are first written, where the system allows it. A layer's keys and values lie behind each other, so that one call
     moves both.
     """
@@ -37,7 +37,7 @@ class KVCache:
         self.kv_heads = shape.kv_heads
         self.dtype = dtype
         self.device = device
-        self.scratch = num_pages
+        self.null_page = num_pages
         size = (2 * (num_pages + 1), shape.kv_heads, page_size, shape.head_dim)
         self._layers = [_zeros(size, dtype, device) for _ in range(shape.layers)]
         self.keys, self.values = zip(*(layer.chunk(2) for layer in self._layers), strict=True)
@@ -78,7 +78,7 @@ class KVCache:
         """All keys and values of a layer as [slots, head_dim]."""
         return self._layers[layer].view(-1, self._layers[layer].shape[-1])
 
-    def scrub(self, pages: Sequence[int]) -> None:
+    def zero(self, pages: Sequence[int]) -> None:
         """Wipe pages that may hold NaN, before somebody else gets them and masks only what is beyond its end."""
         index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
         for layer in self._layers:

@@ -82,5 +82,5 @@ class PackedBatch:
 def _written(span: RowSpan, store: KVCache) -> Ints:
     """The pages that the keys and values of a span's tokens go to, [count]."""
     if span.stored:
-        return np.full(span.count, store.scratch, dtype=np.int64)
+        return np.full(span.count, store.null_page, dtype=np.int64)
     return span.pages[np.arange(span.start, span.end) // store.page_size]

@@ -19,15 +19,15 @@ _MOST_SUMMED = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageReaders:
-    """Pages, int64 [pages], and the rows that look at each: `lookers` int64 [pages, lookers]; `rows` stands for nobody.
+    """Pages, int64 [pages], and the rows that look at each: `query_rows` int64 [pages, readers]; `rows` for none.
 
-    What they may see is `visible`, bool [pages, lookers, page_size]; their `lines` (`page_scores.py`) are int64 [pages,
-    lookers, heads].
+    What they may see is `visible`, bool [pages, readers, page_size]; their `lines` (`page_scores.py`) are int64 [pages,
+    readers, heads].
     """
 
     rows: int
     pages: Tensor
-    lookers: Tensor
+    query_rows: Tensor
     visible: Tensor
     lines: Tensor
 
@@ -47,9 +47,9 @@ class _Bags:
     def of(cls, looks: PageReaders, store: KVCache) -> "_Bags":
         """For pages with one looker each."""
         size, heads = store.page_size, looks.lines.shape[2]
-        takers = (looks.lookers * heads + torch.arange(heads)).view(-1)
-        order = takers.argsort(stable=True)
-        lengths = takers.bincount(minlength=looks.rows * heads) * size
+        target_rows = (looks.query_rows * heads + torch.arange(heads)).view(-1)
+        order = target_rows.argsort(stable=True)
+        lengths = target_rows.bincount(minlength=looks.rows * heads) * size
         # What is hidden weighs nothing: the page's first slot stands for it, so that no memory is read in vain.
         offsets = torch.where(looks.visible, torch.arange(size), 0)
         first = store.first_slots(store.value_pages(looks.pages)).repeat_interleave(heads // store.kv_heads, dim=1)
@@ -65,33 +65,33 @@ class _Bags:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageProducts:
-    """Pages, int64 [pages], and as many rows for each: `askers` and `takers` int64 [pages x lookers].
+    """Pages, int64 [pages], and as many rows for each: `source_rows` and `target_rows` int64 [pages x readers].
 
     Nobody asks as any row, and takes as the row past the last of `rows`. `lines` int64 are in the order of pages, KV
-    heads, lookers, and query heads of a KV head. `hidden` [pages, 1, lookers, 1, page_size] is added to the scores.
+    heads, readers, and query heads of a KV head. `hidden` [pages, 1, readers, 1, page_size] is added to the scores.
     `bags` are None where a product mixes the values.
     """
 
     rows: int
     pages: Tensor
-    askers: Tensor
-    takers: Tensor
+    source_rows: Tensor
+    target_rows: Tensor
     lines: Tensor
     hidden: Tensor
     bags: _Bags | None
 
     @classmethod
     def of(cls, looks: PageReaders, store: KVCache) -> "PageProducts":
-        pages, lookers, heads = looks.lines.shape
+        pages, readers, heads = looks.lines.shape
         group = heads // store.kv_heads
-        summed = lookers == 1 and group <= _MOST_SUMMED and store.device.type == "cpu"
-        takers = looks.lookers.view(-1)
+        summed = readers == 1 and group <= _MOST_SUMMED and store.device.type == "cpu"
+        target_rows = looks.query_rows.view(-1)
         return cls(
             rows=looks.rows,
             pages=looks.pages,
-            askers=takers.clamp(max=looks.rows - 1),
-            takers=takers,
-            lines=looks.lines.view(pages, lookers, store.kv_heads, group).transpose(1, 2).reshape(-1),
+            source_rows=target_rows.clamp(max=looks.rows - 1),
+            target_rows=target_rows,
+            lines=looks.lines.view(pages, readers, store.kv_heads, group).transpose(1, 2).reshape(-1),
             # In the data type of the store: what rounding takes from scores it takes from their products anyway.
             hidden=additive_mask(looks.visible, store.dtype)[:, None, :, None],
             bags=_Bags.of(looks, store) if summed else None,
@@ -101,7 +101,7 @@ class PageProducts:
         """[lines, page_size] from the queries of all rows, [rows, heads, head_dim]."""
         keys = store.gather(layer, self.pages)
         pages, kv_heads, size, dim = keys.shape
-        mine = queries.index_select(0, self.askers).view(pages, -1, kv_heads, queries.shape[1] // kv_heads, dim)
+        mine = queries.index_select(0, self.source_rows).view(pages, -1, kv_heads, queries.shape[1] // kv_heads, dim)
         by_kv_head = mine.transpose(1, 2).reshape(pages * kv_heads, -1, dim)
         products = torch.bmm(by_kv_head, keys.view(-1, size, dim).transpose(1, 2))
         by_looker = products.view(pages, kv_heads, mine.shape[1], -1, size)
@@ -118,4 +118,4 @@ class PageProducts:
         by_kv_head = mixed.view(len(self.pages), store.kv_heads, self.hidden.shape[2], -1, values.shape[2])
         by_taker = by_kv_head.transpose(1, 2).flatten(2, 3).flatten(0, 1)
         summed = mixed.new_zeros((self.rows + 1, *by_taker.shape[1:]), dtype=torch.float32)
-        return summed.index_add_(0, self.takers, by_taker.float())[: self.rows]
+        return summed.index_add_(0, self.target_rows, by_taker.float())[: self.rows]

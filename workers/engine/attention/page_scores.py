@@ -45,17 +45,17 @@ class ScoreTable:
         self._weights: Tensor | None = None
         pages = ends - begins
         whole = _WHOLE // math.gcd(_WHOLE, page_size)
-        nobodys, longest_first = 0, np.argsort(-pages, kind="stable")
+        padding_line, longest_first = 0, np.argsort(-pages, kind="stable")
         while len(longest_first):
             longest = int(pages[longest_first[0]])
             count = int((pages[longest_first] * _MOST_FILLED >= longest).sum())
             rows, longest_first = longest_first[:count], longest_first[count:]
-            block = _Block(nobodys, count * heads, -(-longest // whole) * whole)
+            block = _Block(padding_line, count * heads, -(-longest // whole) * whole)
             self._first[rows] = block.first + np.arange(count) * heads * block.width
             self._width[rows] = block.width
             self._blocks.append(block)
-            nobodys += block.query_heads * block.width
-        self._nobodys = nobodys
+            padding_line += block.query_heads * block.width
+        self._padding_line = padding_line
 
     def of(self, rows: Ints, places: Ints) -> Ints:
         """The lines of `rows` [pages, n] for pages [pages] at these places of their texts, [pages, n, heads].
@@ -64,12 +64,12 @@ class ScoreTable:
         """
         lines = self._first[rows] + places[:, None] - self._begins[rows]
         by_head = lines[..., None] + self._width[rows][..., None] * np.arange(self._heads)
-        return np.where(rows[..., None] < len(self._begins) - 1, by_head, self._nobodys)
+        return np.where(rows[..., None] < len(self._begins) - 1, by_head, self._padding_line)
 
     def put(self, scores: Tensor, lines: Tensor) -> None:
         """Set the scores of `lines` to [lines, page_size]; they have to be the same lines for every layer."""
         if self._scores is None:
-            size = (self._nobodys + 1, scores.shape[-1])
+            size = (self._padding_line + 1, scores.shape[-1])
             self._scores = scores.new_full(size, torch.finfo(scores.dtype).min)
             self._weights = torch.zeros_like(self._scores)
         self._scores.index_copy_(0, lines, scores)

@@ -144,7 +144,7 @@ class ContinuousEngine:
             outcomes += self._launch(works)
         elif self._running and not self._launched and not outcomes:
             raise RuntimeError(f"none of {len(self._running)} running requests can be computed")
-        return outcomes + self._land(all_but=self._executor.lateness if works else 0)
+        return outcomes + self._land(all_but=self._executor.steps_ahead if works else 0)
 
     def _interrupted(self) -> list[Outcome]:
         now = self._clock()
@@ -229,4 +229,4 @@ class ContinuousEngine:
         self._scheduler.remove(sequence, trusted=trusted)
         del self._running[sequence.id]
         if not trusted:
-            self._store.scrub([page for page in pages if not self._pool.is_held(page)])
+            self._store.zero([page for page in pages if not self._pool.is_held(page)])

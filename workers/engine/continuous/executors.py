@@ -23,7 +23,7 @@ ExecutorFactory = Callable[[LoadedModel, KVCache, EngineLimits], Executor]
 class HostExecutor:
     """Computes a step while it is launched."""
 
-    lateness = 0
+    steps_ahead = 0
 
     def __init__(self, runner: Runner, chooser: Sampler) -> None:
         self._runner = runner

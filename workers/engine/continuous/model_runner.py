@@ -69,7 +69,7 @@ class InvariantRunner:
             RowSpan(row, position, 1, np.array(work.sequence.pages[: position // size + 1]), work.stored)
             for row, (work, position) in enumerate(rows)
         ]
-        spans += [RowSpan(row, 0, 1, np.array([self._store.scratch])) for row in range(len(rows), self.ROWS)]
+        spans += [RowSpan(row, 0, 1, np.array([self._store.null_page])) for row in range(len(rows), self.ROWS)]
         tokens = np.zeros(self.ROWS, dtype=np.int64)
         tokens[: len(rows)] = [work.sequence.tokens[position] for work, position in rows]
         batch = PackedBatch.pack(tokens, spans, np.arange(self.ROWS), self._store)

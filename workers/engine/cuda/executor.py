@@ -47,7 +47,7 @@ _EVERYTHING = SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalt
 class DeviceExecutor:
     """Implements `Executor`; runs one step behind the host, so that the device never waits for it."""
 
-    lateness = 1
+    steps_ahead = 1
 
     def __init__(
         self, loaded: LoadedModel, store: KVCache, limits: EngineLimits, attention: AttentionFactory = TritonAttention
@@ -58,7 +58,7 @@ class DeviceExecutor:
         self._device = loaded.device
         self._attention = attention
         width = -(-loaded.context_length // limits.page_size)
-        self._slots = Slots(limits.max_running, width, store.scratch, loaded.device)
+        self._slots = Slots(limits.max_running, width, store.null_page, loaded.device)
         self._chooser = DeviceSampler(loaded.device)
         self._graphs = Graphs(self._decode, buckets_for(limits.max_running))
         # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
@@ -75,23 +75,23 @@ class DeviceExecutor:
         """Compile the model and capture the decode steps; raises ModelLoadError where memory does not last."""
         with memory_lasts("lower engine.kv_memory_gib, or engine.max_batch_tokens"):
             if self._device.type == "cuda":
-                compile_body(self._model, self._limits.kernel_cache, self.rehearse)
+                compile_body(self._model, self._limits.kernel_cache, self.dummy_run)
                 self._graphs.capture()
-            self.rehearse()
+            self.dummy_run()
 
     @torch.inference_mode()
-    def rehearse(self) -> None:
+    def dummy_run(self) -> None:
         """Compute the largest steps there can be, on nobody's pages: one of single tokens, one packed.
 
         The former comes first, as a compiler picks its kernels by the sizes it sees first, and most steps are such.
         """
         bucket = self._graphs.bucket(self._limits.max_running)
-        self._tell(pack_rows((), self._slots, bucket))
+        self._upload(pack_rows((), self._slots, bucket))
         self._graphs.run(bucket)
         rows, longest = self._limits.max_batch_tokens, self._slots.width * self._store.page_size
         padding = pack_rows((), self._slots, _aligned(rows))
         padding[POSITIONS] = np.arange(padding.shape[1]) % longest
-        chunks = [(self._slots.scratch, row, 0, min(longest, rows - row)) for row in range(0, rows, longest)]
+        chunks = [(self._slots.padding_slot, row, 0, min(longest, rows - row)) for row in range(0, rows, longest)]
         blocks = cut_blocks(np.array(chunks, dtype=np.int64), self._block_tokens)
         wanted = np.arange(min(rows, self._limits.max_running))
         step = self._packed(padding, 0, blocks, wanted)
@@ -104,7 +104,7 @@ class DeviceExecutor:
     def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
         order = sorted(range(len(works)), key=lambda index: works[index].count > 1)
         ordered = [works[index] for index in order]
-        step, logit_rows = self._singles(ordered) if ordered[-1].count == 1 else self._mixed(ordered)
+        step, logit_rows = self._decode_step(ordered) if ordered[-1].count == 1 else self._mixed_step(ordered)
         # Asks come in the order of the works, logits in that of their rows.
         row_of = dict(zip(order, logit_rows, strict=True))
         rows = [row_of[index] for index, work in enumerate(works) if work.completes]
@@ -112,10 +112,10 @@ class DeviceExecutor:
         self._slots.newest.index_copy_(0, step.slots, step.likeliest[0])
         return flight
 
-    def _singles(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
+    def _decode_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
         """A step of one token for each of its sequences, and which row is whose."""
         bucket = self._graphs.bucket(len(works))
-        self._tell(pack_rows(works, self._slots, bucket))
+        self._upload(pack_rows(works, self._slots, bucket))
         logits, chosen = self._graphs.run(bucket)
         return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots), range(len(works))
 
@@ -125,7 +125,7 @@ class DeviceExecutor:
         logits = self._forward(Layout(rows, bucket), logit_rows=0)
         return logits, likeliest(logits)
 
-    def _mixed(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
+    def _mixed_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
         """A step with chunks of prompts, and where the logits of each work are; only works that complete have any."""
         counts = [work.count for work in works]
         completing = [work.completes for work in works]
@@ -138,12 +138,12 @@ class DeviceExecutor:
         return step, [before - 1 for before in itertools.accumulate(map(int, completing))]
 
     def _packed(self, packed: Ints, singles: int, blocks: Ints, logit_rows: Ints) -> "_Logits":
-        told, wanted = self._tell(packed, blocks, logit_rows)
+        told, wanted = self._upload(packed, blocks, logit_rows)
         rows = Rows.at(self._numbers, packed.shape[1])
         logits = self._forward(Layout(rows, singles, told.view(-1, blocks.shape[1])), wanted)
         return _Logits(logits, likeliest(logits), rows.slots.index_select(0, wanted))
 
-    def _tell(self, packed: Ints, *more: Ints) -> list[Tensor]:
+    def _upload(self, packed: Ints, *more: Ints) -> list[Tensor]:
         """Copy a step's numbers to the device, with the tables' changes; returns where those behind the rows are."""
         changes = self._slots.changes()
         parts = [packed.reshape(-1), *(each.reshape(-1) for each in more), changes.T.reshape(-1)]

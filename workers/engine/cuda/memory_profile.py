@@ -21,7 +21,7 @@ def working_bytes(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel)
     """
     torch.cuda.empty_cache()
     store = KVCache(shape, 0, limits.page_size, dtype=loaded.dtype, device=loaded.device)
-    DeviceExecutor(loaded, store, limits).rehearse()
+    DeviceExecutor(loaded, store, limits).dummy_run()
     torch.cuda.synchronize(loaded.device)
     at_peak, _ = torch.cuda.mem_get_info(loaded.device)
     gc.collect()

@@ -20,14 +20,14 @@ class _Slot:
 
 
 class Slots:
-    """Slots 0 to `count`, one for each sequence that may run; slot `scratch`, one past the last, is padding's.
+    """Slots 0 to `count`, one for each sequence that may run; slot `padding_slot`, one past the last, is padding's.
 
     `tables` int64 [count + 1, width] has the pages of each slot's sequence, in order; `newest` int64 [count + 1] the
     token that was chosen for it last. Both are changed only by work queued on the device, behind whoever reads them.
     """
 
     def __init__(self, count: int, width: int, scratch_page: int, device: torch.device) -> None:
-        self.scratch = count
+        self.padding_slot = count
         self.width = width
         self.tables = torch.full((count + 1, width), scratch_page, dtype=torch.int64, device=device)
         self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)

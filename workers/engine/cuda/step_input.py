@@ -48,7 +48,7 @@ def pack_rows(works: Items[ScheduledChunk], slots: Slots, rows: int) -> Ints:
     """Tokens, slots, writes and positions of `works`, [4, rows], those of one token first; then padding."""
     packed = np.empty((FIELDS, rows), dtype=np.int64)
     packed[TOKENS] = packed[POSITIONS] = 0
-    packed[SLOTS] = packed[WRITES] = slots.scratch
+    packed[SLOTS] = packed[WRITES] = slots.padding_slot
     row = singles = sum(work.count == 1 for work in works)
     if singles:
         # Nothing is done row by row but what must be: there may be hundreds of them in each step.
@@ -57,7 +57,7 @@ def pack_rows(works: Items[ScheduledChunk], slots: Slots, rows: int) -> Ints:
         here = slice(row, row + work.count)
         packed[TOKENS, here] = work.sequence.tokens[work.start : work.start + work.count]
         packed[SLOTS, here] = slot = slots.of(work.sequence)
-        packed[WRITES, here] = slots.scratch if work.stored else slot
+        packed[WRITES, here] = slots.padding_slot if work.stored else slot
         packed[POSITIONS, here] = np.arange(work.start, work.start + work.count)
         row += work.count
     return packed
@@ -67,7 +67,7 @@ def _single(work: ScheduledChunk, slots: Slots) -> tuple[int, int, int, int]:
     sequence, start = work.sequence, work.start
     slot = slots.of(sequence)
     token = sequence.tokens[start] if start < sequence.known else ON_DEVICE
-    return token, slot, slots.scratch if work.stored else slot, start
+    return token, slot, slots.padding_slot if work.stored else slot, start
 
 
 def chunk_blocks(works: Items[ScheduledChunk], slots: Slots, rows: int, tokens: int) -> Ints:
@@ -79,5 +79,5 @@ def chunk_blocks(works: Items[ScheduledChunk], slots: Slots, rows: int, tokens: 
             chunks.append((slots.of(work.sequence), row, work.start, work.count))
         row += work.count
     if row < rows:
-        chunks.append((slots.scratch, row, 0, rows - row))
+        chunks.append((slots.padding_slot, row, 0, rows - row))
     return cut_blocks(np.array(chunks, dtype=np.int64), tokens)

@@ -40,7 +40,7 @@ class FusedRotary(nn.Module):
 class FusedAttention(nn.Module):
     """Takes the place of an attention layer of the classes named above, for inference."""
 
-    def __init__(self, attention: Any, turned: int) -> None:
+    def __init__(self, attention: Any, rotary_dim: int) -> None:
         super().__init__()
         linears = [attention.q_proj, attention.k_proj, attention.v_proj]
         self.joined = join(linears)
@@ -56,7 +56,7 @@ class FusedAttention(nn.Module):
         # Mistral's layers leave their window to the configuration.
         self._window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
         self._head_dim = attention.head_dim
-        self._turned = turned
+        self._rotary_dim = rotary_dim
         self._heads = [linear.out_features // self._head_dim for linear in linears]
         if type(attention).__name__ in _INTERLEAVED:
             self._part_neighbours()
@@ -64,8 +64,8 @@ class FusedAttention(nn.Module):
     def _part_neighbours(self) -> None:
         """Reorder heads' numbers so that halves are turned together; products of queries and keys stay the same."""
         order = torch.arange(self.joined.out_features).view(-1, self._head_dim)
-        turned = order[: sum(self._heads[:2]), : self._turned]
-        turned.copy_(torch.cat((turned[:, 0::2], turned[:, 1::2]), dim=-1))
+        rotated = order[: sum(self._heads[:2]), : self._rotary_dim]
+        rotated.copy_(torch.cat((rotated[:, 0::2], rotated[:, 1::2]), dim=-1))
         for parameter in self.joined.parameters():
             parameter.data = parameter.data[order.view(-1)]
 
@@ -84,9 +84,9 @@ class FusedAttention(nn.Module):
             queries.copy_(self.q_norm(queries))
             keys.copy_(self.k_norm(keys))
         cosines, sines = position_embeddings
-        turned = joined.narrow(2, 0, sum(self._heads[:2])).narrow(3, 0, self._turned)
-        swapped = turned.roll(self._turned // 2, dims=-1)
-        turned.mul_(cosines).addcmul_(swapped, sines)
+        rotated = joined.narrow(2, 0, sum(self._heads[:2])).narrow(3, 0, self._rotary_dim)
+        swapped = rotated.roll(self._rotary_dim // 2, dims=-1)
+        rotated.mul_(cosines).addcmul_(swapped, sines)
         queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.layer_idx)

@@ -229,7 +229,7 @@ async def test_what_is_not_cleared_stays_in_the_line(suspected, steps):
 
     def clear() -> None:
         bench.held.clear()
-        bench.line.poke()
+        bench.line.notify()
 
     asyncio.get_running_loop().call_later(0.1, clear)
     endings = await bench.run([0, 1, 2])

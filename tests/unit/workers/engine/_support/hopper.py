@@ -77,7 +77,7 @@ def main() -> None:
 @torch.inference_mode()
 def warm(executor: Any) -> None:
     """What `warm_up` does but compile and capture."""
-    executor.rehearse()
+    executor.dummy_run()
     for bucket in executor._graphs._buckets:
         executor._decode(bucket)
 

@@ -33,10 +33,10 @@ class PlainAttention:
         blocks = [] if self.layout.blocks is None else self.layout.blocks.tolist()
         out = torch.full(queries.shape, torch.nan)
         for slot, row, start, count in singles.T[: self.layout.singles].tolist() + blocks:
-            out[row : row + count] = self._mixed(layer, queries[row : row + count], slot, start, scoring)
+            out[row : row + count] = self._mixed_step(layer, queries[row : row + count], slot, start, scoring)
         return out
 
-    def _mixed(self, layer: int, queries: Tensor, slot: int, start: int, scoring: AttentionParams) -> Tensor:
+    def _mixed_step(self, layer: int, queries: Tensor, slot: int, start: int, scoring: AttentionParams) -> Tensor:
         count, heads, dim = queries.shape
         end = start + count
         pages = self.tables[slot, : -(-end // self.store.page_size)]

@@ -23,18 +23,18 @@ def test_weights_are_the_softmax_of_each_query_head(ranges: list[tuple[int, int]
     rows = np.repeat(np.arange(len(ranges)), ends - begins)[:, None]
     places = np.concatenate([np.arange(*each) for each in zip(begins, ends, strict=True)])
     mine = torch.from_numpy(lines.of(rows, places)[:, 0])
-    nobodys = torch.from_numpy(lines.of(np.array([[len(ranges)]]), np.array([7]))).unique()
+    padding_line = torch.from_numpy(lines.of(np.array([[len(ranges)]]), np.array([7]))).unique()
     assert len(mine.unique()) == mine.numel()
-    assert nobodys.numel() == 1
-    assert nobodys.item() not in mine
+    assert padding_line.numel() == 1
+    assert padding_line.item() not in mine
 
     scores = torch.randn(len(mine), HEADS, size, generator=torch.Generator().manual_seed(len(ranges)))
     for each in (100 * scores, scores):  # as two layers do
-        lines.put(torch.full((1, size), 1e9), nobodys)
+        lines.put(torch.full((1, size), 1e9), padding_line)
         lines.put(each.flatten(0, 1), mine.view(-1))
         weights = lines.weights()
 
-    assert not weights[nobodys].any()
+    assert not weights[padding_line].any()
     for row in range(len(ranges)):
         of_row = torch.from_numpy(rows[:, 0] == row)
         expected = scores[of_row].transpose(0, 1).flatten(1).softmax(-1)

@@ -382,7 +382,7 @@ def test_the_executor_is_the_one_of_the_gpu(loaded: LoadedModel) -> None:
     """These tests would prove nothing on another one."""
     engine = ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.01), make_executor=plain_executor)
     assert isinstance(engine._executor, DeviceExecutor)
-    assert engine._executor.lateness == 1
+    assert engine._executor.steps_ahead == 1
 
 
 def test_held_answers_are_the_padded_engines(loaded: LoadedModel) -> None:
