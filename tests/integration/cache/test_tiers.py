@@ -199,7 +199,8 @@ async def test_an_acl_user(valkey, redis, new_key):
 
 async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
     """What writers never store is not unpacked: two dozen of 64 MiB each are as many misses, and are deleted."""
-    cache = await caches()
+    failures = []
+    cache = await caches(on_failure=failures.append, timeout_ms=5_000)
     keys = [new_key(str(index)) for index in range(24)]
     for key in keys:
         await redis.set(key, ValueFormat(64 * MIB).encode(key, bytes(64 * MIB), now_ms() + 10_000))
@@ -210,6 +211,7 @@ async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * MIB
+    assert failures == [Failure.DAMAGED] * 25
     await cache._outbox.send()
     assert await redis.exists(*keys) == 0
 
