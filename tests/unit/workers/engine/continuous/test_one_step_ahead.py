@@ -399,7 +399,7 @@ def test_held_answers_are_the_padded_engines(loaded: LoadedModel) -> None:
     for request in requests:
         padded.add(request)
     expected = {outcome.request_id: outcome for outcome in padded.step()}
-    for limits in ({}, {"max_batch_tokens": 3, "max_running": 3}, {"kv_memory_gib": 0.00002}):
+    for limits in ({}, {"max_batch_tokens": 6, "max_running": 6}, {"kv_memory_gib": 0.00002}):
         engine = late_engine(loaded, **limits)
         for request in requests:
             engine.add(request)
