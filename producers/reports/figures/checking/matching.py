@@ -121,3 +121,17 @@ def _trailing_zeros(value: Decimal) -> Decimal:
 
 def _sign(text: Quantity, truth: Decimal) -> str:
     return SAME if not truth or (text.value < 0) == (truth < 0) or not text.value else OTHER_SIGN
+
+
+def mantissa(value: Decimal) -> float:
+    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
+    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
+
+
+def mantissa_range(quantity: Quantity) -> tuple[float, float]:
+    if not quantity.value:
+        return 0.0, 0.0
+    whole = str(abs(int(quantity.value)))
+    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
+    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
+    return mantissa(quantity.value) - slack, mantissa(quantity.value) + slack
