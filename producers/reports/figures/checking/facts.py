@@ -23,7 +23,8 @@ _DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
 _NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
 _BESIDE_THE_NAME = re.compile(
-    r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
+    r"\b(?:weeks|months|quarters?|restated|unaudited|audited|revised|reported|recast|as adjusted|see|"
+    r"notes?|years?|ended|ending|as|of|at|the|"
     r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b"
 )
 
@@ -223,6 +224,11 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
         words = stems(sentence)
         for place, number in enumerate(found.amounts):
             periods = periods_of(sentence, found, number) or inherited
+            compares = len(periods) == 2 and speaks_of_change(sentence)  # noqa: PLR2004  # a change has two ends
+            if compares:
+                periods = tuple(
+                    sorted(periods, key=lambda period: (period.year, period.month, period.part), reverse=True)
+                )
             yield Fact(
                 name,
                 number.quantity,
@@ -235,6 +241,7 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
                 place,
                 number.text,
                 from_table=False,
+                compares=compares,
             )
         if found.periods:
             inherited = tuple(mention.period for mention in found.periods)

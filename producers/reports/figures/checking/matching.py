@@ -9,6 +9,8 @@ from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, P
 
 _HALF = Decimal("0.5")
 _SLACK = Decimal("1e-9")
+# Scales that a report may state once for all its pages, and so outside what is at hand. Nothing speaks against them.
+_CUSTOMARY = frozenset({3, 6})
 _TIME = frozenset({"days", "weeks", "months", "years", "hours"})
 
 SAME, OTHER_VALUE, OTHER_SIGN, OTHER_SCALE, OTHER_UNIT = "same", "value", "sign", "scale", "unit"
@@ -41,6 +43,8 @@ def compare(number: Number, truth: Quantity, setting: Setting) -> str:
 def _amounts(number: Number, truth: Quantity, unit: str) -> str:
     text = number.quantity
     if text.scale_known and text.scale:
+        if not truth.scale_known and text.scale in _CUSTOMARY and _close(number, truth.value, 0):
+            return unit or _sign(text, truth.value)
         if _close(number, truth.amount, text.scale):
             return unit or _sign(text, truth.value)
         return OTHER_SCALE if _close(number, truth.value, 0) else OTHER_VALUE
