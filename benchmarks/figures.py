@@ -2,7 +2,9 @@
 
 Each gold answer of TAT-QA's development file stands in its question's sentence, true and altered in five ways.
 A true figure is right when it is supported or derived, an altered one when it is unsupported.
-The rules were developed on three quarters of the contexts, drawn at random; `--part held-out` measures the others.
+The rules were first developed on one random half. The other, seen for the first time, then gave 85.7 % of true
+figures and 96.5 % of altered ones; it was used to mend them in turn, three quarters first (the last quarter then
+gave 84.0 % and 97.0 %), then all. What this prints now is thus no estimate for files that were never looked at.
 """
 
 import argparse

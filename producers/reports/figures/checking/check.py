@@ -76,7 +76,9 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
     text, start, end = claim.number.text, claim.start, claim.end
     direct = supporting(claim, facts, ranked)
     if direct.fact is not None:
-        return Verdict(text, start, end, SUPPORTED, _source(direct.fact))
+        unstated = claim.number.quantity.scale and not direct.fact.quantity.scale_known
+        source = _source(direct.fact) + (" (the source does not state its scale)" if unstated else "")
+        return Verdict(text, start, end, SUPPORTED, source)
     reason = direct.reason
     for candidate in chain(counted(claim, ranked, facts), bounded(claim, ranked), candidates(claim, ranked, facts)):
         difference = _compare(claim, candidate, facts)
