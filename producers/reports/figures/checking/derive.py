@@ -19,7 +19,8 @@ _MOST_NESTED = 20
 _MOST_SUMMED = 6
 _LARGEST_GROUP = 40
 _SPENT = re.compile(SPENT, re.IGNORECASE)
-_COST = re.compile(r"\b(?:expens\w*|costs?)\b", re.IGNORECASE)
+_BOTH_SIGNS = re.compile(r"\b(?:gains?|income|profit|provided|benefit)\b", re.IGNORECASE)
+_COST = re.compile(r"\b(?:expens\w*|costs?|used)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,9 @@ def _by_average(material: _Material) -> Iterator[Candidate]:
         for signed in _signs(line):
             for run in over_time(signed, material.claim.all_periods, with_previous=True):
                 yield Candidate(*combine.mean(run))
+    for a, b in material.pairs if material.claim.intent.difference else ():
+        for run in over_time(combine.difference_line(a, b), material.claim.all_periods, with_previous=False):
+            yield Candidate(*combine.mean(run))
 
 
 def _by_sum(material: _Material) -> Iterator[Candidate]:
@@ -114,13 +118,14 @@ def _by_share(material: _Material) -> Iterator[Candidate]:
 
 def _signs(line: list[Point]) -> list[list[Point]]:
     """The line as it stands and without its minus signs; only the latter of costs, which nobody tells as negative."""
-    unsigned = combine.magnitudes(line)
+    unsigned = combine.magnitudes(line) if _is_spent(line) else []
     return [unsigned] if unsigned and _COST.search(line[0].facts[0].about) else [line, unsigned]
 
 
 def _is_spent(line: Sequence[Point]) -> bool:
-    """Whether a negative line is of things that are told without their minus."""
-    return bool(line) and _SPENT.search(line[0].facts[0].about) is not None
+    """Whether a negative line is of things that are told without their minus, and not of things of both signs."""
+    about = line[0].facts[0].about if line else ""
+    return _SPENT.search(about) is not None and _BOTH_SIGNS.search(about) is None
 
 
 def _changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:
@@ -196,12 +201,15 @@ def _whole_groups(material: _Material) -> Iterator[Candidate]:
 def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
     """One thing less another of the same time, in the order that the sentence names them."""
     mine, yours = a.own | a.around, b.own | b.around
-    if claim.position(mine - yours) > claim.position(yours - mine):
+    first, second = claim.position(mine - yours), claim.position(yours - mine)
+    if first > second:
         return
+    unsigned = first == second or claim.intent.distance
     for one, two in combine.together(a, b):
         if not says(one.periods, claim.periods):
             continue
         difference = one.quantity.amount - two.quantity.amount
+        difference = abs(difference) if unsigned else difference
         unit = POINTS if one.quantity.unit == PERCENT else None
         quantity = combine.like(one.quantity, difference, unit)
         yield Candidate(quantity, f"{one.quote} - {two.quote}", (one, two), DIFFERENCE)
@@ -219,5 +227,5 @@ def _differences_of_averages(material: _Material) -> Iterator[Candidate]:
     for one, two in combinations(averages, 2):
         for (a, text, facts), (b, other_text, other_facts) in zip(one, two, strict=False):
             if combine.addable(a, b):
-                quantity = combine.like(a, a.amount - b.amount)
+                quantity = combine.like(a, abs(a.amount - b.amount))
                 yield Candidate(quantity, f"{text} - {other_text}", (*facts, *other_facts), DIFFERENCE)

@@ -5,11 +5,12 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
 from pelton.producers.reports.figures.checking.intent import speaks_of_change
+from pelton.producers.reports.figures.checking.matching import mantissa, mantissa_range
 from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.lexing.lexer import scan
 from pelton.producers.reports.figures.lexing.periods import Period, mentions
@@ -18,10 +19,12 @@ from pelton.producers.reports.figures.quantity import Quantity
 from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 _MOST_SENTENCES = 5000
+_DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
 _NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
 _BESIDE_THE_NAME = re.compile(
-    r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
+    r"\b(?:weeks|months|quarters?|restated|unaudited|audited|revised|reported|recast|as adjusted|see|"
+    r"notes?|years?|ended|ending|as|of|at|the|"
     r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b"
 )
 
@@ -85,7 +88,7 @@ class Facts:
 
     def near(self, quantity: Quantity) -> Iterable[Fact]:
         """The facts that may be this number at some scale, within the precision that it is written in."""
-        low, high = _mantissa_range(quantity)
+        low, high = mantissa_range(quantity)
         for shift in (0.1, 1.0, 10.0):
             start, stop = bisect_left(self.mantissas, low * shift), bisect_right(self.mantissas, high * shift)
             yield from (self.all[index] for index in self.by_mantissa[start:stop])
@@ -110,7 +113,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         for word in one.own | one.around:
             counts[word].append(index)
     weights = {word: math.log(1 + len(series) / len(places)) for word, places in counts.items()}
-    ordered = sorted((_mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
+    ordered = sorted((mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
     texts = (
         [cell.text for table in tables for cell in table.cells] + [table.caption for table in tables] + [*paragraphs]
     )
@@ -121,7 +124,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
         _by_row(facts),
-        tuple(mantissa for mantissa, _ in ordered),
+        tuple(digits for digits, _ in ordered),
         tuple(index for _, index in ordered),
         frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
@@ -134,20 +137,6 @@ def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
     for index, fact in enumerate(facts):
         grouped[fact.row].append(index)
     return {key: tuple(places) for key, places in grouped.items()}
-
-
-def _mantissa(value: Decimal) -> float:
-    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
-    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
-
-
-def _mantissa_range(quantity: Quantity) -> tuple[float, float]:
-    if not quantity.value:
-        return 0.0, 0.0
-    whole = str(abs(int(quantity.value)))
-    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
-    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
-    return _mantissa(quantity.value) - slack, _mantissa(quantity.value) + slack
 
 
 def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -168,15 +157,13 @@ def _series(facts: Iterable[Fact]) -> list[Series]:
 def _table_facts(table: Table) -> Iterable[Fact]:
     caption = stems(table.caption)
     times = _latest_two(table)
-    for cell in table.numeric:
-        if cell.quantity is None:
-            continue
+    for cell, quantity in _with_dashes(table):
         group, _, own = cell.label.rpartition(" — ")
         periods = _cell_periods(cell, group, own)
         compares = not periods and speaks_of_change(cell.heading)
         yield Fact(
             cell.id,
-            cell.quantity,
+            quantity,
             cell.text,
             stems(own),
             stems(group) | stems(cell.heading) | caption,
@@ -187,6 +174,17 @@ def _table_facts(table: Table) -> Iterable[Fact]:
             ", ".join(part for part in (cell.label, cell.heading) if part),
             compares=compares,
         )
+
+
+def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:
+    """The numeric cells, and the dashes beside them, with which accounts write zero."""
+    rows = {cell.row: cell.quantity for cell in reversed(table.numeric)}
+    for cell in table.cells:
+        beside = rows.get(cell.row)
+        if cell.quantity is not None:
+            yield cell, cell.quantity
+        elif beside is not None and _DASH.fullmatch(cell.text):
+            yield cell, replace(beside, value=Decimal(0))
 
 
 def _latest_two(table: Table) -> tuple[Period, ...]:
@@ -226,6 +224,11 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
         words = stems(sentence)
         for place, number in enumerate(found.amounts):
             periods = periods_of(sentence, found, number) or inherited
+            compares = len(periods) == 2 and speaks_of_change(sentence)  # noqa: PLR2004  # a change has two ends
+            if compares:
+                periods = tuple(
+                    sorted(periods, key=lambda period: (period.year, period.month, period.part), reverse=True)
+                )
             yield Fact(
                 name,
                 number.quantity,
@@ -238,6 +241,7 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
                 place,
                 number.text,
                 from_table=False,
+                compares=compares,
             )
         if found.periods:
             inherited = tuple(mention.period for mention in found.periods)

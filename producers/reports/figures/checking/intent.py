@@ -36,11 +36,14 @@ _EITHER = re.compile(
     r"increas\w*\s*(?:/|or|and)?\s*\(?\s*(?:/|or)?\s*\(?decreas|decreas\w*\s*(?:/|or)?\s*\(?\s*increas", re.IGNORECASE
 )
 _BETWEEN_TWO = re.compile(
-    r"\bdifferen\w+|\bhow (?:much|many) (?:more|less|fewer|higher|lower|larger|smaller|greater)\b|"
+    r"\bdifferen\w+|\bhow (?:much|many) (?:more|less|fewer|higher|lower|larger|smaller|greater)\b|\bhow many percent\b|"
     r"\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|"
     r"\bnet of\b|\bminus\b|"
     r"\bfewer than\b|\bexcluding\b|\bother than\b|\bremain(?:ing|der)\b|\bapart from\b|\bbesides\b",
     re.IGNORECASE,
+)
+_HOW_MUCH = re.compile(
+    r"\bhow (?:much|many)(?: percent\w*)? (?:more|less|fewer|higher|lower|larger|smaller|greater)\b", re.IGNORECASE
 )
 _HEDGED = r"\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$"
 _VALUE_BEFORE = re.compile(
@@ -56,7 +59,9 @@ _CHANGE_BEFORE = re.compile(
 _PRIOR_BEFORE = re.compile(rf"\b(?:from|versus|vs\.?|compared (?:to|with)|against|than){_HEDGED}", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
-_COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
+_COUNT = re.compile(
+    r"\bhow many\b(?!\s(?:percent\w*|per cent|basis|points?|thousand|million|billion|more|fewer|less))", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Intent:
     """What the words claim. Several may hold ("change in the average").
 
     `before`: the number is what a change started from ("down from 5"). `unsigned`: a difference without a direction.
+    `distance`: "how much more", which is never negative.
     """
 
     change: bool = False
@@ -76,6 +82,7 @@ class Intent:
     down: bool = False
     unsigned: bool = False
     before: bool = False
+    distance: bool = False
     value: bool = True
     count: bool = False
 
@@ -99,6 +106,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         difference=_BETWEEN_TWO.search(words) is not None,
         up=up,
         down=down,
+        distance=_HOW_MUCH.search(words) is not None,
         before=change and _PRIOR_BEFORE.search(before) is not None,
         unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
         value=value,
