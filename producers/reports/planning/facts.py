@@ -16,10 +16,14 @@ from pelton.producers.reports.spec.model import FactKind
 
 MAX_LABEL_CHARS = 120
 MAX_ROWS = 60
-WORDS_GRAMMAR = r"""start: WORDS
-WORDS: /[\p{L}\p{M} ,.;:!?'"()&\/-]{1,900}/
+_SCRIPTS = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}\p{Devanagari}"
+PUNCTUATION = " ,.;:!?'\"()/-"
+_ESCAPED = re.sub(r"([/-])", r"\\\1", PUNCTUATION)
+WORDS_GRAMMAR = rf"""start: WORDS
+WORDS: /[[\p{{L}}&&[{_SCRIPTS}]]\p{{M}}{_ESCAPED}]{{1,900}}/
 """
-"""Letters and punctuation: for sections that a small model would fill with numbers, and with signs in their place."""
+"""For sections that a small model would fill with numbers: letters of scripts, and punctuation. Among all letters of
+Unicode it finds symbols to put in a number's place."""
 
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _PERIOD_WORDS = re.compile(
