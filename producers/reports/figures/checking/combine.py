@@ -67,11 +67,19 @@ def ratio_line(a: Series, b: Series) -> list[Point]:
 
 
 def sum_line(a: Series, b: Series) -> list[Point]:
+    return _line(a, b, sign=1)
+
+
+def difference_line(a: Series, b: Series) -> list[Point]:
+    return _line(a, b, sign=-1)
+
+
+def _line(a: Series, b: Series, *, sign: int) -> list[Point]:
     points = [
         Point(
             one.periods,
-            like(one.quantity, one.quantity.amount + two.quantity.amount),
-            f"({one.quote} + {two.quote})",
+            like(one.quantity, one.quantity.amount + sign * two.quantity.amount),
+            f"({one.quote} {'+' if sign > 0 else '-'} {two.quote})",
             (one, two),
         )
         for one, two in together(a, b)

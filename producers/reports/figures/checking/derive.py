@@ -19,6 +19,7 @@ _MOST_NESTED = 20
 _MOST_SUMMED = 6
 _LARGEST_GROUP = 40
 _SPENT = re.compile(SPENT, re.IGNORECASE)
+_BOTH_SIGNS = re.compile(r"\b(?:gains?|income|profit|provided|benefit)\b", re.IGNORECASE)
 _COST = re.compile(r"\b(?:expens\w*|costs?)\b", re.IGNORECASE)
 
 
@@ -92,6 +93,9 @@ def _by_average(material: _Material) -> Iterator[Candidate]:
         for signed in _signs(line):
             for run in over_time(signed, material.claim.all_periods, with_previous=True):
                 yield Candidate(*combine.mean(run))
+    for a, b in material.pairs if material.claim.intent.difference else ():
+        for run in over_time(combine.difference_line(a, b), material.claim.all_periods, with_previous=False):
+            yield Candidate(*combine.mean(run))
 
 
 def _by_sum(material: _Material) -> Iterator[Candidate]:
@@ -114,13 +118,14 @@ def _by_share(material: _Material) -> Iterator[Candidate]:
 
 def _signs(line: list[Point]) -> list[list[Point]]:
     """The line as it stands and without its minus signs; only the latter of costs, which nobody tells as negative."""
-    unsigned = combine.magnitudes(line)
+    unsigned = combine.magnitudes(line) if _is_spent(line) else []
     return [unsigned] if unsigned and _COST.search(line[0].facts[0].about) else [line, unsigned]
 
 
 def _is_spent(line: Sequence[Point]) -> bool:
-    """Whether a negative line is of things that are told without their minus."""
-    return bool(line) and _SPENT.search(line[0].facts[0].about) is not None
+    """Whether a negative line is of things that are told without their minus, and not of things of both signs."""
+    about = line[0].facts[0].about if line else ""
+    return _SPENT.search(about) is not None and _BOTH_SIGNS.search(about) is None
 
 
 def _changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:

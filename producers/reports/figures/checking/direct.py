@@ -18,7 +18,7 @@ _NEGATIVE_BY_NATURE = re.compile(
     r"paid|payments?|repay\w*|purchas\w*|repurchas\w*|dividends?|tax\w*|disposal\w*|dispos\w*|lapsed|vested|forfeit\w*|expired|"
     r"cancel\w*|exercis\w*|depreciation|amortis\w*|amortiz\w*|impair\w*|write\w*|settle\w*|reduc\w*|liabilit\w*|owed|treasury|"
     r"additions?|expenditures?|capex|spen[dt]\w*|acqui\w*|distribut\w*|redempt\w*|invest\w*|"
-    r"released?|utili[sz]\w*|benefits?|contributions?|interest|less|reversal\w*|accumulated)\b",
+    r"released?|utili[sz]\w*|reversal\w*|accumulated)\b",
     re.IGNORECASE,
 )
 _SPECIFIC_DIGITS = 3
@@ -57,7 +57,7 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
 
 
 def _needed_scores(claim: Claim, ranked: Sequence[Ranked]) -> dict[bool, float]:
-    """How well the words must fit, for tables (True) and prose: a number of few digits only by the best line's words."""
+    """How well the words must fit, for tables (True) and prose: few digits only count with the best line's words."""
     if _digits(claim) >= _SPECIFIC_DIGITS:
         return {True: _WEAK, False: _WEAK}
     best = {True: 0.0, False: 0.0}

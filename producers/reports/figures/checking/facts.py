@@ -5,7 +5,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
@@ -18,6 +18,7 @@ from pelton.producers.reports.figures.quantity import Quantity
 from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 _MOST_SENTENCES = 5000
+_DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
 _NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
 _BESIDE_THE_NAME = re.compile(
@@ -168,15 +169,13 @@ def _series(facts: Iterable[Fact]) -> list[Series]:
 def _table_facts(table: Table) -> Iterable[Fact]:
     caption = stems(table.caption)
     times = _latest_two(table)
-    for cell in table.numeric:
-        if cell.quantity is None:
-            continue
+    for cell, quantity in _with_dashes(table):
         group, _, own = cell.label.rpartition(" — ")
         periods = _cell_periods(cell, group, own)
         compares = not periods and speaks_of_change(cell.heading)
         yield Fact(
             cell.id,
-            cell.quantity,
+            quantity,
             cell.text,
             stems(own),
             stems(group) | stems(cell.heading) | caption,
@@ -187,6 +186,17 @@ def _table_facts(table: Table) -> Iterable[Fact]:
             ", ".join(part for part in (cell.label, cell.heading) if part),
             compares=compares,
         )
+
+
+def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:
+    """The numeric cells, and the dashes beside them, with which accounts write zero."""
+    rows = {cell.row: cell.quantity for cell in reversed(table.numeric)}
+    for cell in table.cells:
+        beside = rows.get(cell.row)
+        if cell.quantity is not None:
+            yield cell, cell.quantity
+        elif beside is not None and _DASH.fullmatch(cell.text):
+            yield cell, replace(beside, value=Decimal(0))
 
 
 def _latest_two(table: Table) -> tuple[Period, ...]:

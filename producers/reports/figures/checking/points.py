@@ -77,8 +77,8 @@ def over_time(points: Sequence[Point], claimed: Sequence[Period], *, with_previo
     if len(times) >= 2:  # noqa: PLR2004
         named = [point for point in points if says(point.periods, times)]
         if all(any(_is_at(point, time) for point in named) for time in times):
-            first, last = times[0].year, times[-1].year
-            runs += [named, [point for point in points if point.periods and first <= point.time[0] <= last]]
+            first, last = points.index(named[0]), points.index(named[-1])
+            runs += [named, list(points[first : last + 1])]
     elif times and with_previous:
         runs += [[old, new] for new, old in _neighbours(points) if _is_at(new, times[0])]
     if len(times) <= 1:
