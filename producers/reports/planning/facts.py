@@ -16,7 +16,9 @@ from pelton.producers.reports.spec.model import FactKind
 
 MAX_LABEL_CHARS = 120
 MAX_ROWS = 60
-_SCRIPTS = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Hebrew}\p{Devanagari}"
+_SCRIPTS = (  # Latin, Greek and Cyrillic, Hebrew and Arabic, Devanagari, Japanese, Chinese, Korean
+    r"A-Za-z\x{C0}-\x{24F}\x{370}-\x{52F}\x{590}-\x{6FF}\x{900}-\x{97F}\x{3040}-\x{30FF}\x{4E00}-\x{9FFF}\x{AC00}-\x{D7AF}"
+)
 PUNCTUATION = " ,.;:!?'\"()/-"
 _ESCAPED = re.sub(r"([/-])", r"\\\1", PUNCTUATION)
 WORDS_GRAMMAR = rf"""start: WORDS
