@@ -14,12 +14,14 @@ from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
+from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
 from pelton.producers.reports.figures.tables.parse import parse_table
 
 _PRECISION = 50
+_DIRECTIONS = stems("increase decrease reduction growth decline gain drop rise fall reductions additions")
 _QUOTE = 300
 
 
@@ -74,7 +76,9 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
     text, start, end = claim.number.text, claim.start, claim.end
     direct = supporting(claim, facts, ranked)
     if direct.fact is not None:
-        return Verdict(text, start, end, SUPPORTED, _source(direct.fact))
+        unstated = claim.number.quantity.scale and not direct.fact.quantity.scale_known
+        source = _source(direct.fact) + (" (the source does not state its scale)" if unstated else "")
+        return Verdict(text, start, end, SUPPORTED, source)
     reason = direct.reason
     for candidate in chain(counted(claim, ranked, facts), bounded(claim, ranked), candidates(claim, ranked, facts)):
         difference = _compare(claim, candidate, facts)
@@ -93,14 +97,16 @@ def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:
     if candidate.kind == CHANGE and difference in {matching.SAME, matching.OTHER_SIGN}:
         if claim.intent.unsigned and stated > 0:
             return matching.SAME
-        return _direction(claim, falls=value < 0, stated_negative=stated < 0, difference=difference)
+        return _direction(claim, candidate.facts, falls=value < 0, stated_negative=stated < 0, difference=difference)
     if candidate.kind == DIFFERENCE and difference == matching.OTHER_SIGN and stated > 0:
         return matching.SAME
     return difference
 
 
-def _direction(claim: Claim, *, falls: bool, stated_negative: bool, difference: str) -> str:
+def _direction(claim: Claim, facts: Sequence[Fact], *, falls: bool, stated_negative: bool, difference: str) -> str:
     """Words have a sign too: "decreased by 5" says -5, and "increased by 5" of what fell by 5 is wrong."""
+    if any(fact.own & _DIRECTIONS for fact in facts):
+        return difference  # "reductions" is what the line is called
     if claim.intent.down and not stated_negative:
         return matching.SAME if falls else matching.OTHER_SIGN
     if claim.intent.up and falls and not stated_negative:

@@ -101,11 +101,13 @@ def average_line(line: Sequence[Point]) -> list[Point]:
 
 
 def sentence_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Point]]:
-    """The numbers of one sentence that differ in their periods: "$5 and $6 in 2019 and 2018"."""
-    for row in dict.fromkeys(one.facts[0].row for one in series if not one.facts[0].from_table):
-        found = [fact for fact in facts.in_row(row) if fact.periods]
-        for unit in dict.fromkeys(fact.quantity.unit for fact in found):
-            line = [_point(fact) for fact in found if fact.quantity.unit == unit]
+    """The numbers of a sentence, and of all that the claim may mean, that differ in their periods: "$5 in 2019"."""
+    prose = [one for one in series if not one.facts[0].from_table]
+    rows = [facts.in_row(row) for row in dict.fromkeys(one.facts[0].row for one in prose)]
+    for found in [*rows, [fact for one in prose for fact in one.facts]]:
+        dated = [fact for fact in found if fact.periods and not fact.compares]
+        for unit in dict.fromkeys(fact.quantity.unit for fact in dated):
+            line = [_point(fact) for fact in dated if fact.quantity.unit == unit]
             if len({point.time for point in line}) > 1:
                 yield sorted(line, key=lambda point: point.time)
 

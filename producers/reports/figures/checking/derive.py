@@ -20,7 +20,7 @@ _MOST_SUMMED = 6
 _LARGEST_GROUP = 40
 _SPENT = re.compile(SPENT, re.IGNORECASE)
 _BOTH_SIGNS = re.compile(r"\b(?:gains?|income|profit|provided|benefit)\b", re.IGNORECASE)
-_COST = re.compile(r"\b(?:expens\w*|costs?)\b", re.IGNORECASE)
+_COST = re.compile(r"\b(?:expens\w*|costs?|used)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +201,15 @@ def _whole_groups(material: _Material) -> Iterator[Candidate]:
 def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
     """One thing less another of the same time, in the order that the sentence names them."""
     mine, yours = a.own | a.around, b.own | b.around
-    if claim.position(mine - yours) > claim.position(yours - mine):
+    first, second = claim.position(mine - yours), claim.position(yours - mine)
+    if first > second:
         return
+    unsigned = first == second or claim.intent.distance
     for one, two in combine.together(a, b):
         if not says(one.periods, claim.periods):
             continue
         difference = one.quantity.amount - two.quantity.amount
+        difference = abs(difference) if unsigned else difference
         unit = POINTS if one.quantity.unit == PERCENT else None
         quantity = combine.like(one.quantity, difference, unit)
         yield Candidate(quantity, f"{one.quote} - {two.quote}", (one, two), DIFFERENCE)
@@ -224,5 +227,5 @@ def _differences_of_averages(material: _Material) -> Iterator[Candidate]:
     for one, two in combinations(averages, 2):
         for (a, text, facts), (b, other_text, other_facts) in zip(one, two, strict=False):
             if combine.addable(a, b):
-                quantity = combine.like(a, a.amount - b.amount)
+                quantity = combine.like(a, abs(a.amount - b.amount))
                 yield Candidate(quantity, f"{text} - {other_text}", (*facts, *other_facts), DIFFERENCE)

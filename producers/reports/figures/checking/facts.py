@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
 from pelton.producers.reports.figures.checking.intent import speaks_of_change
+from pelton.producers.reports.figures.checking.matching import mantissa, mantissa_range
 from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.lexing.lexer import scan
 from pelton.producers.reports.figures.lexing.periods import Period, mentions
@@ -22,7 +23,8 @@ _DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
 _NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
 _BESIDE_THE_NAME = re.compile(
-    r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
+    r"\b(?:weeks|months|quarters?|restated|unaudited|audited|revised|reported|recast|as adjusted|see|"
+    r"notes?|years?|ended|ending|as|of|at|the|"
     r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b"
 )
 
@@ -86,7 +88,7 @@ class Facts:
 
     def near(self, quantity: Quantity) -> Iterable[Fact]:
         """The facts that may be this number at some scale, within the precision that it is written in."""
-        low, high = _mantissa_range(quantity)
+        low, high = mantissa_range(quantity)
         for shift in (0.1, 1.0, 10.0):
             start, stop = bisect_left(self.mantissas, low * shift), bisect_right(self.mantissas, high * shift)
             yield from (self.all[index] for index in self.by_mantissa[start:stop])
@@ -111,7 +113,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         for word in one.own | one.around:
             counts[word].append(index)
     weights = {word: math.log(1 + len(series) / len(places)) for word, places in counts.items()}
-    ordered = sorted((_mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
+    ordered = sorted((mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
     texts = (
         [cell.text for table in tables for cell in table.cells] + [table.caption for table in tables] + [*paragraphs]
     )
@@ -122,7 +124,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
         _by_row(facts),
-        tuple(mantissa for mantissa, _ in ordered),
+        tuple(digits for digits, _ in ordered),
         tuple(index for _, index in ordered),
         frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
@@ -135,20 +137,6 @@ def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
     for index, fact in enumerate(facts):
         grouped[fact.row].append(index)
     return {key: tuple(places) for key, places in grouped.items()}
-
-
-def _mantissa(value: Decimal) -> float:
-    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
-    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
-
-
-def _mantissa_range(quantity: Quantity) -> tuple[float, float]:
-    if not quantity.value:
-        return 0.0, 0.0
-    whole = str(abs(int(quantity.value)))
-    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
-    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
-    return _mantissa(quantity.value) - slack, _mantissa(quantity.value) + slack
 
 
 def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -236,6 +224,11 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
         words = stems(sentence)
         for place, number in enumerate(found.amounts):
             periods = periods_of(sentence, found, number) or inherited
+            compares = len(periods) == 2 and speaks_of_change(sentence)  # noqa: PLR2004  # a change has two ends
+            if compares:
+                periods = tuple(
+                    sorted(periods, key=lambda period: (period.year, period.month, period.part), reverse=True)
+                )
             yield Fact(
                 name,
                 number.quantity,
@@ -248,6 +241,7 @@ def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
                 place,
                 number.text,
                 from_table=False,
+                compares=compares,
             )
         if found.periods:
             inherited = tuple(mention.period for mention in found.periods)

@@ -42,6 +42,9 @@ _BETWEEN_TWO = re.compile(
     r"\bfewer than\b|\bexcluding\b|\bother than\b|\bremain(?:ing|der)\b|\bapart from\b|\bbesides\b",
     re.IGNORECASE,
 )
+_HOW_MUCH = re.compile(
+    r"\bhow (?:much|many)(?: percent\w*)? (?:more|less|fewer|higher|lower|larger|smaller|greater)\b", re.IGNORECASE
+)
 _HEDGED = r"\s(?:about\s|approximately\s|nearly\s|a\s|an\s)*$"
 _VALUE_BEFORE = re.compile(
     r"\b(?:to|from|at|was|were|is|are|totall?ed|totall?ing|reached|stood at|amounted to|equall?ed|versus|vs\.?|than|"
@@ -66,6 +69,7 @@ class Intent:
     """What the words claim. Several may hold ("change in the average").
 
     `before`: the number is what a change started from ("down from 5"). `unsigned`: a difference without a direction.
+    `distance`: "how much more", which is never negative.
     """
 
     change: bool = False
@@ -78,6 +82,7 @@ class Intent:
     down: bool = False
     unsigned: bool = False
     before: bool = False
+    distance: bool = False
     value: bool = True
     count: bool = False
 
@@ -101,6 +106,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         difference=_BETWEEN_TWO.search(words) is not None,
         up=up,
         down=down,
+        distance=_HOW_MUCH.search(words) is not None,
         before=change and _PRIOR_BEFORE.search(before) is not None,
         unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
         value=value,

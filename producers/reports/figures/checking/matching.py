@@ -9,6 +9,8 @@ from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, P
 
 _HALF = Decimal("0.5")
 _SLACK = Decimal("1e-9")
+# Scales that a report may state once for all its pages, and so outside what is at hand. Nothing speaks against them.
+_CUSTOMARY = frozenset({3, 6})
 _TIME = frozenset({"days", "weeks", "months", "years", "hours"})
 
 SAME, OTHER_VALUE, OTHER_SIGN, OTHER_SCALE, OTHER_UNIT = "same", "value", "sign", "scale", "unit"
@@ -41,6 +43,8 @@ def compare(number: Number, truth: Quantity, setting: Setting) -> str:
 def _amounts(number: Number, truth: Quantity, unit: str) -> str:
     text = number.quantity
     if text.scale_known and text.scale:
+        if not truth.scale_known and text.scale in _CUSTOMARY and _close(number, truth.value, 0):
+            return unit or _sign(text, truth.value)
         if _close(number, truth.amount, text.scale):
             return unit or _sign(text, truth.value)
         return OTHER_SCALE if _close(number, truth.value, 0) else OTHER_VALUE
@@ -121,3 +125,17 @@ def _trailing_zeros(value: Decimal) -> Decimal:
 
 def _sign(text: Quantity, truth: Decimal) -> str:
     return SAME if not truth or (text.value < 0) == (truth < 0) or not text.value else OTHER_SIGN
+
+
+def mantissa(value: Decimal) -> float:
+    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
+    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
+
+
+def mantissa_range(quantity: Quantity) -> tuple[float, float]:
+    if not quantity.value:
+        return 0.0, 0.0
+    whole = str(abs(int(quantity.value)))
+    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
+    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
+    return mantissa(quantity.value) - slack, mantissa(quantity.value) + slack

@@ -10,7 +10,7 @@ _STOP = frozenset({
     "many", "does", "did", "do", "has", "had", "have", "who", "whom", "whose", "when", "where", "why", "between",
     "during", "within", "over", "under", "into", "than", "then", "there", "these", "those", "any", "all", "each",
     "both", "also", "such", "other's", "not", "no", "if", "can", "could", "would", "should", "may", "will",
-    "amount", "amounts", "value", "values", "company", "group", "year", "years", "ended", "end", "period",
+    "amount", "amounts", "value", "values", "company", "group", "year", "years", "ended", "period",
     "periods", "fiscal", "months", "month", "quarter", "respectively", "following", "total's", "million",
     "millions", "thousand", "thousands", "billion", "billions", "percent", "percentage", "cent", "usd", "eur",
     "gbp", "january", "february", "march", "april", "june", "july", "august", "september", "october", "november",

@@ -65,7 +65,9 @@ def _filled(row: Row) -> int:
 
 
 def _is_header_like(row: Row, is_amount: Callable[[str], bool]) -> bool:
-    if not row or row[0] or not any(row):
+    if not row or not any(row):
+        return False
+    if row[0] and sum(1 for text in row[1:] if mentions(text)) < 2:  # noqa: PLR2004  # one date may be a datum
         return False
     return not any(is_amount(text) or _NOTHING.fullmatch(text) for text in row if text)
 
