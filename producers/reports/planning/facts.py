@@ -16,10 +16,16 @@ from pelton.producers.reports.spec.model import FactKind
 
 MAX_LABEL_CHARS = 120
 MAX_ROWS = 60
-WORDS_GRAMMAR = r"""start: WORDS
-WORDS: /[\p{L}\p{M} ,.;:!?'"()&\/-]{1,900}/
+_SCRIPTS = (  # Latin, Greek and Cyrillic, Hebrew and Arabic, Devanagari, Japanese, Chinese, Korean
+    r"A-Za-z\x{C0}-\x{24F}\x{370}-\x{52F}\x{590}-\x{6FF}\x{900}-\x{97F}\x{3040}-\x{30FF}\x{4E00}-\x{9FFF}\x{AC00}-\x{D7AF}"
+)
+PUNCTUATION = " ,.;:!?'\"()/-"
+_ESCAPED = re.sub(r"([/-])", r"\\\1", PUNCTUATION)
+WORDS_GRAMMAR = rf"""start: WORDS
+WORDS: /[[\p{{L}}&&[{_SCRIPTS}]]\p{{M}}{_ESCAPED}]{{1,900}}/
 """
-"""Letters and punctuation: for sections that a small model would fill with numbers, and with signs in their place."""
+"""For sections that a small model would fill with numbers: letters of scripts, and punctuation. Among all letters of
+Unicode it finds symbols to put in a number's place."""
 
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 _PERIOD_WORDS = re.compile(
