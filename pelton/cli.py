@@ -9,6 +9,7 @@ from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
+from pelton.commands.serve import serve
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, ask, submit):
+for command in (demo, up, worker, serve, ask, submit):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)

@@ -49,3 +49,7 @@ class TooLarge(ApiError):
 
 class Unavailable(ApiError):
     status = 503
+
+
+class GatewayTimeout(ApiError):
+    status = 504
