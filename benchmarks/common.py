@@ -69,7 +69,7 @@ class Measurement:
                 **settings,
             }
             log = Path(folder) / "log"
-            command = [sys.executable, "-m", "pelton", "worker"]
+            command = [sys.executable, "-P", "-m", "pelton", "worker"]
             process = ChildProcess("The worker", command, log_file=log, grace_s=GRACE_S, environment=environment)
             try:
                 await asyncio.to_thread(process.wait_ready, ready.exists, READY_S)

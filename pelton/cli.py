@@ -9,6 +9,9 @@ from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
+from pelton.commands.figures import app as figures
+from pelton.commands.reports.app import app as reports
+from pelton.commands.reports.report import report
 from pelton.commands.serve import serve
 from pelton.commands.submit import submit
 from pelton.commands.up import up
@@ -21,10 +24,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, serve, ask, submit):
+for command in (demo, up, worker, serve, ask, submit, report):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)
+app.add_typer(figures)
+app.add_typer(reports)
 
 
 def _version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
     PeltonError
     ├── RequestError                 the sender's to mend; dead-lettered
+    │   ├── UnreadableRecord         unreadable_record
     │   ├── EmptyRecord              empty_record
     │   ├── NotUtf8                  not_utf8
     │   ├── InvalidJson              invalid_json
@@ -13,6 +14,7 @@
     │   ├── InvalidHeader            invalid_header
     │   ├── UnsupportedHeader        unsupported_header
     │   ├── ReplyTopicNotAllowed     reply_topic_not_allowed
+    │   ├── TenantNotProven          tenant_not_proven
     │   ├── ModelNotFound            model_not_found
     │   ├── ContextLengthExceeded    context_length_exceeded
     │   └── RequestTooLarge          request_too_large
@@ -24,7 +26,8 @@
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
         ├── PoisonRecord             poisoned
-        └── EngineError              engine_error
+        ├── EngineError              engine_error
+        └── InternalError            internal_error
 
 Codes are part of the wire contract: add, never rename.
 """
@@ -57,6 +60,12 @@ class PeltonError(Exception):
 class RequestError(PeltonError):
     type = "invalid_request_error"
     status = 400
+
+
+class UnreadableRecord(RequestError):
+    """The record, or the batch it came in, is not what Kafka's format says; its dead letter holds the raw bytes."""
+
+    code = "unreadable_record"
 
 
 class EmptyRecord(RequestError):
@@ -101,6 +110,13 @@ class UnsupportedHeader(RequestError):
 
 class ReplyTopicNotAllowed(RequestError):
     code = "reply_topic_not_allowed"
+    status = 403
+
+
+class TenantNotProven(RequestError):
+    """The request names a tenant and does not show that it comes from there."""
+
+    code = "tenant_not_proven"
     status = 403
 
 
@@ -168,6 +184,12 @@ class PoisonRecord(ExecutionError):
 
 class EngineError(ExecutionError):
     code = "engine_error"
+
+
+class InternalError(ExecutionError):
+    """A part of the worker other than the engine failed on this request."""
+
+    code = "internal_error"
 
 
 def _shortened(text: str, most: int) -> str:

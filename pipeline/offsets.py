@@ -9,6 +9,7 @@ import base64
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 METADATA_LIMIT = 4096
 """Characters: the broker's `offset.metadata.max.bytes`."""
@@ -16,6 +17,8 @@ ADMIT_LIMIT = METADATA_LIMIT * 3 // 4
 """No record is admitted that could bring the metadata above this, whatever is answered after it."""
 
 _PLAIN, _DEFLATED = "p", "z"
+_MAX_OFFSET = 2**63 - 1
+_MAX_SHIFT = 70
 
 
 class BadMetadata(ValueError):
@@ -41,14 +44,12 @@ class Progress:
             return cls(position, position)
         try:
             packed = base64.b64decode(metadata[1:], validate=True)
-            numbers = list(_unpack(zlib.decompress(packed) if metadata[0] == _DEFLATED else packed))
-            horizon, deltas = position + numbers[0], numbers[1:]
-        except (ValueError, IndexError, zlib.error) as error:
+            distance, *deltas = _unpack(_inflated(packed) if metadata[0] == _DEFLATED else packed)
+            if not all(deltas) or distance <= sum(deltas) or position + distance > _MAX_OFFSET:
+                raise ValueError("its offsets do not rise")  # noqa: TRY301  # one of the ways not to be ours
+        except (ValueError, zlib.error) as error:
             raise BadMetadata(f"metadata {metadata[:40]!r} is not a Pelton worker's: {error!r}") from None
-        open_offsets = [position]
-        for delta in deltas:
-            open_offsets.append(open_offsets[-1] + delta)
-        return cls(position, horizon, tuple(open_offsets))
+        return cls(position, position + distance, tuple(accumulate(deltas, initial=position)))
 
     def metadata(self) -> str:
         """At most `METADATA_LIMIT` characters, as `OffsetTracker.admits` has seen to; empty when nothing is open."""
@@ -83,6 +84,11 @@ class OffsetTracker:
     def open(self) -> int:
         """How many admitted records are not answered."""
         return len(self._open) - len(self._unfetched)
+
+    @property
+    def horizon(self) -> int:
+        """Behind the highest offset that was ever admitted."""
+        return self._horizon
 
     @property
     def fetch_from(self) -> int:
@@ -174,11 +180,22 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
+def _inflated(packed: bytes) -> bytes:
+    """Raises `ValueError` for more than a worker ever packs: a few thousand characters can claim megabytes."""
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(packed, METADATA_LIMIT)
+    if not unpacker.eof:
+        raise ValueError("it is cut off, or too much")
+    return data
+
+
 def _unpack(data: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in data:
         number |= (byte & 0x7F) << shift
         shift += 7
+        if shift > _MAX_SHIFT:
+            raise ValueError("a number has more than 64 bits")
         if not byte & 0x80:
             yield number
             number = shift = 0

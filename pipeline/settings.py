@@ -10,6 +10,7 @@ import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -26,10 +27,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pelton.pipeline.report_settings import ReportSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
+from pelton.pipeline.wire.tenants import TenantPolicy
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
+
+MIN_SECRET_CHARS = 16
+"""Of secrets that sign: a shorter one can be guessed from what is signed."""
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -46,11 +52,12 @@ def _is_list(value: Any) -> Any:
     return value
 
 
+Secret = Annotated[SecretStr, Field(min_length=MIN_SECRET_CHARS)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_is_list)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(_Section):
@@ -60,7 +67,7 @@ class KafkaSettings(_Section):
     group_id: str = "pelton"
     request_topics: Annotated[Strings, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
     reply_topic: str = contract.REPLIES_TOPIC
-    reply_topics_allowed: Strings = ()
+    reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
     create_topics: bool = False
     """Create the topics that are missing when a worker starts."""
@@ -74,8 +81,15 @@ class KafkaSettings(_Section):
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
     suspects_topic: str = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
+    group_secret: Secret | None = None
+    """Known to the group's workers and operators and to nobody else: suspicions, and the notes of replayed dead
+    letters, are signed with it, and what is not is ignored. Unset, the broker must let nobody else write there."""
     cancels_topic: str = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
+    tenant_topics: dict[str, str] = {}
+    """Tenants by request topic: what comes from there is theirs, and nobody else can claim to be them."""
+    tenant_keys: dict[str, Secret] = {}
+    """Secrets by tenant: a request that names a tenant must be signed with its key; clients that have the key sign."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: FilePath | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -93,8 +107,22 @@ class KafkaSettings(_Section):
         return patterns
 
     def reply_policy(self) -> ReplyPolicy:
-        """Where replies may go."""
-        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)))
+        """Where replies may go, and what proves whose a request is."""
+        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)), self.tenant_policy())
+
+    def tenant_policy(self) -> TenantPolicy:
+        """What binds tenants to topics and keys."""
+        keys = {tenant: key.get_secret_value().encode() for tenant, key in self.tenant_keys.items()}
+        return TenantPolicy(dict(self.tenant_topics), keys)
+
+    @model_validator(mode="after")
+    def _tenants_fit(self) -> Self:
+        if strays := sorted(self.tenant_topics.keys() - set(self.request_topics)):
+            raise ValueError(f"tenant_topics names {strays[0]!r}, which is none of request_topics")
+        for tenant in (*self.tenant_topics.values(), *self.tenant_keys):
+            if not re.fullmatch(contract.TENANT_PATTERN, tenant):
+                raise ValueError(f"{tenant!r} cannot be a tenant: 1 to 128 letters, digits or any of . _ : @ -")
+        return self
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes."""
@@ -110,17 +138,29 @@ class KafkaSettings(_Section):
         }
 
 
+def _is_whole(url: str) -> bool:
+    """Whether host and port are where they should be, and nothing of a password has come to lie behind them."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:  # its message quotes the URL
+        return False
+
+
 class CacheSettings(_Section):
     """The reply cache: a tier in each worker's memory, and one in Redis or Valkey that all share."""
 
     enabled: bool = True
-    redis_url: str | None = None
+    redis_url: str | None = Field(default=None, repr=False)
     """`redis://`, `rediss://` (TLS) or `unix://`; unset, each worker has only its own tier."""
     username: str | None = None
     """Of the server's ACL, where the URL names none; so for the password. The user needs the keys `pelton:*` and the
     command categories read, write, scripting and connection."""
     password: SecretStr | None = None
     ssl_cafile: FilePath | None = None
+    secret: Secret | None = None
+    """Known to all workers and to nobody else: answers and session histories are sealed with it, and what is not is not
+    read. Set or changed, it makes what is stored unreadable: answers are generated anew, sessions end."""
     local_bytes: Positive = 100_000_000
     """Memory that a worker's own tier may take, its bookkeeping included."""
     local_ttl_s: Seconds = 300.0
@@ -143,6 +183,11 @@ class CacheSettings(_Section):
         scheme = (self.redis_url or "").partition("://")[0]
         if self.redis_url is not None and scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+        if self.redis_url is not None and scheme != "unix" and not _is_whole(self.redis_url):
+            raise ValueError(
+                "redis_url cannot be read: in its user and password write / as %2F, # as %23 and ? as %3F, or set "
+                "cache.username and cache.password instead"
+            )
         if self.ssl_cafile is not None and scheme != "rediss":
             raise ValueError("ssl_cafile has no use without a redis_url that begins with rediss://")
         return self
@@ -300,6 +345,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 
@@ -310,6 +356,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
+    reports: ReportSettings = ReportSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,7 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings import Settings
 from pelton.workers import served_model
 from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.kafka.log_limit import limit_logs
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
@@ -42,6 +43,7 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     The broker is asked before the model is loaded, so that a wrong address is told at once, and the group is joined
     after, so that no partition waits for a model. Raises what those parts raise.
     """
+    limit_logs()
     if parent is None:
         guard, lifecycle = CrashProtection.of(settings.worker), Lifecycle(ready_file_marker(settings.worker.ready_file))
     else:

@@ -1,5 +1,6 @@
 """What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
 from pelton.workers.engine.api import Completion
+from pelton.workers.forms.answer_form import AnswerForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +29,11 @@ class Delivery:
     tracker: OffsetTracker
     fetched_at: float
     queue_s: float
+
+    @property
+    def sent_ms(self) -> int:
+        """When the request was sent (Unix milliseconds); 0 where it claims to come from the future."""
+        return self.record.timestamp_ms if self.record.timestamp_ms <= time.time() * 1000 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,10 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A valid request, tokenised. `attempt` counts from 1."""
+    """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
+
+    One that is generated `again` is to be chosen differently: its first answer did not have the form.
+    """
 
     ticket: Delivery
     request: ChatRequest
@@ -77,6 +87,8 @@ class PreparedRequest:
     max_new_tokens: int
     attempt: int = 1
     keys: CacheKeys = CacheKeys()
+    form: AnswerForm | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +166,7 @@ class OutgoingReply:
     @property
     def value(self) -> bytes:
         """The reply."""
-        return self.records[0].value or b""
+        return self.records[0].value or b"" if self.records else b""
 
     @property
     def offset(self) -> int:

@@ -11,6 +11,9 @@ from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings import EngineSettings, ModelSettings, Settings
 from pelton.workers.delivery.completion_body import ANSWER_FORMAT
 from pelton.workers.engine.api import StepEngine
+from pelton.workers.engine.choices import ChoiceEngine
+from pelton.workers.engine.grammars.compiler import GrammarCompiler
+from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
@@ -44,11 +47,23 @@ def build(settings: Settings) -> ServedModel:
     if settings.engine.kind == "simulated":
         config = _simulated(settings.engine)
         told = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
-        return ServedModel(SimulatedEngine(config), SimulatedCodec(), settings.model.name, _fingerprint(told))
+        return ServedModel(
+            ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(told)
+        )
     loaded = _load(settings.model)
     engine = _engine(loaded, settings.engine)
     told = _told_of(loaded, engine, settings.engine)
-    return ServedModel(engine, TokenizerCodec(loaded.tokenizer), settings.model.name, _fingerprint(told))
+    return ServedModel(
+        ChoiceEngine(engine),
+        TokenizerCodec(loaded.tokenizer, _grammars(loaded)),
+        settings.model.name,
+        _fingerprint(told),
+    )
+
+
+def _grammars(loaded: Any) -> GrammarCompiler:
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    return GrammarCompiler(lambda: of_tokenizer(loaded.tokenizer, vocabulary, loaded.eos_token_ids))
 
 
 def _simulated(settings: EngineSettings) -> SimulatedConfig:

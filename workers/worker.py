@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -17,12 +18,14 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings import Settings
-from pelton.workers.cancellation.cancel_topic import CancelledIds, CancelTopicReader
+from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.linger import LingerPolicy
+from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
 from pelton.workers.delivery.publisher import Publisher
+from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
@@ -33,6 +36,7 @@ from pelton.workers.intake.poller import Poller
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.kafka.consumers import request_consumer
 from pelton.workers.kafka.group import ConsumerGroup
+from pelton.workers.kafka.log_ranges import LogRanges
 from pelton.workers.kafka.topics import TopicDirectory
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
@@ -77,7 +81,7 @@ class Worker:
         )
         patience = LingerPolicy(self._line, served.engine, settings.worker.flush_interval_ms / 1000)
         self._endings: LingerQueue[Result] = LingerQueue(ENDINGS_QUEUED, patience)
-        self._cancels = CancelledIds()
+        self._cancels = Cancels(settings.kafka.tenant_policy())
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
         self._inference = Inference(
             served.engine,
@@ -89,6 +93,8 @@ class Worker:
             cleared=self._sharing.clearance.of,
         )
         self._directory = TopicDirectory(settings.kafka)
+        self._redirects = Redirects(settings.kafka, self._directory)
+        self._ranges = LogRanges(settings.kafka)
         # The broker's list of members tells this worker from all others by it, its own former lives included.
         identity = self._guard.identity
         self._group = ConsumerGroup(settings.kafka, identity)
@@ -128,6 +134,7 @@ class Worker:
         try:
             await self._directory.start()
             await self._group.start()
+            await self._ranges.start()
             await self._cancel_feed.start()
             await self._sharing.cache.start()
             self._consumer.subscribe(list(self._settings.kafka.request_topics), listener=self._assignment)
@@ -138,6 +145,7 @@ class Worker:
             await self._leave_group()
             await self._assignment.close()
             await self._group.close()
+            await self._ranges.close()
             await self._cancel_feed.stop()
             await self._sharing.cache.close()
             await self._session_store.close()
@@ -162,6 +170,7 @@ class Worker:
             "clearance": self._sharing.clearance.run(),
             "session histories": self._sessions.read(),
             "session turns": self._sessions.write(),
+            "watch over the logs": LogWatch(self._ranges, self._assignment).run(),
         }
         tasks = {name: asyncio.create_task(part) for name, part in running.items()}
         leaving = asyncio.create_task(self._lifecycle.wait_leaving())
@@ -243,6 +252,8 @@ class Worker:
             on_open=self._fetch_from,
             on_published=self._published,
             on_failure=self._metrics.publish_failures.inc,
+            starting_point=partial(self._ranges.starting_point, partition),
+            redirects=self._redirects,
         )
 
     def _published(self, parcels: list[OutgoingReply]) -> None:

@@ -1,5 +1,6 @@
 """Looking over what Redis holds, and purging it: page by page, so that the server never stands still for it."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pelton.cache.keys import Kind, owner_of, pattern
 from pelton.cache.replies.health import OUTCOMES_KEY, SINCE, announce_purge
 
 _PAGE = 1000
+_NEVER_MS = 10**14
+"""Past any date that a calendar here has; Redis may hold anything."""
+_COUNT = re.compile(rb"[0-9]{1,18}")
 _STORED = (Kind.ANSWER, Kind.RESEND)
 
 
@@ -89,6 +93,6 @@ async def _weigh(client: Redis, kind: Kind, keys: list[Any], holdings: dict[Owne
 
 async def _outcomes(client: Redis) -> tuple[Counter[str], int | None]:
     fields: dict[Any, Any] = await client.hgetall(OUTCOMES_KEY)
-    counts = {name.decode(): int(count) for name, count in fields.items()}
+    counts = {name.decode("utf-8", "replace"): int(count) for name, count in fields.items() if _COUNT.fullmatch(count)}
     since_ms = counts.pop(SINCE, None)
-    return Counter(counts), since_ms
+    return Counter(counts), since_ms if since_ms is not None and since_ms < _NEVER_MS else None

@@ -15,7 +15,7 @@ from redis.asyncio.client import Pipeline
 
 from pelton.cache.keys import lease_key
 from pelton.cache.replies.failures import Failure
-from pelton.cache.replies.remote import PATIENCE_S, Remote, Unavailable, checked, mget
+from pelton.cache.replies.remote import MAX_STORED_BYTES, PATIENCE_S, READ, Remote, Unavailable, checked, mget
 from pelton.cache.replies.values import Found, TierLookup
 from pelton.cache.replies.write_behind import WriteBehind
 
@@ -89,7 +89,7 @@ class Leases:
             return answers | dict.fromkeys(wanted, self._remote.answering.passes)
         values, held = values_and_leases[: len(wanted)], values_and_leases[len(wanted) :]
         answers |= {key: lease is not None for key, lease in zip(wanted, held, strict=True)}
-        answers |= self._values.taken_in(wanted, values)
+        answers |= await self._values.taken_in(wanted, values)
         return answers
 
     def release(self, key: str) -> None:
@@ -138,7 +138,7 @@ class Leases:
             for key in leased:
                 pipe.set(lease_key(key), tokens[key], nx=True, px=self._ttl_ms)
             # After the leases: a leader writes its value before it ends its lease, so whoever gets that lease sees it.
-            pipe.mget(keys)
+            pipe.eval(READ, len(keys), *keys, MAX_STORED_BYTES)
             *standings, values = await pipe.execute(raise_on_error=False)
             if given_up:
                 self._end(tokens)
@@ -151,7 +151,7 @@ class Leases:
             return {}
         if leased:
             self._remote.judge_writes(standings)
-        found = self._values.taken_in(keys, values)
+        found = await self._values.taken_in(keys, values)
         answers: dict[str, LeaseOutcome | Found] = {}
         for key, standing in zip(leased, standings, strict=True):
             if standing is True and key not in found:

@@ -10,6 +10,7 @@ from redis.exceptions import InvalidResponse, MaxConnectionsError
 from pelton.cache.connection import address, connect
 from pelton.cache.replies.circuit_breaker import CircuitBreaker, State
 from pelton.cache.replies.failures import Failure, kind_of_failure
+from pelton.cache.value_format import MAX_AROUND_BYTES
 from pelton.pipeline.settings import CacheSettings
 
 T = TypeVar("T")
@@ -18,6 +19,9 @@ Operation = Callable[[Redis], Awaitable[T]]
 PATIENCE_S = 1.0
 """How long an operation may take that nobody waits for, or waits for no longer."""
 MAX_CONNECTIONS = 16
+MAX_VALUE_BYTES = 1024 * 1024
+"""Longer values are not kept in Redis: reading one would take a request's whole budget, and look like a slow server."""
+MAX_STORED_BYTES = MAX_VALUE_BYTES + MAX_AROUND_BYTES
 _WARM_CONNECTIONS = 4
 _GRACE_PASSES = 4
 """Turns of the event loop after the time-out: an answer that came while the loop was busy is still read."""
@@ -135,9 +139,19 @@ class Remote:
             task.exception()  # read, or asyncio tells of it
 
 
+READ = """
+local values = redis.call('MGET', unpack(KEYS))
+for i = 1, #KEYS do
+  if values[i] and #values[i] > tonumber(ARGV[1]) then values[i] = 'too long' end
+end
+return values
+"""
+"""What lies under the keys; of what is longer than anything that is ever stored, only that it is."""
+
+
 async def mget(client: Redis, keys: Sequence[str]) -> list[bytes | None]:
     """What lies under each of `keys`, None for nothing and for what is no string. Raises `InvalidResponse`."""
-    return checked(keys, await client.mget(keys))
+    return checked(keys, await client.eval(READ, len(keys), *keys, MAX_STORED_BYTES))
 
 
 def checked(keys: Sequence[str], replies: object) -> list[Any]:

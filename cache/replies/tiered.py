@@ -10,9 +10,10 @@ from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.health import Health
 from pelton.cache.replies.leases import Leases
 from pelton.cache.replies.local import LocalTier
-from pelton.cache.replies.remote import PATIENCE_S, Remote, Unavailable, mget
+from pelton.cache.replies.remote import MAX_VALUE_BYTES, PATIENCE_S, Remote, Unavailable, mget
 from pelton.cache.replies.values import Found, Tier, TierLookup
 from pelton.cache.replies.write_behind import WriteBehind
+from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.settings import CacheSettings
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,9 @@ class TieredCache:
         self._ttl_s = settings.ttl_s
         self.local = LocalTier(settings.local_bytes, settings.local_ttl_s)
         self.remote = Remote(settings, on_failure)
-        self._outbox = WriteBehind(self.remote, rng or random.Random())  # noqa: S311  # jitter is no secret
-        self._values = TierLookup(self.local, self.remote, self._outbox)
+        value_format = ValueFormat.of(settings, MAX_VALUE_BYTES)
+        self._outbox = WriteBehind(self.remote, rng or random.Random(), value_format)  # noqa: S311  # jitter is no secret
+        self._values = TierLookup(self.local, self.remote, self._outbox, value_format)
         self.leases = Leases(self._values, self.remote, self._outbox, settings.lease_ttl_ms)
         self._health = Health(self.remote, on_purge=self._purged, on_look=self._outbox.wake)
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,7 +77,8 @@ class TieredCache:
         missing = list(dict.fromkeys(key for key in keys if key not in found))
         if missing:
             with contextlib.suppress(Unavailable):
-                found |= self._values.taken_in(missing, await self.remote.call(lambda client: mget(client, missing)))
+                replies = await self.remote.call(lambda client: mget(client, missing))
+                found |= await self._values.taken_in(missing, replies)
         return found
 
     def put(self, key: str, value: bytes, ttl_s: float | None = None) -> None:

@@ -12,12 +12,10 @@ from redis.asyncio.client import Pipeline
 
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.remote import PATIENCE_S, Remote, Unavailable
-from pelton.cache.value_format import encode, now_ms
+from pelton.cache.value_format import ValueFormat, now_ms
 
 MAX_BYTES = 32 * 1024 * 1024
 """Values that wait for Redis, at most; the oldest are dropped first."""
-MAX_VALUE_BYTES = 1024 * 1024
-"""Longer values stay where they are: reading one would take a request's whole budget, and look like a slow server."""
 _BATCH_BYTES = 1024 * 1024
 _BATCH_ITEMS = 256
 _JITTER = 0.1
@@ -67,8 +65,10 @@ class WriteBehind:
     cached value is worth one attempt.
     """
 
-    def __init__(self, remote: Remote, rng: Random) -> None:
+    def __init__(self, remote: Remote, rng: Random, value_format: ValueFormat) -> None:
+        """Values that are longer than the format's bound stay where they are."""
         self._remote = remote
+        self._format = value_format
         self._rng = rng
         self._items: deque[_Item] = deque()
         self._bytes = 0
@@ -80,7 +80,7 @@ class WriteBehind:
 
     def write(self, key: str, value: bytes, ttl_s: float) -> None:
         """Store a value under `key` for about `ttl_s`."""
-        if len(value) > MAX_VALUE_BYTES:
+        if len(value) > self._format.most:
             self._remote.count(Failure.DROPPED)
         else:
             lifetime_ms = ttl_s * 1000 * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
@@ -141,7 +141,7 @@ class WriteBehind:
         if not (writes or deletes or releases):
             return
         # In a thread: the event loop has requests to serve, and compressing lets go of the interpreter.
-        stored = await asyncio.to_thread(_encoded, writes) if writes else []
+        stored = await asyncio.to_thread(self._encoded, writes) if writes else []
 
         async def operation(client: Redis) -> list[Any]:
             pipe: Pipeline = client.pipeline(transaction=False)
@@ -166,7 +166,6 @@ class WriteBehind:
             self._remote.count(Failure.DROPPED)
         return []
 
-
-def _encoded(writes: list[_Write]) -> list[bytes]:
-    now = now_ms()
-    return [encode(write.key, write.value, now + write.lifetime_ms) for write in writes]
+    def _encoded(self, writes: list[_Write]) -> list[bytes]:
+        now = now_ms()
+        return [self._format.encode(write.key, write.value, now + write.lifetime_ms) for write in writes]

@@ -24,7 +24,9 @@ from redis.exceptions import ResponseError
 
 from pelton.cache import value_format
 from pelton.cache.connection import connect
-from pelton.cache.sessions.history import History, Turn
+from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, Turn, packed
+from pelton.cache.value_format import ValueFormat
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import CacheSettings, SessionSettings
 
 log = logging.getLogger(__name__)
@@ -32,18 +34,26 @@ log = logging.getLogger(__name__)
 OPERATION_S = 1.0
 """How long one round trip may take; what must be done is tried again by the caller."""
 
+_LOAD = """
+if redis.call('HSTRLEN', KEYS[1], 'd') > tonumber(ARGV[1]) then return {'too long'} end
+return redis.call('HMGET', KEYS[1], 'v', 'd')
+"""
+# `pcall` for the fence: what is no string is no token of ours, and is overwritten when the fence is raised anew.
 # Tokens instead of a counter: Redis may lose its data, and a counter would then give a number out twice.
 _STORE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
 local version = redis.call('HGET', KEYS[1], 'v')
-if version == ARGV[2] then return {'known', redis.call('HGET', KEYS[1], 'd')} end
+if version == ARGV[2] then
+    if redis.call('HSTRLEN', KEYS[1], 'd') > tonumber(ARGV[6]) then return {'too long'} end
+    return {'known', redis.call('HGET', KEYS[1], 'd')}
+end
 if version and version ~= ARGV[3] then return {'moved'} end
 redis.call('HSET', KEYS[1], 'v', ARGV[2], 'd', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return {'stored'}
 """
 _WITHDRAW = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
 if redis.call('HGET', KEYS[1], 'v') ~= ARGV[2] then return {'withdrawn'} end
 if ARGV[3] == '' then
     redis.call('DEL', KEYS[1])
@@ -63,6 +73,8 @@ class StoreFailure(StrEnum):
     """What is there cannot be read. It is left as it is: an empty history would be a wrong one."""
     FENCED = "fenced"
     """Somebody has taken the partition over, or Redis has lost the fence: take it anew, if the partition is ours."""
+    TOO_LONG = "too long"
+    """The turn alone is more than is kept of a session. Nothing was written."""
     MOVED = "moved"
     """The history is another by now: load it again."""
 
@@ -112,6 +124,7 @@ class SessionStore:
         """Where no server is set, all is `UNAVAILABLE`."""
         self._redis: Redis | None = connect(cache, timeout_s=OPERATION_S) if cache.redis_url else None
         self._ttl_ms = session.ttl_s * 1000
+        self._format = ValueFormat.of(cache, MAX_HISTORY_BYTES)
 
     @property
     def there(self) -> bool:
@@ -129,34 +142,42 @@ class SessionStore:
 
     async def load(self, keys: Sequence[str]) -> list[Loaded | StoreFailure]:
         """One round trip; a session that is not there has an empty history."""
-        answers = await self._round_trip([("HMGET", key, "v", "d") for key in keys])
-        return await asyncio.to_thread(lambda: list(map(_loaded, keys, answers)))
+        answers = await self._round_trip([("EVAL", _LOAD, 1, key, self._format.most_stored) for key in keys])
+        return await asyncio.to_thread(lambda: list(map(self._loaded, keys, answers)))
 
     async def store(self, writes: Sequence[Write]) -> list[Turn | StoreFailure]:
         """One round trip. The turn that is stored now is given back: a former one where there was one already."""
-        data = await self._packed(writes, [write.history for write in writes])
-        answers = await self._round_trip(
-            [_script(_STORE, write, packed, self._ttl_ms) for write, packed in zip(writes, data, strict=True)]
-        )
-        return await asyncio.to_thread(lambda: list(map(_stored, writes, answers)))
+        limits = (self._ttl_ms, self._format.most_stored)
+        answers = await self._write(_STORE, writes, [write.history for write in writes], *limits)
+        return await asyncio.to_thread(lambda: list(map(self._stored, writes, answers)))
 
     async def withdraw(self, writes: Sequence[Write]) -> list[StoreFailure | None]:
         """Make it so that these turns were never stored, whatever became of storing them; None where that is certain.
 
         For that their fences must be newer than the ones they were stored under: a store may still be on its way.
         """
-        data = await self._packed(writes, [write.loaded.history for write in writes])
-        answers = await self._round_trip(
-            [_script(_WITHDRAW, write, packed) for write, packed in zip(writes, data, strict=True)]
-        )
+        answers = await self._write(_WITHDRAW, writes, [write.loaded.history for write in writes])
         return list(map(_withdrawn, writes, answers))
 
-    async def _packed(self, writes: Sequence[Write], histories: Sequence[History]) -> list[bytes]:
+    async def _write(
+        self, script: str, writes: Sequence[Write], histories: Sequence[History], *limits: int
+    ) -> list[Any]:
+        """The script's answer for each, or the trouble that it could not be run for."""
         expires_ms = value_format.now_ms() + self._ttl_ms
-        pairs = [(write.key, history) for write, history in zip(writes, histories, strict=True)]
-        return await asyncio.to_thread(
-            lambda: [value_format.encode(key, it.to_json(), expires_ms) for key, it in pairs]
+        data = await asyncio.to_thread(
+            lambda: [self._packed(write.key, it, expires_ms) for write, it in zip(writes, histories, strict=True)]
         )
+        sound = [index for index, it in enumerate(data) if isinstance(it, bytes)]
+        answers = await self._round_trip([_script(script, writes[index], data[index], *limits) for index in sound])
+        by_index = dict(zip(sound, answers, strict=True))
+        return [by_index.get(index, it) for index, it in enumerate(data)]
+
+    def _packed(self, key: str, history: History, expires_ms: int) -> bytes | StoreFailure:
+        try:
+            return self._format.encode(key, packed(history), expires_ms)
+        except TooLong as error:
+            log.warning("%s cannot go on: %s", key, error)
+            return StoreFailure.TOO_LONG
 
     async def _round_trip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answers, errors among them; `UNAVAILABLE` in place of each when there are none."""
@@ -168,8 +189,34 @@ class SessionStore:
                     pipe.execute_command(*command)
                 return await pipe.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
-            log.warning("sessions cannot be reached: %r", error)
+            log.warning("sessions cannot be reached: %s", shown(repr(error)))
             return [StoreFailure.UNAVAILABLE] * len(commands)
+
+    def _loaded(self, key: str, answer: Any) -> Loaded | StoreFailure:
+        try:
+            match answer:
+                case [None, None]:
+                    return Loaded()
+                case [bytes(version), data]:
+                    return Loaded(version.decode(), self._history(key, data))
+        except ValueError as error:
+            return _damaged(key, error)
+        return _trouble(key, answer)
+
+    def _stored(self, write: Write, answer: Any) -> Turn | StoreFailure:
+        try:
+            match answer:
+                case [b"stored"]:
+                    return write.turn
+                case [b"known", data]:
+                    return _known(write, self._history(write.key, data))
+        except ValueError as error:
+            return _damaged(write.key, error)
+        return _trouble(write.key, answer)
+
+    def _history(self, key: str, data: bytes | None) -> History:
+        value, _ = self._format.decode(key, data or b"")
+        return History.from_json(value)
 
 
 def _script(script: str, write: Write, *more: Any) -> tuple[Any, ...]:
@@ -185,37 +232,8 @@ def _is_raised(fence: Fence, answer: Any) -> bool:
     return done
 
 
-def _loaded(key: str, answer: Any) -> Loaded | StoreFailure:
-    try:
-        match answer:
-            case [None, None]:
-                return Loaded()
-            case [bytes(version), data]:
-                return Loaded(version.decode(), _history(key, data))
-    except ValueError as error:
-        return _damaged(key, error)
-    return _trouble(key, answer)
-
-
-def _stored(write: Write, answer: Any) -> Turn | StoreFailure:
-    try:
-        match answer:
-            case [b"stored"]:
-                return write.turn
-            case [b"known", data]:
-                return _known(write, _history(write.key, data))
-    except ValueError as error:
-        return _damaged(write.key, error)
-    return _trouble(write.key, answer)
-
-
 def _withdrawn(write: Write, answer: Any) -> StoreFailure | None:
     return None if answer == [b"withdrawn"] else _trouble(write.key, answer)
-
-
-def _history(key: str, data: bytes | None) -> History:
-    value, _ = value_format.decode(key, data or b"")
-    return History.from_json(value)
 
 
 def _known(write: Write, history: History) -> Turn:
@@ -233,12 +251,14 @@ def _trouble(key: str, answer: Any) -> StoreFailure:
             return StoreFailure.FENCED
         case [b"moved"]:
             return StoreFailure.MOVED
+        case [b"too long"]:
+            return _damaged(key, ValueError("it is longer than any history that is ever stored"))
         case ResponseError() if "WRONGTYPE" in str(answer):
             return _damaged(key, answer)
-    log.warning("Redis refuses what is asked of %s: %r", key, answer)
+    log.warning("Redis refuses what is asked of %s: %s", key, shown(repr(answer)))
     return StoreFailure.UNAVAILABLE
 
 
 def _damaged(key: str, error: Exception) -> StoreFailure:
-    log.error("%s is damaged and left as it is; delete the key to begin the session anew: %s", key, error)
+    log.error("%s is damaged and left as it is; delete the key to begin the session anew: %s", key, shown(str(error)))
     return StoreFailure.DAMAGED

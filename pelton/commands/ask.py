@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async
+from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async, say
 from pelton.pipeline.settings import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
@@ -49,7 +49,7 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     limits = {"max_completion_tokens": max_tokens, "temperature": temperature}
     body = {name: value for name, value in limits.items() if value is not None}
     completion = run_async(_ask(config, messages, model, timeout, {"session": session, **body}))
-    typer.echo(completion.model_dump_json(indent=2) if as_json else completion.choices[0].message.content)
+    say(completion.model_dump_json(indent=2) if as_json else completion.choices[0].message.content or "")
 
 
 async def _ask(

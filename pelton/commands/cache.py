@@ -16,8 +16,9 @@ from rich.text import Text
 
 from pelton.cache.connection import connected
 from pelton.cache.replies import admin
-from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, stderr
+from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
 from pelton.commands.progress import progress_bar
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import CacheSettings, load_settings
 from pelton.producers.batch.cache_warming import WarmingCounts
 from pelton.producers.batch.cache_warming import warm as warm_cache
@@ -47,7 +48,7 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
     with stderr.status("Looking over the cache ..."):
         found = run_async(look())
     if as_json:
-        typer.echo(_as_json(found))
+        say(_as_json(found))
         return
     console = Console()
     console.print(_holdings(found))
@@ -128,9 +129,9 @@ def warm(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         tally = run_async(run(show), interrupted="Interrupted. What was answered is in the cache.")
     if as_json:
         counts = {"requests": tally.requests, "outcomes": tally.outcomes, "failures": tally.failures}
-        typer.echo(orjson.dumps(counts))
+        say(orjson.dumps(counts))
     else:
-        typer.echo(f"{tally.requests:,} requests: {_counted(tally)}.")
+        say(f"{tally.requests:,} requests: {_counted(tally)}.")
     if tally.failures:
         raise typer.Exit(Exit.FAILED)
 
@@ -142,8 +143,8 @@ def _settings(config: Path | None) -> CacheSettings:
 
 
 def _counted(tally: WarmingCounts) -> str:
-    outcomes = [f"{count:,} {outcome}" for outcome, count in tally.outcomes.most_common()]
-    failures = [f"{count:,} failed ({code})" for code, count in tally.failures.most_common()]
+    outcomes = [f"{count:,} {shown(outcome)}" for outcome, count in tally.outcomes.most_common()]
+    failures = [f"{count:,} failed ({shown(code)})" for code, count in tally.failures.most_common()]
     return ", ".join(outcomes + failures) or "none sent"
 
 
@@ -165,7 +166,7 @@ def _holdings(found: admin.CacheSummary) -> Table:
         table.add_column(name, justify="right")
     for owner, held in sorted(found.holdings.items(), key=lambda item: -item[1].bytes):
         names = (_kind(owner), owner.model or "-", owner.tenant or "-")
-        table.add_row(*map(Text, names), f"{held.entries:,}", decimal(held.bytes))
+        table.add_row(*(Text(shown(name)) for name in names), f"{held.entries:,}", decimal(held.bytes))
     return table
 
 
@@ -176,7 +177,7 @@ def _outcomes(found: admin.CacheSummary) -> Table:
         table.add_column(name, justify="right")
     total = found.outcomes.total()
     for outcome, count in found.outcomes.most_common():
-        table.add_row(Text(outcome), f"{count:,}", f"{count / total:.1%}")
+        table.add_row(Text(shown(outcome)), f"{count:,}", f"{count / total:.1%}")
     return table
 
 

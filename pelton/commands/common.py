@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 
 from pelton.cache.connection import CacheUnavailable
+from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings import CONFIG_VARIABLE, SettingsError
 from pelton.producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
 
@@ -53,9 +55,15 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
 
 
 def fail(message: str, code: Exit) -> NoReturn:
-    """Say it on stderr and end the command."""
-    stderr.print(f"pelton: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    """Say it on stderr and end the command. What the message quotes may come from anywhere."""
+    stderr.print(f"pelton: {escaped(message, lines=True)}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def say(text: str | bytes) -> None:
+    """Print what may come from outside: as it is into a file or a pipe, and so that nothing acts on a terminal."""
+    line = text.decode() if isinstance(text, bytes) else text
+    typer.echo(escaped(line, lines=True) if sys.stdout.isatty() else line)
 
 
 @contextmanager

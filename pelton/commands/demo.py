@@ -6,7 +6,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
+from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, say, stderr
 from pelton.demo.run import run_demo
 from pelton.stack.errors import StackError
 
@@ -32,7 +32,7 @@ def demo(
         except StackError as error:
             fail(str(error), Exit.UNUSABLE)
     if as_json:
-        typer.echo(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2).decode())
+        say(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2))
     else:
         Console().print(result.as_text())
     if result.unanswered:

@@ -8,12 +8,11 @@ import typer
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.settings import load_settings
+from pelton.producers.http.server import serve_http
 
 
 def serve(
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Default: serve.port; 0 takes a free one.")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: serve.port; 0: any.")] = None,
     host: Annotated[str | None, typer.Option(help="Default: serve.host, which is this machine only.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
     config: Config = None,
@@ -33,10 +32,6 @@ def serve(
         settings = load_settings(config)
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
         here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
-        try:
-            from pelton.producers.http.server import serve_http  # noqa: PLC0415  # an extra, which may be missing
-        except ModuleNotFoundError as error:
-            fail(f"pelton serve needs {error.name}: pip install 'pelton[serve]'.", Exit.UNUSABLE)
         try:
             asyncio.run(serve_http(here))
         except SystemExit:  # uvicorn's word for an address that it cannot have

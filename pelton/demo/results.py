@@ -8,6 +8,9 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
+
+from pelton.pipeline.outside_text import escaped
 
 SHOWN = 100
 """Characters of a question or an answer that the table shows."""
@@ -87,6 +90,6 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _short(text: str) -> str:
+def _short(text: str) -> Text:
     line = " ".join(text.split())
-    return (line if len(line) <= SHOWN else line[: SHOWN - 1] + "…").replace("[", r"\[")
+    return Text(escaped(line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"))

@@ -82,7 +82,7 @@ async def _ask(client: InferenceClient, question: Question) -> Exchange:
     except (ReplyError, ReplyTimeout) as error:
         return Exchange(question.text, question.gold, None, str(error), time.monotonic() - started, 0, 0)
     seconds = time.monotonic() - started
-    answer, usage = completion.choices[0].message.content.strip(), completion.usage
+    answer, usage = (completion.choices[0].message.content or "").strip(), completion.usage
     return Exchange(question.text, question.gold, answer, None, seconds, usage.prompt_tokens, usage.completion_tokens)
 
 

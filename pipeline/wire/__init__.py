@@ -1,1 +1,1 @@
-"""The wire contract: names, headers, bodies and dead letters."""
+"""What travels on topics: bodies and headers as senders and readers see them."""

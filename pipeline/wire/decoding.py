@@ -18,38 +18,30 @@ from pelton.pipeline.errors import (
     UnknownParameter,
     UnsupportedParameter,
 )
-from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.chat import MAX_FIELDS, MAX_MESSAGES, MAX_METADATA, MAX_PARTS, ChatRequest
 
 # OpenAI fields that have no support yet, with the values that ask for nothing and so may pass.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (),
     "prediction": (),
-    "prompt_cache_key": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "stream": (False,),
     "stream_options": (),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
-_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_call_id", "tool_calls")
+_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "refusal")
 _UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
-_UNSUPPORTED_ROLES = ("function", "tool")
+_UNSUPPORTED_ROLES = ("function",)
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
-_UNION_FIELDS = ("content", "stop")
+_UNION_FIELDS = ("content", "stop", "response_format", "tool_choice")
 
 
 def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
@@ -65,6 +57,7 @@ def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
             "send less text, or have the operator raise worker.max_request_bytes."
         )
     body = _load_object(value)
+    _check_counts(body)
     known = {name: given for name, given in body.items() if not _is_neutral(name, given)}
     messages = known.get("messages")
     if isinstance(messages, list):
@@ -89,6 +82,33 @@ def _load_object(value: bytes) -> dict[str, Any]:
     return body
 
 
+def _check_counts(body: dict[str, Any]) -> None:
+    """Refuse what has too many of anything, before a model is built of any of it."""
+    _check_count(body, MAX_FIELDS, "fields")
+    _check_count(body.get("metadata"), MAX_METADATA, "pairs", "metadata")
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return
+    _check_count(messages, MAX_MESSAGES, "messages", "messages")
+    parts = 0
+    for index, message in enumerate(messages):
+        if isinstance(message, dict):
+            _check_count(message, MAX_FIELDS, "fields", f"messages[{index}]")
+            content = message.get("content")
+            parts += len(content) if isinstance(content, list) else 0
+    if parts > MAX_PARTS:
+        raise InvalidValue(
+            f"Invalid 'messages': {parts:,} parts in all, at most {MAX_PARTS:,} are read: join them.",
+            param="messages",
+        )
+
+
+def _check_count(given: Any, most: int, what: str, param: str | None = None) -> None:
+    if isinstance(given, (dict, list)) and len(given) > most:
+        name = "body" if param is None else repr(param)
+        raise InvalidValue(f"Invalid {name}: {len(given):,} {what}, at most {most:,} are read.", param=param)
+
+
 def _is_neutral(name: str, given: Any) -> bool:
     """Whether a field asks for nothing. Raises `UnsupportedParameter` for one that asks for what is not built."""
     if name not in _UNSUPPORTED:
@@ -108,14 +128,23 @@ def _check_message(index: int, message: Any) -> Any:
         raise _unsupported(f"{place}.role", f"role {message['role']!r}")
     known = _without(_UNSUPPORTED_IN_MESSAGE, message, place)
     content = known.get("content")
+    if content is None and "role" in known and not known.get("tool_calls"):
+        raise _without_content(f"{place}.content", given="content" in known)
     if isinstance(content, list):
         known["content"] = [_check_part(f"{place}.content[{at}]", part) for at, part in enumerate(content)]
     return known
 
 
+def _without_content(param: str, *, given: bool) -> RequestError:
+    if given:
+        return InvalidValue(f"Invalid {param!r}: must be a string or an array of text parts, got null.", param=param)
+    return MissingParameter(f"Missing required parameter {param!r}.", param=param)
+
+
 def _check_part(place: str, part: Any) -> Any:
     if not isinstance(part, dict):
         return part
+    _check_count(part, MAX_FIELDS, "fields", place)
     if part.get("type") in _UNSUPPORTED_PARTS:
         raise _unsupported(f"{place}.type", f"content of type {part['type']!r}")
     return _without(_UNSUPPORTED_IN_PART, part, place)

@@ -6,22 +6,27 @@ address its sender gave, as far as those can be trusted. What is wrong is kept i
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pelton.pipeline.errors import InvalidHeader, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
+from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse
 from pelton.pipeline.wire.records import Headers, Source
+from pelton.pipeline.wire.tenants import TenantPolicy
 
 T = TypeVar("T")
+
+MAX_CORRELATION_ID_BYTES = 1_024
+MAX_TRACESTATE_BYTES = 4_096
+"""Both go back with the reply, into a topic with a limit of its own. The standard asks for 512 bytes of a state."""
 
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
-_REQUEST_HEADERS = {contract.TENANT, contract.DEADLINE, contract.CACHE, contract.SESSION}
+_REQUEST_HEADERS = {contract.TENANT, contract.TENANT_SIGNATURE, contract.DEADLINE, contract.CACHE, contract.SESSION}
 _NOT_BUILT = {contract.PRIORITY}
-_TENANT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _DEADLINE = re.compile(r"[0-9]{1,19}")
@@ -47,22 +52,30 @@ class Envelope:
     session: str = ""
     id_given: bool = False
     partition_given: bool = False
-    fault: RequestError | None = None
+    fault: PeltonError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
-    """Where replies go by default, and the other topics (regular expressions, whole name) a sender may ask for."""
+    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, and what
+    has to prove whose a request is.
+    """
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
+    tenants: TenantPolicy = field(default_factory=TenantPolicy)
 
     def allows(self, topic: str) -> bool:
+        """Kafka's own topics are never written to, whatever the patterns say."""
+        if topic.startswith("__"):
+            return False
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
 
 
-def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None) -> Envelope:
-    """Read the headers of a request whose record has that `key`.
+def read_envelope(
+    source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None, value: bytes | None = None
+) -> Envelope:
+    """Read the headers of a request whose record has that `key` and `value`.
 
     Of a repeated header the last counts, as in Spring. A null value is no value.
     """
@@ -80,14 +93,22 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
 
     topic = read(contract.REPLY_TOPIC, lambda raw: _reply_topic(raw, policy), policy.default_topic)
     partition = read(contract.REPLY_PARTITION, _reply_partition, None)
-    tenant = read(contract.TENANT, _tenant, "")
+    claimed = read(contract.TENANT, _tenant, "")
     session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
     cache = read(contract.CACHE, _cache_use, CacheUse.USE)
+    given = correlation_id(last)
+    if given is not None and len(given) > MAX_CORRELATION_ID_BYTES:
+        faults.append(_long_id(given))
+        given = None
     faults.extend(_foreign(dict(headers)))
+    tenant = ""
+    try:
+        tenant = policy.tenants.tenant_of_request(source.topic, claimed, last, value)
+    except RequestError as error:
+        faults.append(error)
     if faults and faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
-    given = correlation_id(last)
     return Envelope(
         source=source,
         correlation_id=given or str(source).encode(),
@@ -96,7 +117,7 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
         tenant=tenant,
         deadline_ms=deadline_ms,
         traceparent=last.get(contract.TRACEPARENT),
-        tracestate=last.get(contract.TRACESTATE),
+        tracestate=_tracestate(last.get(contract.TRACESTATE)),
         cache=cache,
         session=session,
         id_given=given is not None,
@@ -108,6 +129,19 @@ def read_envelope(source: Source, headers: Headers, policy: ReplyPolicy, key: by
 def correlation_id(headers: Mapping[str, bytes]) -> bytes | None:
     """The sender's own id, under either of its names; None where there is none."""
     return headers.get(contract.CORRELATION_ID) or headers.get(contract.CORRELATION_ID_ALIAS) or None
+
+
+def _long_id(given: bytes) -> InvalidHeader:
+    return InvalidHeader(
+        f"Header {contract.CORRELATION_ID} has {len(given):,} bytes, at most {MAX_CORRELATION_ID_BYTES:,} are "
+        "sent back: this reply has the request's place for an id.",
+        param=contract.CORRELATION_ID,
+    )
+
+
+def _tracestate(raw: bytes | None) -> bytes | None:
+    """One that is too long is not continued, as the standard allows."""
+    return None if raw is None or len(raw) > MAX_TRACESTATE_BYTES else raw
 
 
 def _reply_topic(raw: bytes, policy: ReplyPolicy) -> str:
@@ -190,14 +224,13 @@ def _text(name: str, raw: bytes) -> str:
 
 
 def _foreign(names: Iterable[str]) -> list[RequestError]:
-    """Headers of our own prefix that mean nothing here: a silent typo would be a promise not kept."""
-    faults: list[RequestError] = []
+    """The first header of our own prefix that means nothing here: a silent typo would be a promise not kept."""
     for name in names:
         if name in _NOT_BUILT:
             message = f"Header {name} is not supported by this version: leave it out."
-            faults.append(UnsupportedHeader(message, param=name))
-        elif name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+            return [UnsupportedHeader(message, param=name)]
+        if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
             known = ", ".join(sorted(_REQUEST_HEADERS))
             message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
-            faults.append(InvalidHeader(message, param=name))
-    return faults
+            return [InvalidHeader(message, param=name)]
+    return []

@@ -22,13 +22,16 @@ _CHUNK = 65_536
 class AppendOnlyFile:
     """Opens, or creates, and locks the file, and cuts off a last line without end. Raises `BatchError`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, begins: bytes) -> None:
+        """Nothing is cut off a file that does not begin as ours do: it is somebody else's."""
         self.path = path
+        self._begins = begins
         with self._writing():
             self._file = path.open("a+b")
         try:
             with self._writing():
                 self._lock()
+                self._refuse_foreign()
                 self._cut_torn_line()
         except BaseException:
             self._file.close()
@@ -81,6 +84,12 @@ class AppendOnlyFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BatchError(f"Another process is writing {self.path}: let it finish, or end it first.") from None
+
+    def _refuse_foreign(self) -> None:
+        self._file.seek(0)
+        head = self._file.read(len(self._begins))
+        if not self._begins.startswith(head):
+            raise BatchError(f"{self.path} is no file of a batch run: choose another output, or move that file away.")
 
     def _cut_torn_line(self) -> None:
         end = self._file.seek(0, os.SEEK_END)

@@ -60,7 +60,7 @@ class Journal(AppendOnlyFile):
     """The journal of the output file `out`. Raises `BatchError` when it cannot be opened, or is in use."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out.with_name(out.name + SUFFIX))
+        super().__init__(out.with_name(out.name + SUFFIX), begins=b'{"pelton_journal":')
 
     def load(self, content: InputSummary) -> Record | None:
         """Read it all; None for an empty one. Raises `BatchError`, also when it is not of the input with `content`."""

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.producers.errors import BatchError
+from pelton.producers.kafka.fetching import Unreadable, fetch
 from pelton.producers.kafka.offsets import _consumer, _ends
 from pelton.producers.kafka.request_sender import Acknowledged
 
@@ -43,8 +44,8 @@ async def stored_since(
                 )
             consumer.seek(place, first)
         while not await _reached(consumer, places, ends):
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                yield [_stored(record) for record in records]
+            for records in (await fetch(consumer, places, _POLL_MS)).values():
+                yield [_stored(record) for record in records if not isinstance(record, Unreadable)]  # none of ours
 
 
 async def _reached(consumer: Any, places: list[TopicPartition], ends: Mapping[int, int]) -> bool:

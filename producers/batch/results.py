@@ -52,7 +52,7 @@ class Results(AppendOnlyFile):
     """The output of a run. `states` is updated from what the file holds. Raises `BatchError` for a foreign one."""
 
     def __init__(self, path: Path, names: RunNames, states: bytearray) -> None:
-        super().__init__(path)
+        super().__init__(path, begins=b'{"id":')
         self.answered = 0
         self.failed = 0
         try:

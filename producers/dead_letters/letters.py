@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pelton.pipeline.outside_text import shown
+from pelton.pipeline.signatures import SIGNATURE, holds, sign
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.dead_letter import TRUNCATED
 from pelton.pipeline.wire.records import Headers, Source
@@ -20,6 +22,8 @@ REPLAYED = "pelton-dlt-replayed"
 REPLAYED_AS = "pelton-dlt-replayed-as"
 """Headers of the note that a replay leaves on the dead-letter topic: which letter, and which request it became."""
 
+MAX_REASON_CHARS = 300
+_PURPOSE = "replayed"
 _PLACE = re.compile(r"([0-9]{1,9}):([0-9]{1,19})")
 INTEGER_BYTES = (4, 8)
 """Lengths of the integers that Spring writes."""
@@ -114,19 +118,53 @@ def last_values(headers: Headers) -> dict[str, bytes]:
     return {name: value for name, value in dict(headers).items() if value is not None}
 
 
-def read_record(record: Any) -> DeadLetter | Replayed:
+def note(letter: LetterPosition, request: str, secret: bytes | None) -> tuple[bytes, Headers]:
+    """Key and headers of the note that a letter was replayed, as that request."""
+    key, fields = f"replayed {letter}".encode(), (str(letter).encode(), request.encode())
+    headers: list[tuple[str, bytes | None]] = list(zip((REPLAYED, REPLAYED_AS), fields, strict=True))
+    if secret is not None:
+        headers.append((SIGNATURE, sign(secret, _PURPOSE, (key, *fields))))
+    return key, headers
+
+
+def read_record(record: Any, secret: bytes | None = None) -> DeadLetter | Replayed:
     """What a record of a dead-letter topic (aiokafka's `ConsumerRecord`) is. Never fails, whoever wrote it.
 
-    A note is known by what it lacks, too: a sender's own header of that name stays a header of a letter.
+    A note is known by what it lacks, too: a sender's own header of that name stays a header of a letter. It lies behind
+    its letter on the same partition, so that none can be written beforehand; and where the group has a `secret` it is
+    signed. What is no note is listed as a letter, so that somebody sees it.
     """
     last = last_values(record.headers)
-    if REPLAYED in last and ORIGINAL_TOPIC not in last:
-        try:
-            letter = LetterPosition.parse(_text(last[REPLAYED]))
-        except ValueError:
-            return _letter(record, last)
-        return Replayed(letter, record.timestamp, _text_or_none(last, REPLAYED_AS))
-    return _letter(record, last)
+    if REPLAYED not in last or ORIGINAL_TOPIC in last:
+        return _letter(record, last)
+    try:
+        letter = LetterPosition.parse(_text(last[REPLAYED]))
+    except ValueError:
+        return _letter(record, last)
+    fields = (record.key, last[REPLAYED], last.get(REPLAYED_AS))
+    is_proven = secret is None or holds(last.get(SIGNATURE), secret, _PURPOSE, fields)
+    if not is_proven or letter.partition != record.partition or letter.offset >= record.offset:
+        return _letter(record, last)
+    return Replayed(letter, record.timestamp, _text_or_none(last, REPLAYED_AS))
+
+
+def unreadable(place: LetterPosition, error: Exception) -> DeadLetter:
+    """What stands for a record that the Kafka client cannot read."""
+    return DeadLetter(
+        place=place,
+        timestamp_ms=0,
+        origin=None,
+        origin_timestamp_ms=None,
+        code="unreadable_record",
+        message=f"The record at this place cannot be read: {shown(repr(error), MAX_REASON_CHARS)}.",
+        attempts=None,
+        correlation_id=None,
+        tenant=None,
+        key=None,
+        value=None,
+        headers=(),
+        truncated=False,
+    )
 
 
 def _letter(record: Any, last: Mapping[str, bytes]) -> DeadLetter:

@@ -9,9 +9,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pelton.pipeline.settings import KafkaSettings
-from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record
+from pelton.pipeline.signatures import group_secret
+from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record, unreadable
 from pelton.producers.errors import NoProgress
 from pelton.producers.kafka.cluster import look_up, reaching
+from pelton.producers.kafka.fetching import Unreadable, fetch
 from pelton.producers.kafka.offsets import end_offsets
 
 PATIENCE_S = 120.0
@@ -62,18 +64,22 @@ class DeadLetterLog:
         """What `ends` bounds, from `starts` on: committed records only, and all of them.
 
         The end is where the topic ends for those who read uncommitted: an open transaction may hide a part of that, and
-        is waited for. It is reached by position: transactions leave offsets without records.
+        is waited for. It is reached by position: transactions leave offsets without records. What cannot be read is
+        given as a letter that says so.
         """
+        secret = group_secret(self.kafka)
         async with self._consumer(starts) as consumer:
             moved = time.monotonic()
             while left := await self._unread(consumer):
                 with reaching(self.kafka):
-                    fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS)
+                    fetched = await fetch(consumer, left, _POLL_MS)
                 for place, records in fetched.items():
                     moved = time.monotonic()
                     for record in records:
-                        if record.offset < self.ends[place.partition]:
-                            yield read_record(record)
+                        if isinstance(record, Unreadable):
+                            yield unreadable(LetterPosition(record.partition, record.offset), record.error)
+                        elif record.offset < self.ends[place.partition]:
+                            yield read_record(record, secret)
                 if time.monotonic() - moved > PATIENCE_S:
                     raise NoProgress(
                         f"Nothing could be read from topic {self.topic}, partition {left[0].partition} for "

@@ -7,6 +7,7 @@ takes the letter first.
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,16 +22,10 @@ from aiokafka.errors import (
 )
 
 from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.signatures import group_secret
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.producers.dead_letters.letters import (
-    DLT_PREFIX,
-    REPLAYED,
-    REPLAYED_AS,
-    DeadLetter,
-    LetterPosition,
-    last_values,
-)
+from pelton.producers.dead_letters.letters import DLT_PREFIX, DeadLetter, LetterPosition, last_values, note
 from pelton.producers.errors import ReplayFailed
 from pelton.producers.kafka.cluster import Topic, reaching
 from pelton.producers.kafka.request_sender import LINGER_MS, STOP_TIMEOUT_S
@@ -62,6 +57,8 @@ class ReplaySender:
         self._kafka = kafka
         self._topic = topic
         self._target = target
+        self._tenants = kafka.tenant_policy()
+        self._secret = group_secret(kafka)
         self._producer: Any = None
 
     async def __aenter__(self) -> Self:
@@ -97,7 +94,7 @@ class ReplaySender:
                 requests = {letter.place: await self._post_request(letter) for letter in letters}
                 posted = {place: future for place, future in requests.items() if future is not None}
                 stored = await asyncio.gather(*posted.values())  # each one: a commit would ignore a failed send
-                notes = [_note(self._topic, place, request) for place, request in zip(posted, stored, strict=True)]
+                notes = [self._note(place, request) for place, request in zip(posted, stored, strict=True)]
                 await asyncio.gather(*[await self._post(note) for note in notes])
         except KafkaError as error:
             raise self._failure(error) from error
@@ -105,8 +102,11 @@ class ReplaySender:
         return requests.keys() - posted.keys()
 
     async def _post_request(self, letter: DeadLetter) -> asyncio.Future[Any] | None:
+        request = as_request(letter, self._target.partitions)
+        # Anew: one that had no id of its own has one now, which a signature of its tenant's covers.
+        signed = replace(request, headers=self._tenants.signed("request", request.headers, request.value))
         try:
-            return await self._post(as_request(letter, self._target.partitions))
+            return await self._post(signed)
         except MessageSizeTooLargeError:  # told before anything is sent: the transaction is none the worse
             return None
 
@@ -116,6 +116,11 @@ class ReplaySender:
             record.topic, record.value, record.key, record.partition, headers=headers
         )
         return future
+
+    def _note(self, letter: LetterPosition, request: Any) -> OutgoingRecord:
+        """Its key is like no letter's, so that where the topic is compacted it takes none away."""
+        key, headers = note(letter, f"{request.topic}-{request.partition}-{request.offset}", self._secret)
+        return OutgoingRecord(self._topic, None, key, headers, letter.partition)
 
     def _failure(self, error: KafkaError) -> ReplayFailed:
         kept = f"Letters replayed until then, and noted: {self.sent:,}. Replay again for the rest."
@@ -152,10 +157,3 @@ def as_request(letter: DeadLetter, partitions: int) -> OutgoingRecord:
 
 def _is_the_requests(header: str) -> bool:
     return not header.startswith(DLT_PREFIX) and header not in _REPLY_HEADERS
-
-
-def _note(topic: str, letter: LetterPosition, request: Any) -> OutgoingRecord:
-    """Its key is like no letter's, so that where the topic is compacted it takes none away."""
-    became = f"{request.topic}-{request.partition}-{request.offset}"
-    headers = [(REPLAYED, str(letter).encode()), (REPLAYED_AS, became.encode())]
-    return OutgoingRecord(topic, None, f"replayed {letter}".encode(), headers, letter.partition)

@@ -1,9 +1,9 @@
 """`/v1/files`: upload, look at, list, read and delete."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -33,15 +33,10 @@ class Files:
         except (MultiPartException, KeyError) as error:
             message = getattr(error, "message", "the boundary is missing")
             raise BadRequest(f"The upload is no multipart form: {message}.", code="invalid_form") from None
-        async with form:
-            file, purpose = form.get("file"), form.get("purpose")
-            if not isinstance(file, UploadFile):
-                raise BadRequest("The form has no file.", code="missing_required_parameter", param="file")
-            if purpose not in PURPOSES:
-                raise BadRequest("purpose must be 'batch'.", code="invalid_value", param="purpose")
-            name = (file.filename or "upload.jsonl")[:255]
-            stored = await asyncio.to_thread(self._put, tenant, file, name, str(purpose))
-        return JSONResponse(stored.body())
+        try:
+            return JSONResponse((await self._store_upload(form, tenant)).body())
+        finally:
+            await form.close()
 
     async def listed(self, request: Request, tenant: str) -> Response:
         files = await asyncio.to_thread(self._store.listed, tenant)
@@ -63,10 +58,19 @@ class Files:
         await asyncio.to_thread(self._store.delete, tenant, file_id)
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
+    async def _store_upload(self, form: FormData, tenant: str) -> StoredFile:
+        file, purpose = form.get("file"), form.get("purpose")
+        if not isinstance(file, UploadFile):
+            raise BadRequest("The form has no file.", code="missing_required_parameter", param="file")
+        if purpose not in PURPOSES:
+            raise BadRequest("purpose must be 'batch'.", code="invalid_value", param="purpose")
+        name = (file.filename or "upload.jsonl")[:255]
+        return await asyncio.to_thread(self._put, tenant, file, name, str(purpose))
+
     def _put(self, tenant: str, file: UploadFile, filename: str, purpose: str) -> StoredFile:
         return self._store.put(tenant, new_file_id(), file.file, filename=filename, purpose=purpose)
 
-    async def _bounded(self, request: Request) -> AsyncIterator[bytes]:
+    async def _bounded(self, request: Request) -> AsyncGenerator[bytes, None]:
         size = 0
         async for piece in request.stream():
             size += len(piece)

@@ -1,1 +1,1 @@
-"""The producers' Kafka clients."""
+"""Kafka as the producers of requests use it."""

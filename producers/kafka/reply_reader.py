@@ -8,10 +8,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
 from pelton.producers.errors import RepliesUnreadable
 from pelton.producers.kafka.cluster import look_up, reaching
+from pelton.producers.kafka.fetching import Unreadable, fetch
 from pelton.producers.replies import Reply
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ class ReplyReader:
         self._consumer: Any = None
         self._place = TopicPartition(self.topic, -1)
         self._position = -1
+        self._unreadable = SparseLog()
 
     @property
     def partition(self) -> int:
@@ -75,14 +79,23 @@ class ReplyReader:
         """
         while True:
             try:
-                records = (await self._consumer.getmany(timeout_ms=_POLL_MS)).get(self._place)
+                records = (await fetch(self._consumer, [self._place], _POLL_MS)).get(self._place)
             except KafkaError as error:
                 raise RepliesUnreadable(
                     f"Topic {self.topic}, partition {self.partition} cannot be read: {error!r}."
                 ) from error
             if records:
                 self._position = records[-1].offset + 1
-                yield [_reply(record) for record in records]
+                yield [as_reply(record) for record in records if not self._is_unreadable(record)]
+
+    def _is_unreadable(self, record: Any) -> bool:
+        """Nobody's reply: workers write none that cannot be read."""
+        if not isinstance(record, Unreadable):
+            return False
+        if count := self._unreadable.due():
+            why = shown(repr(record.error))
+            log.warning("passing over offset %d of %s (1 of %d): %s", record.offset, self._place, count, why)
+        return True
 
     def _choose(self, partitions: int) -> int:
         if self._wanted is None:
@@ -110,6 +123,7 @@ class ReplyReader:
         return self._start
 
 
-def _reply(record: Any) -> Reply:
+def as_reply(record: Any) -> Reply:
+    """A record of a reply topic."""
     headers = dict(record.headers)
     return Reply(headers.get(contract.CORRELATION_ID, b""), record.value or b"", headers)

@@ -75,6 +75,7 @@ class RequestSender:
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self.topic = topic
         self._kafka = kafka
+        self._tenants = kafka.tenant_policy()
         self._limit = USUAL_LIMIT
         self._producer: Any = None
         self._broken = False
@@ -107,7 +108,8 @@ class RequestSender:
         if self._broken:
             await self._replace_producer()
         try:
-            future: asyncio.Future[Any] = await self._producer.send(self.topic, value, key, headers=list(headers))
+            signed = self._tenants.signed("request", headers, value)
+            future: asyncio.Future[Any] = await self._producer.send(self.topic, value, key, headers=signed)
         except MessageSizeTooLargeError:
             raise RequestTooLarge(
                 f"The request has {len(value):,} bytes, with its headers more than the {self._limit:,} that topic "

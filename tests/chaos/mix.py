@@ -68,7 +68,7 @@ _BAD = (
     Content(Kind.BAD, "not_an_object", b"[]"),
     Content(Kind.BAD, "unknown_parameter", _body("hot", temprature=1)),
     Content(Kind.BAD, "invalid_value", _body("hot", temperature="hot")),
-    Content(Kind.BAD, "unsupported_parameter", _body("tools", tools=[{}])),
+    Content(Kind.BAD, "unsupported_parameter", _body("stream", stream=True)),
     Content(Kind.BAD, "model_not_found", _body("who?", model="gpt-17")),
     Content(Kind.BAD, "invalid_header", _body("when?"), ((contract.DEADLINE, b"soon"),)),
 )

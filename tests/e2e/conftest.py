@@ -41,7 +41,7 @@ class Pelton:
         ready = self.folder / f"ready-{number}"
         worker = ChildProcess(
             f"worker {number}",
-            [sys.executable, "-m", "pelton", "worker"],
+            [sys.executable, "-P", "-m", "pelton", "worker"],
             log_file=self.folder / f"worker-{number}.log",
             grace_s=GRACE_S,
             environment={**self.environment, "PELTON_WORKER__READY_FILE": str(ready), **settings},
@@ -52,7 +52,7 @@ class Pelton:
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "pelton", *arguments],
+            [sys.executable, "-P", "-m", "pelton", *arguments],
             env={**os.environ, **self.environment, **settings},
             capture_output=True,
             text=True,
@@ -62,7 +62,7 @@ class Pelton:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "pelton", *arguments],
+            [sys.executable, "-P", "-m", "pelton", *arguments],
             env={**os.environ, **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -72,7 +72,7 @@ def test_submit_gives_every_line_its_result(pelton, tmp_path):
     """Of 100 lines with 5 broken ones 95 are completed and 5 fail, each under its custom_id; the exit code is 1."""
     pelton.start_worker(**{**SLOW, "PELTON_ENGINE__SIMULATED__ITL_MS": "0"})
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    broken = {10: {"messages": []}, 30: {"temprature": 1}, 50: {"model": "gpt-17"}, 70: {"n": 2}, 90: {"stop": 7}}
+    broken = {10: {"messages": []}, 30: {"temprature": 1}, 50: {"model": "gpt-17"}, 70: {"n": 9}, 90: {"stop": 7}}
     with source.open("w") as file:
         for index in range(100):
             body = {"model": "default", "messages": [{"role": "user", "content": str(index)}], **broken.get(index, {})}

@@ -113,6 +113,12 @@ class ForeignClient:
         sent = await self._producer.send_and_wait(topic, value, key, headers=list(headers), **options)
         return sent.partition, sent.offset
 
+    async def send_keyed(
+        self, topic: str, value: bytes, headers: Iterable[tuple[str, bytes]] = (), key: bytes | None = None
+    ) -> None:
+        """Publish one record with a key."""
+        await self._producer.send_and_wait(topic, value, key, headers=list(headers))
+
     async def send_many(self, topic: str, values: Iterable[bytes]) -> None:
         pending = [
             await self._producer.send(topic, value, headers=[("kafka_correlationId", str(index).encode())])

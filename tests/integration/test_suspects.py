@@ -2,14 +2,18 @@
 
 import asyncio
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from pydantic import SecretStr
 
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.wire.records import Source
@@ -22,7 +26,10 @@ from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.replica import Crash
 
 LIMIT_S = 20
-ONE, TWO = Source("requests", 0, 1), Source("requests", 5, 2**40)
+NAME = uuid.uuid4().hex[:8]
+"""Of this run's topics: other runs may share the broker."""
+ONE, TWO = Source(f"requests-{NAME}", 0, 1), Source(f"requests-{NAME}", 5, 2**40)
+LONG_AGO_MS = 0
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ async def kafka(kafka_bootstrap: str) -> AsyncIterator[KafkaSettings]:
     settings = KafkaSettings(
         bootstrap_servers=kafka_bootstrap,
         group_id=f"group-{name}",
-        request_topics=(f"requests-{name}",),
+        request_topics=(f"requests-{NAME}",),
         reply_topic=f"replies-{name}",
         suspects_topic=f"suspects-{name}",
         create_topics=True,
@@ -74,6 +81,7 @@ async def test_the_topic_is_made_to_remember_each_suspect_once(kafka):
     configs = {name: value for name, value, *_ in answer.resources[0][4]}
     assert len(described["partitions"]) == 1
     assert set(configs["cleanup.policy"].split(",")) == {"compact", "delete"}
+    assert configs["message.timestamp.type"] == "LogAppendTime"
 
 
 async def test_a_worker_knows_all_suspects_before_it_takes_records(kafka):
@@ -81,7 +89,11 @@ async def test_a_worker_knows_all_suspects_before_it_takes_records(kafka):
     await publish_suspects(kafka, {ONE: CrashHistory(1, 8, 0), TWO: CrashHistory(1, 8, 0)})
     await publish_suspects(kafka, {ONE: CrashHistory(2, 2, 0)})
     async with follower(kafka) as table:
-        assert (table.get(ONE), table.get(TWO), len(table)) == (CrashHistory(2, 2, 0), CrashHistory(1, 8, 0), 2)
+        assert (table.get(ONE, LONG_AGO_MS), table.get(TWO, LONG_AGO_MS), len(table)) == (
+            CrashHistory(2, 2, 0),
+            CrashHistory(1, 8, 0),
+            2,
+        )
 
 
 async def test_a_feed_without_news_holds_up_nobody(kafka):
@@ -97,11 +109,11 @@ async def test_suspicions_reach_running_workers_and_are_withdrawn_for_all(kafka)
     async with follower(kafka) as one, follower(kafka) as other:
         await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1), TWO: CrashHistory(1, 1, 1)})
         await until(lambda: len(one) == len(other) == 2)
-        one.settle([ONE, Source("requests", 0, 77)])
-        await until(lambda: other.get(ONE) is None)
-        assert other.get(TWO) == CrashHistory(1, 1, 1)
+        one.settle([ONE, Source(f"requests-{NAME}", 0, 77)])
+        await until(lambda: other.get(ONE, LONG_AGO_MS) is None)
+        assert other.get(TWO, LONG_AGO_MS) == CrashHistory(1, 1, 1)
     async with follower(kafka) as later:
-        assert (later.get(ONE), later.get(TWO)) == (None, CrashHistory(1, 1, 1))
+        assert (later.get(ONE, LONG_AGO_MS), later.get(TWO, LONG_AGO_MS)) == (None, CrashHistory(1, 1, 1))
 
 
 async def test_what_a_dead_worker_could_not_withdraw_is_withdrawn_later(kafka):
@@ -111,7 +123,7 @@ async def test_what_a_dead_worker_could_not_withdraw_is_withdrawn_later(kafka):
         table.settle_if(lambda source: source.offset < 10)
         assert len(table) == 1
     async with follower(kafka) as later:
-        assert (later.get(ONE), later.get(TWO)) == (None, CrashHistory(1, 1, 1))
+        assert (later.get(ONE, LONG_AGO_MS), later.get(TWO, LONG_AGO_MS)) == (None, CrashHistory(1, 1, 1))
 
 
 async def test_each_group_has_its_own_suspects(kafka):
@@ -122,14 +134,67 @@ async def test_each_group_has_its_own_suspects(kafka):
         assert (len(table), len(others)) == (0, 1)
 
 
-async def test_a_record_that_nobody_understands_is_stepped_over(kafka, caplog):
-    """A stray record in the topic is told of and harms nobody."""
+async def test_no_record_keeps_a_worker_from_starting(kafka, caplog):
+    """Whatever lies there is ignored, with one line about all of it; the suspicion behind it is read."""
+    key = orjson.dumps([kafka.group_id, ONE.topic, 0, 1])
+    odd = [
+        (b"no key of ours", b"{}"),
+        (b"", b"x"),
+        (key, b'{"crashes":1099511627776,"together":1,"alone":1}'),
+        (key, b'{"crashes":1,"together":true,"alone":0}'),
+        (key, b"[" * 100_000),
+        (b"k" * 900_000, b"v"),
+    ]
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
-        await producer.send_and_wait(kafka.suspects_topic, b"{}", b"no key of ours")
-    await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1)})
+        for record in odd:
+            await producer.send_and_wait(kafka.suspects_topic, record[1], record[0])
+    await publish_suspects(kafka, {TWO: CrashHistory(1, 1, 1)})
     async with follower(kafka) as table:
-        assert len(table) == 1
-    assert f"ignoring record 0 of topic {kafka.suspects_topic}" in caplog.text
+        assert (table.get(ONE, LONG_AGO_MS), table.get(TWO, LONG_AGO_MS)) == (None, CrashHistory(1, 1, 1))
+    assert caplog.text.count(f"of topic {kafka.suspects_topic}") == 1
+    assert all(len(record.getMessage()) < 1_000 for record in caplog.records)
+
+
+async def test_nobody_condemns_what_is_yet_to_come(kafka):
+    """The broker stamps suspicions: one that its writer dates ahead does not hold for a request sent after it."""
+    key, value = orjson.dumps([kafka.group_id, ONE.topic, 0, 1]), b'{"crashes":9,"together":1,"alone":9}'
+    now_ms = round(time.time() * 1000)
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+        await producer.send_and_wait(kafka.suspects_topic, value, key, timestamp_ms=now_ms + 86_400_000)
+    async with follower(kafka) as table:
+        assert table.get(ONE, now_ms - 1_000) == CrashHistory(9, 1, 9)
+        assert table.get(ONE, now_ms + 60_000) is None
+
+
+async def test_a_group_with_a_secret_ignores_what_is_not_signed_with_it(kafka):
+    """Suspicions and withdrawals alike; its own it reads, those of another secret it does not."""
+    signing = kafka.model_copy(update={"group_secret": SecretStr("of this group")})
+    wrong = kafka.model_copy(update={"group_secret": SecretStr("a guess")})
+    await publish_suspects(signing, {ONE: CrashHistory(1, 1, 1)})
+    for forger in (kafka, wrong):
+        await publish_suspects(forger, {ONE: None, TWO: CrashHistory(9, 1, 9)})
+    async with follower(signing) as table:
+        assert (table.get(ONE, LONG_AGO_MS), len(table)) == (CrashHistory(1, 1, 1), 1)
+    await publish_suspects(signing, {ONE: None})
+    async with follower(signing) as table:
+        assert not table
+
+
+async def test_a_topic_that_cannot_be_read_does_not_keep_a_worker_from_starting(kafka, monkeypatch, caplog):
+    """It starts without the suspects, says so, and goes on trying."""
+    await publish_suspects(kafka, {ONE: CrashHistory(1, 1, 1)})
+    monkeypatch.setattr("pelton.workers.quarantine.suspects.CATCH_UP_S", 0.3)
+    table = SuspectTable()
+    feed = SuspectFeed(kafka, table)
+    good = feed._consumer.getmany
+    feed._consumer.getmany = AsyncMock(side_effect=UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no header name"))
+    await feed.start()
+    try:
+        assert "could not be read to its end" in caplog.text
+        feed._consumer.getmany = good
+        await until(lambda: len(table) == 1)
+    finally:
+        await feed.stop()
 
 
 JOIN = """
@@ -171,7 +236,10 @@ async def test_after_a_crash_the_suspects_are_known_before_the_partitions_move(k
     await crash_handler(kafka)(Crash("dead", entries))
     await crash_handler(kafka)(Crash("dead", (Entry(ONE, CrashHistory(1, 2, 0)),)))
     async with follower(kafka) as table:
-        assert (table.get(ONE), table.get(TWO)) == (CrashHistory(2, 1, 1), CrashHistory(4, 2, 0))
+        assert (table.get(ONE, LONG_AGO_MS), table.get(TWO, LONG_AGO_MS)) == (
+            CrashHistory(2, 1, 1),
+            CrashHistory(4, 2, 0),
+        )
 
 
 async def test_a_crash_without_kafka_is_no_reason_to_give_up(kafka, caplog, monkeypatch):

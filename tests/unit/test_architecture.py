@@ -1,18 +1,28 @@
 """The layers: imports point down only, and the check that says so can fail."""
 
+import graphlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
 DOWN = "Imports point down only"
 APART = "workers and producers never import each other"
 RULES = "The rules open no sockets and load no tensors"
-ENGINE = "The engine needs only torch, transformers and the standard library"
+ENGINE = "The engine needs only torch, transformers, llguidance and the standard library"
+WORKERS_ROOMS = "The rooms of workers import down only"
+ENGINE_ROOMS = "The rooms of the engine import down only"
+PRODUCERS_ROOMS = "The rooms of producers import down only"
+CACHE_ROOMS = "The rooms of cache import down only"
+WIRE = "The wire contract knows no settings"
+CONTRACTS = (DOWN, APART, RULES, ENGINE, WORKERS_ROOMS, ENGINE_ROOMS, PRODUCERS_ROOMS, CACHE_ROOMS, WIRE)
+FOLDERS = ("cache", "pelton", "pipeline", "producers", "workers")
+MAX_MODULES = 15
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -34,7 +44,7 @@ def test_the_layers_are_kept() -> None:
     """No package imports one above it or beside it, and each contract of the design is really checked."""
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
-    for contract in (DOWN, APART, RULES, ENGINE):
+    for contract in CONTRACTS:
         assert f"{contract} KEPT" in result.stdout
 
 
@@ -55,6 +65,12 @@ def test_the_layers_are_kept() -> None:
         ("pelton.workers.engine", "pydantic", ENGINE),
         ("pelton.workers.engine", "aiokafka", ENGINE),
         ("pelton.workers.engine", "pelton.workers.intruder_below", ENGINE),
+        ("pelton.workers.delivery", "pelton.workers.intake.poller", WORKERS_ROOMS),
+        ("pelton.workers.sessions", "pelton.workers.sharing.sharing", WORKERS_ROOMS),
+        ("pelton.workers.engine.cuda", "pelton.workers.engine.continuous.engine", ENGINE_ROOMS),
+        ("pelton.producers.kafka", "pelton.producers.client", PRODUCERS_ROOMS),
+        ("pelton.cache.sessions", "pelton.cache.replies.tiered", CACHE_ROOMS),
+        ("pelton.pipeline.wire", "pelton.pipeline.settings", WIRE),
     ],
 )
 def test_a_violation_is_found(package: str, imported: str, contract: str, copy: Path) -> None:
@@ -72,3 +88,35 @@ def test_a_violation_is_found(package: str, imported: str, contract: str, copy: 
     assert f"{contract} BROKEN" in result.stdout
     named = imported if imported.startswith("pelton.") else imported.partition(".")[0]
     assert f"{package}.intruder -> {named}" in result.stdout
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    """Modules can be put in an order in which each imports only earlier ones, imports in functions included."""
+    graph = grimp.build_graph("pelton", cache_dir=None)
+    order = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert list(graphlib.TopologicalSorter(order).static_order())
+
+
+def test_no_folder_is_crowded() -> None:
+    """A folder that a reader can take in at once."""
+    folders = {file.parent for top in FOLDERS for file in (ROOT / top).rglob("*.py") if not file.parent.is_symlink()}
+    counts = {folder: sum(file.name != "__init__.py" for file in folder.glob("*.py")) for folder in folders}
+    assert {str(folder): count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+@pytest.mark.parametrize("name", ["cache", "pipeline", "producers", "workers"])
+def test_a_folder_under_its_bare_name_is_refused(name: str) -> None:
+    """Such an import would work in a checkout only, and take a user's own module elsewhere."""
+    command = [
+        str(Path(sys.executable).with_name("ruff")),
+        "check",
+        "--select",
+        "TID251",
+        "--stdin-filename",
+        "x.py",
+        "-",
+    ]
+    checked = subprocess.run(
+        command, cwd=ROOT, input=f"from {name} import thing\n", capture_output=True, text=True, check=False
+    )
+    assert f"Import pelton.{name}." in checked.stdout

@@ -1,1 +1,1 @@
-"""Requests that end early: cancelled, or past their deadline."""
+"""Requests that leave before they are answered."""

@@ -7,55 +7,67 @@ a while: a request that is still in Kafka when its cancel comes is cancelled as 
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
-from cachetools import TTLCache
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.errors import Cancelled
+from pelton.pipeline.errors import Cancelled, TenantNotProven
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import correlation_id
 from pelton.pipeline.wire.records import Headers
+from pelton.pipeline.wire.tenants import TenantPolicy
+from pelton.workers.cancellation.cancelled_ids import CancelledIds
 from pelton.workers.kafka.consumers import feed_consumer
 from pelton.workers.requests import Delivery
 
 log = logging.getLogger(__name__)
 
-MOST_REMEMBERED = 10_000
-REMEMBERED_S = 600.0
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
+MAX_AHEAD_MS = 30_000
+"""How far a sender's clock may be ahead."""
 
-_Wanted = tuple[bytes, bytes]
-"""Tenant and correlation id."""
 
-
-class CancelledIds:
+class Cancels:
     """What was cancelled of late."""
 
-    def __init__(self) -> None:
-        self._cancelled_ms: TTLCache[_Wanted, int] = TTLCache(MOST_REMEMBERED, REMEMBERED_S)
+    def __init__(self, tenants: TenantPolicy) -> None:
+        self._tenants = tenants
+        self._ids = CancelledIds()
 
     def __bool__(self) -> bool:
-        return bool(self._cancelled_ms)
+        return bool(self._ids)
 
-    def note(self, headers: Headers, key: bytes | None, timestamp_ms: int) -> bool:
-        """Remember a cancel; False for a record that names no request."""
+    def note(self, headers: Headers, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
+        """Remember a cancel. It holds for what was sent until now, even where it claims to come from the future.
+
+        A request and its cancel are dated by the same clock, the sender's, which may be ahead of ours by a little.
+        Raises `ValueError` for a record that names no request, and `TenantNotProven`.
+        """
         last = {name: value for name, value in dict(headers).items() if value is not None}
         wanted = correlation_id(last) or key
         if not wanted:
-            return False
-        self._cancelled_ms[last.get(contract.TENANT, b""), wanted] = timestamp_ms
-        return True
+            raise ValueError("it names no request")
+        tenant = last.get(contract.TENANT, b"")
+        self._tenants.check("cancel", tenant.decode("utf-8", "replace"), last, value)
+        latest_ms = round(time.time() * 1000) + MAX_AHEAD_MS
+        self._ids.add(tenant, wanted, min(timestamp_ms, latest_ms))
 
     def covers(self, ticket: Delivery) -> bool:
-        """Whether this request was cancelled: not one that was sent under the same id after the cancel."""
+        """Whether this request was cancelled: not one that was sent under the same id after the cancel.
+
+        A request without an id of its sender's own cannot be: its place in Kafka is an id that anybody can guess.
+        """
         envelope = ticket.envelope
-        cancelled_ms = self._cancelled_ms.get((envelope.tenant.encode(), envelope.correlation_id))
+        if not envelope.id_given:
+            return False
+        cancelled_ms = self._ids.cancelled_ms(envelope.tenant.encode(), envelope.correlation_id)
         return cancelled_ms is not None and ticket.record.timestamp_ms <= cancelled_ms
 
 
@@ -66,12 +78,13 @@ def cancelled() -> Cancelled:
 class CancelTopicReader:
     """Follows the topic of cancels."""
 
-    def __init__(self, kafka: KafkaSettings, cancels: CancelledIds, apply: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, kafka: KafkaSettings, cancels: Cancels, apply: Callable[[], Awaitable[None]]) -> None:
         """`apply` is awaited when there are new ones."""
         self._cancels = cancels
         self._apply = apply
         self._topic = kafka.cancels_topic
         self._consumer = feed_consumer(kafka, self._topic, auto_offset_reset="latest")
+        self._ignored = SparseLog()
 
     async def start(self) -> None:
         """From now on no cancel is missed. Raises `KafkaError`."""
@@ -83,19 +96,13 @@ class CancelTopicReader:
         await self._consumer.stop()
 
     async def run(self) -> None:
-        """Follow the topic for ever."""
+        """Follow the topic for ever, whatever is written there."""
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
-            except UnicodeDecodeError as error:  # aiokafka would fail at the same record for ever
-                log.warning(
-                    "skipping to the end of topic %s, which has a header name that is no text: %r", self._topic, error
-                )
-                await self._consumer.seek_to_end()
-                continue
-            except KafkaError as error:
-                log.warning("cancels cannot be read from topic %s, trying again: %r", self._topic, error)
+            except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
+                log.warning("cancels cannot be read from topic %s, trying again: %s", self._topic, shown(repr(error)))
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -104,7 +111,12 @@ class CancelTopicReader:
                 await self._apply()
 
     def _note(self, record: ConsumerRecord) -> bool:
-        noted = self._cancels.note(record.headers, record.key, record.timestamp)
-        if not noted:
-            log.warning("ignoring record %d of topic %s: it names no request", record.offset, record.topic)
-        return noted
+        try:
+            self._cancels.note(record.headers, record.key, record.value, record.timestamp)
+        except (ValueError, TenantNotProven) as error:
+            if count := self._ignored.due():
+                log.warning(
+                    "ignoring record %d of topic %s (1 of %d): %s", record.offset, self._topic, count, shown(str(error))
+                )
+            return False
+        return True

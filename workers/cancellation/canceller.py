@@ -10,7 +10,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
-from pelton.workers.cancellation.cancel_topic import CancelledIds, cancelled
+from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.inference.thread import Inference
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, Result
@@ -32,7 +32,7 @@ class Canceller:
         flights: SingleFlight,
         inference: Inference,
         sessions: SessionCoordinator,
-        cancels: CancelledIds,
+        cancels: Cancels,
         endings: LingerQueue[Result],
         metrics: Metrics,
     ) -> None:

@@ -79,9 +79,7 @@ class Assignment(ConsumerRebalanceListener):
         for partition in lost:
             self._end(partition)
         for partition in gained:
-            publisher = self._publishers[partition] = self._publisher_of(partition)
-            self._tasks[partition] = asyncio.create_task(publisher.run())
-            self._tasks[partition].add_done_callback(self._notice)
+            self._begin(partition)
         log.info(
             "assigned %d partitions: %d new, %d lost with %d open records (their new owner answers them)",
             len(assigned),
@@ -90,6 +88,23 @@ class Assignment(ConsumerRebalanceListener):
             sum(tracker.open for tracker in trackers),
         )
         self._abandon(trackers)
+
+    def horizons(self) -> dict[TopicPartition, int]:
+        """Up to where each partition was read, of those that are taken over."""
+        owned = {partition: publisher.tracker for partition, publisher in self._publishers.items()}
+        return {partition: tracker.horizon for partition, tracker in owned.items() if tracker is not None}
+
+    def restart(self, partition: TopicPartition) -> None:
+        """Forget what is known of a partition, and what is open of it, and take it over as if it were new."""
+        tracker = self.tracker(partition)
+        self._end(partition)
+        self._begin(partition)
+        self._abandon({tracker} if tracker is not None else set())
+
+    def _begin(self, partition: TopicPartition) -> None:
+        publisher = self._publishers[partition] = self._publisher_of(partition)
+        self._tasks[partition] = asyncio.create_task(publisher.run())
+        self._tasks[partition].add_done_callback(self._notice)
 
     async def close(self) -> None:
         """End all publishers."""

@@ -1,6 +1,6 @@
 """What is told of a completion: the part of a reply that equal requests share."""
 
-from collections.abc import Sequence
+import secrets
 
 import orjson
 
@@ -8,42 +8,58 @@ from pelton.pipeline.wire.chat import (
     Answer,
     Choice,
     ChoiceLogprobs,
+    CompletionTokensDetails,
     PromptTokensDetails,
     ReplyMessage,
     TokenLogprob,
     TopLogprob,
     Usage,
 )
+from pelton.pipeline.wire.tools import ToolCall
 from pelton.workers.engine import api
+from pelton.workers.prepare.message_parsing import ParsedMessage
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Generated
 
-ANSWER_FORMAT = 1
+ANSWER_FORMAT = 2
 """To be raised when the same completion is told in other words: what was cached before is not found any more."""
 
 
 def answer_body(answered: Generated, codec: Codec) -> bytes:
     """The JSON object of `choices` and `usage`. Decodes tokens, so it is called from a thread."""
-    job, completion = answered.job, answered.completion
-    text = cut_at_stop(codec.decode(completion.token_ids), job.request.stop_strings)
-    choice = Choice(
-        message=ReplyMessage(content=text),
-        logprobs=_logprobs(completion, codec),
-        finish_reason=completion.finish_reason.value,
-    )
+    job, generated = answered.job, answered.completion.generated_tokens
+    completions = answered.completion.all
+    parsed = [codec.parse(each.token_ids, job.request, job.prompt) for each in completions]
+    choices = [
+        _choice(index, each, answer.message, codec)
+        for index, (each, answer) in enumerate(zip(completions, parsed, strict=True))
+    ]
     usage = Usage(
         prompt_tokens=len(job.prompt),
-        completion_tokens=len(completion.token_ids),
-        total_tokens=len(job.prompt) + len(completion.token_ids),
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=completion.cached_tokens),
+        completion_tokens=generated,
+        total_tokens=len(job.prompt) + generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=answered.completion.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(
+            reasoning_tokens=sum(answer.reasoning_tokens for answer in parsed)
+        ),
     )
-    return orjson.dumps(Answer(choices=[choice], usage=usage).model_dump())
+    return orjson.dumps(Answer(choices=choices, usage=usage).model_dump())
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string: a token may carry it and more."""
-    ends = [at for string in stop if (at := text.find(string)) >= 0]
-    return text[: min(ends)] if ends else text
+def _choice(index: int, completion: api.Completion, parsed: ParsedMessage, codec: Codec) -> Choice:
+    calls = [ToolCall(id=f"call_{secrets.token_hex(12)}", function=function) for function in parsed.calls]
+    # An answer that was cut ends by its length, whatever calls it had by then.
+    called = calls and completion.finish_reason is api.FinishReason.STOP
+    return Choice(
+        index=index,
+        message=ReplyMessage(
+            content=None if calls and not parsed.content else parsed.content,
+            reasoning_content=parsed.reasoning,
+            tool_calls=calls or None,
+        ),
+        logprobs=_logprobs(completion, codec),
+        finish_reason="tool_calls" if called else completion.finish_reason.value,
+    )
 
 
 def _logprobs(completion: api.Completion, codec: Codec) -> ChoiceLogprobs | None:

@@ -2,14 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTopicError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
+from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.transactions import PartitionWriter, RecordsTooLarge
+from pelton.workers.notices import Notice
 from pelton.workers.requests import OutgoingReply
 
 log = logging.getLogger(__name__)
@@ -18,6 +29,32 @@ RETRY_FIRST_S = 0.05
 RETRY_MOST_S = 2.0
 MAX_REPLIES = 500
 """Endings of one commit: bounds how much is done again when it fails."""
+LOOK_S = 1.0
+"""A commit that takes longer than that has its topics looked for, and looked for again each time it has passed."""
+MOST_STRIKES = 2
+"""A reply that fails so often with no other beside it goes out in another form."""
+_OF_RECORDS = (
+    CorruptRecordException,
+    InvalidTopicError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+"""Errors of Kafka that one record causes for all of its transaction."""
+
+
+class Redirects(Protocol):
+    """Other ways out for replies that cannot be published as they are."""
+
+    async def around_missing(self, replies: Sequence[OutgoingReply]) -> list[OutgoingReply]:
+        """The same replies, those whose topic or partition is gone addressed anew. Does not raise."""
+
+    def last_resort(self, reply: OutgoingReply, error: Exception) -> OutgoingReply:
+        """Of one that fails alone, as much as cannot fail."""
+
+
+class _AddressGone(Exception):
+    """A topic or partition of a commit under way is gone: it will not come to an end by itself."""
 
 
 class PartitionPublisher:
@@ -28,14 +65,18 @@ class PartitionPublisher:
     anew, and what the broker says is committed decides which of the waiting replies are still owed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it publishes through, and whom it tells
         self,
         partition: TopicPartition,
         outlet: PartitionWriter,
+        *,
         on_open: Callable[[TopicPartition, Progress | None], None],
         on_published: Callable[[list[OutgoingReply]], None],
         on_failure: Callable[[], None],
+        starting_point: Callable[[Progress | None], Awaitable[Progress | None]],
+        redirects: Redirects,
     ) -> None:
+        """`starting_point` holds what is committed against the log there is, before anything is fetched."""
         self._partition = partition
         self._outlet = outlet
         self._on_open = on_open
@@ -47,6 +88,12 @@ class PartitionPublisher:
         self._idle.set()
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         self._one_by_one = False
+        self._starting_point = starting_point
+        self._redirects = redirects
+        # After a failure that one reply may be the cause of, so many are published alone, to find out which.
+        self._alone = 0
+        self._strikes: Counter[int] = Counter()
+        self._trouble = Notice(log)
         self.tracker: OffsetTracker | None = None
 
     def put(self, parcel: OutgoingReply) -> None:
@@ -69,7 +116,7 @@ class PartitionPublisher:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._pending:
-                    if not await self._publish(self._pending[:MAX_REPLIES]):
+                    if not await self._publish(self._pending[: 1 if self._alone else MAX_REPLIES]):
                         await self._take_over()
                 self._idle.set()
         finally:
@@ -79,11 +126,15 @@ class PartitionPublisher:
         while True:
             try:
                 progress = await self._outlet.open(one_by_one=self._one_by_one)
+                if self.tracker is None:
+                    progress = await self._starting_point(progress)
                 break
             except BadMetadata as error:
-                log.error("%s cannot be taken over: %s. Reset the group's offset for it.", self._partition, error)  # noqa: TRY400  # the message says it all
+                self._trouble.say(
+                    "%s cannot be taken over: %s. Reset the group's offset for it.", self._partition, error
+                )
             except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("taking over %s failed, trying again: %r", self._partition, error)
+                self._trouble.say("taking over %s failed, trying again: %r", self._partition, error)
             await asyncio.sleep(self._backoff.next_s())
         self._adopt(progress)
         self._on_open(self._partition, progress)
@@ -102,21 +153,53 @@ class PartitionPublisher:
         offsets = {parcel.offset for parcel in parcels}
         records = [record for parcel in parcels for record in parcel.records]
         try:
-            await self._outlet.publish(records, self.tracker.after(offsets))
+            await self._commit(parcels, records, self.tracker.after(offsets))
         except RecordsTooLarge as error:
             if self._one_by_one:  # now it is certain which
                 log.warning("%s (%s): sending their smaller forms", error, self._partition)
                 self._pending = [parcel.without(error.records) for parcel in self._pending]
             self._one_by_one = True
             return False
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("publishing for %s failed, taking it over anew: %r", self._partition, error)
-            self._on_failure()
-            await asyncio.sleep(self._backoff.next_s())
+        except Exception as error:  # noqa: BLE001  # one reply that cannot be sent must not end the worker
+            await self._after_failure(parcels, error)
             return False
         self._backoff.reset()
+        self._trouble.over("publishing for %s goes on", self._partition)
+        self._alone = max(0, self._alone - len(parcels))
+        self._strikes.clear()
         self.tracker.complete(offsets)
         del self._pending[: len(parcels)]
         self._on_published(parcels)
         back_to_batches, self._one_by_one = self._one_by_one, False
         return not back_to_batches
+
+    async def _commit(self, parcels: list[OutgoingReply], records: list[OutgoingRecord], after: Progress) -> None:
+        """Publish; while that takes long, see that there is a place for every record. Raises what publishing raises."""
+        publishing = asyncio.ensure_future(self._outlet.publish(records, after))
+        try:
+            while not (await asyncio.wait({publishing}, timeout=LOOK_S))[0]:
+                if await self._redirects.around_missing(parcels) != parcels:
+                    raise _AddressGone("a topic of its replies is gone")
+            publishing.result()
+        finally:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+
+    async def _after_failure(self, parcels: list[OutgoingReply], error: Exception) -> None:
+        self._trouble.say("publishing for %s failed, taking it over anew: %r", self._partition, error)
+        self._on_failure()
+        self._pending = await self._redirects.around_missing(self._pending)
+        passing = isinstance(error, (KafkaError, OSError, TimeoutError, _AddressGone))
+        if isinstance(error, _OF_RECORDS) or not passing:
+            self._single_out(parcels, error)
+        await asyncio.sleep(self._backoff.next_s())
+
+    def _single_out(self, parcels: list[OutgoingReply], error: Exception) -> None:
+        """Find the reply that cannot be published; one that fails alone, time and again, goes out in another form."""
+        if len(parcels) > 1:
+            self._alone = len(parcels)
+            return
+        (parcel,) = parcels
+        self._strikes[parcel.offset] += 1
+        if self._strikes[parcel.offset] >= MOST_STRIKES:
+            self._pending[0] = self._redirects.last_resort(parcel, error)

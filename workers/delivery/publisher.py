@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
+from pelton.workers.containment import harmless
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.requests import CacheHit, Failed, Generated, OutgoingReply, Result
@@ -46,7 +47,13 @@ class Publisher:
             owed = [ending for ending in endings if self._is_owed(ending)]
             while owed:
                 parcels = await asyncio.to_thread(self._packer.pack, owed)
-                owed = [ending for parcel in parcels for ending in self._deliver(parcel)]
+                # What could not be packed ends with an error now: those that wait for its answer are to know.
+                due = [
+                    parcel
+                    for parcel, ending in zip(parcels, owed, strict=True)
+                    if parcel.ending is ending or self._is_owed(parcel.ending)
+                ]
+                owed = [ending for parcel in due for ending in self._deliver(parcel)]
         await self._sessions.settled()
         await self._assignment.settled()
 
@@ -68,19 +75,24 @@ class Publisher:
         if not (told_already or self._sessions.takes(parcel)):
             self._pass_on(parcel)
         if isinstance(ending, Generated | CacheHit):
-            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
-            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
-            self._recall.keep(keys, parcel.value, parcel.body, ending.outcome)
+            self._keep(parcel, ending)
         if isinstance(ending, Generated):
             return self._flights.landed(ending.ticket, parcel.value, parcel.body)
         return []
+
+    def _keep(self, parcel: OutgoingReply, ending: Generated | CacheHit) -> None:
+        with harmless("keep an answer in the cache"):
+            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
+            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
+            self._recall.keep(keys, parcel.value, parcel.body, ending.outcome)
 
     def pass_on_turn(self, parcel: OutgoingReply) -> None:
         """The turn is stored: its reply may be sent, and told again when the same request is sent again."""
         if isinstance(parcel.ending, Generated | CacheHit):
             # The prompt will be another then, the turn being in it: the reply cannot lean on the answer's key.
             keys = replace(parcel.ending.keys, answer=None)
-            self._recall.keep(keys, parcel.value, parcel.body, parcel.ending.outcome)
+            with harmless("keep an answer in the cache"):
+                self._recall.keep(keys, parcel.value, parcel.body, parcel.ending.outcome)
         self._pass_on(parcel)
 
     def _pass_on(self, parcel: OutgoingReply) -> None:
@@ -91,7 +103,8 @@ class Publisher:
     def count(self, parcels: Sequence[OutgoingReply]) -> None:
         """Note what has been committed."""
         for parcel in parcels:
-            self._count(parcel.ending)
+            with harmless("count a reply"):
+                self._count(parcel.ending)
 
     def _count(self, ending: Result) -> None:
         metrics, stage = self._metrics, self._metrics.stage_seconds
@@ -108,7 +121,7 @@ class Publisher:
             return
         metrics.prompt_tokens.inc(len(ending.job.prompt))
         metrics.cached_tokens.inc(ending.completion.cached_tokens)
-        metrics.generated_tokens.inc(len(ending.completion.token_ids))
+        metrics.generated_tokens.inc(ending.completion.generated_tokens)
         stage.labels("batch_wait").observe(ending.batch_wait_s)
         stage.labels("prefill").observe(ending.completion.prefill_s)
         stage.labels("decode").observe(ending.completion.decode_s)

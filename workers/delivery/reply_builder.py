@@ -1,8 +1,14 @@
 """From a result to the records that carry it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import orjson
+
+from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.dead_letter import dead_letter
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.containment import fault, refusal
 from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record, error_record, reply_value
 from pelton.workers.prepare.tokenizer import Codec
@@ -18,8 +24,27 @@ class ReplyBuilder:
         self._group_id = group_id
 
     def pack(self, endings: Sequence[Result]) -> list[OutgoingReply]:
-        """Decodes tokens, so it is called on a thread."""
-        return [self._parcel(ending) for ending in endings]
+        """One parcel for each, of its refusal where building it fails. Decodes tokens, so it is called on a thread."""
+        return [self._parcel_or_refusal(ending) for ending in endings]
+
+    def _parcel_or_refusal(self, ending: Result) -> OutgoingReply:
+        try:
+            return self._parcel(ending)
+        except Exception as error:  # noqa: BLE001  # the others' replies must go out
+            refused = refusal(error, "answer", ending.ticket)
+        try:
+            return self._refusal(refused)
+        except Exception as error:  # noqa: BLE001  # likewise
+            return self._least(Failed(ending.ticket, fault(error, "refuse", ending.ticket)))
+
+    def _least(self, ending: Failed) -> OutgoingReply:
+        """No more than what cannot fail: id, error, and the record's bytes."""
+        envelope, record = ending.ticket.envelope, ending.ticket.record
+        headers = [(contract.CORRELATION_ID, envelope.correlation_id), (contract.SOURCE, str(record.source).encode())]
+        value = orjson.dumps(ending.error.body())
+        reply = OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
+        bare = replace(record, headers=())
+        return OutgoingReply(ending, (reply, dead_letter(bare, ending.error, self._group_id)))
 
     def _parcel(self, ending: Result) -> OutgoingReply:
         if isinstance(ending, Failed):

@@ -45,6 +45,8 @@ def answer_record(ending: Generated | CacheHit | Duplicate, value: bytes, signat
     """The reply of an ending with an answer; where it is large, with an error to send if its topic refuses it."""
     attempt = ending.attempt if isinstance(ending, Generated) else 1
     headers = _stages(ending)
+    if isinstance(ending, Generated) and ending.job.form is not None:
+        headers.append((contract.STRUCTURED, ending.job.form.strictness.encode()))
     if ending.outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, ending.outcome.encode()))
     record = _record(ending.ticket, value, signature, attempt, headers)

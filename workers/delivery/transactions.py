@@ -1,7 +1,6 @@
 """How one partition's replies reach Kafka together with the commit that settles them: two promises, one interface."""
 
 import asyncio
-import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 TRANSACTION_RETRY_MS = 10
 """How long aiokafka waits when the broker, busy completing a transaction, refuses the first record of the next."""
-CLOSE_S = 5.0
+CLOSE_S = 2.0
 BATCH_BYTES = 262_144
 """Per topic partition. A flush is sent at once, so it should fit: who meets a full batch waits for a round trip."""
 
@@ -99,9 +98,14 @@ class _ProducerWriter(ABC):
         """Stop the producer without aborting: the next one's start, or the coordinator's time-out, aborts for sure."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):  # it may be broken, and no longer matters
+            try:
                 async with asyncio.timeout(CLOSE_S):
                     await producer.stop()
+            except TimeoutError:  # it waits for records whose topic is gone, and would send them again for ever
+                await producer._sender.close()  # noqa: SLF001  # aiokafka has no public way to give records up
+                await producer.client.close()
+            except (KafkaError, OSError) as error:
+                log.debug("a producer that may be broken did not stop in order: %r", error)
 
     @property
     def _limit_s(self) -> float:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from pelton.workers.engine.grammars.matching import Grammar
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -19,7 +21,9 @@ class SamplingParams:
     tokens so far: `repetition_penalty` divides a positive logit (and multiplies a negative one) of all of them, prompt
     included; `presence_penalty` is taken off once and `frequency_penalty` for each time a token was generated.
     `seed` makes a sampled answer repeatable: randomness is a function of seed and position only. `logprobs` asks for
-    that many alternatives per token (0: the chosen token alone; None: nothing).
+    that many alternatives per token (0: the chosen token alone; None: nothing). `logit_bias` is added to the logits
+    of (token id, bias) pairs; `stop_token_ids` end an answer as the model's own do, none of which is chosen before
+    `min_tokens` tokens. Of `n` answers to one prompt each has a seed of its own, made from `seed`.
     """
 
     max_tokens: int
@@ -34,6 +38,10 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    min_tokens: int = 0
+    n: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for what means nothing. Zero `max_tokens` is for the engine to refuse."""
@@ -44,6 +52,8 @@ class SamplingParams:
             (not 0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
             (self.repetition_penalty <= 0, "repetition_penalty must be above 0"),
             (self.logprobs is not None and self.logprobs < 0, "logprobs must not be negative"),
+            (self.min_tokens < 0, "min_tokens must not be negative"),
+            (self.n < 1, "n must be at least 1"),
         )
         if told := [words for wrong, words in faults if wrong]:
             raise ValueError("; ".join(told))
@@ -52,12 +62,18 @@ class SamplingParams:
     def penalises(self) -> bool:
         return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
 
+    @property
+    def biases(self) -> bool:
+        """Whether the logits of some tokens are changed whatever the text so far is."""
+        return bool(self.logit_bias) or self.min_tokens > 0
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One prompt on its way into the engine; past `deadline` it fails with `FailureKind.DEADLINE`.
 
     Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
+    With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it.
     """
 
     id: int
@@ -66,6 +82,12 @@ class EngineRequest:
     deadline: float | None = None
     priority: int = 0
     cache_salt: str = ""
+    grammar: Grammar | None = None
+
+    @property
+    def chosen_by_text(self) -> bool:
+        """Whether a token's choice goes by the tokens before it, beyond what the model makes of them."""
+        return self.params.penalises or self.grammar is not None
 
 
 class Waiting(Protocol):
@@ -107,7 +129,8 @@ class TokenLogprob:
 class Completion:
     """A finished request. `token_ids` holds all generated tokens, an end-of-sequence token included.
 
-    `cached_tokens` of the prompt were not computed, because an earlier prompt began with them.
+    `cached_tokens` of the prompt were not computed, because an earlier prompt began with them. `others` are the further
+    answers to the same prompt, in their order, where more than one was asked for.
     """
 
     request_id: int
@@ -117,6 +140,17 @@ class Completion:
     decode_s: float
     logprobs: tuple[TokenLogprob, ...] | None = None
     cached_tokens: int = 0
+    others: tuple["Completion", ...] = ()
+
+    @property
+    def all(self) -> tuple["Completion", ...]:
+        """Itself, and the others."""
+        return (self, *self.others)
+
+    @property
+    def generated_tokens(self) -> int:
+        """Of all answers together."""
+        return sum(len(each.token_ids) for each in self.all)
 
 
 class FailureKind(StrEnum):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, FinishReason, TokenLogprob
+from pelton.workers.engine.grammars.matching import GrammarState
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.stop_strings import StopStrings
 
@@ -17,6 +18,7 @@ class RequestState:
     eos_token_ids: frozenset[int]
     started_at: float
     stop_strings: StopStrings | None = None
+    grammar: GrammarState | None = None
     cancelled: bool = False
     first_token_at: float | None = None
     tokens: int = 0
@@ -25,25 +27,39 @@ class RequestState:
     @classmethod
     def of(cls, request: EngineRequest, loaded: LoadedModel, now: float) -> "RequestState":
         params = request.params
-        answer = cls(request, frozenset() if params.ignore_eos else frozenset(loaded.eos_token_ids), now)
+        ends = frozenset() if params.ignore_eos else frozenset(loaded.eos_token_ids)
+        answer = cls(request, ends | frozenset(params.stop_token_ids), now)
         if params.stop:
             answer.stop_strings = StopStrings(params.stop, text_of(loaded))
+        if request.grammar is not None:
+            answer.grammar = request.grammar.start()
         return answer
 
     def interruption(self, now: float) -> Failure | None:
         """Why this request must end now, if it must."""
         return interruption(self.request, cancelled=self.cancelled, now=now)
 
-    def accept(self, token: int, logprob: TokenLogprob | None, now: float) -> FinishReason | None:
+    def accept(self, token: int, logprob: TokenLogprob | None, now: float) -> FinishReason | Failure | None:
         """Take the next token; None while the answer goes on."""
         self.tokens += 1
         if self.first_token_at is None:
             self.first_token_at = now
         if logprob is not None:
             self.logprobs.append(logprob)
-        if token in self.eos_token_ids or (self.stop_strings is not None and self.stop_strings.push(token)):
+        ends = token in self.eos_token_ids
+        if self.grammar is not None:
+            if not ends:
+                self.grammar.advance(token)
+            if self.grammar.error is not None:
+                return self._beyond_grammar(self.grammar.error)
+            ends = ends or self.grammar.ended
+        if ends or (self.stop_strings is not None and self.stop_strings.push(token)):
             return FinishReason.STOP
         return FinishReason.LENGTH if self.tokens >= self.request.params.max_tokens else None
+
+    def _beyond_grammar(self, error: str) -> Failure:
+        message = f"The grammar asked for became too complex at token {self.tokens} of the answer: {error}."
+        return Failure(self.request.id, FailureKind.INVALID_OUTPUT, message)
 
     def invalid_output(self) -> Failure:
         message = f"The model produced NaN or infinite logits for token {self.tokens} of the answer."

@@ -10,15 +10,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelton.pipeline import errors
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
-from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, Outcome, StepEngine
+from pelton.workers.containment import refusal
+from pelton.workers.engine.api import (
+    Completion,
+    EngineRequest,
+    Failure,
+    FailureKind,
+    FinishReason,
+    Outcome,
+    Selection,
+    StepEngine,
+)
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import Retries
+from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
 from pelton.workers.quarantine.isolation import QuarantinePolicy
@@ -80,7 +91,7 @@ class Inference:
         self._metrics = metrics
         self._guard = guard or CrashProtection()
         self._isolation = QuarantinePolicy(self._guard.max_lone_crashes)
-        self._condemned: dict[int, CrashHistory] = {}
+        self._refused: dict[int, Failed] = {}
         self._retries = Retries(line, self._guard.retry)
         self._ids = itertools.count()
         self._running: dict[int, _Running] = {}
@@ -94,6 +105,7 @@ class Inference:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         retrying = loop.create_task(self._retries.run())
+        retrying.add_done_callback(lambda task: _fail_with(done, task))
         done.add_done_callback(lambda _: retrying.cancel())
 
         def body() -> None:
@@ -131,72 +143,116 @@ class Inference:
             if not places and not self._engine.running:
                 return
             for place in places:
-                if id(place) in self._condemned:
-                    self._refuse_poison(place, self._condemned[id(place)])
-            for outcome in self._step([place for place in places if id(place) not in self._condemned]):
+                if id(place) in self._refused:
+                    self._endings.put(self._refused[id(place)])
+            for outcome in self._step([place for place in places if id(place) not in self._refused]):
                 self._end(outcome)
             self._observe()
 
     def _choose(self, places: Sequence[QueuedRequest[PreparedRequest]]) -> Chosen:
+        """Which are to leave the line now: to run, or to be refused."""
         now = time.monotonic()
+        self._refused = {}
         if not self._guard.suspects:
-            self._condemned = {}
-            selection = self._engine.select(places, now)
-            return self._cleared(places, selection.indexes), selection.retry_at
+            selection, failed = self._select(places, range(len(places)), now)
+            return (*failed, *self._cleared(places, selection.indexes)), selection.retry_at
         blames = [self._blame(place) for place in places]
         offer = self._isolation.offer(blames, running=len(self._running), now=now)
-        self._condemned = {id(places[index]): blames[index] or NO_CRASHES for index in offer.condemned}
-        selection = self._engine.select([places[index] for index in offer.candidates], now)
-        cleared = self._cleared(places, [offer.candidates[index] for index in selection.indexes])
+        for index in offer.condemned:
+            self._refused[id(places[index])] = _poison(places[index], blames[index] or NO_CRASHES)
+        selection, failed = self._select(places, offer.candidates, now)
+        cleared = self._cleared(places, selection.indexes)
         if offer.suspects and cleared:
             self._isolation.began()
-        chosen = (*offer.condemned, *cleared)
+        chosen = (*offer.condemned, *failed, *cleared)
         looks = [look for look in (offer.look_again, selection.retry_at) if look is not None]
         return chosen, min(looks, default=None)
 
     def _blame(self, place: QueuedRequest[PreparedRequest]) -> CrashHistory | None:
-        return self._guard.suspects.get(place.item.ticket.record.source)
+        ticket = place.item.ticket
+        return self._guard.suspects.get(ticket.record.source, ticket.sent_ms)
 
-    def _refuse_poison(self, place: QueuedRequest[PreparedRequest], blame: CrashHistory) -> None:
-        error = errors.PoisonRecord(
-            f"The worker that ran this request ended unexpectedly {blame.crashes} times, {blame.alone} times with no "
-            "other request running: it is not tried again."
-        )
-        self._endings.put(Failed(place.item.ticket, error, blame.crashes))
+    def _select(
+        self, places: Sequence[QueuedRequest[PreparedRequest]], candidates: Sequence[int], now: float
+    ) -> tuple[Selection, list[int]]:
+        """What the engine takes of the candidates, and those that it cannot even look at, which are refused."""
+        failed: list[int] = []
+        try:
+            selection = self._engine.select([places[index] for index in candidates], now)
+        except Exception:
+            failed = [index for index in candidates if not self._can_be_selected(places[index], now)]
+            if not failed:  # it is the engine's own trouble
+                raise
+            candidates = [index for index in candidates if index not in failed]
+            selection = self._engine.select([places[index] for index in candidates], now)
+        return replace(selection, indexes=tuple(candidates[index] for index in selection.indexes)), failed
+
+    def _can_be_selected(self, place: QueuedRequest[PreparedRequest], now: float) -> bool:
+        try:
+            self._engine.select([place], now)
+        except Exception as error:  # noqa: BLE001  # it is this request's
+            self._refused[id(place)] = refusal(error, "select", place.item.ticket)
+            return False
+        return True
 
     def _step(self, admitted: Sequence[QueuedRequest[PreparedRequest]]) -> list[Outcome]:
         try:
             with self._guard.steps:
                 for place in admitted:
-                    self._admit(place)
+                    self._admit_or_refuse(place)
                 return self._engine.step()
         except Exception as error:
             self._guard.on_engine_failure(error)
             raise EngineFailed(f"the engine failed: {error!r}") from error
 
-    def _admit(self, place: QueuedRequest[PreparedRequest]) -> None:
+    def _admit_or_refuse(self, place: QueuedRequest[PreparedRequest]) -> None:
+        request_id = next(self._ids)
+        try:
+            self._admit(request_id, place)
+        except Exception as error:  # noqa: BLE001  # an engine that is broken says so in its next step
+            running = self._running.pop(request_id, None)
+            if running is not None:
+                self._guard.journal.leave(running.slot)
+            self._endings.put(refusal(error, "start", place.item.ticket))
+
+    def _admit(self, request_id: int, place: QueuedRequest[PreparedRequest]) -> None:
         job = place.item
         blame = self._blame(place) or NO_CRASHES
         slot = self._guard.journal.enter(job.ticket.record.source, blame)
-        request_id = next(self._ids)
         self._running[request_id] = _Running(place, blame, slot, time.monotonic())
         if job.attempt == 1:
             self._retries.earn(place.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant
         params = sampling_params(job.request, job.max_new_tokens)
-        self._engine.add(EngineRequest(request_id, job.prompt, params, deadline=place.expires, cache_salt=salt))
+        params = chosen_again(params) if job.again else params
+        grammar = None if job.form is None else job.form.grammar
+        request = EngineRequest(request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar)
+        self._engine.add(request)
 
     def _end(self, outcome: Outcome) -> None:
-        running = self._running.pop(outcome.request_id)
+        running = self._running.pop(outcome.request_id, None)
+        if running is None:  # refused when it was handed over, and taken in all the same
+            return
         self._guard.journal.leave(running.slot)
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
         elif isinstance(outcome, Completion):
-            job = running.place.item
-            wait_s = running.started - job.ticket.fetched_at
-            self._endings.put(Generated(job, outcome, wait_s, time.monotonic(), running.attempt))
+            self._end_complete(running, outcome)
         else:
             self._end_failed(running, outcome)
+
+    def _end_complete(self, running: _Running, completion: Completion) -> None:
+        job = running.place.item
+        fault = _fault(job, completion)
+        if fault is None:
+            wait_s = running.started - job.ticket.fetched_at
+            self._endings.put(Generated(job, completion, wait_s, time.monotonic(), running.attempt))
+        elif job.again:
+            message = f"Two answers did not match the schema, parts of which no grammar can hold an answer to; {fault}."
+            self._endings.put(Failed(job.ticket, errors.InvalidOutput(message), running.attempt))
+        else:
+            log.info("%s gets another answer, as the first did not match: %s", job.ticket.record.source, fault)
+            self._retries.add(replace(running.place, item=replace(job, again=True)))
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         job = running.place.item
@@ -216,6 +272,28 @@ class Inference:
         if stats is not None and stats.computed_tokens:
             self._metrics.batch_rows.observe(stats.rows)
             self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
+
+
+def _fault(job: PreparedRequest, completion: Completion) -> str | None:
+    """What the form asked for misses in one of the answers; one that was cut has no form to be compared."""
+    if job.form is None or job.request.stop_strings:
+        return None
+    whole = [each for each in completion.all if each.finish_reason is FinishReason.STOP]
+    return next((fault for each in whole if (fault := job.form.fault(each.token_ids)) is not None), None)
+
+
+def _poison(place: QueuedRequest[PreparedRequest], blame: CrashHistory) -> Failed:
+    error = errors.PoisonRecord(
+        f"The worker that ran this request ended unexpectedly {blame.crashes} times, {blame.alone} times with no "
+        "other request running: it is not tried again."
+    )
+    return Failed(place.item.ticket, error, blame.crashes)
+
+
+def _fail_with(done: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+    """What brings requests back must not end by an error unnoticed."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _fail(done, error)
 
 
 def _succeed(done: asyncio.Future[None]) -> None:

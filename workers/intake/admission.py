@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pelton.pipeline.errors import Cancelled, DeadlineExceeded, RequestError, UnsupportedHeader
+from pelton.pipeline.errors import UnsupportedHeader
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.wire import contract
-from pelton.workers.cancellation.cancel_topic import CancelledIds, cancelled
+from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
+from pelton.workers.containment import each, each_async
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
@@ -38,7 +39,7 @@ class Admission:
         limits: RequestLimits,
         keyring: CacheKeyBuilder,
         recall: ReplyCache,
-        cancels: CancelledIds,
+        cancels: Cancels,
         flights: SingleFlight,
         sessions: SessionCoordinator,
         continuing: SessionPrompts,
@@ -63,27 +64,18 @@ class Admission:
 
     async def take_in(self, tickets: list[Delivery]) -> None:
         """Bring each request into the line, or to where it waits for others, or to its end."""
-        sound: list[Delivery] = []
-        refused: list[Failed] = []
-        for ticket in tickets:
-            try:
-                self._check_wanted(ticket)
-                sound.append(replace(ticket, envelope=await self._addresses.resolved(ticket.envelope)))
-            except (RequestError, DeadlineExceeded, Cancelled) as error:
-                refused.append(Failed(self._addresses.to_be_told(ticket, error), error))
-        for ticket in filter(_is_turn, sound):
-            self._sessions.enter(ticket)
-        plain = [ticket for ticket in sound if not _is_turn(ticket)]
+        addressed, lost = await each_async("address", tickets, self._address, lambda ticket: ticket)
+        wanted, unwanted = each("admit", addressed, self._admit, lambda ticket: ticket)
+        plain = [ticket for ticket in wanted if not _is_turn(ticket)]
         drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._keyring)
-        await self._proceed(drafts, [*refused, *malformed])
+        nowhere = [replace(end, ticket=self._addresses.by_default(end.ticket)) for end in lost]
+        await self._proceed(drafts, [*nowhere, *unwanted, *malformed])
 
     async def continue_sessions(self, opened: Sequence[Opened]) -> None:
         """Take in requests whose session's history was read."""
         drafts, malformed = await asyncio.to_thread(self._continuing.make_drafts, opened)
-        for draft in drafts:
-            if draft.conversation is not None:
-                self._sessions.opened(draft.ticket, draft.conversation)
-        await self._proceed(drafts, malformed)
+        ready, failed = each("continue", drafts, self._continue, lambda draft: draft.ticket)
+        await self._proceed(ready, [*malformed, *failed])
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._recall.look_up(drafts)
@@ -93,12 +85,24 @@ class Admission:
 
     async def _board(self, drafts: Sequence[RenderedRequest]) -> None:
         jobs, too_large = await asyncio.to_thread(make_jobs, drafts, self._codec, self._limits)
-        await self._endings.put_all(too_large)
-        for place in map(_place, jobs):
-            if self._flights.board(place):
-                await self._line.put(place)
+        _, failed = await each_async("line up", jobs, self._line_up, lambda job: job.ticket)
+        await self._endings.put_all([*too_large, *failed])
 
-    def _check_wanted(self, ticket: Delivery) -> None:
+    async def _line_up(self, job: PreparedRequest) -> None:
+        place = _place(job)
+        if self._flights.board(place):
+            await self._line.put(place)
+
+    async def _address(self, ticket: Delivery) -> Delivery:
+        return replace(ticket, envelope=await self._addresses.resolved(ticket.envelope))
+
+    def _continue(self, draft: RenderedRequest) -> RenderedRequest:
+        if draft.conversation is not None:
+            self._sessions.opened(draft.ticket, draft.conversation)
+        return draft
+
+    def _admit(self, ticket: Delivery) -> Delivery:
+        """Raises the error of one that is not to be answered; a session takes its own in."""
         if is_too_late(ticket):
             raise too_late("before a worker fetched it")
         if ticket.envelope.session and not self._sessions.available:
@@ -106,6 +110,9 @@ class Admission:
             raise UnsupportedHeader(message, param=contract.SESSION)
         if self._cancels.covers(ticket):
             raise cancelled()
+        if _is_turn(ticket):
+            self._sessions.enter(ticket)
+        return ticket
 
 
 def _is_turn(ticket: Delivery) -> bool:

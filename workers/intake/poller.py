@@ -5,16 +5,21 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 
+from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.errors import UnreadableRecord
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
+from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
+from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.intake.admission import Admission
+from pelton.workers.kafka.sieve import UNREADABLE
 from pelton.workers.requests import Delivery
 from pelton.workers.sessions.coordinator import SessionCoordinator
 
@@ -24,8 +29,8 @@ Fetched = dict[TopicPartition, list[ConsumerRecord]]
 
 POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
-POLL_ALONE_MS = 100
-"""How long a poll waits for one partition's records after one for all has failed."""
+RETRY_FIRST_S = 0.1
+RETRY_MOST_S = 5.0
 TAKE_OVER_LOOK_S = 0.01
 """How often to look for partitions to fetch from when there are none: not taken over yet, or with too much open."""
 
@@ -50,7 +55,7 @@ class Poller:
         self._reception = reception
         self._metrics = metrics
         self._stopping = False
-        self._unreadable: set[TopicPartition] = set()
+        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
 
     def stop(self) -> None:
         """End `run` after the poll under way."""
@@ -71,34 +76,24 @@ class Poller:
 
     def _fetchable(self) -> list[TopicPartition]:
         ours = self._assignment.fetchable()
-        return [tp for tp in ours if tp not in self._unreadable and self._sessions.has_room(tp, len(ours))]
+        return [tp for tp in ours if self._sessions.has_room(tp, len(ours))]
 
     async def _fetch(self, partitions: list[TopicPartition], most: int) -> Fetched:
-        """Poll; where aiokafka cannot read a record, set its partition aside, so that the others go on."""
+        """Poll. A poll that fails may have taken records of some partitions already: all are fetched again."""
         try:
             fetched: Fetched = await self._consumer.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
-        except UnicodeDecodeError:
-            most_alone = 1 + most // len(partitions)
-            return {partition: await self._fetch_alone(partition, most_alone) for partition in partitions}
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one topic, the others go on
+            wait_s = self._backoff.next_s()
+            log.warning("requests cannot be fetched, trying again in %.1f s: %r", wait_s, error)
+            for partition in partitions:
+                if tracker := self._assignment.tracker(partition):
+                    self._seek(partition, tracker.fetch_from)
+            await asyncio.sleep(wait_s)
+            return {}
+        self._backoff.reset()
         return fetched
-
-    async def _fetch_alone(self, partition: TopicPartition, most: int) -> list[ConsumerRecord]:
-        # The poll that failed had already taken records of some partitions: they have to be fetched again.
-        if tracker := self._assignment.tracker(partition):
-            self._seek(partition, tracker.fetch_from)
-        try:
-            fetched = await self._consumer.getmany(partition, timeout_ms=POLL_ALONE_MS, max_records=most)
-            return list(fetched.get(partition, []))
-        except UnicodeDecodeError as error:
-            self._unreadable.add(partition)
-            log.error(  # noqa: TRY400  # the message says it all
-                "%s is set aside: from offset %d on a record has a header name that is not UTF-8 (%s), which aiokafka "
-                "cannot read. Move the group's offset past it and restart the worker.",
-                partition,
-                await self._consumer.position(partition),
-                error,
-            )
-            return []
 
     def _admit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> list[Delivery]:
         tracker = self._assignment.tracker(partition)
@@ -119,10 +114,26 @@ class Poller:
             self._consumer.seek(partition, offset)
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
+        """The record's ticket, whatever is wrong with it: that is told to its sender further on."""
         record = _request_record(fetched)
-        envelope = read_envelope(record.source, record.headers, self._policy, record.key)
+        nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
         queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
-        return Delivery(record, envelope, tracker, time.monotonic(), queue_s)
+        ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
+        try:
+            envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
+        except Exception as error:  # noqa: BLE001  # the headers of one record are no other's trouble
+            told = fault(error, "read the headers of", ticket)
+            return replace(ticket, envelope=replace(nothing, fault=told))
+        return replace(ticket, envelope=_unless_unreadable(envelope, record))
+
+
+def _unless_unreadable(envelope: Envelope, record: RequestRecord) -> Envelope:
+    """What could not be read of a record comes first among its faults."""
+    cause = dict(record.headers).get(UNREADABLE)
+    if cause is None:
+        return envelope
+    message = f"The record cannot be read: {cause.decode(errors='replace')}. Its bytes are kept as a dead letter."
+    return replace(envelope, fault=UnreadableRecord(message))
 
 
 def _request_record(fetched: ConsumerRecord) -> RequestRecord:

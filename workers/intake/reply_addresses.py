@@ -7,10 +7,11 @@ from dataclasses import replace
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.errors import InvalidHeader, PeltonError
+from pelton.pipeline.errors import InvalidHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy
 from pelton.workers.kafka.topics import TopicDirectory
+from pelton.workers.notices import Notice
 from pelton.workers.requests import Delivery
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class ReplyAddresses:
     def __init__(self, directory: TopicDirectory, policy: ReplyPolicy) -> None:
         self._directory = directory
         self._policy = policy
+        self._trouble = Notice(log)
 
     async def resolved(self, envelope: Envelope) -> Envelope:
         """Make sure that the reply can be sent where the sender wants it.
@@ -32,7 +34,10 @@ class ReplyAddresses:
         Where no partition is asked for, it is the one with the request's own number: so a transaction, which holds the
         replies to one request partition, touches one reply partition and not all of them. Raises `InvalidHeader`.
         """
+        wanted = envelope.reply_partition
         partitions = await self._partitions(envelope.reply_topic)
+        if partitions is None or (wanted is not None and wanted >= partitions):  # it may have been made or grown since
+            partitions = await self._partitions(envelope.reply_topic, fresh=True)
         if partitions is None:
             message = f"Header {contract.REPLY_TOPIC} names topic {envelope.reply_topic!r}, which does not exist."
             raise InvalidHeader(message, param=contract.REPLY_TOPIC)
@@ -46,18 +51,19 @@ class ReplyAddresses:
             return envelope
         return replace(envelope, reply_partition=envelope.source.partition % partitions)
 
-    def to_be_told(self, ticket: Delivery, error: PeltonError) -> Delivery:
-        """The ticket to tell the error to: an address that does not exist cannot be told so, the default one can."""
-        if not isinstance(error, InvalidHeader):
-            return ticket
+    def by_default(self, ticket: Delivery) -> Delivery:
+        """The ticket with the default address: one that does not exist cannot be told so."""
         envelope = replace(ticket.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
         return replace(ticket, envelope=envelope)
 
-    async def _partitions(self, topic: str) -> int | None:
+    async def _partitions(self, topic: str, *, fresh: bool = False) -> int | None:
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
             try:
-                return await self._directory.partitions(topic)
-            except (KafkaError, OSError) as error:
-                log.warning("asking for topic %s failed, trying again: %r", topic, error)
+                count = await self._directory.partitions(topic, fresh=fresh)
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._trouble.say("requests wait: asking for topic %s failed, trying again: %r", topic, error)
                 await asyncio.sleep(backoff.next_s())
+            else:
+                self._trouble.over("the broker says again which topics there are")
+                return count

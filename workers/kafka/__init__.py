@@ -1,1 +1,1 @@
-"""The worker's Kafka clients."""
+"""Reading Kafka's records as they are, and not only as they should be."""

@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from pelton.pipeline.settings import KafkaSettings
+from pelton.workers.kafka.consumer import SiftingConsumer
 
 REBALANCE_MS = 60_000
 """How long a rebalance waits for its slowest member."""
@@ -23,8 +24,8 @@ def request_consumer(kafka: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
     """
     # A join is answered when the slowest member has joined; given up before, each retry is a new member.
     options = kafka.client_options() | {"request_timeout_ms": REBALANCE_MS + 10_000}
-    return AIOKafkaConsumer(
-        **options,
+    return SiftingConsumer(
+        client=options,
         client_id=client_id,
         group_id=kafka.group_id,
         enable_auto_commit=False,
@@ -50,9 +51,9 @@ def feed_consumer(
     wait behind it, so what is to be asked at the start has to be asked before anything is fetched.
     """
     wait_ms = kafka.request_timeout_ms // 2
-    return AIOKafkaConsumer(
+    return SiftingConsumer(
         *topics,
-        **kafka.client_options(),
+        client=kafka.client_options(),
         enable_auto_commit=False,
         auto_offset_reset=auto_offset_reset,
         fetch_max_wait_ms=wait_ms,

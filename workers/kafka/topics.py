@@ -1,10 +1,13 @@
 """Topics as the broker knows them: which exist, how many partitions they have, and making those that are missing."""
 
 import logging
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from cachetools import TTLCache
 
 from pelton.pipeline.settings import KafkaSettings
 from pelton.pipeline.wire.contract import dead_letter_topic
@@ -17,6 +20,22 @@ _SUSPECTS_KEPT_MS = 7 * 24 * 3_600_000
 """Suspicions are withdrawn when their request is answered; this clears away what nobody answers."""
 _CANCELS_KEPT_MS = 3_600_000
 """Read once, as they come."""
+_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+"""Suspicions hold for requests sent before them: their writers must not choose the time."""
+
+
+BELIEVED_S = 10.0
+LEAST_AGE_S = 0.1
+MOST_KNOWN = 1_000
+"""Topics remembered: senders may name many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A topic's partitions, None where there is no such topic, and when that was asked (`time.monotonic`)."""
+
+    count: int | None
+    asked: float
 
 
 class TopicsMissing(Exception):
@@ -47,12 +66,12 @@ async def ensure_topics(kafka: KafkaSettings) -> None:
 
 
 class TopicDirectory:
-    """Answers how many partitions a topic has; what exists is remembered, what does not is asked for again."""
+    """Answers how many partitions a topic has, from memory for a while: topics are deleted and grown at any time."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._admin = AIOKafkaAdminClient(**kafka.client_options())
-        self._partitions: dict[str, int] = {}
+        self._known: TTLCache[str, _Known] = TTLCache(MOST_KNOWN, BELIEVED_S)
 
     async def start(self) -> None:
         await self._admin.start()
@@ -60,17 +79,25 @@ class TopicDirectory:
     async def close(self) -> None:
         await self._admin.close()
 
-    async def partitions(self, topic: str) -> int | None:
-        """The topic's partition count, or None when there is no such topic. Raises `KafkaError`."""
-        if topic not in self._partitions:
-            (found,) = await self._admin.describe_topics([topic])
-            error = for_code(found["error_code"])
-            if error is UnknownTopicOrPartitionError or not found["partitions"]:
-                return None
-            if error is not NoError:
-                raise error(f"asking for topic {topic}")
-            self._partitions[topic] = len(found["partitions"])
-        return self._partitions[topic]
+    async def partitions(self, topic: str, *, fresh: bool = False) -> int | None:
+        """The topic's partition count, or None when there is no such topic. Raises `KafkaError`.
+
+        The broker is asked again after `BELIEVED_S`; sooner, but not more than once in `LEAST_AGE_S`, where the answer
+        is to be `fresh` or was that there is none.
+        """
+        known = self._known.get(topic)
+        if known is None or ((fresh or known.count is None) and time.monotonic() - known.asked >= LEAST_AGE_S):
+            known = self._known[topic] = _Known(await self._ask(topic), time.monotonic())
+        return known.count
+
+    async def _ask(self, topic: str) -> int | None:
+        (found,) = await self._admin.describe_topics([topic])
+        error = for_code(found["error_code"])
+        if error is UnknownTopicOrPartitionError:
+            return None
+        if error is not NoError:
+            raise error(f"asking for topic {topic}")
+        return len(found["partitions"]) or None
 
     async def create(self, topics: list[str]) -> None:
         """Create `topics`. One that another process made meanwhile is fine. Raises `TopicsMissing`."""
@@ -79,6 +106,7 @@ class TopicDirectory:
             error = for_code(code)
             if error not in (NoError, TopicAlreadyExistsError):
                 raise TopicsMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
+            self._known.pop(topic, None)
         log.info("created topics %s", ", ".join(topics))
 
     def _new(self, topic: str) -> NewTopic:
@@ -86,6 +114,7 @@ class TopicDirectory:
         partitions, configs = kafka.partitions, {}
         if topic == kafka.suspects_topic:
             partitions, configs = 1, {"cleanup.policy": "compact,delete", "retention.ms": str(_SUSPECTS_KEPT_MS)}
+            configs |= _BROKERS_CLOCK
         elif topic == kafka.cancels_topic:
             partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):

@@ -1,1 +1,1 @@
-"""From a record's bytes to tokens and sampling parameters."""
+"""From a decoded request to a prompt: rendered, tokenised and held against the limits."""

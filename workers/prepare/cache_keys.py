@@ -16,6 +16,16 @@ from pelton.workers.requests import CacheKeys, Delivery
 _SAMPLING_FIELDS = tuple(field.name for field in fields(SamplingParams))
 _sampling_values = attrgetter(*_SAMPLING_FIELDS)
 _NO_KEYS = CacheKeys()
+_ANOTHER_SEED = 0x5EED
+_LIVELY = 0.7  # a temperature at which answers differ and most still make sense
+
+
+def chosen_again(params: SamplingParams) -> SamplingParams:
+    """The same terms for another answer than the last: the likeliest one would only come again."""
+    seed = None if params.seed is None else (params.seed + _ANOTHER_SEED) % 2**63
+    if params.temperature == 0:
+        return replace(params, temperature=_LIVELY, seed=_ANOTHER_SEED)
+    return replace(params, seed=seed)
 
 
 def sampling_identity(params: SamplingParams) -> dict[str, Any]:
@@ -63,6 +73,7 @@ class CacheKeyBuilder:
         if not is_reproducible(params):
             return None
         sampling = sampling_identity(params)
+        sampling |= request.shape
         if request.new_tokens is None:
             sampling["most_tokens"] = self.most_tokens
         return answer_key(

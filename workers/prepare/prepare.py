@@ -5,9 +5,10 @@ Between the two the cache is asked: a request whose answer is found is never tok
 
 from collections.abc import Sequence
 
-from pelton.pipeline.errors import ModelNotFound, RequestError
+from pelton.pipeline.errors import ModelNotFound
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request
+from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
 from pelton.workers.prepare.tokenizer import Codec
@@ -18,34 +19,34 @@ def make_drafts(
     tickets: Sequence[Delivery], codec: Codec, limits: RequestLimits, keyring: CacheKeyBuilder
 ) -> tuple[list[RenderedRequest], list[Failed]]:
     """Decode and render a polled batch in one call, on a thread."""
-    drafts: list[RenderedRequest] = []
-    refused: list[Failed] = []
-    for ticket in tickets:
-        try:
-            request = decode(ticket, limits)
-            text = codec.render(request.messages)
-            drafts.append(RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text)))
-        except RequestError as error:
-            refused.append(Failed(ticket, error))
-    return drafts, refused
+
+    def draft(ticket: Delivery) -> RenderedRequest:
+        request = decode(ticket, limits)
+        text = codec.render(request.messages, request)
+        return RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text))
+
+    return each("prepare", tickets, draft, lambda ticket: ticket)
 
 
 def make_jobs(
     drafts: Sequence[RenderedRequest], codec: Codec, limits: RequestLimits
 ) -> tuple[list[PreparedRequest], list[Failed]]:
-    """Tokenise a batch, on a thread: a tokenizer is many times faster on a batch than one by one."""
-    texts = list(dict.fromkeys(draft.text for draft in drafts if draft.prompt is None))
-    prompts = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
-    jobs: list[PreparedRequest] = []
-    refused: list[Failed] = []
-    for draft in drafts:
-        prompt = prompts[draft.text] if draft.prompt is None else draft.prompt
-        try:
-            allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
-            jobs.append(PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys))
-        except RequestError as error:
-            refused.append(Failed(draft.ticket, error))
-    return jobs, refused
+    """Tokenise a batch and compile its grammars, on a thread: a tokenizer is many times faster on a batch."""
+
+    def prompts(some: Sequence[RenderedRequest]) -> list[tuple[RenderedRequest, list[int]]]:
+        texts = list(dict.fromkeys(draft.text for draft in some if draft.prompt is None))
+        made = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
+        return [(draft, made[draft.text] if draft.prompt is None else draft.prompt) for draft in some]
+
+    def job(tokenised: tuple[RenderedRequest, list[int]]) -> PreparedRequest:
+        draft, prompt = tokenised
+        allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
+        form = codec.form(draft.request, draft.text)
+        return PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form)
+
+    tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.ticket)
+    jobs, refused = each("size up", tokenised, job, lambda pair: pair[0].ticket)
+    return jobs, [*failed, *refused]
 
 
 def decode(ticket: Delivery, limits: RequestLimits) -> ChatRequest:

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 
 from pelton.cache.sessions.conversation import Conversation, fewest_dropped
 from pelton.cache.sessions.history import History
-from pelton.pipeline.errors import RequestError
 from pelton.pipeline.settings import SessionSettings
 from pelton.pipeline.wire.chat import ChatRequest
+from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import decode
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Delivery, Failed, RenderedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A request with its whole history, rendered."""
+
+    ticket: Delivery
+    request: ChatRequest
+    conversation: Conversation
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +45,19 @@ class SessionPrompts:
 
     def make_drafts(self, opened: Sequence[tuple[Delivery, History]]) -> tuple[list[RenderedRequest], list[Failed]]:
         """Decode, render and tokenise a batch; what is too long loses whole turns, the oldest first."""
-        begun: list[tuple[Delivery, ChatRequest, Conversation, str]] = []
-        refused: list[Failed] = []
-        for ticket, history in opened:
-            try:
-                request = decode(ticket, self.limits)
-                conversation = Conversation.of(history, request.messages)
-                begun.append((ticket, request, conversation, self.codec.render(conversation.messages)))
-            except RequestError as error:
-                refused.append(Failed(ticket, error))
-        prompts = self.codec.encode([text for *_, text in begun]) if begun else []
-        drafts: list[RenderedRequest] = []
-        for (ticket, request, conversation, text), prompt in zip(begun, prompts, strict=True):
-            try:
-                drafts.append(self._draft(ticket, request, conversation, text, prompt))
-            except RequestError as error:
-                refused.append(Failed(ticket, error))
-        return drafts, refused
+        begun, malformed = each("prepare", opened, self._begin, lambda pair: pair[0])
+        prompted, failed = together("tokenise", begun, self._prompted, lambda started: started.ticket)
+        drafts, refused = each("prepare", prompted, lambda pair: self._draft(*pair), lambda pair: pair[0].ticket)
+        return drafts, [*malformed, *failed, *refused]
+
+    def _begin(self, opened: tuple[Delivery, History]) -> "_Begun":
+        ticket, history = opened
+        request = decode(ticket, self.limits)
+        conversation = Conversation.of(history, request.messages)
+        return _Begun(ticket, request, conversation, self.codec.render(conversation.messages, request))
+
+    def _prompted(self, begun: Sequence["_Begun"]) -> list[tuple["_Begun", list[int]]]:
+        return list(zip(begun, self.codec.encode([one.text for one in begun]), strict=True))
 
     def room(self, asked: int | None) -> int:
         """The longest prompt beside which there is room for as many new tokens as are `asked` for.
@@ -62,17 +68,16 @@ class SessionPrompts:
         free = asked or min(self.limits.default_max_new_tokens, most // 2)
         return most - free if self.most_context is None else min(self.most_context, most - free)
 
-    def _draft(
-        self, ticket: Delivery, request: ChatRequest, whole: Conversation, text: str, prompt: list[int]
-    ) -> RenderedRequest:
+    def _draft(self, begun: "_Begun", prompt: list[int]) -> RenderedRequest:
         """Where the request is too long without any history, that is for the limits on every request to judge."""
+        ticket, request, whole = begun.ticket, begun.request, begun.conversation
         room = self.room(request.new_tokens)
-        told = {0: (whole, text, prompt)}
+        told = {0: (whole, begun.text, prompt)}
 
         def tell(dropped: int) -> tuple[Conversation, str, list[int]]:
             if dropped not in told:
                 conversation = whole.without_oldest(dropped)
-                rendered = self.codec.render(conversation.messages)
+                rendered = self.codec.render(conversation.messages, request)
                 told[dropped] = conversation, rendered, self.codec.encode([rendered])[0]
             return told[dropped]
 

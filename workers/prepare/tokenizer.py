@@ -1,33 +1,54 @@
 """Between text and tokens: the one place that knows a tokenizer."""
 
-import re
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
 
-from pelton.pipeline.errors import InvalidValue
-from pelton.pipeline.wire.chat import Message
+from pelton.pipeline.errors import InvalidValue, UnsupportedParameter
+from pelton.pipeline.wire.chat import ChatRequest, Message
+from pelton.pipeline.wire.tools import MAX_TOOLS
+from pelton.workers.engine.grammars.compiler import GrammarCompiler
+from pelton.workers.engine.grammars.vocabulary import of_bytes, of_tokenizer
 from pelton.workers.engine.simulated.text import decode_tokens, encode_text
+from pelton.workers.forms.answer_form import AnswerForm, compile_form
+from pelton.workers.prepare.answer_grammar import grammar_spec
+from pelton.workers.prepare.control_strings import ControlStrings
+from pelton.workers.prepare.dialects import END_THINK, THINK, CallStyle, Dialect
+from pelton.workers.prepare.message_parsing import ParsedAnswer, ParsedMessage, parse_message
+from pelton.workers.prepare.template_input import reserved_names, template_tools, template_turns, template_variables
 
 # Marks a place where the text is cut before it is tokenised. Unicode keeps this code point free for internal use; where
 # a sender wrote it all the same, it becomes the replacement character.
 _CUT = "\ufdd0"
 _REPLACEMENT = "\ufffd"
+_PIECES_AT_ONCE = 1_024
+"""What the tokenizer gives for a piece takes a kilobyte besides its tokens, and a text may be all cuts."""
+_PROMPT_TAIL = 8  # tokens; enough to see whether a prompt opens the model's reasoning
+_SIMULATED = Dialect(thinks=False, calls=CallStyle.JSON)
 
 
 class Codec(Protocol):
     """Called from threads; must be safe to share between them."""
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The conversation as the model wants to read it. Raises `InvalidValue` for one its template refuses."""
+    def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
+        """The conversation as the model wants to read it, with the tools and variables of `request`.
+
+        Raises `RequestError` for what its template refuses or the model has no words for.
+        """
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens, without control tokens."""
+
+    def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:
+        """What the answer to a rendered prompt is held to. Raises `InvalidValue` for a form that cannot be had."""
+
+    def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:
+        """Generated tokens as a message."""
 
 
 class TokenizerCodec:
@@ -38,41 +59,102 @@ class TokenizerCodec:
     tokens.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, grammars: GrammarCompiler | None = None) -> None:
         self._tokenizer = tokenizer
-        self._control = _starts_of(_control_strings(tokenizer))
+        self._grammars = grammars or GrammarCompiler(
+            lambda: of_tokenizer(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+        )
+        self._control = ControlStrings(_control_strings(tokenizer))
+        self._template = str(tokenizer.chat_template or "")
+        self._dialect = Dialect.of(self._template)
+        self._reserved = reserved_names(tokenizer.apply_chat_template)
+        self._marks = _known_ids(tokenizer, self._dialect.marks)
+        self._dropped = frozenset(tokenizer.all_special_ids) - frozenset(self._marks.values())
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
         """The conversation with cuts in it, for `encode`."""
-        turns = [{"role": _role(message), "content": self._defused(message.text)} for message in messages]
+        options: dict[str, Any] = {}
+        if request is not None:
+            check_tools(request, self._dialect)
+            options = template_variables(request, self._template, self._reserved, self._defused)
+            if tools := template_tools(request, self._defused):
+                options["tools"] = tools
+        turns = template_turns(messages, self._defused)
         try:
-            text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
+            text: str = self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, **options
+            )
+        except (TemplateError, TypeError, ValueError) as error:
             raise InvalidValue(
                 f"The model's chat template refuses these messages: {error}.", param="messages"
             ) from None
-        return text
+        return self._begun(text, request)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         pieces = [text.split(_CUT) for text in texts]
-        flat = list(chain.from_iterable(pieces))
-        encoded = iter(self._tokenizer(flat, add_special_tokens=False)["input_ids"])
-        return [list(chain.from_iterable(next(encoded) for _ in each)) for each in pieces]
+        encoded = self._encoded(chain.from_iterable(pieces))
+        return [list(chain.from_iterable(islice(encoded, len(each)))) for each in pieces]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
+    def _encoded(self, pieces: Iterator[str]) -> Iterator[list[int]]:
+        while batch := list(islice(pieces, _PIECES_AT_ONCE)):
+            yield from self._tokenizer(batch, add_special_tokens=False)["input_ids"]
+
+    def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:
+        after = END_THINK if self._dialect.begins_thinking(prompt) else ""
+        return compile_form(
+            grammar_spec(request, self._dialect, self._marks, after), self._grammars, self._decode_marked
+        )
+
+    def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:
+        if not (self._dialect.thinks or request.offered_tools):
+            return ParsedAnswer(ParsedMessage(cut_at_stop(self.decode(token_ids), request.stop_strings)))
+        text = cut_at_stop(self._decode_marked(token_ids), request.stop_strings)
+        thinking = self._dialect.begins_thinking(self._tokenizer.decode(list(prompt_ids[-_PROMPT_TAIL:])))
+        most = 1 if request.parallel_tool_calls is False else MAX_TOOLS
+        parsed = parse_message(text, self._dialect, thinking=thinking, tools=request.offered_tools, most_calls=most)
+        return ParsedAnswer(parsed, self._reasoning_tokens(parsed, token_ids))
+
+    def _begun(self, prompt: str, request: ChatRequest | None) -> str:
+        """An answer of a form begins behind the model's reasoning; where that has an end, it must have a beginning."""
+        if request is None or grammar_spec(request, self._dialect) is None:
+            return prompt
+        opens = self._dialect.may_think(prompt) and not self._dialect.begins_thinking(prompt)
+        return f"{prompt}{THINK}\n" if opens else prompt
+
+    def _decode_marked(self, token_ids: Sequence[int]) -> str:
+        """The text with the marks of reasoning and calls in it, even where those are control tokens."""
+        kept = [token for token in token_ids if token not in self._dropped]
+        text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
+        return text
+
+    def _reasoning_tokens(self, parsed: ParsedMessage, token_ids: Sequence[int]) -> int:
+        if parsed.reasoning is None:
+            return 0
+        if not parsed.closed:
+            return len(token_ids)
+        end = self._marks.get(END_THINK)
+        if end is not None and end in token_ids:
+            return list(token_ids).index(end) + 1
+        return min(len(token_ids), len(self.encode([f"{parsed.reasoning}{END_THINK}"])[0]))
+
     def _defused(self, content: str) -> str:
-        clean = content.replace(_CUT, _REPLACEMENT)
-        return self._control.sub(rf"\g<0>{_CUT}", clean) if self._control else clean
+        return self._control.cut(content.replace(_CUT, _REPLACEMENT), _CUT)
 
 
 class SimulatedCodec:
     """For the simulated engine: a plain rendering and a reversible toy code of about four bytes a token."""
 
-    def render(self, messages: Sequence[Message]) -> str:
-        return "\n".join(f"{message.role}: {message.text}" for message in messages)
+    _grammars = GrammarCompiler(of_bytes)  # for all of them: it knows nothing of a model
+
+    def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
+        """Tools come first, so that they are part of what the answer is made of."""
+        tools = [] if request is None else [tool.function.name for tool in request.offered_tools]
+        lines = [f"tools: {' '.join(tools)}"] if tools else []
+        return "\n".join([*lines, *(f"{message.role}: {message.text}" for message in messages)])
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         return [encode_text(text) for text in texts]
@@ -80,20 +162,39 @@ class SimulatedCodec:
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(token_ids)
 
+    def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:  # noqa: ARG002 (it never thinks)
+        return compile_form(grammar_spec(request, _SIMULATED), self._grammars, self.decode)
 
-def _role(message: Message) -> str:
-    """Chat templates know OpenAI's newer `developer` role by its old name."""
-    return "system" if message.role == "developer" else message.role
+    def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:  # noqa: ARG002 (likewise)
+        text = cut_at_stop(self.decode(token_ids), request.stop_strings)
+        return ParsedAnswer(
+            parse_message(text, _SIMULATED, thinking=False, tools=request.offered_tools, most_calls=MAX_TOOLS)
+        )
+
+
+def check_tools(request: ChatRequest, dialect: Dialect) -> None:
+    """Raises `UnsupportedParameter` for tools where the model's calls could not be read."""
+    if request.offered_tools and dialect.calls is None:
+        raise UnsupportedParameter(
+            "Parameter 'tools' is not supported with this model, whose chat template knows no calls of a kind that "
+            "can be read: leave it out, or choose another model.",
+            param="tools",
+        )
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string: a token may carry it and more."""
+    ends = [at for string in stop if (at := text.find(string)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def _known_ids(tokenizer: Any, marks: Sequence[str]) -> dict[str, int]:
+    """Those of `marks` that are one token."""
+    known = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
+    return {mark: known[mark] for mark in marks if mark in known}
 
 
 def _control_strings(tokenizer: Any) -> set[str]:
-    """What the tokenizer would read as a control token. One of a single character cannot be told from text."""
+    """What the tokenizer would read as a control token."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return {text for text in added | set(tokenizer.all_special_tokens) if len(text) > 1}
-
-
-def _starts_of(strings: set[str]) -> re.Pattern[str] | None:
-    """Matches the first character of each of `strings`, overlapping ones too."""
-    if not strings:
-        return None
-    return re.compile(f"(?={'|'.join(map(re.escape, sorted(strings)))}).", re.DOTALL)
+    return added | set(tokenizer.all_special_tokens)

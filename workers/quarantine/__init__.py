@@ -1,1 +1,1 @@
-"""Requests that may have crashed a worker: remembered, isolated, rejected."""
+"""Finding the requests that end workers, and keeping them from ending more."""

@@ -10,71 +10,97 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire.records import Source
 from pelton.workers.kafka.consumers import feed_consumer
-from pelton.workers.quarantine.crash_history import CrashHistory, read_key, read_value, suspect_key, suspect_value
+from pelton.workers.quarantine.crash_history import CrashHistory
+from pelton.workers.quarantine.suspect_records import SuspectRecords, Suspicion
 
 log = logging.getLogger(__name__)
 
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
+CATCH_UP_S = 30.0
+"""A worker starts without the suspects when they cannot be read for so long: most requests are none."""
+MAX_SUSPECTS = 100_000
+"""More than the engines of a large fleet hold when all of them die at once; the oldest are forgotten first."""
 
 
 class SuspectTable:
     """What one worker knows. Read on the inference thread, written on the event loop: each call is atomic."""
 
     def __init__(self) -> None:
-        self._blames: dict[Source, CrashHistory] = {}
+        self._suspicions: dict[Source, tuple[CrashHistory, int]] = {}
         self.on_settled: Callable[[Source], None] = lambda _: None
 
     def __len__(self) -> int:
-        return len(self._blames)
+        return len(self._suspicions)
 
-    def get(self, source: Source) -> CrashHistory | None:
-        return self._blames.get(source)
+    def get(self, source: Source, sent_ms: int) -> CrashHistory | None:
+        """What the request at `source`, sent then (Unix milliseconds), is suspected of.
 
-    def set(self, source: Source, blame: CrashHistory) -> None:
-        self._blames[source] = blame
+        A suspicion that is older than the request cannot be about it: nobody can condemn what is yet to come.
+        """
+        blame, written_ms = self._suspicions.get(source, _UNSUSPECTED)
+        return blame if sent_ms <= written_ms else None
+
+    def set(self, source: Source, blame: CrashHistory, written_ms: int) -> None:
+        self._suspicions.pop(source, None)
+        while len(self._suspicions) >= MAX_SUSPECTS:
+            del self._suspicions[next(iter(self._suspicions))]
+        self._suspicions[source] = (blame, written_ms)
 
     def forget(self, source: Source) -> None:
-        self._blames.pop(source, None)
+        self._suspicions.pop(source, None)
 
     def settle(self, sources: Iterable[Source]) -> None:
         """These are answered and committed: whatever they were suspected of is over."""
         for source in sources:
-            if self._blames.pop(source, None) is not None:
+            if self._suspicions.pop(source, None) is not None:
                 self.on_settled(source)
 
     def settle_if(self, answered: Callable[[Source], bool]) -> None:
         """The same for all of which it is true: a worker that dies leaves behind what it had no time to withdraw."""
-        self.settle([source for source in self._blames if answered(source)])
+        self.settle([source for source in self._suspicions if answered(source)])
+
+
+_UNSUSPECTED: tuple[CrashHistory | None, int] = (None, 0)
 
 
 class SuspectFeed:
-    """Keeps a table in step with the topic, both ways."""
+    """Keeps a table in step with the topic, both ways. Nothing that is written there ends it."""
 
     def __init__(self, kafka: KafkaSettings, table: SuspectTable) -> None:
         self._kafka = kafka
         self._table = table
+        self._records = SuspectRecords.of(kafka)
         self._partition = TopicPartition(kafka.suspects_topic, 0)
         self._consumer = feed_consumer(kafka, auto_offset_reset="earliest")
         self._settled: asyncio.Queue[Source] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._read = asyncio.Condition()
+        self._ignored = SparseLog()
 
     async def start(self) -> None:
-        """Read the topic to its end, then follow it. Raises `KafkaError`."""
+        """Read the topic to its end, as far as that is possible, then follow it. Raises `KafkaError`."""
         await self._consumer.start()
         ends = await self._consumer.end_offsets([self._partition])
         self._consumer.assign([self._partition])
         self._table.on_settled = self._settled.put_nowait
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._withdraw())]
-        await self._catch_up(ends[self._partition])
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await self._catch_up(ends[self._partition])
+        except TimeoutError:
+            log.error(  # noqa: TRY400  # the time that ran out explains nothing
+                "topic %s could not be read to its end in %g s: requests that ended a worker may run beside others "
+                "until it is", self._partition.topic, CATCH_UP_S,
+            )  # fmt: skip
         if self._table:
             log.info("%d requests are suspected of having ended a worker: they run apart from others", len(self._table))
 
@@ -99,8 +125,10 @@ class SuspectFeed:
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
-            except KafkaError as error:
-                log.warning("suspects cannot be read from topic %s, trying again: %r", self._partition.topic, error)
+            except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
+                log.warning(
+                    "suspects cannot be read from topic %s, trying again: %s", self._partition.topic, shown(repr(error))
+                )
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -111,17 +139,22 @@ class SuspectFeed:
 
     def _apply(self, record: ConsumerRecord) -> None:
         try:
-            group_id, source = read_key(record.key or b"")
-            blame = None if record.value is None else read_value(record.value)
+            suspicion = self._records.read(record)
         except ValueError as error:
-            log.warning("ignoring record %d of topic %s: %s", record.offset, record.topic, error)
+            self._ignore(record, error)
             return
-        if group_id != self._kafka.group_id:
-            return
-        if blame is None:
-            self._table.forget(source)
+        if suspicion is not None:
+            self._take(suspicion)
+
+    def _take(self, suspicion: Suspicion) -> None:
+        if suspicion.blame is None:
+            self._table.forget(suspicion.source)
         else:
-            self._table.set(source, blame)
+            self._table.set(suspicion.source, suspicion.blame, suspicion.written_ms)
+
+    def _ignore(self, record: ConsumerRecord, error: ValueError) -> None:
+        if count := self._ignored.due():
+            log.warning("ignoring record %d of topic %s (1 of %d): %s", record.offset, record.topic, count, error)
 
     async def _withdraw(self) -> None:
         """Write a tombstone for each that is settled, with a producer made for it: most workers never need one."""
@@ -129,35 +162,34 @@ class SuspectFeed:
             settled = [await self._settled.get()]
             while not self._settled.empty():
                 settled.append(self._settled.get_nowait())
-            await _publish_until_taken(self._kafka, dict.fromkeys(settled))
+            await self._publish_until_taken(dict.fromkeys(settled))
             for _ in settled:
                 self._settled.task_done()
+
+    async def _publish_until_taken(self, suspects: Mapping[Source, CrashHistory | None]) -> None:
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            try:
+                return await publish_suspects(self._kafka, suspects)
+            except Exception as error:  # noqa: BLE001  # as in `_follow`: this task must outlive whatever it is
+                log.warning(
+                    "topic %s cannot be written to, trying again: %s", self._kafka.suspects_topic, shown(repr(error))
+                )
+                await asyncio.sleep(backoff.next_s())
 
 
 async def publish_suspects(kafka: KafkaSettings, suspects: Mapping[Source, CrashHistory | None]) -> None:
     """Write suspicions; None withdraws one. Raises `KafkaError` or `OSError`."""
+    records = SuspectRecords.of(kafka)
     producer = AIOKafkaProducer(**kafka.client_options(), enable_idempotence=True)
     try:
         await producer.start()
-        sending = [
-            await producer.send(
-                kafka.suspects_topic,
-                key=suspect_key(kafka.group_id, source),
-                value=None if blame is None else suspect_value(blame),
-                partition=0,
+        sending = []
+        for source, blame in suspects.items():
+            key, value, headers = records.write(source, blame)
+            sending.append(
+                await producer.send(kafka.suspects_topic, key=key, value=value, headers=headers, partition=0)
             )
-            for source, blame in suspects.items()
-        ]
         await asyncio.gather(*sending)
     finally:
         await producer.stop()
-
-
-async def _publish_until_taken(kafka: KafkaSettings, suspects: Mapping[Source, CrashHistory | None]) -> None:
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
-    while True:
-        try:
-            return await publish_suspects(kafka, suspects)
-        except (KafkaError, OSError) as error:
-            log.warning("topic %s cannot be written to, trying again: %r", kafka.suspects_topic, error)
-            await asyncio.sleep(backoff.next_s())

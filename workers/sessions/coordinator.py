@@ -22,6 +22,7 @@ from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings import Settings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.workers.containment import together_async
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions.fences import Fences
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
@@ -34,6 +35,8 @@ MOST_READS = 5
 
 _UNAVAILABLE = "The session's history cannot be reached for now: send the request again in a while."
 _DAMAGED = "The session's history is damaged and cannot be continued: begin another session."
+_TOO_LONG = "The turn is longer than a session's history may be: send less at once, or send it outside of a session."
+_MESSAGES = {StoreFailure.MOVED: _UNAVAILABLE, StoreFailure.TOO_LONG: _TOO_LONG}
 
 Opened = tuple[Delivery, History]
 """A request and the history it continues."""
@@ -59,7 +62,14 @@ class SessionCoordinator:
         self._most_waiting = most_waiting
         self._lanes = SessionQueues()
         self._lost: WeakSet[OffsetTracker] = WeakSet()
-        self._turns = TurnWriter(store, fences, self._lanes, self._stored, self._withdrawn)
+        self._turns = TurnWriter(
+            store,
+            fences,
+            self._lanes,
+            on_stored=self._stored,
+            on_withdrawn=self._withdrawn,
+            on_failed=self._failed,
+        )
         self.write = self._turns.run
         """Store the turns of those that were answered, for ever."""
         self.settled = self._turns.settled
@@ -120,8 +130,8 @@ class SessionCoordinator:
             visit = self._lanes.get(parcel.ending.ticket)
             if visit is None:
                 continue
-            if visit.parcel is not None and visit.parcel.records != parcel.records:
-                self._withdraw(visit)  # too large for its topic: the sender got an error in place of the answer
+            if visit.parcel is not None and visit.parcel.value != parcel.value:
+                self._withdraw(visit)  # the sender got an error in place of the answer, or nothing
             self._committed(visit)
 
     def reconcile(self, partition: TopicPartition, progress: Progress) -> None:
@@ -156,8 +166,9 @@ class SessionCoordinator:
             due = await self._lanes.due(MOST_AT_ONCE)
             await self._fences.raise_for(visit.ticket for visit in due)
             able = [visit for visit in due if self._fences.of(visit.ticket) is not None]
-            loaded = await self._store.load([visit.key for visit in able]) if able else []
-            opened, endings = self._sort(zip(able, loaded, strict=True))
+            loaded, broken = await together_async("load the session of", able, self._load, lambda visit: visit.ticket)
+            opened, endings = self._sort(loaded)
+            endings += map(self._broken, broken)
             failed = [visit for visit in due if self._lanes.is_due(visit)]
             for visit in failed:
                 self._lanes.failed(visit, time.monotonic())
@@ -168,6 +179,9 @@ class SessionCoordinator:
                 await asyncio.sleep(backoff.next_s())
             else:
                 backoff.reset()
+
+    async def _load(self, visits: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Loaded | StoreFailure]]:
+        return list(zip(visits, await self._store.load([visit.key for visit in visits]), strict=True))
 
     def _sort(self, loaded: Iterable[tuple[PendingTurn, Loaded | StoreFailure]]) -> tuple[list[Opened], list[Result]]:
         """Who goes on, and who ends here; the others stay due."""
@@ -200,7 +214,7 @@ class SessionCoordinator:
             visit.parcel = visit.write = None
             self._lanes.move(visit, TurnStage.WAITING)
         else:
-            await self._end(self._refused(visit, _UNAVAILABLE if outcome is StoreFailure.MOVED else _DAMAGED))
+            await self._end(self._refused(visit, _MESSAGES.get(outcome, _DAMAGED)))
 
     async def _end(self, ending: Result) -> None:
         with contextlib.suppress(LingerQueueClosed):  # at the end of a drain: it is left to another worker
@@ -213,11 +227,23 @@ class SessionCoordinator:
         return CacheHit(visit.ticket, CacheKeys(), turn.answer, CacheOutcome.BYPASS)
 
     def _refused(self, visit: PendingTurn, message: str) -> Failed:
+        self._abort(visit)
+        return Failed(visit.ticket, SessionUnavailable(message, param=contract.SESSION))
+
+    def _broken(self, failed: Failed) -> Failed:
+        """The turn of a request with which something went wrong here is over."""
+        if visit := self._lanes.get(failed.ticket):
+            self._abort(visit)
+        return failed
+
+    async def _failed(self, failed: Failed) -> None:
+        await self._end(self._broken(failed))
+
+    def _abort(self, visit: PendingTurn) -> None:
         visit.parcel = None
         self._turns.drop(visit)
         self._withdraw(visit)
         self._lanes.move(visit, TurnStage.ENDED)
-        return Failed(visit.ticket, SessionUnavailable(message, param=contract.SESSION))
 
     def _withdraw(self, visit: PendingTurn) -> None:
         """What may have been stored of it must go: errors leave a history as it was. Until then the session waits."""

@@ -8,6 +8,8 @@ from time import monotonic
 from pelton.cache.sessions.history import Turn
 from pelton.cache.sessions.store import SessionStore, StoreFailure, Write
 from pelton.pipeline.backoff import Backoff
+from pelton.workers.containment import each, harmless, together_async
+from pelton.workers.requests import Delivery, Failed
 from pelton.workers.sessions.fences import Fences
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
 
@@ -23,19 +25,22 @@ class TurnWriter:
     What Redis does not do is tried again until the visit is dropped; what becomes of a turn otherwise is told.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it writes to, and whom it tells
         self,
         store: SessionStore,
         fences: Fences,
         lanes: SessionQueues,
+        *,
         on_stored: Callable[[PendingTurn, Turn | StoreFailure], Awaitable[None]],
         on_withdrawn: Callable[[PendingTurn], None],
+        on_failed: Callable[[Failed], Awaitable[None]],
     ) -> None:
         self._store = store
         self._fences = fences
         self._lanes = lanes
         self._on_stored = on_stored
         self._on_withdrawn = on_withdrawn
+        self._on_failed = on_failed
         self._unwritten: dict[PendingTurn, None] = {}
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
@@ -73,13 +78,17 @@ class TurnWriter:
                 self._arrived.clear()
 
     async def _try(self, visits: Sequence[PendingTurn]) -> None:
-        writes = {visit: write for visit in visits if (write := self._write(visit)) is not None}
+        """What goes wrong with one is that one's, and the others are written."""
+        made, broken = each("store the turn of", visits, lambda visit: (visit, self._write(visit)), _ticket)
+        writes = {visit: write for visit, write in made if write is not None}
         withdrawals = {visit: write for visit, write in writes.items() if visit.withdrawing}
         turns = {visit: write for visit, write in writes.items() if not visit.withdrawing}
-        if turns:
-            await self._store_turns(turns)
+        broken += await self._store_turns(turns)
+        for failed in broken:
+            await self._on_failed(failed)
         if withdrawals:
-            await self._withdraw(withdrawals)
+            with harmless("withdraw the turns of sessions, which is tried again"):
+                await self._withdraw(withdrawals)
 
     def _write(self, visit: PendingTurn) -> Write | None:
         """None for one that was dropped meanwhile, or whose fence could not be raised."""
@@ -92,16 +101,25 @@ class TurnWriter:
             raise ValueError(f"{visit.record} has no answer to store")
         return Write(visit.key, fence, visit.loaded, visit.conversation.answered(visit.record, visit.parcel.body))
 
-    async def _store_turns(self, writes: dict[PendingTurn, Write]) -> None:
+    async def _store_turns(self, writes: dict[PendingTurn, Write]) -> list[Failed]:
+        """Returns those that could not be stored by an error of ours."""
         for visit, write in writes.items():
             visit.write = write
-        outcomes = await self._store.store(list(writes.values()))
-        for (visit, write), outcome in zip(writes.items(), outcomes, strict=True):
+        visits = list(writes)
+
+        async def store(some: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Turn | StoreFailure]]:
+            return list(zip(some, await self._store.store([writes[visit] for visit in some]), strict=True))
+
+        stored, broken = await together_async("store the turn of", visits, store, _ticket)
+        for visit, outcome in stored:
+            write = writes[visit]
             if outcome is StoreFailure.FENCED:
                 self._fences.drop(visit.ticket, write.fence)
             elif outcome is not StoreFailure.UNAVAILABLE and visit in self._unwritten and not visit.withdrawing:
                 self.drop(visit)
                 await self._on_stored(visit, outcome)
+
+        return broken
 
     async def _withdraw(self, writes: dict[PendingTurn, Write]) -> None:
         outcomes = await self._store.withdraw(list(writes.values()))
@@ -125,3 +143,7 @@ class TurnWriter:
             self._settled.clear()
         else:
             self._settled.set()
+
+
+def _ticket(visit: PendingTurn) -> Delivery:
+    return visit.ticket

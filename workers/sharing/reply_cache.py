@@ -6,6 +6,7 @@ from itertools import chain
 
 from pelton.cache.replies.tiered import Found, TieredCache
 from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.workers.containment import together_async
 from pelton.workers.requests import CacheHit, CacheKeys, Duplicate, RenderedRequest, Result
 
 _DIGEST_SIZE = 16
@@ -20,20 +21,15 @@ class ReplyCache:
         self._resend_window_s = resend_window_s
 
     async def look_up(self, drafts: Sequence[RenderedRequest]) -> tuple[list[Result], list[RenderedRequest]]:
-        """Part what has an answer already from what has none, in one look-up for all."""
+        """Part what has an answer already, or fails, from what has none, in one look-up for all."""
+        looked_up, refused = await together_async("look up", drafts, self._look_up, lambda draft: draft.ticket)
+        endings: list[Result] = [*refused, *(ending for _, ending in looked_up if ending is not None)]
+        return endings, [draft for draft, ending in looked_up if ending is None]
+
+    async def _look_up(self, drafts: Sequence[RenderedRequest]) -> list[tuple[RenderedRequest, Result | None]]:
         keys = list(chain.from_iterable(draft.keys.read for draft in drafts))
-        if not keys:
-            return [], list(drafts)
-        found = await self._cache.get_many(keys)
-        endings: list[Result] = []
-        missing: list[RenderedRequest] = []
-        for draft in drafts:
-            ending = _recalled(draft, found) if found else None
-            if ending is None:
-                missing.append(draft)
-            else:
-                endings.append(ending)
-        return endings, missing
+        found = await self._cache.get_many(keys) if keys else {}
+        return [(draft, _recalled(draft, found) if found else None) for draft in drafts]
 
     def count(self, outcome: CacheOutcome) -> None:
         """Count a reply in the figures that all workers share."""

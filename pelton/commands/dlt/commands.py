@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, stderr
+from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
 from pelton.commands.dlt import view
 from pelton.commands.dlt.options import (
     AsJson,
@@ -65,7 +65,7 @@ def list_letters(  # noqa: PLR0913, PLR0917  # the command's options, each by na
     kafka, name = _kafka_and_topic(config, topic)
     selection = _selection(places, codes, partitions, since, until, correlation_id, tenant, text)
     if as_json:
-        run_async(_each(kafka, name, selection, lambda *found: typer.echo(view.as_json(*found, whole=False))))
+        run_async(_each(kafka, name, selection, lambda *found: say(view.as_json(*found, whole=False))))
         return
     rows: dict[tuple[int, LetterPosition], view.Row] = {}
 
@@ -116,7 +116,7 @@ def show(
     if found is None:
         fail(f"No dead letter lies at {place} on topic {name}: `pelton dlt list` has those that do.", Exit.UNUSABLE)
     if as_json:
-        typer.echo(view.as_json(*found, whole=True))
+        say(view.as_json(*found, whole=True))
     else:
         _console().print(view.details(*found))
         _console().print(view.body(found[0]), soft_wrap=True)

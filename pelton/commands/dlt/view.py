@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.wire import contract
 from pelton.producers.dead_letters.letters import (
     INTEGER_BYTES,
@@ -26,13 +27,16 @@ from pelton.producers.dead_letters.letters import (
 
 Row = list[Text]
 
+MAX_LISTED_CHARS = 2_000
+"""Of a message in a list; a worker's own are half as long."""
+
 _INTEGERS = {ORIGINAL_PARTITION, ORIGINAL_OFFSET, ORIGINAL_TIMESTAMP, contract.REPLY_PARTITION}
 """Headers that Spring writes as big-endian integers."""
 
 
 def harmless(text: str) -> Text:
     """Control characters become visible, and nothing is markup."""
-    return Text("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text))
+    return Text(escaped(text, lines=True))
 
 
 def new_table(topic: str) -> Table:
@@ -49,7 +53,7 @@ def row(letter: DeadLetter, replayed: Replayed | None) -> Row:
         str(letter.place),
         _time(letter.timestamp_ms, "%m-%d %H:%M:%S"),
         letter.code or "?",
-        " ".join(letter.message.split()),
+        " ".join(letter.message[:MAX_LISTED_CHARS].split()),
         f"{letter.origin.partition}:{letter.origin.offset}" if letter.origin else "?",
         str(letter.attempts or ""),
         _time(replayed.timestamp_ms, "%m-%d %H:%M:%S") if replayed else again,

@@ -1,6 +1,9 @@
 """Both tiers with a real Valkey of the tests' own: what is written is found, and nothing else."""
 
 import asyncio
+import random
+import time
+import tracemalloc
 
 import pytest
 
@@ -8,9 +11,13 @@ from pelton.cache.replies.admin import purge
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.health import PERIOD_S
 from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.remote import MAX_VALUE_BYTES
 from pelton.cache.replies.tiered import Found, Tier, TieredCache
-from pelton.cache.value_format import encode, now_ms
+from pelton.cache.value_format import ValueFormat, now_ms
 from pelton.pipeline.settings import CacheSettings
+
+PLAINLY = ValueFormat(MAX_VALUE_BYTES)
+MIB = 1 << 20
 
 
 async def test_a_value_is_found_locally_and_by_others(caches, new_key):
@@ -67,15 +74,15 @@ async def test_a_damaged_value_is_a_miss_and_is_deleted(caches, redis, damage, n
     failures = []
     cache = await caches(on_failure=failures.append)
     good, bad = new_key("good"), new_key("bad")
-    stored = encode(bad, b"value", now_ms() + 10_000)
+    stored = PLAINLY.encode(bad, b"value", now_ms() + 10_000)
     wrong = {
         "truncated": stored[:-3],
         "version": stored[:2] + bytes([stored[2] + 1]) + stored[3:],
-        "moved": encode(good, b"value", now_ms() + 10_000),
+        "moved": PLAINLY.encode(good, b"value", now_ms() + 10_000),
         "text": b"hello",
     }
     await redis.set(bad, wrong[damage])
-    await redis.set(good, encode(good, b"value", now_ms() + 10_000))
+    await redis.set(good, PLAINLY.encode(good, b"value", now_ms() + 10_000))
     assert await cache.get_many([bad, good]) == {good: Found(b"value", Tier.REMOTE)}
     assert failures == [Failure.DAMAGED]
     await cache._outbox.send()
@@ -188,3 +195,49 @@ async def test_an_acl_user(valkey, redis, new_key):
     assert await cache.get_many([key]) == {}
     await cache.close()
     assert set(failures) == {Failure.REFUSED}
+
+
+async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
+    """What writers never store is not unpacked: two dozen of 64 MiB each are as many misses, and are deleted."""
+    cache = await caches()
+    keys = [new_key(str(index)) for index in range(24)]
+    for key in keys:
+        await redis.set(key, ValueFormat(64 * MIB).encode(key, bytes(64 * MIB), now_ms() + 10_000))
+    keys.append(new_key("as it is"))
+    await redis.set(keys[-1], bytes(64 * MIB))
+    tracemalloc.start()
+    assert await cache.get_many(keys) == {}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * MIB
+    await cache._outbox.send()
+    assert await redis.exists(*keys) == 0
+
+
+async def test_large_values_are_unpacked_beside_the_event_loop(caches, new_key):
+    """Those who have nothing to do with them are not kept waiting."""
+    one, other = await caches(timeout_ms=5_000), await caches(timeout_ms=5_000)
+    keys = [new_key(str(index)) for index in range(24)]
+    for key in keys:
+        one.put(key, random.Random(key).randbytes(MIB // 4) * 4)
+    await one._outbox.send()
+    looking = asyncio.create_task(other.get_many(keys))
+    worst_s = 0.0
+    while not looking.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0)
+        worst_s = max(worst_s, time.perf_counter() - before)
+    assert looking.result().keys() == set(keys)
+    assert worst_s < 1
+
+
+async def test_with_a_secret_only_its_own_answers_are_read(caches, new_key):
+    """Who can write to Redis but has no secret cannot put an answer into anybody's mouth."""
+    sealing, other = await caches(secret="the secret of the fleet"), await caches(secret="the secret of the fleet")  # noqa: S106  # the test's
+    plain = await caches()
+    sealed, forged = new_key("sealed"), new_key("forged")
+    sealing.put(sealed, b"value")
+    plain.put(forged, b"forged")
+    await sealing._outbox.send()
+    await plain._outbox.send()
+    assert await other.get_many([sealed, forged]) == {sealed: Found(b"value", Tier.REMOTE)}

@@ -73,7 +73,7 @@ class Graveyard:
     async def command(self, *arguments):
         """`pelton dlt`, as a process of its own, without a terminal."""
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pelton", "dlt", *arguments),
+            *(sys.executable, "-P", "-m", "pelton", "dlt", *arguments),
             env=os.environ | self.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -2,6 +2,9 @@
 
 import asyncio
 import functools
+import os
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -9,6 +12,7 @@ from typer.testing import CliRunner
 
 from pelton.cli import app
 from pelton.pipeline.errors import EngineError, OutOfMemory, RequestTooLarge
+from pelton.pipeline.wire.records import OutgoingRecord
 
 
 @pytest.fixture
@@ -61,6 +65,48 @@ async def test_list_as_json(run, places, graveyard):
         "truncated": False,
         "replayed": None,
     }
+
+
+UNREADABLE = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class Latin1(str):
+    def encode(self, *_):
+        return b"\\xe9tat"
+
+async def main(bootstrap, topic):
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(topic, b"{}", headers=[(Latin1("x"), b"")], partition=0)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_record_that_cannot_be_read_is_listed_as_that(run, places, graveyard):
+    """Between letters that can: they are listed, before it, behind it and beside it, and so is it, with the cause."""
+    program = [sys.executable, "-c", UNREADABLE, graveyard.kafka.bootstrap_servers, graveyard.topic]
+    await asyncio.to_thread(subprocess.run, program, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, check=True)
+    behind = await graveyard.bury(graveyard.letter(3), partition=0)
+    beside = await graveyard.bury(graveyard.letter(4), partition=1)
+    listed = await run("list", "--json")
+    found = {line["place"]: line["code"] for line in map(orjson.loads, listed.stdout.splitlines())}
+    assert listed.exit_code == 0
+    assert found.keys() == {*places, "0:3", *map(str, (*behind, *beside))}
+    assert found["0:3"] == "unreadable_record"
+    planned = await run("replay", "--dry-run", "0:3")
+    assert (planned.exit_code, "0:3: cannot be replayed" in planned.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("places")
+async def test_a_forged_note_hides_no_letter_to_come(run, graveyard):
+    """A note lies behind its letter, or it is none."""
+    note = OutgoingRecord(graveyard.topic, None, b"forged", [("pelton-dlt-replayed", b"0:4")])
+    await graveyard.bury(note, partition=0)
+    (victim,) = await graveyard.bury(graveyard.letter(3), partition=0)
+    assert str(victim) == "0:4"
+    listed = await run("list", "--json", str(victim))
+    assert orjson.loads(listed.stdout)["replayed"] is None
 
 
 @pytest.mark.parametrize(

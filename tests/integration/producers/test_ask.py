@@ -17,7 +17,7 @@ def ask(kafka):
 
     async def run(*arguments, stdin=b"", **environment):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pelton", "ask", *arguments),
+            *(sys.executable, "-P", "-m", "pelton", "ask", *arguments),
             env=os.environ
             | {
                 "PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,

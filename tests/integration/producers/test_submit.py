@@ -59,7 +59,7 @@ async def start(kafka, source, out, *options):
         "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
     }
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pelton", "submit", str(source), "--out", str(out), "--timeout", "20", *options),
+        *(sys.executable, "-P", "-m", "pelton", "submit", str(source), "--out", str(out), "--timeout", "20", *options),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,11 +13,11 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from pelton.cache import value_format
 from pelton.cache.connection import connect
 from pelton.cache.sessions import store as sessions
-from pelton.cache.sessions.history import History, Turn
+from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, Turn
 from pelton.cache.sessions.store import Fence, Loaded, SessionStore, StoreFailure, Write, session_key
+from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.settings import CacheSettings, SessionSettings
 from pelton.pipeline.wire.chat import Message
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
@@ -235,14 +236,21 @@ async def _after(owner: Owner, new: Turn) -> Loaded:
     return await owner.load()
 
 
+PLAINLY = ValueFormat(MAX_HISTORY_BYTES)
+MIB = 1 << 20
+ANSWER = b'{"choices":[{"message":{"content":""}}]}'
+MANY_TURNS = b'{"system":[],"turns":[' + b",".join([b'["t",[],%b]' % ANSWER] * 30_000) + b"]}"
+MANY_MESSAGES = b'{"system":[],"turns":[["t",[' + b",".join([b'["user",""]'] * 300_000) + b"],%b]]}" % ANSWER
 DAMAGES = {
     "truncated": lambda redis, key, data: redis.hset(key, "d", data[:-1]),
     "half of it gone": lambda redis, key, _: redis.hdel(key, "d"),
     "another version's": lambda redis, key, data: redis.hset(key, "d", data[:2] + b"\x7f" + data[3:]),
-    "another session's": lambda redis, key, _: redis.hset(
-        key, "d", value_format.encode(key + "x", History().to_json(), 0)
-    ),
-    "no history": lambda redis, key, _: redis.hset(key, "d", value_format.encode(key, b"{}", 0)),
+    "another session's": lambda redis, key, _: redis.hset(key, "d", PLAINLY.encode(key + "x", History().to_json(), 0)),
+    "no history": lambda redis, key, _: redis.hset(key, "d", PLAINLY.encode(key, b"{}", 0)),
+    "a bomb": lambda redis, key, _: redis.hset(key, "d", ValueFormat(50_000_000).encode(key, bytes(50_000_000), 0)),
+    "too long": lambda redis, key, _: redis.hset(key, "d", bytes(50_000_000)),
+    "too many turns": lambda redis, key, _: redis.hset(key, "d", PLAINLY.encode(key, MANY_TURNS, 0)),
+    "too many messages": lambda redis, key, _: redis.hset(key, "d", PLAINLY.encode(key, MANY_MESSAGES, 0)),
 }
 
 
@@ -253,7 +261,11 @@ async def test_a_damaged_history_is_not_an_empty_one(owners, redis, damage, capl
     await owner.put(Loaded(), turn(1))
     await DAMAGES[damage](redis, owner.key, await redis.hget(owner.key, "d"))
     before = await redis.dump(owner.key)
+    tracemalloc.start()
     assert await owner.load() == StoreFailure.DAMAGED
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * MIB
     assert await owner.put(Loaded("t-0-0"), turn(1, "again")) == StoreFailure.DAMAGED
     assert await redis.dump(owner.key) == before
     assert owner.key in caplog.text
@@ -270,6 +282,53 @@ async def test_what_is_no_session_is_not_touched(owners, redis):
     assert await owner.load() == StoreFailure.DAMAGED
     assert await owner.put(Loaded(), turn(1)) == StoreFailure.DAMAGED
     assert await redis.get(owner.key) == b"text"
+
+
+async def test_a_fence_of_another_type_is_raised_anew_and_blames_no_session(owners, redis, caplog):
+    """The session is sound; whoever made the fence a list loses it, and the turn is stored under a new one."""
+    owner, _ = owners
+    await owner.put(Loaded(), turn(1))
+    await redis.delete(owner.fence.key)
+    await redis.rpush(owner.fence.key, "x")
+    read = await owner.load()
+    assert await owner.put(read, turn(2)) == StoreFailure.FENCED
+    assert await owner.take_over()
+    assert await owner.put(read, turn(2)) == turn(2)
+    assert "delete the key" not in caplog.text
+
+
+async def test_a_history_loses_its_oldest_turns_before_it_is_too_long(owners):
+    """What is written can be read again, whatever the model's context would hold."""
+    owner, _ = owners
+    loaded = Loaded()
+    for number in range(6):
+        assert await owner.put(loaded, turn(number, "x" * MIB)) == turn(number, "x" * MIB)
+        loaded = await owner.load()
+    assert loaded.history.turns[-1] == turn(5, "x" * MIB)
+    assert len(loaded.history.to_json()) <= MAX_HISTORY_BYTES
+
+
+async def test_a_turn_that_is_too_long_by_itself_is_not_stored(owners):
+    """Its sender is told; the session stays as it was, and the turns stored beside it are not its concern."""
+    owner, _ = owners
+    await owner.put(Loaded(), turn(1))
+    read = await owner.load()
+    assert await owner.put(read, turn(2, "x" * 5 * MIB)) == StoreFailure.TOO_LONG
+    assert await owner.load() == read
+
+
+async def test_with_a_secret_no_forged_history_is_read(owners, redis_url, caplog):
+    """Who can write to Redis but has no secret cannot make anybody's model believe what was never said."""
+    forger, _ = owners
+    await forger.put(Loaded(), turn(1))
+    sealing = SessionStore(CacheSettings(redis_url=redis_url, secret="the secret of the fleet"), DAY)  # noqa: S106  # the test's
+    assert await sealing.load([forger.key]) == [StoreFailure.DAMAGED]
+    assert "it was written without cache.secret" in caplog.text
+    key = forger.key + "x"
+    (stored,) = await sealing.store([replace(forger.write(Loaded(), turn(1)), key=key)])
+    (loaded,) = await sealing.load([key])
+    assert loaded.history.turns == (stored,)
+    await sealing.close()
 
 
 async def test_names_cannot_run_into_each_other():

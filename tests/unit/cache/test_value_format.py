@@ -1,6 +1,7 @@
 """Stored values: what was put in comes out, and nothing else ever does."""
 
 import struct
+import tracemalloc
 import zlib
 from hashlib import blake2b
 
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.cache import value_format
-from pelton.cache.value_format import COMPRESS_FROM_BYTES, MAX_VALUE_BYTES, Damaged, decode, encode
+from pelton.cache.value_format import COMPRESS_FROM_BYTES, PLAIN, Damaged, ValueFormat
 
+MOST = 1_000_000
+PLAINLY, SEALED = ValueFormat(MOST), ValueFormat(MOST, b"secret")
+encode, decode = PLAINLY.encode, PLAINLY.decode
 KEY = "pelton:a1:model:tenant:00ff"
 stored_values = st.binary(max_size=600) | st.binary(min_size=1, max_size=8).map(lambda part: part * 100)
 moments = st.integers(0, 2**63)
@@ -71,12 +75,10 @@ def test_another_keys_value_is_no_value():
         decode(KEY, encode(KEY.replace("tenant", "tenanu"), b"secret", 1))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("magic", b"XX"), ("version", value_format.VERSION + 1), ("kind", b"r1"), ("kind", b"a2")]
-)
+@pytest.mark.parametrize(("field", "value"), [("magic", b"XX"), ("version", 7), ("kind", b"r1"), ("kind", b"a2")])
 def test_another_version_or_kind_is_no_value(field, value):
     """Although its checksum is right: it was written by another version of this code."""
-    header = {"magic": value_format.MAGIC, "version": value_format.VERSION, "kind": b"a1", field: value}
+    header = {"magic": value_format.MAGIC, "version": PLAIN, "kind": b"a1", field: value}
     with pytest.raises(Damaged, match="not what is stored"):
         decode(KEY, _signed(_header(**header, compressed=False, size=2) + b"ab"))
 
@@ -89,7 +91,7 @@ def test_another_version_or_kind_is_no_value(field, value):
         (zlib.compress(bytes(10)) + b"more", 10, "does not end"),
         (zlib.compress(bytes(100))[:-6], 100, "does not end"),
         (b"no zlib", 10, "cannot be unpacked"),
-        (b"", MAX_VALUE_BYTES + 1, "claims to be"),
+        (b"", MOST + 1, "claims to be"),
     ],
 )
 def test_a_false_length_is_no_value(packed, size, reason):
@@ -100,11 +102,57 @@ def test_a_false_length_is_no_value(packed, size, reason):
 
 def test_a_huge_value_is_refused():
     """It could not be read again."""
-    with pytest.raises(ValueError, match="may have"):
-        encode(KEY, bytes(MAX_VALUE_BYTES + 1), 0)
+    with pytest.raises(ValueError, match="are kept under one key"):
+        encode(KEY, bytes(MOST + 1), 0)
 
 
-def _header(*, magic=value_format.MAGIC, version=value_format.VERSION, kind=b"a1", compressed, size):
+@given(stored_values, moments, st.binary(min_size=1), st.binary(min_size=1))
+def test_a_sealed_value_is_read_with_its_secret_only(value, expires_ms, secret, other):
+    """With another, or without one, it is damaged; so is a plain one where there is a secret."""
+    sealed = ValueFormat(MOST, secret)
+    stored = sealed.encode(KEY, value, expires_ms)
+    assert sealed.decode(KEY, stored) == (value, expires_ms)
+    for reader, written in ((PLAINLY, stored), (sealed, encode(KEY, value, expires_ms))):
+        with pytest.raises(Damaged):
+            reader.decode(KEY, written)
+    if secret != other:
+        with pytest.raises(Damaged, match="another secret"):
+            ValueFormat(MOST, other).decode(KEY, stored)
+
+
+def test_who_sets_a_secret_is_told_why_nothing_is_read():
+    """By the version, so that the log of a session that ended says what was changed."""
+    with pytest.raises(Damaged, match=r"without cache\.secret"):
+        SEALED.decode(KEY, encode(KEY, b"value", 0))
+
+
+@given(stored_values, st.data())
+def test_any_flipped_bit_of_a_sealed_value_is_noticed(value, data):
+    stored = bytearray(SEALED.encode(KEY, value, 1))
+    place = data.draw(st.integers(0, len(stored) * 8 - 1))
+    stored[place // 8] ^= 1 << place % 8
+    with pytest.raises(Damaged):
+        SEALED.decode(KEY, bytes(stored))
+
+
+def test_readers_unpack_no_more_than_writers_store():
+    """A value of just the bound comes back; a bomb with a right checksum is refused for a fraction of its size."""
+    longest = bytes(MOST)
+    assert decode(KEY, encode(KEY, longest, 0)) == (longest, 0)
+    bomb = zlib.compress(bytes(64 * MOST))
+    for size in (10, MOST, 64 * MOST, 2**32 - 1):
+        stored = _signed(_header(compressed=True, size=size) + bomb)
+        tracemalloc.start()
+        with pytest.raises(Damaged):
+            decode(KEY, stored)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 * MOST
+    with pytest.raises(Damaged, match="more than are ever stored"):
+        decode(KEY, bytes(MOST + 100))
+
+
+def _header(*, magic=value_format.MAGIC, version=PLAIN, kind=b"a1", compressed, size):
     return struct.pack(">2sB2s?QI", magic, version, kind, compressed, 0, size)
 
 

@@ -1,13 +1,16 @@
 """The offset tracker against a naive model, what a commit says of it, and what a successor makes of that."""
 
+import base64
 import random
+import time
+import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pelton.pipeline.offsets import ADMIT_LIMIT, METADATA_LIMIT, BadMetadata, OffsetTracker, Progress
+from pelton.pipeline.offsets import ADMIT_LIMIT, METADATA_LIMIT, BadMetadata, OffsetTracker, Progress, _varint
 
 
 class TrackerMachine(RuleBasedStateMachine):
@@ -180,3 +183,22 @@ def test_foreign_metadata_is_refused_or_read_but_never_trusted_blindly(position:
     except BadMetadata:
         return
     assert progress.position == position
+
+
+@pytest.mark.parametrize("packed", [b"\x80" * 3_000_000, b"\x00" * 3_000_000, b"\x01" * 3_000_000])
+def test_metadata_that_claims_megabytes_costs_nothing(packed: bytes) -> None:
+    """Whoever may commit for the group could otherwise stop the partition's owner for hours."""
+    metadata = "z" + base64.b64encode(zlib.compress(packed, 9)).decode()
+    assert len(metadata) < 2 * METADATA_LIMIT
+    began = time.perf_counter()
+    with pytest.raises(BadMetadata):
+        Progress.decode(5, metadata)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("numbers", [(0,), (3, 0), (3, 3), (3, 1, 2), (2**63,)])
+def test_offsets_that_do_not_rise_are_no_progress(numbers: tuple[int, ...]) -> None:
+    """An open offset beyond the horizon, or twice, is nothing that a worker commits."""
+    packed = b"".join(map(_varint, numbers))
+    with pytest.raises(BadMetadata):
+        Progress.decode(5, "p" + base64.b64encode(packed).decode())

@@ -220,7 +220,7 @@ class ContinuousEngine:
         if reason is None:
             return None
         self._leave(running)
-        return running.completion(reason, now)
+        return reason if isinstance(reason, Failure) else running.completion(reason, now)
 
     def _leave(self, running: RunningRequest, *, trusted: bool = True) -> None:
         """Take a request out and its pages back; those of a fault are wiped, so that their next owner meets no NaN."""

@@ -26,8 +26,9 @@ class RunningRequest:
     def ask(self) -> SamplingRequest:
         sequence = self.sequence
         history = History(sequence.tokens, sequence.prompt_length)
+        position = sequence.length - sequence.prompt_length
         return SamplingRequest(
-            self.params, self.seed, position=sequence.length - sequence.prompt_length, history=history
+            self.params, self.seed, position, history, self.answer.grammar, self.answer.eos_token_ids
         )
 
     def completion(self, reason: FinishReason, now: float) -> Completion:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
 from pelton.workers.engine.cuda.kernels.draw import draw
+from pelton.workers.engine.grammars.masks import GrammarMasks
+from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import penalise
 from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
 from pelton.workers.engine.sampling.sampling import SamplingTensors, sample, token_logprobs, uniform
@@ -55,6 +57,7 @@ class DeviceSampler:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._drawn, self._sampled = _Parameters(device), _Parameters(device)
+        self._masks = GrammarMasks()
 
     def choose(
         self, logits: Tensor, likeliest: Tensor, asks: Items[SamplingRequest], rows: Items[int]
@@ -64,9 +67,8 @@ class DeviceSampler:
         `rows` is the row of `logits` [n, vocab] that each ask is about.
         """
         both = list(zip(rows, asks, strict=True))
-        self._put(likeliest, [each for each in both if _drawn(each[1].params)], partial(self._draw, logits))
-        # A grammar's mask, once there is one, makes a row one of these.
-        self._put(likeliest, [each for each in both if _sampled(each[1].params)], partial(self._sample, logits))
+        self._put(likeliest, [each for each in both if _drawn(each[1])], partial(self._draw, logits))
+        self._put(likeliest, [each for each in both if _sampled(each[1])], partial(self._sample, logits))
         told = [(row, ask.params.logprobs) for row, ask in both if ask.params.logprobs is not None]
         extra: tuple[Tensor, ...] = ()
         if told:
@@ -92,20 +94,27 @@ class DeviceSampler:
         return draw(logits, at, params.temperature, uniform(params.seed, self._positions(asks)))
 
     def _sample(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
-        adjusted = penalise(
-            logits.index_select(0, at).float(), [ask.params for ask in asks], [ask.history for ask in asks]
-        )
+        params = [ask.params for ask in asks]
+        adjusted = penalise(logits.index_select(0, at).float(), params, [ask.history for ask in asks])
+        adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
+        # The device computes the step while the masks are filled here.
+        self._masks.apply(adjusted, [ask.grammar for ask in asks])
         return sample(adjusted, self._sampled.of(asks), self._positions(asks))
 
     def _positions(self, asks: list[SamplingRequest]) -> Tensor:
         return upload([ask.position for ask in asks], torch.int64, self._device)
 
 
-def _drawn(params: SamplingParams) -> bool:
+def _drawn(ask: SamplingRequest) -> bool:
     """Whether a row is sampled by its temperature alone."""
+    params = ask.params
     cut = params.top_k > 0 or params.top_p < 1 or params.min_p > 0
-    return params.temperature > 0 and not cut and not params.penalises
+    return params.temperature > 0 and not cut and not _adjusted(ask)
 
 
-def _sampled(params: SamplingParams) -> bool:
-    return params.penalises or (params.temperature > 0 and not _drawn(params))
+def _sampled(ask: SamplingRequest) -> bool:
+    return _adjusted(ask) or (ask.params.temperature > 0 and not _drawn(ask))
+
+
+def _adjusted(ask: SamplingRequest) -> bool:
+    return ask.params.penalises or ask.params.biases or ask.grammar is not None

@@ -27,6 +27,10 @@ class FusedMlp(nn.Module):
 
 
 def fuse_mlps(model: Any) -> None:
-    """Replace the feed-forward layers of a model of the continuous engine's families; all of them are of that kind."""
+    """Replace the feed-forward layers of a model of the continuous engine's families that are of that kind.
+
+    All are, but for mixtures of experts, which stay as they are.
+    """
     for layer in model.get_decoder().layers:
-        layer.mlp = FusedMlp(layer.mlp)
+        if isinstance(getattr(layer.mlp, "down_proj", None), nn.Linear):
+            layer.mlp = FusedMlp(layer.mlp)

@@ -8,7 +8,10 @@ from typing import Any
 
 from pelton.workers.engine.attention.kv_cache import KVCacheSpec
 
-FAMILIES = frozenset({"gemma2", "gemma3_text", "glm", "glm4", "llama", "mistral", "phi3", "qwen2", "qwen3"})
+_DENSE = frozenset({"gemma2", "gemma3_text", "glm", "glm4", "llama", "mistral", "phi3", "qwen2", "qwen3"})
+_MIXTURES = frozenset({"glm4_moe", "mixtral", "olmoe", "qwen3_moe"})  # experts are transformers' own affair
+
+FAMILIES = _DENSE | _MIXTURES
 """`model_type` of the families whose answers are tested against `generate`."""
 
 # These stretch positions by the longest row of the batch: a neighbour would change the answer.
@@ -18,6 +21,8 @@ _ROPE_OF_THE_LONGEST_ROW = frozenset({"dynamic", "longrope"})
 def unsupported_reason(model: Any) -> str | None:
     """Why a model cannot be batched continuously, in words for the log; None where it can."""
     config = model.config
+    if reason := _other_attention(config):
+        return reason
     if config.model_type not in FAMILIES:
         return f"its architecture ({config.model_type}) is not among {', '.join(sorted(FAMILIES))}"
     stretched = _rope_types(config) & _ROPE_OF_THE_LONGEST_ROW
@@ -25,6 +30,18 @@ def unsupported_reason(model: Any) -> str | None:
         return f"its positions ({', '.join(sorted(stretched))} rope) depend on the longest row of a batch"
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention also looks ahead (use_bidirectional_attention)"
+    return None
+
+
+def _other_attention(config: Any) -> str | None:
+    """What no pages of keys and values can be computed for here: a wrong answer would be worse than a slow one."""
+    layers = set(getattr(config, "layer_types", None) or ())
+    if "linear_attention" in layers or getattr(config, "linear_attn_config", None):
+        return f"some layers of its architecture ({config.model_type}) have linear attention"
+    if getattr(config, "kv_lora_rank", None):
+        return f"its architecture ({config.model_type}) keeps compressed keys and values (multi-head latent attention)"
+    if config.model_type == "gpt_oss":
+        return f"its attention ({config.model_type}) has sinks, which would be ignored"
     return None
 
 

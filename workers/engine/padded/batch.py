@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from pelton.workers.engine.api import Completion, EngineRequest, Failure, Outcome, StepStats, TokenLogprob
+from pelton.workers.engine.api import EngineRequest, Failure, Outcome, StepStats, TokenLogprob
+from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.request_state import RequestState, interruption
+from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import History, penalise
 from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample, token_logprobs
 
@@ -43,11 +45,13 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
 
-    def take(self, token: int, logprob: TokenLogprob | None, now: float) -> Completion | None:
+    def take(self, token: int, logprob: TokenLogprob | None, now: float) -> Outcome | None:
         """Append a token; None while the answer goes on."""
         self.tokens.append(token)
         reason = self.answer.accept(token, logprob, now)
-        return None if reason is None else self.answer.completion(reason, tuple(self.tokens), 0, now)
+        if reason is None or isinstance(reason, Failure):
+            return reason
+        return self.answer.completion(reason, tuple(self.tokens), 0, now)
 
 
 class PaddedBatch:
@@ -65,6 +69,7 @@ class PaddedBatch:
         asked = [r.params.logprobs for r in self._requests if r.params.logprobs is not None]
         self._top_logprobs = max(asked, default=None)
         self._steps = 0
+        self._masks = GrammarMasks()
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -103,11 +108,18 @@ class PaddedBatch:
             raise RuntimeError(f"the model stopped generating with {len(self.unfinished)} answers incomplete")
 
     def choose(self, logits: Tensor, sampling: SamplingTensors) -> Tensor:
-        """Choose and record one token for every row: int64 [rows], from float32 logits [rows, vocab].
+        """Choose and record one token for every row: int64 [rows], from float32 logits [rows, vocab], left as they are.
 
         Rows that have ended get tokens too, as `generate` carries them along; nobody reads those.
         """
         penalised = penalise(logits, [request.params for request in self._requests], self._histories())
+        ends = [row.answer.eos_token_ids for row in self._rows]
+        params = [request.params for request in self._requests]
+        penalised = bias(penalised, params, [self._steps] * len(ends), ends)
+        grammars = [None if row.outcome is not None else row.answer.grammar for row in self._rows]
+        if any(grammars):
+            penalised = penalised.clone() if penalised is logits else penalised
+            self._masks.apply(penalised, grammars)
         tokens = sample(penalised, sampling, torch.full_like(sampling.seed, self._steps))
         chosen, broken = torch.stack((tokens, broken_rows(logits).long())).tolist()
         logprobs = self._logprobs(logits, tokens)

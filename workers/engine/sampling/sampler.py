@@ -7,18 +7,23 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.grammars.masks import GrammarMasks
+from pelton.workers.engine.grammars.matching import GrammarState
+from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import History, penalise
 from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample, token_logprobs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRequest:
-    """What a row of logits is wanted for. `position` counts its generated tokens from 0."""
+    """What a row of logits is wanted for. `position` counts its generated tokens from 0; `ends` end its answer."""
 
     params: SamplingParams
     seed: int
     position: int
     history: History
+    grammar: GrammarState | None = None
+    ends: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,21 @@ class Sampler:
         self._device = device
         self._key: list[tuple[SamplingParams, int]] = []
         self._tensors: SamplingTensors | None = None
+        self._masks = GrammarMasks()
 
     def choose(self, logits: Tensor, asks: Items[SamplingRequest]) -> list[SampledToken]:
-        """One choice for each row of float32 `logits` [rows, vocab]."""
+        """One choice for each row of float32 `logits` [rows, vocab], which is overwritten."""
         params = [ask.params for ask in asks]
-        # A grammar's mask, once there is one, belongs here too: logits in, logits out.
+        wanted = [row for row, each in enumerate(params) if each.logprobs is not None]
+        models_own = logits[wanted]  # log-probabilities are the model's, whatever else narrows the choice
+        broken_or_not = broken_rows(logits).long()
         adjusted = penalise(logits, params, [ask.history for ask in asks])
+        adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
+        self._masks.apply(adjusted, [ask.grammar for ask in asks])
         positions = torch.tensor([ask.position for ask in asks], device=self._device)
         tokens = sample(adjusted, self._sampling(asks), positions)
-        chosen, broken = torch.stack((tokens, broken_rows(logits).long())).tolist()
-        logprobs = self._logprobs(logits, tokens, params)
+        chosen, broken = torch.stack((tokens, broken_or_not)).tolist()
+        logprobs = self._logprobs(models_own, tokens, params, wanted)
         return [
             SampledToken(None if is_broken else token, logprob)
             for token, is_broken, logprob in zip(chosen, broken, logprobs, strict=True)
@@ -58,15 +68,15 @@ class Sampler:
             self._key = key
         return self._tensors
 
-    def _logprobs(self, logits: Tensor, tokens: Tensor, params: Items[SamplingParams]) -> list[TokenLogprob | None]:
+    def _logprobs(
+        self, logits: Tensor, tokens: Tensor, params: Items[SamplingParams], wanted: Items[int]
+    ) -> list[TokenLogprob | None]:
+        """Of the rows `wanted`, whose `logits` these are; None for the others."""
         found: list[TokenLogprob | None] = [None] * len(params)
-        wanted = [row for row, each in enumerate(params) if each.logprobs is not None]
         if not wanted:
             return found
         most = max(params[row].logprobs or 0 for row in wanted)
-        columns = (
-            column.tolist() for column in (tokens[wanted], *token_logprobs(logits[wanted], tokens[wanted], most))
-        )
+        columns = (column.tolist() for column in (tokens[wanted], *token_logprobs(logits, tokens[wanted], most)))
         for row, token, logprob, values, ids in zip(wanted, *columns, strict=True):
             top = tuple(zip(ids, values, strict=True))[: params[row].logprobs]
             found[row] = TokenLogprob(token, logprob, top)

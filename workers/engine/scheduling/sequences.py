@@ -33,7 +33,7 @@ class SequenceState:
         self._tokens[: self.length] = request.prompt
         self._salt = request.cache_salt.encode()
         self._digests: list[bytes] = []
-        self._chosen_by_text = request.params.penalises
+        self._chosen_by_text = request.chosen_by_text
 
     @property
     def capacity(self) -> int:

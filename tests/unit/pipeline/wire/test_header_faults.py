@@ -1,6 +1,7 @@
 """Headers that are wrong: which fault is told, and that reading itself never fails."""
 
 import re
+import time
 from collections.abc import Sequence
 
 import orjson
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
+from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES, Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import Source
 
 SOURCE = Source("inference.requests", 3, 41)
@@ -123,3 +124,26 @@ def test_errors_stay_small_however_large_the_header(name: str) -> None:
     found = read((name, b"1" * 1_000_000)).fault
     assert found is not None
     assert len(orjson.dumps(found.body())) < 2_000
+
+
+@pytest.mark.parametrize("name", ["kafka_correlationId", "correlation_id"])
+def test_an_id_too_long_to_go_back_is_refused(name: str) -> None:
+    """Its error reply has the request's place for an id, and fits any topic; one of just the limit is taken."""
+    envelope = read((name, b"x" * (MAX_CORRELATION_ID_BYTES + 1)))
+    assert envelope.fault is not None
+    assert (envelope.fault.code, envelope.fault.param) == ("invalid_header", "kafka_correlationId")
+    assert (envelope.correlation_id, envelope.id_given) == (b"inference.requests-3-41", False)
+    assert read((name, b"x" * MAX_CORRELATION_ID_BYTES)).fault is None
+
+
+def test_a_trace_state_too_long_to_go_back_is_dropped() -> None:
+    """The standard allows it; the request is answered all the same."""
+    assert read(("tracestate", b"a=1")).tracestate == b"a=1"
+    assert read(("tracestate", b"a" * 5_000)) == read(("tracestate", None))
+
+
+def test_thousands_of_unknown_headers_cost_one_error() -> None:
+    """Each would be an error to build, and only the first is told."""
+    began = time.perf_counter()
+    assert read(*((f"pelton-{number}", b"") for number in range(100_000))).fault is not None
+    assert time.perf_counter() - began < 1

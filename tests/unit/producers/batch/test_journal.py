@@ -141,7 +141,7 @@ def test_a_journal_of_another_input(out):
 def test_a_file_that_is_no_journal_of_ours(content, out):
     """Another program's file, a later version's, or a damaged one: said, not guessed at."""
     out.with_name("out.jsonl.journal").write_bytes(content)
-    with Journal(out) as journal, pytest.raises(BatchError, match="journal"):
+    with pytest.raises(BatchError, match="journal"), Journal(out) as journal:
         journal.load(CONTENT)
 
 
@@ -172,7 +172,7 @@ def test_a_torn_line_longer_than_one_look(tmp_path):
     """The end of the last whole line is found however far back it lies."""
     path = tmp_path / "lines"
     path.write_bytes(b'{"a": 1}\n' + b"x" * 200_000)
-    with AppendOnlyFile(path) as file:
+    with AppendOnlyFile(path, begins=b'{"a"') as file:
         assert list(file.entries()) == [{"a": 1}]
 
 
@@ -180,7 +180,7 @@ def test_a_write_that_fails_half_way(tmp_path):
     """It is an error that names the file; what was written of the line is gone when the file is opened again."""
     path = tmp_path / "lines"
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with AppendOnlyFile(path) as file:
+    with AppendOnlyFile(path, begins=b'{"a"') as file:
         file.append([b'{"a": 1}\n'])
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, usual[1]))
         try:
@@ -189,8 +189,33 @@ def test_a_write_that_fails_half_way(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert path.stat().st_size == 100
-    with AppendOnlyFile(path) as file:
+    with AppendOnlyFile(path, begins=b'{"a"') as file:
         assert list(file.entries()) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"my own notes, without a final newline", b"{}", b'{"a": 1}\n{"b', b"\n", b"\x00" * 100_000, b'{"pelton'],
+)
+def test_a_file_of_somebody_elses_stays_as_it_is(tmp_path, content):
+    """It only happens to have the journal's name. What a crash of ours left of a first line is ours."""
+    path = tmp_path / "out.jsonl.journal"
+    path.write_bytes(content)
+    if content == b'{"pelton':
+        Journal(tmp_path / "out.jsonl").close()
+        assert path.read_bytes() == b""
+        return
+    with pytest.raises(BatchError, match="no file of a batch run"):
+        Journal(tmp_path / "out.jsonl")
+    assert path.read_bytes() == content
+
+
+def test_what_a_crash_left_of_the_first_line_is_ours(tmp_path):
+    """It is cut off like any torn line."""
+    path = tmp_path / "out.jsonl.journal"
+    path.write_bytes(b'{"pelton')
+    Journal(tmp_path / "out.jsonl").close()
+    assert path.read_bytes() == b""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from pelton.pipeline.errors import EngineError, OutOfMemory, PeltonError
 from pelton.pipeline.wire.dead_letter import TRUNCATED, dead_letter
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import Headers, RequestRecord, Source
-from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, Selection, read_record
+from pelton.producers.dead_letters.letters import (
+    DeadLetter,
+    LetterPosition,
+    Replayed,
+    Selection,
+    note,
+    read_record,
+    unreadable,
+)
 from pelton.producers.dead_letters.replay import obstacle
 from pelton.producers.dead_letters.replay_sender import as_request
 
@@ -144,10 +152,41 @@ def test_a_request_that_calls_itself_truncated():
     assert (letter.truncated, obstacle(letter, "requests-dlt")) == (False, None)
 
 
+NOTE = (("pelton-dlt-replayed", b"3:40"), ("pelton-dlt-replayed-as", b"requests-1-9"))
+
+
 def test_a_note():
     """Which letter was replayed, when, and as what."""
-    note = Fetched((("pelton-dlt-replayed", b"2:40"), ("pelton-dlt-replayed-as", b"requests-1-9")), b"k", None)
-    assert read_record(note) == Replayed(LetterPosition(2, 40), 1_700_000_000_500, "requests-1-9")
+    assert read_record(Fetched(NOTE, b"k", None)) == Replayed(LetterPosition(3, 40), 1_700_000_000_500, "requests-1-9")
+
+
+@pytest.mark.parametrize("place", [b"2:40", b"3:41", b"3:42", b"3:99999"])
+def test_a_note_lies_behind_its_letter(place):
+    """One for a letter that is yet to come, or on another partition, hides nothing: it is listed as a letter."""
+    assert isinstance(read_record(Fetched((("pelton-dlt-replayed", place),), b"k", None)), DeadLetter)
+
+
+def test_where_the_group_has_a_secret_a_note_is_signed():
+    """With that secret, for that letter and request; what is not is listed."""
+    key, headers = note(LetterPosition(3, 40), "requests-1-9", b"secret")
+    assert read_record(Fetched(tuple(headers), key, None), b"secret") == Replayed(
+        LetterPosition(3, 40), 1_700_000_000_500, "requests-1-9"
+    )
+    forged = [
+        (NOTE, key, b"secret"),
+        (tuple(headers), key, b"another"),
+        ((("pelton-dlt-replayed", b"3:39"), *headers[1:]), key, b"secret"),
+    ]
+    for found, of, secret in forged:
+        assert isinstance(read_record(Fetched(found, of, None), secret), DeadLetter)
+    assert isinstance(read_record(Fetched(tuple(headers), key, None)), Replayed)
+
+
+def test_a_record_that_cannot_be_read_stands_as_a_letter():
+    """It says why, in a line, and cannot be replayed."""
+    letter = unreadable(LetterPosition(1, 2), UnicodeDecodeError("utf-8", b"\xff" * 1_000_000, 0, 1, "bad"))
+    assert (letter.place, letter.code, len(letter.message) < 500) == (LetterPosition(1, 2), "unreadable_record", True)
+    assert obstacle(letter, "requests-dlt")
 
 
 @pytest.mark.parametrize("header", [b"2:40", b"nonsense"])

@@ -82,6 +82,22 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_publisher, "RETRY_MOST_S", 0.0)
 
 
+async def as_committed(progress: Progress | None) -> Progress | None:
+    """The log is the one that the commit was for."""
+    return progress
+
+
+class NoRedirects:
+    """Every topic is there; what cannot be sent at all goes out as a record of its own."""
+
+    async def around_missing(self, replies: Sequence[OutgoingReply]) -> list[OutgoingReply]:
+        return list(replies)
+
+    def last_resort(self, reply: OutgoingReply, error: Exception) -> OutgoingReply:
+        record = replace(reply.records[0], value=type(error).__name__.encode())
+        return replace(reply, records=(record,))
+
+
 async def run_to_the_end(
     broker: Broker, offsets: list[int], batches: list[int]
 ) -> tuple[list[int], PartitionPublisher]:
@@ -94,6 +110,8 @@ async def run_to_the_end(
         on_open=lambda *_: opened.set(),
         on_published=lambda parcels: counted.extend(parcel.offset for parcel in parcels),
         on_failure=lambda: None,
+        starting_point=as_committed,
+        redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
     await opened.wait()
@@ -152,7 +170,15 @@ async def test_a_record_too_large_goes_in_its_smaller_form_or_not_at_all() -> No
     broker = Broker(iter([]))
     broker.limit = 10
     opened = asyncio.Event()
-    publisher = PartitionPublisher(PARTITION, broker, lambda *_: opened.set(), lambda _: None, lambda: None)
+    publisher = PartitionPublisher(
+        PARTITION,
+        broker,
+        on_open=lambda *_: opened.set(),
+        on_published=lambda _: None,
+        on_failure=lambda: None,
+        starting_point=as_committed,
+        redirects=NoRedirects(),
+    )
     task = asyncio.create_task(publisher.run())
     await opened.wait()
     assert publisher.tracker is not None
@@ -173,7 +199,15 @@ async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -
     """What was closed by a take-over and finishes only then is neither published nor an error."""
     broker = Broker(iter([]))
     opened = asyncio.Event()
-    publisher = PartitionPublisher(PARTITION, broker, lambda *_: opened.set(), lambda _: None, lambda: None)
+    publisher = PartitionPublisher(
+        PARTITION,
+        broker,
+        on_open=lambda *_: opened.set(),
+        on_published=lambda _: None,
+        on_failure=lambda: None,
+        starting_point=as_committed,
+        redirects=NoRedirects(),
+    )
     task = asyncio.create_task(publisher.run())
     await opened.wait()
     assert publisher.tracker is not None
@@ -185,5 +219,41 @@ async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -
     await asyncio.wait_for(publisher.settled(), 5)
     assert [record.key for record in broker.published] == [b"1", b"2"]
     assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class Choosy(Broker):
+    """Raises what nobody foresaw for every transaction with a record of one value."""
+
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+        if any(record.value == b"unspeakable" for record in records):
+            self.opened = False
+            raise AssertionError("Unrecognized partition")
+        await super().publish(records, progress)
+
+
+async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:
+    """Whatever it raises, the others are published, and it goes out in another form."""
+    broker = Choosy(iter([]))
+    opened = asyncio.Event()
+    publisher = PartitionPublisher(
+        PARTITION,
+        broker,
+        on_open=lambda *_: opened.set(),
+        on_published=lambda _: None,
+        on_failure=lambda: None,
+        starting_point=as_committed,
+        redirects=NoRedirects(),
+    )
+    task = asyncio.create_task(publisher.run())
+    await opened.wait()
+    assert publisher.tracker is not None
+    for offset in range(5):
+        publisher.tracker.admit(offset)
+        publisher.put(parcel(publisher.tracker, offset, value=b"unspeakable" if offset == 2 else b"reply"))
+    await asyncio.wait_for(publisher.settled(), 5)
+    values = [b"reply", b"reply", b"AssertionError", b"reply", b"reply"]
+    assert [record.value for record in broker.published] == values
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

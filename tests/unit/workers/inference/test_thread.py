@@ -156,7 +156,7 @@ async def test_what_will_not_pass_is_not_tried_again(kind, code):
 async def test_the_journal_holds_what_is_in_the_engine_and_nothing_else():
     """While a step runs the journal has its requests and what they are suspected of; when all are out it is empty."""
     guard = CrashProtection(retry=QUICK)
-    guard.suspects.set(source(1), CrashHistory(crashes=2, together=1))
+    guard.suspects.set(source(1), CrashHistory(crashes=2, together=1), 0)
     seen = []
     engine = ScriptedEngine(on_step=lambda _: seen.append(guard.journal.entries()))
     await Bench(engine, guard).run([1])
@@ -169,7 +169,7 @@ async def test_suspects_run_in_groups_of_their_own():
     """Nobody else is in the engine with suspects, nor more of them than their last crash allows; all are answered."""
     guard = CrashProtection()
     for number in (1, 3, 5):
-        guard.suspects.set(source(number), CrashHistory(crashes=1, together=8))
+        guard.suspects.set(source(number), CrashHistory(crashes=1, together=8), 0)
     engine = ScriptedEngine()
     endings = await Bench(engine, guard).run([0, 1, 2, 3, 4, 5])
     assert all(isinstance(ending, Generated) for ending in endings.values())
@@ -180,7 +180,7 @@ async def test_suspects_run_in_groups_of_their_own():
 async def test_poison_is_answered_and_never_run():
     """A request that was alone in two crashes gets the error that says so; the engine does not see it."""
     guard = CrashProtection(max_lone_crashes=2)
-    guard.suspects.set(source(1), CrashHistory(crashes=6, together=1, alone=2))
+    guard.suspects.set(source(1), CrashHistory(crashes=6, together=1, alone=2), 0)
     engine = ScriptedEngine()
     endings = await Bench(engine, guard).run([0, 1])
     assert isinstance(endings[1], Failed)
@@ -222,7 +222,7 @@ async def test_what_is_not_cleared_stays_in_the_line(suspected, steps):
     """It runs when the line is poked; others run meanwhile, unless it is a suspect, whose turn it stays."""
     guard = CrashProtection()
     if suspected:
-        guard.suspects.set(source(1), CrashHistory(crashes=1, together=8))
+        guard.suspects.set(source(1), CrashHistory(crashes=1, together=8), 0)
     engine = ScriptedEngine()
     bench = Bench(engine, guard)
     bench.held = {1}

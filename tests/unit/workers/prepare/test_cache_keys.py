@@ -36,6 +36,10 @@ OTHER_VALUES: dict[str, Any] = {
     "stop": ("\n",),
     "logprobs": 2,
     "ignore_eos": True,
+    "logit_bias": ((5, 1.0),),
+    "stop_token_ids": (5,),
+    "min_tokens": 2,
+    "n": 2,
 }
 """One for each field of `SamplingParams` that is not its usual value: a new field has to be added here."""
 

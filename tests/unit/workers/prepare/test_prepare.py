@@ -13,14 +13,14 @@ from pelton.pipeline.settings import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
-from pelton.workers.delivery.completion_body import answer_body, cut_at_stop
+from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.delivery.reply_records import SAFE_BYTES, WorkerIdentity, answer_record, error_record, reply_value
 from pelton.workers.engine.api import Completion, FinishReason, TokenLogprob
 from pelton.workers.engine.simulated.text import encode_text
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.tokenizer import SimulatedCodec, cut_at_stop
 from pelton.workers.requests import Delivery, Failed, Generated, PreparedRequest
 
 LIMITS = RequestLimits(

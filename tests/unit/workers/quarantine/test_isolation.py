@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.pipeline.wire.records import Source
-from pelton.workers.quarantine.crash_history import CrashHistory, read_key, read_value, suspect_key, suspect_value
+from pelton.workers.quarantine.crash_history import CrashHistory
 from pelton.workers.quarantine.isolation import TURN_S, QuarantinePolicy
 
 MAX_LONE_CRASHES = 2
@@ -136,15 +135,3 @@ def test_the_condemned_are_named_whatever_else_goes_on() -> None:
     isolation.offer([CrashHistory(1, 2, 0)], running=0, now=0.0)
     isolation.began()
     assert isolation.offer([poison, None], running=1, now=0.0).condemned == (0,)
-
-
-names = st.text(st.sampled_from("abc.-_0"), min_size=1, max_size=249)
-sources = st.builds(Source, names, st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1))
-blames = st.builds(CrashHistory, *[st.integers(0, 2**32 - 1)] * 3)
-
-
-@given(st.text(), sources, blames)
-def test_suspicions_survive_their_way_through_kafka(group_id: str, source: Source, blame: CrashHistory) -> None:
-    """Key and value come back as they were, for any group id."""
-    assert read_key(suspect_key(group_id, source)) == (group_id, source)
-    assert read_value(suspect_value(blame)) == blame

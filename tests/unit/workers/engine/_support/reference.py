@@ -15,13 +15,17 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     Glm4Config,
+    Glm4MoeConfig,
     GlmConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
+    OlmoeConfig,
     Phi3Config,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
 )
 
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
@@ -40,6 +44,7 @@ COMMON: dict[str, Any] = {
 MANY_HEADS = {"num_attention_heads": 12}  # for each KV head so many that values are copied for a product
 HEADS_OF_96 = {"hidden_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 96}
 WINDOWED = {"sliding_window": 7, "query_pre_attn_scalar": 12}
+EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "glm": GlmConfig(**COMMON),
     "glm4": Glm4Config(**COMMON | MANY_HEADS),
@@ -53,6 +58,12 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "phi3": Phi3Config(**COMMON | HEADS_OF_96),
     "phi3-windowed": Phi3Config(**COMMON, sliding_window=7),
     "gemma2": Gemma2Config(**COMMON, **WINDOWED, attn_logit_softcapping=5.0, final_logit_softcapping=4.0),
+    "glm4-moe": Glm4MoeConfig(
+        **COMMON, **EXPERTS, n_routed_experts=8, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=1
+    ),
+    "qwen3-moe": Qwen3MoeConfig(**COMMON, **EXPERTS, num_experts=8, decoder_sparse_step=1, norm_topk_prob=True),
+    "mixtral": MixtralConfig(**COMMON, num_local_experts=4, num_experts_per_tok=2),
+    "olmoe": OlmoeConfig(**COMMON, num_experts=8, num_experts_per_tok=2),
     "gemma3": Gemma3TextConfig(**COMMON | {"num_hidden_layers": 3}, **WINDOWED, sliding_window_pattern=2),
 }  # fmt: skip
 

@@ -3,13 +3,23 @@
 A mutant with broken attention must fail the same comparison, or the comparison proves nothing.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPTNeoXConfig, LlamaConfig, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    DeepseekV3Config,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    GptOssConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    Qwen3NextConfig,
+)
 
 from pelton.workers.engine.api import Completion, EngineRequest, FailureKind, SamplingParams
 from pelton.workers.engine.attention import page_products, paged
@@ -31,6 +41,7 @@ from tests.unit.workers.engine._support.reference import (
     run,
 )
 
+MIXTURES = ["glm4-moe", "qwen3-moe", "mixtral", "olmoe"]
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
 
 
@@ -42,7 +53,7 @@ def test_answers_equal_generate(family: str) -> None:
     assert engine.prefix_stats.hit > 0
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", *MIXTURES])
 def test_answers_equal_generate_under_preemption(family: str) -> None:
     """Requests that gave their pages up and were computed again say the same."""
     engine = make_engine(family, pages=14, max_batch_tokens=16, max_running=4)
@@ -92,7 +103,7 @@ events = st.one_of(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    family=st.sampled_from(["llama", "gemma2", "qwen2-windowed", "glm4"]),
+    family=st.sampled_from(["llama", "gemma2", "qwen2-windowed", "glm4", *MIXTURES]),
     story=st.lists(events, max_size=20),
     pages=st.integers(12, 30),
     max_batch_tokens=st.integers(5, 40),
@@ -200,6 +211,21 @@ def test_what_cannot_be_batched_soundly_is_refused_with_the_reason(config: PreTr
     model = AutoModelForCausalLM.from_config(config)
     with pytest.raises(ModelLoadError, match=words):
         ContinuousEngine(wrap(model), ContinuousConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (GptOssConfig(num_hidden_layers=2), "sinks"),
+        (DeepseekV3Config(num_hidden_layers=2), "latent attention"),
+        (Qwen3NextConfig(num_hidden_layers=4), "linear attention"),
+    ],
+)
+def test_attention_of_another_kind_is_named(config: PreTrainedConfig, words: str) -> None:
+    """Sinks, compressed keys and values, and linear attention go to the padded engine, and the log says which it is."""
+    reason = unsupported_reason(SimpleNamespace(config=config))
+    assert reason is not None
+    assert words in reason
 
 
 def test_every_family_is_compared() -> None:

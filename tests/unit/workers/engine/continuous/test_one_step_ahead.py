@@ -28,6 +28,9 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.cuda import executor as executor_module
 from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.cuda.step_input import Rows
+from pelton.workers.engine.grammars.compiler import GrammarCompiler
+from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
+from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.loading import LoadedModel, wrap
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
@@ -380,3 +383,24 @@ def test_the_executor_is_the_one_of_the_gpu(loaded: LoadedModel) -> None:
     engine = ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.01), make_executor=plain_executor)
     assert isinstance(engine._executor, DeviceExecutor)
     assert engine._executor.lateness == 1
+
+
+def test_held_answers_are_the_padded_engines(loaded: LoadedModel) -> None:
+    """Rows with a grammar, greedy and sampled, biased and cut, beside free ones: the same tokens."""
+    compiler = GrammarCompiler(lambda: of_tokenizer(loaded.tokenizer, 260, loaded.eos_token_ids))
+    grammar = compiler.compile(GrammarSpec(GrammarKind.REGEX, "[a-f]{2,6}-[0-9]+x"))
+    requests = [
+        EngineRequest(0, PROMPTS[0], SamplingParams(24, temperature=0.0), grammar=grammar),
+        EngineRequest(1, PROMPTS[1], SamplingParams(24, temperature=1.0, seed=1), grammar=grammar),
+        EngineRequest(2, PROMPTS[2], SamplingParams(12, temperature=0.0, ignore_eos=True)),
+        EngineRequest(3, PROMPTS[3], SamplingParams(12, temperature=0.0, logit_bias=((65, 9.0),), ignore_eos=True)),
+    ]
+    padded = PaddedEngine(loaded, PaddedConfig(4096, 8, 0.0))
+    for request in requests:
+        padded.add(request)
+    expected = {outcome.request_id: outcome for outcome in padded.step()}
+    for limits in ({}, {"max_batch_tokens": 3, "max_running": 3}, {"kv_memory_gib": 0.00002}):
+        engine = late_engine(loaded, **limits)
+        for request in requests:
+            engine.add(request)
+        assert tokens_of(drain(engine)) == tokens_of(expected)

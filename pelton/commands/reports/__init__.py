@@ -1,0 +1,1 @@
+"""`pelton report` and `pelton reports …`."""

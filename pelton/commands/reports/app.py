@@ -1,0 +1,151 @@
+"""`pelton reports`: the job service, and what one asks about jobs."""
+
+import asyncio
+import signal
+import socket
+import time
+from typing import Annotated
+
+import orjson
+import typer
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async
+from pelton.logs import configure_logging
+from pelton.pipeline.lifecycle import State, ready_file_marker
+from pelton.pipeline.settings import Settings, load_settings
+from pelton.producers.reports.client import ReportClient
+from pelton.producers.reports.service.records import JobStatus
+from pelton.producers.reports.service.service import serve as serve_jobs
+from pelton.producers.reports.service.topics import ensure_topics
+from pelton.producers.reports.spec.schema import job_schema
+from pelton.producers.reports.web.app import ReportPages
+from pelton.producers.reports.web.job_index import JobIndex
+
+app = typer.Typer(name="reports", help="Report jobs: serve them, list them, cancel them.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `pelton reports list` shows it.")]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+) -> None:
+    """Run report jobs until told to stop.
+
+    Any number of services share the jobs; one that dies is taken over. What
+    is finished is kept in Kafka: a service can be stopped at any time.
+
+    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    """
+    configure_logging(verbose=verbose)
+    with clear_errors():
+        settings = load_settings(config)
+        asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    mark = ready_file_marker(settings.reports.ready_file)
+    try:
+        await serve_jobs(settings.kafka, settings.reports, stop, lambda: mark(State.READY))
+    finally:
+        mark(State.STOPPED)
+
+
+@app.command("list")
+def list_jobs(config: Config = None, as_json: Json = False) -> None:
+    """Show all jobs that are kept, the newest first."""
+    quiet_libraries()
+    found = run_async(_statuses(config))
+    newest = sorted(found.values(), key=lambda status: -status.updated_ms)
+    if as_json:
+        typer.echo(orjson.dumps([status.model_dump(mode="json") for status in newest]))
+        return
+    table = Table("job", "title", "entity", "period", "state", "texts", "updated")
+    for status in newest:
+        row = (status.id, status.title, status.entity, status.period, str(status.state))
+        table.add_row(*map(_escaped, row), f"{status.done}/{status.total}", _ago(status.updated_ms))
+    Console().print(table)
+
+
+@app.command()
+def status(job_id: JobId, config: Config = None, as_json: Json = False) -> None:
+    """Show how one job stands. Exit codes: 0; 1 it is not known."""
+    quiet_libraries()
+    found = run_async(_statuses(config)).get(job_id)
+    if found is None:
+        fail(f"No job {job_id!r} is known; `pelton reports list` shows all.", Exit.FAILED)
+    if as_json:
+        typer.echo(found.encode())
+        return
+    for name, value in found.model_dump(mode="json", exclude_none=True).items():
+        typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def cancel(job_id: JobId, config: Config = None) -> None:
+    """Take a job back: what was submitted under this id until now ends as cancelled."""
+    quiet_libraries()
+
+    async def run() -> None:
+        settings = load_settings(config)
+        async with ReportClient(settings.kafka, settings.reports) as client:
+            await client.cancel(job_id)
+
+    run_async(run())
+
+
+@app.command()
+def web(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes any free port.")] = 8_100,
+    config: Config = None,
+) -> None:
+    """Show jobs, their progress and finished reports in the browser, on this machine only.
+
+    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    """
+    configure_logging(verbose=False)
+
+    async def run() -> None:
+        settings = load_settings(config)
+        kafka, reports = settings.kafka, settings.reports
+        await ensure_topics(kafka, reports)
+        pages = ReportPages(JobIndex(kafka, reports), ReportClient(kafka, reports))
+        listening = socket.create_server(("127.0.0.1", port))
+        typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
+        await server.serve(sockets=[listening])
+
+    run_async(run())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of job files, for editors and checks."""
+    typer.echo(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
+
+
+async def _statuses(config: Config) -> dict[str, JobStatus]:
+    settings = load_settings(config)
+    async with ReportClient(settings.kafka, settings.reports) as client:
+        return await client.statuses()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _ago(when_ms: int) -> str:
+    seconds = max(0, int(time.time() - when_ms / 1000))
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {name} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,1 @@
+"""Reports on this machine: all that a report needs, started for it and stopped after."""

@@ -1,0 +1,1 @@
+"""References in text: their grammar, their computation, their rendering."""

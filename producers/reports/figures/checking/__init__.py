@@ -1,0 +1,1 @@
+"""The check of figures that a text states in digits."""

@@ -1,0 +1,107 @@
+"""Looks for a number as it stands in the source, said of the same thing in the same period."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pelton.producers.reports.figures.checking import matching
+from pelton.producers.reports.figures.checking.claims import Claim
+from pelton.producers.reports.figures.checking.facts import Fact, Facts
+from pelton.producers.reports.figures.checking.intent import speaks_of_average, speaks_of_change
+from pelton.producers.reports.figures.checking.matching import Setting, compare
+from pelton.producers.reports.figures.checking.points import says
+from pelton.producers.reports.figures.checking.ranking import Ranked
+
+# Things that are written without their minus in prose.
+_NEGATIVE_BY_NATURE = re.compile(
+    r"\b(?:loss\w*|deficit|decreas\w*|declin\w*|expens\w*|costs?|charges?|provision\w*|allowance\w*|deduct\w*|used|outflows?|"
+    r"paid|payments?|repay\w*|purchas\w*|repurchas\w*|dividends?|tax\w*|disposal\w*|dispos\w*|lapsed|vested|forfeit\w*|expired|"
+    r"cancel\w*|exercis\w*|depreciation|amortis\w*|amortiz\w*|impair\w*|write\w*|settle\w*|reduc\w*|liabilit\w*|owed|treasury|"
+    r"additions?|expenditures?|capex|spen[dt]\w*|acqui\w*|distribut\w*|redempt\w*|invest\w*|"
+    r"released?|utili[sz]\w*|benefits?|contributions?|interest|less|reversal\w*|accumulated)\b",
+    re.IGNORECASE,
+)
+_SPECIFIC_DIGITS = 3
+_WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """The fact that supports a claim, or why the nearest one does not."""
+
+    fact: Fact | None
+    reason: str = ""
+
+
+def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
+    """The best fact with the claim's value, unit, scale, sign and period; its words must be those of the sentence."""
+    scores = {one.series.key: one.score for one in ranked}
+    needed = _needed_scores(claim, ranked)
+    reason = ""
+    best: tuple[float, Fact] | None = None
+    for fact in facts.near(claim.number.quantity):
+        setting = Setting(facts.currencies, f"{fact.about} {fact.quote}".lower())
+        difference = compare(claim.number, fact.quantity, setting)
+        if difference == matching.OTHER_VALUE:
+            continue
+        score = scores.get(fact.series, 0.0)
+        if difference == matching.OTHER_SIGN and _sign_is_free(claim, fact):
+            difference = matching.SAME
+        if difference != matching.SAME:
+            reason = reason or f"{fact.id} has another {difference}: {fact.quote[:80]}"
+        elif not _period_fits(claim, fact, facts):
+            reason = reason or f"{fact.id} is of another period: {fact.about[:80]}"
+        elif _operation_fits(claim, fact) and score >= needed[fact.from_table] and (best is None or score > best[0]):
+            best = score, fact
+    return Direct(best[1]) if best else Direct(None, reason)
+
+
+def _needed_scores(claim: Claim, ranked: Sequence[Ranked]) -> dict[bool, float]:
+    """How well words must fit, for tables (True) and prose: a number of few digits by the best line's words only."""
+    if _digits(claim) >= _SPECIFIC_DIGITS:
+        return {True: _WEAK, False: _WEAK}
+    best = {True: 0.0, False: 0.0}
+    for one in ranked:
+        kind = one.series.facts[0].from_table
+        best[kind] = max(best[kind], one.score)
+    return {kind: max(_FAIR, _NEAR_THE_BEST * score) for kind, score in best.items()}
+
+
+def _digits(claim: Claim) -> int:
+    return len(str(abs(claim.number.quantity.value)).replace(".", "").strip("0"))
+
+
+def _sign_is_free(claim: Claim, fact: Fact) -> bool:
+    """A negative cell may be told as a positive amount of something negative: "a loss of 5"."""
+    stated = claim.number.quantity.value
+    if stated > 0 and fact.quantity.value < 0:
+        return _NEGATIVE_BY_NATURE.search(f"{fact.about if fact.from_table else ''} {claim.sentence}") is not None
+    return claim.number.aside
+
+
+def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
+    if not claim.periods:
+        return True
+    if fact.compares and fact.periods:
+        times = fact.periods if len(claim.periods) > 1 else fact.periods[:1]
+        return all(says(times, (period,)) for period in claim.periods)
+    if claim.intent.before and len(claim.all_periods) == 1 and _is_year_before(fact, claim):
+        return True
+    if fact.periods:
+        return says(fact.periods, claim.periods)
+    return all(any(one.agrees_with(two) for two in facts.periods) for one in claim.all_periods)
+
+
+def _is_year_before(fact: Fact, claim: Claim) -> bool:
+    """Whether the fact is of the year before the only one named: "$5 in 2019, down from $6"."""
+    named = claim.all_periods[0]
+    before = replace(named, year=named.year - 1)
+    return any(period.year == before.year and period.agrees_with(before) for period in fact.periods)
+
+
+def _operation_fits(claim: Claim, fact: Fact) -> bool:
+    """A change or an average is only a cell or sentence that says so itself."""
+    said = f"{fact.about} {fact.quote}" if fact.from_table else fact.quote
+    if claim.intent.change and not claim.intent.value and not speaks_of_change(said):
+        return False
+    return not (claim.intent.average and not speaks_of_average(said))

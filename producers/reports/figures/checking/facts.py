@@ -1,0 +1,243 @@
+"""The numbers of tables and paragraphs as facts: what each says of which thing, in which period."""
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from pelton.producers.reports.figures.checking.alignment import periods_of
+from pelton.producers.reports.figures.checking.intent import speaks_of_change
+from pelton.producers.reports.figures.checking.words import stems
+from pelton.producers.reports.figures.lexing.lexer import scan
+from pelton.producers.reports.figures.lexing.periods import Period, mentions
+from pelton.producers.reports.figures.model import Cell, Table
+from pelton.producers.reports.figures.quantity import Quantity
+from pelton.producers.reports.figures.tables.text_numbers import sentences
+
+_MOST_SENTENCES = 5000
+_NO_LETTERS = re.compile(r"[^a-z%]+")
+# What differs between the columns of one thing: signs, scales, audit marks, notes.
+_BESIDE_THE_NAME = re.compile(
+    r"\b(?:restated|unaudited|audited|revised|reported|recast|as adjusted|see|notes?|years?|ended|ending|as|of|at|the|"
+    r"fiscal|thousands?|millions?|billions?|in|m|mn|bn|k|us|usd|eur|gbp)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One number of a source.
+
+    Args:
+        own: words that name it: its row's label, or its sentence.
+        around: words of its group, its column and its table, which may name it as well.
+        periods: what it is said of; empty where nothing says.
+        series: what it shares with the same thing's numbers of other periods.
+        compares: it stands in a column of changes, between the two latest of `periods`.
+
+    """
+
+    id: str
+    quantity: Quantity
+    quote: str
+    own: frozenset[str]
+    around: frozenset[str]
+    periods: tuple[Period, ...]
+    series: tuple[str, ...]
+    row: tuple[str, int]
+    column: int
+    about: str
+    from_table: bool = True
+    compares: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The same thing over periods; facts in the order of the source."""
+
+    key: tuple[str, ...]
+    own: frozenset[str]
+    around: frozenset[str]
+    facts: tuple[Fact, ...]
+
+    @property
+    def is_total(self) -> bool:
+        return "total" in self.own or not self.own
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All facts of a record, with the words by which series are found."""
+
+    all: tuple[Fact, ...]
+    series: tuple[Series, ...]
+    weights: dict[str, float]
+    by_word: dict[str, tuple[int, ...]]
+    by_group: dict[tuple[str, str], tuple[int, ...]]
+    by_row: dict[tuple[str, int], tuple[int, ...]]
+    mantissas: tuple[float, ...]
+    by_mantissa: tuple[int, ...]
+    table_words: frozenset[str]
+    currencies: frozenset[str]
+    periods: frozenset[Period] = field(default_factory=frozenset)
+
+    def near(self, quantity: Quantity) -> Iterable[Fact]:
+        """The facts that may be this number at some scale, within the precision that it is written in."""
+        low, high = _mantissa_range(quantity)
+        for shift in (0.1, 1.0, 10.0):
+            start, stop = bisect_left(self.mantissas, low * shift), bisect_right(self.mantissas, high * shift)
+            yield from (self.all[index] for index in self.by_mantissa[start:stop])
+
+    def in_row(self, row: tuple[str, int]) -> list[Fact]:
+        """The facts of one row of a table, or of one sentence."""
+        return [self.all[index] for index in self.by_row.get(row, ())]
+
+    def in_group(self, table: str, group: str) -> list[Series]:
+        """The series under one group label of a table."""
+        return [self.series[index] for index in self.by_group.get((table, group), ())]
+
+
+def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
+    """The facts of tables and paragraphs; linear in their size."""
+    facts = [fact for table in tables for fact in _table_facts(table)]
+    for number, paragraph in enumerate(paragraphs, start=1):
+        facts += _paragraph_facts(f"P{number}", paragraph)
+    series = _series(facts)
+    counts: dict[str, list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        for word in one.own | one.around:
+            counts[word].append(index)
+    weights = {word: math.log(1 + len(series) / len(places)) for word, places in counts.items()}
+    ordered = sorted((_mantissa(fact.quantity.value), index) for index, fact in enumerate(facts))
+    texts = (
+        [cell.text for table in tables for cell in table.cells] + [table.caption for table in tables] + [*paragraphs]
+    )
+    return Facts(
+        tuple(facts),
+        tuple(series),
+        weights,
+        {word: tuple(places) for word, places in counts.items()},
+        _by_group(series),
+        _by_row(facts),
+        tuple(mantissa for mantissa, _ in ordered),
+        tuple(index for _, index in ordered),
+        frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
+        frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
+        frozenset(mention.period for text in texts for mention in mentions(text)),
+    )
+
+
+def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
+    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for index, fact in enumerate(facts):
+        grouped[fact.row].append(index)
+    return {key: tuple(places) for key, places in grouped.items()}
+
+
+def _mantissa(value: Decimal) -> float:
+    """The digits of a number as one between 1 and 10, so that its scale does not matter; 0 of zero."""
+    return float(abs(value).scaleb(-value.adjusted())) if value else 0.0
+
+
+def _mantissa_range(quantity: Quantity) -> tuple[float, float]:
+    if not quantity.value:
+        return 0.0, 0.0
+    whole = str(abs(int(quantity.value)))
+    zeros = 0 if quantity.decimals else len(whole) - len(whole.rstrip("0"))  # "about 1,200" may be 1,249
+    slack = 0.51 * 10.0 ** (zeros - quantity.value.adjusted() - quantity.decimals) + 1e-9
+    return _mantissa(quantity.value) - slack, _mantissa(quantity.value) + slack
+
+
+def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
+    grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        if one.facts[0].from_table:
+            grouped[one.key[0], one.key[1]].append(index)
+    return {key: tuple(places) for key, places in grouped.items()}
+
+
+def _series(facts: Iterable[Fact]) -> list[Series]:
+    grouped: dict[tuple[str, ...], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        grouped[fact.series].append(fact)
+    return [Series(key, group[0].own, group[0].around, tuple(group)) for key, group in grouped.items()]
+
+
+def _table_facts(table: Table) -> Iterable[Fact]:
+    caption = stems(table.caption)
+    times = _latest_two(table)
+    for cell in table.numeric:
+        if cell.quantity is None:
+            continue
+        group, _, own = cell.label.rpartition(" — ")
+        periods = _cell_periods(cell, group, own)
+        compares = not periods and speaks_of_change(cell.heading)
+        yield Fact(
+            cell.id,
+            cell.quantity,
+            cell.text,
+            stems(own),
+            stems(group) | stems(cell.heading) | caption,
+            times if compares else periods,
+            (table.id, _without_periods(group), _without_periods(own), _without_periods(cell.heading)),
+            (table.id, cell.row),
+            cell.column,
+            ", ".join(part for part in (cell.label, cell.heading) if part),
+            compares=compares,
+        )
+
+
+def _latest_two(table: Table) -> tuple[Period, ...]:
+    """The periods that a column of changes compares: the two latest of the headings, the later first."""
+    found = {mention.period for heading in table.headings for mention in mentions(heading) if mention.period.year}
+    latest = sorted(found, key=lambda period: (period.year, period.month, period.part), reverse=True)
+    return tuple(latest[:2])
+
+
+def _cell_periods(cell: Cell, group: str, own: str) -> tuple[Period, ...]:
+    """From the column's header, the row's label and the group above; a month of one joins the year of another."""
+    found = [tuple(mention.period for mention in mentions(text)) for text in (cell.heading, own, group)]
+    heading, label, above = found
+    if heading and label and not any(period.year for period in label):
+        return tuple(_join(one, two) for one in heading for two in label)
+    return label if any(period.year for period in label) and not heading else heading or label or above
+
+
+def _join(one: Period, two: Period) -> Period:
+    return Period(one.year or two.year, one.month or two.month, one.part or two.part, one.day or two.day)
+
+
+def _without_periods(text: str) -> str:
+    """What a label says beside periods, so that the columns of 2019 and 2018 are one series."""
+    rest = list(text)
+    for mention in mentions(text):
+        rest[mention.start : mention.end] = " " * (mention.end - mention.start)
+    letters = _NO_LETTERS.sub(" ", "".join(rest).lower())
+    return " ".join(_BESIDE_THE_NAME.sub(" ", letters).split())
+
+
+def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
+    inherited: tuple[Period, ...] = ()
+    for index, (start, end) in enumerate(sentences(paragraph)[:_MOST_SENTENCES]):
+        sentence = paragraph[start:end].strip()
+        found = scan(sentence)
+        words = stems(sentence)
+        for place, number in enumerate(found.amounts):
+            periods = periods_of(sentence, found, number) or inherited
+            yield Fact(
+                name,
+                number.quantity,
+                sentence,
+                words,
+                frozenset(),
+                periods,
+                (name, str(index), str(place)),
+                (name, index),
+                place,
+                number.text,
+                from_table=False,
+            )
+        if found.periods:
+            inherited = tuple(mention.period for mention in found.periods)

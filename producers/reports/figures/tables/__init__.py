@@ -1,0 +1,1 @@
+"""From grids and prose to tables with addressed cells."""

@@ -1,0 +1,93 @@
+"""All that one partition's events lead to, in one Kafka transaction with the positions of what was read.
+
+Each partition of the jobs topic has a producer with a transactional id of its own. Starting it ends what a former owner
+left open and shuts that owner out; only then is anything read back. After any failure the producer is given up, never
+aborted: aiokafka's abort after a failed send does nothing, and the batch would ride on the next commit.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.producers.reports.service.group import ServiceGroup
+
+_RETRY_MS = 10
+_CLOSE_S = 5.0
+
+
+class NotAMember(KafkaError):
+    """The broker does not count this service into the group: another may own its partitions."""
+
+
+class PartitionWriter:
+    """From `open` to `close`. After an error it is of no more use."""
+
+    def __init__(self, kafka: KafkaSettings, partition: TopicPartition, group: ServiceGroup, max_bytes: int) -> None:
+        self._kafka = kafka
+        self._partition = partition
+        self._group = group
+        self._max_bytes = max_bytes
+        self._producer: AIOKafkaProducer | None = None
+
+    async def open(self) -> None:
+        """Become the partition's only writer. Raises `KafkaError`, `OSError` or `TimeoutError`."""
+        # A service that was frozen past its session must not shut out the rightful owner when it thaws.
+        if not await self._group.is_member():
+            raise NotAMember(f"not (yet) a member of group {self._group.group_id}")
+        producer = self._producer = AIOKafkaProducer(
+            **self._kafka.client_options(),
+            transactional_id=f"{self._group.group_id}-{self._partition.topic}-{self._partition.partition}",
+            transaction_timeout_ms=self._kafka.transaction_timeout_ms,
+            retry_backoff_ms=_RETRY_MS,
+            max_request_size=self._max_bytes,
+            max_batch_size=_BATCH_BYTES,
+        )
+        async with asyncio.timeout(self._limit_s):
+            try:
+                await producer.start()
+            except AssertionError as error:  # aiokafka's word for a broker that is just coming back
+                raise KafkaConnectionError(f"the producer did not start: {error}") from error
+
+    async def publish(
+        self, records: Sequence[OutgoingRecord], positions: Mapping[TopicPartition, OffsetAndMetadata]
+    ) -> None:
+        """Send all and commit. Raises `KafkaError`, `OSError` or `TimeoutError`; then nothing was published."""
+        if self._producer is None:
+            raise NotAMember("the writer is not open")
+        async with asyncio.timeout(self._limit_s):
+            await self._producer.begin_transaction()
+            # commit_transaction() does not mind failed sends: their records would be lost and the positions committed.
+            for sent in [await _send(self._producer, record) for record in records]:
+                await sent
+            await self._producer.send_offsets_to_transaction(dict(positions), self._group.group_id)
+            await self._producer.commit_transaction()
+
+    async def close(self) -> None:
+        """Does not raise."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):  # it may be broken, and no longer matters
+                async with asyncio.timeout(_CLOSE_S):
+                    await producer.stop()
+
+    @property
+    def _limit_s(self) -> float:
+        return self._kafka.transaction_timeout_ms / 1000
+
+
+_BATCH_BYTES = 262_144
+
+
+async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:
+    headers = list(record.headers)
+    sent: asyncio.Future[Any] = await producer.send(
+        record.topic, record.value, record.key, record.partition, headers=headers
+    )
+    return sent

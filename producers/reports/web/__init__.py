@@ -1,0 +1,1 @@
+"""The web page: jobs, how they get on, and finished reports."""

@@ -1,0 +1,106 @@
+"""One record's trouble is its own: every station of a request's way does its work through here.
+
+Whatever work on one request raises becomes that request's error reply and dead letter, and no other's: a `PeltonError`
+as it is, anything else as an `InternalError`, which says where it happened. Work on many at once is done one by one
+where it fails for all, so that only those fail that fail alone.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pelton.pipeline.errors import InternalError, PeltonError
+from pelton.workers.requests import Delivery, Failed
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+def fault(error: Exception, station: str, ticket: Delivery) -> PeltonError:
+    """What a request's sender is told of a failure at a station; `station` is a verb: what was being done."""
+    if isinstance(error, PeltonError):
+        return error
+    log.error("This worker failed to %s %s, which ends by it", station, ticket.record.source, exc_info=error)
+    return InternalError(
+        f"The worker failed to {station} this request ({type(error).__name__}). The fault is not the sender's: the "
+        "request is kept as a dead letter, and the worker's log has the details."
+    )
+
+
+def refusal(error: Exception, station: str, ticket: Delivery) -> Failed:
+    """The end of a request by a failure."""
+    return Failed(ticket, fault(error, station, ticket))
+
+
+def each(
+    station: str, items: Iterable[Item], work: Callable[[Item], Done], ticket: Callable[[Item], Delivery]
+) -> tuple[list[Done], list[Failed]]:
+    """Work on one after the other; who fails is refused."""
+    done: list[Done] = []
+    refused: list[Failed] = []
+    for item in items:
+        try:
+            done.append(work(item))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's
+            refused.append(refusal(error, station, ticket(item)))
+    return done, refused
+
+
+def together(
+    station: str,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Sequence[Done]],
+    ticket: Callable[[Item], Delivery],
+) -> tuple[list[Done], list[Failed]]:
+    """Work on all at once; where that fails, one by one."""
+    if not items:
+        return [], []
+    try:
+        return list(work(items)), []
+    except Exception:  # noqa: BLE001  # who it was shows next
+        return each(station, items, lambda item: work([item])[0], ticket)
+
+
+async def each_async(
+    station: str, items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], ticket: Callable[[Item], Delivery]
+) -> tuple[list[Done], list[Failed]]:
+    """As `each`, for work that waits."""
+    done: list[Done] = []
+    refused: list[Failed] = []
+    for item in items:
+        try:
+            done.append(await work(item))
+        except Exception as error:  # noqa: BLE001  # as in `each`
+            refused.append(refusal(error, station, ticket(item)))
+    return done, refused
+
+
+async def together_async(
+    station: str,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Awaitable[Sequence[Done]]],
+    ticket: Callable[[Item], Delivery],
+) -> tuple[list[Done], list[Failed]]:
+    """As `together`, for work that waits."""
+    if not items:
+        return [], []
+    try:
+        return list(await work(items)), []
+    except Exception:  # noqa: BLE001  # as in `together`
+
+        async def alone(item: Item) -> Done:
+            return (await work([item]))[0]
+
+        return await each_async(station, items, alone, ticket)
+
+
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """For what nobody waits for, such as figures: a failure is logged, and delivery goes on."""
+    try:
+        yield
+    except Exception:
+        log.exception("This worker failed to %s; requests go on without it", what)

@@ -1,0 +1,53 @@
+"""Notices that a topic was deleted and made anew under a worker that goes on owning its partitions."""
+
+import asyncio
+import logging
+from collections import Counter
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.kafka.log_ranges import LogRanges
+from pelton.workers.notices import Notice
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+SURE = 2
+"""Looks in a row that must find a log shorter than what was read of it: a new leader may not know its end yet."""
+
+
+class LogWatch:
+    """Compares what was read of each partition with where its log ends."""
+
+    def __init__(self, ranges: LogRanges, assignment: Assignment) -> None:
+        self._ranges = ranges
+        self._assignment = assignment
+        self._short: Counter[TopicPartition] = Counter()
+        self._trouble = Notice(log)
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self._look()
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._trouble.say("the ends of the request topics' logs cannot be read, asking again: %r", error)
+            else:
+                self._trouble.over("the ends of the request topics' logs can be read again")
+
+    async def _look(self) -> None:
+        horizons = self._assignment.horizons()
+        ends = await self._ranges.ends(horizons) if horizons else {}
+        for partition, horizon in horizons.items():
+            self._short[partition] = self._short[partition] + 1 if horizon > ends[partition] else 0
+            if self._short[partition] == SURE:
+                log.error(
+                    "Topic %s, partition %d, ends at offset %d, but was read up to %d: it was made anew, and is taken "
+                    "over from the start. What ran of the old one has no record any more and is given up.",
+                    *partition, ends[partition], horizon,
+                )  # fmt: skip
+                self._short[partition] = 0
+                self._assignment.restart(partition)

@@ -1,0 +1,72 @@
+"""From where to where a partition's log reaches, and whether what a group has committed still fits it."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings import KafkaSettings
+from pelton.workers.kafka.consumer import METADATA_AGE_MS
+
+log = logging.getLogger(__name__)
+
+CONFIRM_S = 1.0
+"""A log that seems to end before the commit is looked at again: a leader just elected may not know its end yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """The offsets that a log holds: from `start` up to `end`, exclusive."""
+
+    start: int
+    end: int
+
+
+class LogRanges:
+    """Asks on a connection of its own: on the one that fetches, an answer would wait for the fetch."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._group_id = kafka.group_id
+        self._consumer = AIOKafkaConsumer(**kafka.client_options(), metadata_max_age_ms=METADATA_AGE_MS)
+
+    async def start(self) -> None:
+        """Raises `KafkaError`."""
+        await self._consumer.start()
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where these logs end. Raises `KafkaError`, also for a topic that is gone."""
+        found: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
+        return found
+
+    async def of(self, partition: TopicPartition) -> LogRange:
+        """Raises `KafkaError`."""
+        starts = await self._consumer.beginning_offsets([partition])
+        ends = await self._consumer.end_offsets([partition])
+        return LogRange(starts[partition], ends[partition])
+
+    async def starting_point(self, partition: TopicPartition, committed: Progress | None) -> Progress:
+        """Where to begin. Raises `KafkaError`.
+
+        What is committed beyond the log's end belongs to another log, as after a restore or when the topic was made
+        anew: nothing in this one is known to be answered, so it is read from its start.
+        """
+        found = await self.of(partition)
+        if committed is not None and committed.horizon > found.end:
+            await asyncio.sleep(CONFIRM_S)
+            found = await self.of(partition)
+        if committed is None:
+            return Progress(found.start, found.start)
+        if committed.horizon <= found.end:
+            return committed
+        log.error(
+            "Group %s has committed offset %d of topic %s, partition %d, whose log ends at %d: it is another log than "
+            "the commit was for. It is read from its start, offset %d; to skip records, set the group's offset.",
+            self._group_id, committed.position, *partition, found.end, found.start,
+        )  # fmt: skip
+        return Progress(found.start, found.start)
