@@ -69,11 +69,11 @@ async def _run(server: uvicorn.Server, service: BatchService) -> None:
     try:
         await asyncio.wait([serving, watching], return_when=asyncio.FIRST_COMPLETED)
         if watching.done():
-            server.should_exit = True
-            await asyncio.wait([serving], timeout=GRACE_S + 1)
             watching.result()
         serving.result()
     finally:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=GRACE_S + 1)
         for task in (watching, serving):
             task.cancel()
         await asyncio.gather(watching, serving, return_exceptions=True)

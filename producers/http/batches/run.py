@@ -247,18 +247,18 @@ class BatchRun:
         times = {**self._progress.times, status.value: int(time.time())}
         await self._write(status=status, times=times, **changes)
 
-    async def _write(self, requests: Sequence[OutgoingRecord] = (), **changes: Any) -> None:
+    async def _write(self, sending: Sequence[OutgoingRecord] = (), **changes: Any) -> None:
         """Make a change of the progress true. A transaction that has begun is finished, whoever stops waiting for
         it.
         """
-        writing = asyncio.create_task(self._write_in_turn(requests, changes))
+        writing = asyncio.create_task(self._write_in_turn(sending, changes))
         writing.add_done_callback(_seen)
         await asyncio.shield(writing)
 
-    async def _write_in_turn(self, requests: Sequence[OutgoingRecord], changes: dict[str, Any]) -> None:
+    async def _write_in_turn(self, sending: Sequence[OutgoingRecord], changes: dict[str, Any]) -> None:
         async with self._one_at_a_time:
             progress = replace(self._progress, **changes)
-            await self._writer.write([progress_record(self._order.id, progress)], requests)
+            await self._writer.write([progress_record(self._order.id, progress)], sending)
             self._progress = progress
 
 
