@@ -12,6 +12,7 @@ from pelton.commands.dlt.commands import app as dlt
 from pelton.commands.figures import app as figures
 from pelton.commands.reports.app import app as reports
 from pelton.commands.reports.report import report
+from pelton.commands.serve import serve
 from pelton.commands.submit import submit
 from pelton.commands.up import up
 from pelton.commands.worker import worker
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, ask, submit, report):
+for command in (demo, up, worker, serve, ask, submit, report):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(dlt)

@@ -303,6 +303,30 @@ class WorkerSettings(_Section):
     metrics_host: str = "127.0.0.1"
 
 
+class ServeSettings(_Section):
+    """The HTTP face: where it listens, who may call, and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """0 takes any free port."""
+    keys_file: FilePath | None = None
+    """Lines of a tenant and the SHA-256 of its API key, in hex. Unset: nobody needs a key, and all are one tenant."""
+    storage: str = "pelton-files"
+    """Where uploaded files and results lie: a folder, or any URL that fsspec opens (`s3://bucket/prefix`). Servers
+    that share work share it."""
+    batches_topic: str = "inference.batches"
+    """Compacted; holds what every batch is and how far it has come."""
+    request_timeout_s: Seconds = 600.0
+    """How long a chat completion may take before its client gets an error, and its request is cancelled."""
+    max_body_bytes: Positive = 1_048_576
+    max_file_bytes: Positive = 209_715_200
+    max_batch_requests: Positive = 1_000_000
+    max_batches_running: Positive = 8
+    """Batches that one server works on at once; the others wait."""
+    max_in_flight: Positive = 1_024
+    """Requests of one batch that are sent and not answered."""
+
+
 class _Environment(EnvSettingsSource):
     """Variables; a value that should be JSON and is not is passed on, so that its fault is told with its name."""
 
@@ -331,6 +355,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
+    serve: ServeSettings = ServeSettings()
     reports: ReportSettings = ReportSettings()
 
     @classmethod

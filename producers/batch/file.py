@@ -81,6 +81,18 @@ def read_requests(path: Path) -> Iterator[RequestLine]:
                 yield _unless_repeated(_parse(number, raw.removeprefix(codecs.BOM_UTF8)), seen)
 
 
+def requests_after(path: Path, number: int = 0, offset: int = 0) -> Iterator[tuple[RequestLine, int]]:
+    """The lines behind line `number`, which ends at `offset`, each with the offset at which it ends.
+
+    For a file that `read_requests` has been through: no `custom_id` is compared. Raises `BatchError`.
+    """
+    with _opened(path) as file:
+        file.seek(offset)
+        for at, raw in enumerate(_lines(file), start=number + 1):
+            if not raw.isspace():
+                yield _parse(at, raw.removeprefix(codecs.BOM_UTF8)), file.tell()
+
+
 def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
@@ -142,7 +154,18 @@ def _unless_repeated(line: RequestLine, seen: set[bytes]) -> RequestLine:
 
 
 def answered_line(result_id: str, custom_id: str | None, reply: Reply) -> tuple[bytes, bool]:
-    """The output line of a reply, and whether it is an answer: `response` holds the status and body, `error` is null.
+    """The output line of a reply, and whether it is an answer."""
+    outcome, answered = reply_outcome(reply)
+    return output_line(result_id, custom_id, outcome), answered
+
+
+def refused_line(result_id: str, custom_id: str | None, fault: LineFault) -> bytes:
+    """The output line of a request that was never carried out."""
+    return output_line(result_id, custom_id, refusal_outcome(fault))
+
+
+def reply_outcome(reply: Reply) -> tuple[bytes, bool]:
+    """What an output line says of a reply, and whether it is an answer: `response` has status and body.
 
     A reply that is no JSON of ours has no body to show, and becomes an `error`.
     """
@@ -153,25 +176,19 @@ def answered_line(result_id: str, custom_id: str | None, reply: Reply) -> tuple[
             "request_id": reply.headers.get(contract.SOURCE, reply.correlation_id).decode("utf-8", "replace"),
             "body": reply.body(),
         }
-        return _line(result_id, custom_id, response=response), error is None
+        return orjson.dumps({"response": response, "error": None}), error is None
     except (ReplyError, orjson.JSONEncodeError) as invalid:
-        return refused_line(result_id, custom_id, LineFault(INVALID_REPLY, str(invalid))), False
+        return refusal_outcome(LineFault(INVALID_REPLY, str(invalid))), False
 
 
-def refused_line(result_id: str, custom_id: str | None, fault: LineFault) -> bytes:
-    """The output line of a request that was never carried out: `response` is null, `error` has the reason."""
-    return _line(result_id, custom_id, error={"code": fault.code, "message": fault.message})
+def refusal_outcome(fault: LineFault) -> bytes:
+    """What an output line says of a request that was never carried out: `response` is null, `error` has the reason."""
+    return orjson.dumps({"response": None, "error": {"code": fault.code, "message": fault.message}})
 
 
-def _line(
-    result_id: str,
-    custom_id: str | None,
-    *,
-    response: dict[str, Any] | None = None,
-    error: dict[str, Any] | None = None,
-) -> bytes:
-    whole = {"id": result_id, "custom_id": custom_id, "response": response, "error": error}
-    return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
+def output_line(result_id: str, custom_id: str | None, outcome: bytes) -> bytes:
+    """The line of the output for an outcome of the request with that `custom_id`, with its end."""
+    return orjson.dumps({"id": result_id, "custom_id": custom_id})[:-1] + b"," + outcome[1:] + b"\n"
 
 
 def is_answer(output_line: dict[str, Any]) -> bool:

@@ -1,0 +1,39 @@
+"""`pelton serve`: OpenAI's HTTP API in front of the topics."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from pelton.commands.common import Config, Exit, clear_errors, fail
+from pelton.logs import configure_logging
+from pelton.pipeline.settings import load_settings
+from pelton.producers.http.server import serve_http
+
+
+def serve(
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: serve.port; 0: any.")] = None,
+    host: Annotated[str | None, typer.Option(help="Default: serve.host, which is this machine only.")] = None,
+    verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
+    config: Config = None,
+) -> None:
+    """Serve OpenAI's HTTP API: chat completions, files and batches.
+
+    Requests go to the workers through Kafka, as those of any other client.
+    Batches survive this server: their state is in Kafka, their files are in
+    serve.storage, and several servers with the same settings share the work.
+
+    Point any OpenAI client at http://HOST:PORT/v1.
+
+    Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
+    """
+    configure_logging(verbose=verbose)
+    with clear_errors():
+        settings = load_settings(config)
+        given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
+        here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
+        try:
+            asyncio.run(serve_http(here))
+        except SystemExit:  # uvicorn's word for an address that it cannot have
+            address = f"{here.serve.host}:{here.serve.port}"
+            fail(f"{address} cannot be listened on: choose another serve.port or serve.host.", Exit.UNUSABLE)

@@ -1,0 +1,55 @@
+"""Requests taken back: a record for each on the topic of cancels, which every worker reads."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.wire import contract
+from pelton.producers.kafka.cluster import reaching
+
+log = logging.getLogger(__name__)
+
+STOP_S = 5.0
+
+
+class CancelSender:
+    """Lives on the event loop, from `start` to `stop`."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._producer: Any = None
+
+    async def start(self) -> None:
+        """Raises `BrokerUnreachable`."""
+        self._producer = AIOKafkaProducer(**self._kafka.client_options())
+        try:
+            with reaching(self._kafka):
+                await self._producer.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), STOP_S)
+
+    async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> None:
+        """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""
+        tenant_header = [(contract.TENANT, tenant.encode())] if tenant else []
+        try:
+            sent = [
+                await self._producer.send(
+                    self._kafka.cancels_topic, b"", each, headers=[(contract.CORRELATION_ID, each), *tenant_header]
+                )
+                for each in correlation_ids
+            ]
+            await asyncio.gather(*sent)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("cancels could not be sent to topic %s: %r", self._kafka.cancels_topic, error)

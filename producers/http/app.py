@@ -1,0 +1,118 @@
+"""The HTTP application: routes, who may call them, and errors in OpenAI's shape."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pelton.producers.http.batch_routes import Batches
+from pelton.producers.http.chat import Chat
+from pelton.producers.http.errors import ApiError, NotFound
+from pelton.producers.http.files import Files
+from pelton.producers.http.keys import ApiKeys
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request, str], Awaitable[Response]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+_CLIENT_CLOSED = 499
+"""Nobody reads it: the word that servers log for a client that has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """What the routes lead to."""
+
+    chat: Chat
+    files: Files
+    batches: Batches
+    keys: ApiKeys
+    models: tuple[str, ...]
+    started_at: int
+
+
+def make_app(faces: Faces, lifespan: Lifespan | None = None) -> Starlette:
+    """Handlers get the caller's tenant."""
+
+    def route(path: str, method: str, handler: Handler) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await handler(request, faces.keys.tenant(request.headers.get("authorization")))
+
+        return Route(path, endpoint, methods=[method])
+
+    async def models(request: Request, tenant: str) -> Response:
+        del request, tenant
+        return JSONResponse({"object": "list", "data": [_model(name, faces.started_at) for name in faces.models]})
+
+    async def model(request: Request, tenant: str) -> Response:
+        del tenant
+        name = request.path_params["model"]
+        if name not in faces.models:
+            raise NotFound(f"There is no model {name[:80]!r}.", code="model_not_found", param="model")
+        return JSONResponse(_model(name, faces.started_at))
+
+    files, batches = faces.files, faces.batches
+    routes = [
+        route("/v1/chat/completions", "POST", faces.chat.complete),
+        route("/v1/files", "POST", files.upload),
+        route("/v1/files", "GET", files.listed),
+        route("/v1/files/{file_id}", "GET", files.retrieve),
+        route("/v1/files/{file_id}", "DELETE", files.delete),
+        route("/v1/files/{file_id}/content", "GET", files.content),
+        route("/v1/batches", "POST", batches.create),
+        route("/v1/batches", "GET", batches.listed),
+        route("/v1/batches/{batch_id}", "GET", batches.retrieve),
+        route("/v1/batches/{batch_id}/cancel", "POST", batches.cancel),
+        route("/v1/models", "GET", models),
+        route("/v1/models/{model:path}", "GET", model),
+        Route("/healthz", _healthy, methods=["GET"]),
+    ]
+    handlers = {
+        ApiError: _api_error,
+        HTTPException: _http_error,
+        ClientDisconnect: _gone,
+        Exception: _unexpected,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+
+
+def _model(name: str, created: int) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "pelton"}
+
+
+async def _healthy(request: Request) -> Response:
+    del request
+    return JSONResponse({"status": "ok"})
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    del request
+    if not isinstance(error, ApiError):
+        raise error
+    return JSONResponse(error.body(), error.status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = f"{request.method} {request.url.path[:200]} is not served here."
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "unknown_url"}}
+    return JSONResponse(body, status)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    del request, error
+    return Response(status_code=_CLIENT_CLOSED)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("%s %.200r failed", request.method, request.url.path, exc_info=error)
+    message = "The server failed to do this; its log has the details."
+    body = {"error": {"message": message, "type": "server_error", "param": None, "code": "internal_error"}}
+    return JSONResponse(body, 500)

@@ -1,0 +1,152 @@
+"""Who works on which batches: the partitions of the batches' topic are shared among the servers of a group.
+
+Rebalances are eager: a join revokes everything for a moment. Nothing is stopped then; the assignment that follows tells
+which partitions are lost. A server that does not know yet that it has lost one is shut out by the next owner's writer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.settings import KafkaSettings
+from pelton.producers.errors import ProducerError
+from pelton.producers.http.batches.documents import KEPT_S, Batch, forget_records
+from pelton.producers.http.batches.run import BatchRun, RunParts
+from pelton.producers.http.batches.table import BatchTable
+from pelton.producers.http.batches.writer import PartitionWriter
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+POLL_MS = 1_000
+RETRY_FIRST_S = 0.5
+RETRY_MOST_S = 30.0
+
+
+class PartitionOwner:
+    """Works on the batches of one partition until cancelled."""
+
+    def __init__(self, partition: int, table: BatchTable, parts: RunParts, running: asyncio.Semaphore) -> None:
+        """`running` bounds the batches that all owners of this server work on at once."""
+        self._partition = partition
+        self._table = table
+        self._parts = parts
+        self._running = running
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._retry_at: dict[str, float] = {}
+        self._backoffs: dict[str, Backoff] = {}
+
+    async def run(self) -> None:
+        """Own for ever. After a failed transaction it begins anew with what the topic says."""
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        topic = self._parts.settings.serve.batches_topic
+        while True:
+            writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition)
+            try:
+                await writer.start()
+                await self._table.caught_up([self._partition])
+                backoff.reset()
+                await self._serve(writer)
+            except (KafkaError, OSError, TimeoutError, ProducerError, AssertionError) as error:
+                # An assertion: aiokafka's producer, when the broker is only just coming back.
+                log.warning("batches of partition %d begin anew: %r", self._partition, error)
+            finally:
+                await self._stop_all()
+                await writer.stop()
+            await asyncio.sleep(backoff.next_s())
+
+    async def _serve(self, writer: PartitionWriter) -> None:
+        while True:
+            now = time.time()
+            for batch in self._table.in_partition(self._partition):
+                if batch.progress.ended:
+                    if batch.order.expires_at + KEPT_S < now:
+                        await writer.write(forget_records(batch.order.id))
+                elif batch.order.id not in self._tasks and self._retry_at.get(batch.order.id, 0.0) <= now:
+                    self._tasks[batch.order.id] = asyncio.create_task(self._run(batch, writer))
+            await self._table.changed(LOOK_S)
+            self._reap(now)
+
+    async def _run(self, batch: Batch, writer: PartitionWriter) -> None:
+        async with self._running:
+            await BatchRun(batch, self._parts, writer).run()
+
+    def _reap(self, now: float) -> None:
+        """Raises the `KafkaError` of a task: its writer is of no more use. What else fails is tried again later."""
+        for batch_id, task in list(self._tasks.items()):
+            if not task.done():
+                continue
+            del self._tasks[batch_id]
+            error = task.exception()
+            if isinstance(error, KafkaError | AssertionError):
+                raise error
+            if error is None:
+                self._backoffs.pop(batch_id, None)
+            else:
+                wait_s = self._backoffs.setdefault(batch_id, Backoff(RETRY_FIRST_S, RETRY_MOST_S)).next_s()
+                self._retry_at[batch_id] = now + wait_s
+                log.error("batch %s stopped and goes on in %.1f s", batch_id, wait_s, exc_info=error)
+
+    async def _stop_all(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+
+
+class Ownership(ConsumerRebalanceListener):
+    """A group member that reads nothing: which partitions it gets says which batches are this server's."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, owner_of: Callable[[int], PartitionOwner]) -> None:
+        self._topic = topic
+        self._owner_of = owner_of
+        self._owners: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._consumer = AIOKafkaConsumer(
+            **kafka.client_options(),
+            group_id=f"{kafka.group_id}-batches",
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            session_timeout_ms=kafka.session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
+        )
+
+    async def run(self) -> None:
+        """Be a member until cancelled. Raises `KafkaError` when there is no Kafka at the start."""
+        try:
+            self._consumer.subscribe([self._topic], listener=self)
+            await self._consumer.start()
+            while True:
+                try:
+                    await self._consumer.getmany(timeout_ms=POLL_MS)
+                except KafkaError as error:
+                    log.warning("the group of servers cannot be reached, trying again: %r", error)
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            for owner in list(self._owners):
+                self._end(owner)
+            await asyncio.gather(*self._ending, return_exceptions=True)
+            await self._consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Nothing stops: most of it comes back."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self._consumer.pause(*assigned)
+        ours = {place.partition for place in assigned}
+        for partition in self._owners.keys() - ours:
+            self._end(partition)
+        for partition in ours - self._owners.keys():
+            self._owners[partition] = asyncio.create_task(self._owner_of(partition).run())
+        log.info("this server works on the batches of %d partitions", len(ours))
+
+    def _end(self, partition: int) -> None:
+        task = self._owners.pop(partition)
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

@@ -1,0 +1,91 @@
+"""Batches as a server's routes see them: made, looked at, listed and cancelled, whichever server works on them."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.settings import Settings
+from pelton.producers.cancelling import CancelSender
+from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
+from pelton.producers.http.batches.owner import Ownership, PartitionOwner
+from pelton.producers.http.batches.run import RunParts
+from pelton.producers.http.batches.table import BatchTable
+from pelton.producers.http.errors import NotFound, Unavailable
+from pelton.producers.http.file_store import FileStore
+from pelton.producers.kafka.cluster import reaching
+
+KNOWN_S = 10.0
+STOP_S = 5.0
+
+
+class BatchService:
+    """Lives on the event loop, from `start` to `stop`. `watch` has to run all the while."""
+
+    def __init__(self, settings: Settings, store: FileStore, cancels: CancelSender, partitions: int) -> None:
+        self._kafka = settings.kafka
+        self._topic = settings.serve.batches_topic
+        self._table = BatchTable(settings.kafka, self._topic, partitions)
+        self._parts = RunParts(settings, store, cancels)
+        self._running = asyncio.Semaphore(settings.serve.max_batches_running)
+        self._producer: Any = None
+
+    async def start(self) -> None:
+        """Raises `BrokerUnreachable`."""
+        self._producer = AIOKafkaProducer(**self._kafka.client_options(), enable_idempotence=True)
+        with reaching(self._kafka):
+            await self._producer.start()
+        await self._table.start()
+
+    async def stop(self) -> None:
+        await self._table.stop()
+        if self._producer is not None:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), STOP_S)
+
+    async def watch(self) -> None:
+        """Follow the topic, and work on this server's share of the batches, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._table.run())
+            await self._table.caught_up()
+            await Ownership(self._kafka, self._topic, self._owner_of).run()
+
+    async def create(self, tenant: str, input_file_id: str, metadata: dict[str, str] | None) -> Batch:
+        """Returns when it is stored and known. Raises `Unavailable`."""
+        order = Order(f"batch_{secrets.token_hex(12)}", tenant, input_file_id, metadata, int(time.time()))
+        await self._send(order.id, *order_record(order))
+        return await self._table.until_known(order.id, KNOWN_S)
+
+    def get(self, tenant: str, batch_id: str) -> Batch:
+        """Raises `NotFound`."""
+        batch = self._table.get(batch_id)
+        if batch is None or batch.order.tenant != tenant:
+            raise NotFound(f"There is no batch {batch_id[:80]!r}.", code="batch_not_found", param="batch_id")
+        return batch
+
+    def listed(self, tenant: str) -> list[Batch]:
+        """The newest first."""
+        return self._table.of_tenant(tenant)
+
+    async def cancel(self, tenant: str, batch_id: str) -> Batch:
+        """Ask for its end; one that has ended stays as it is. Raises `NotFound` or `Unavailable`."""
+        batch = self.get(tenant, batch_id)
+        if not batch.progress.ended and batch.cancelled_at is None:
+            at = int(time.time())
+            await self._send(batch_id, *cancel_record(batch_id, at))
+            batch.cancelled_at = at
+        return batch
+
+    def _owner_of(self, partition: int) -> PartitionOwner:
+        return PartitionOwner(partition, self._table, self._parts, self._running)
+
+    async def _send(self, batch_id: str, key: bytes, value: bytes) -> None:
+        partition = partition_of(batch_id, self._table.partitions)
+        try:
+            await self._producer.send_and_wait(self._topic, value, key, partition=partition)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Kafka does not take batches for now: {error!r}. Try again.") from error

@@ -1,0 +1,62 @@
+"""What routes have in common: who calls, what the body says, and pages of a list."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import orjson
+from starlette.requests import Request
+
+from pelton.producers.http.errors import BadRequest, TooLarge
+
+DEFAULT_PAGE = 20
+MOST_PAGE = 10_000
+
+
+class _Listed(Protocol):
+    def body(self) -> dict[str, Any]: ...
+
+
+Item = TypeVar("Item", bound=_Listed)
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """Raises `TooLarge` as soon as there is too much."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > most_bytes:
+            raise TooLarge(f"The body has more than the {most_bytes:,} bytes that are taken.", code="body_too_large")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
+    """The body as a JSON object. Raises `BadRequest` or `TooLarge`."""
+    try:
+        given = orjson.loads(await read_body(request, most_bytes))
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from None
+    if not isinstance(given, dict):
+        raise BadRequest("The body must be a JSON object.", code="not_an_object")
+    return given
+
+
+def page(request: Request, items: Sequence[Item], ids: Sequence[str]) -> dict[str, Any]:
+    """OpenAI's list object: `limit` items behind the one that `after` names. Raises `BadRequest`."""
+    limit = request.query_params.get("limit", str(DEFAULT_PAGE))
+    if not limit.isdecimal() or not 0 < int(limit) <= MOST_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {MOST_PAGE}.", code="invalid_value", param="limit")
+    after = request.query_params.get("after")
+    if after is not None and after not in ids:
+        raise BadRequest(f"after names nothing in this list: {after[:80]!r}.", code="invalid_value", param="after")
+    start = 0 if after is None else ids.index(after) + 1
+    shown = items[start : start + int(limit)]
+    bodies = [item.body() for item in shown]
+    return {
+        "object": "list",
+        "data": bodies,
+        "first_id": bodies[0]["id"] if bodies else None,
+        "last_id": bodies[-1]["id"] if bodies else None,
+        "has_more": start + len(shown) < len(items),
+    }

@@ -1,0 +1,79 @@
+"""One HTTP server process: made from the settings, run until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import uvicorn
+
+from pelton.pipeline.settings import Settings
+from pelton.producers.cancelling import CancelSender
+from pelton.producers.client import InferenceClient
+from pelton.producers.http.app import Faces, make_app
+from pelton.producers.http.batch_routes import Batches
+from pelton.producers.http.batches.service import BatchService
+from pelton.producers.http.batches.topic import ensure_batches_topic
+from pelton.producers.http.chat import Chat
+from pelton.producers.http.file_store import FileStore
+from pelton.producers.http.files import Files
+from pelton.producers.http.keys import ApiKeys
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 10
+"""How long requests under way may take when the server stops."""
+
+
+async def serve_http(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `ProducerError` for what cannot be started."""
+    store = await asyncio.to_thread(FileStore, settings.serve.storage)
+    keys = ApiKeys.load(settings.serve.keys_file)
+    partitions = await ensure_batches_topic(settings)
+    cancels = CancelSender(settings.kafka)
+    async with contextlib.AsyncExitStack() as stack:
+        await cancels.start()
+        stack.push_async_callback(cancels.stop)
+        client = await stack.enter_async_context(InferenceClient(settings.kafka))
+        service = BatchService(settings, store, cancels, partitions)
+        stack.push_async_callback(service.stop)
+        await service.start()
+        faces = Faces(
+            Chat(client, cancels, settings.serve),
+            Files(store, settings.serve),
+            Batches(service, store),
+            keys,
+            models=(settings.model.name, "default"),
+            started_at=int(time.time()),
+        )
+        await _run(uvicorn.Server(_uvicorn(settings, faces)), service)
+
+
+def _uvicorn(settings: Settings, faces: Faces) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(faces),
+        host=settings.serve.host,
+        port=settings.serve.port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=65_536,
+    )
+
+
+async def _run(server: uvicorn.Server, service: BatchService) -> None:
+    """Whichever ends first ends the other; the watcher of batches must not end by itself."""
+    serving = asyncio.create_task(server.serve())
+    watching = asyncio.create_task(service.watch())
+    try:
+        await asyncio.wait([serving, watching], return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            watching.result()
+        serving.result()
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=GRACE_S + 1)
+        for task in (watching, serving):
+            task.cancel()
+        await asyncio.gather(watching, serving, return_exceptions=True)
