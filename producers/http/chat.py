@@ -10,12 +10,12 @@ from starlette.responses import Response, StreamingResponse
 
 from pelton.pipeline.settings import ServeSettings
 from pelton.pipeline.wire import contract
-from pelton.producers.cancelling import CancelSender
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ProducerError, ReplyError, ReplyTimeout
 from pelton.producers.http.errors import GatewayTimeout, Unavailable
 from pelton.producers.http.requests import read_object
 from pelton.producers.http.streaming import chunks
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.request_sender import new_correlation_id
 from pelton.producers.replies import Reply
 

@@ -8,7 +8,6 @@ import time
 import uvicorn
 
 from pelton.pipeline.settings import Settings
-from pelton.producers.cancelling import CancelSender
 from pelton.producers.client import InferenceClient
 from pelton.producers.http.app import Faces, make_app
 from pelton.producers.http.batch_routes import Batches
@@ -18,6 +17,7 @@ from pelton.producers.http.chat import Chat
 from pelton.producers.http.file_store import FileStore
 from pelton.producers.http.files import Files
 from pelton.producers.http.keys import ApiKeys
+from pelton.producers.kafka.cancel_sender import CancelSender
 
 log = logging.getLogger(__name__)
 

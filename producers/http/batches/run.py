@@ -20,7 +20,6 @@ from pelton.pipeline.settings import Settings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.batch.file import LineFault
 from pelton.producers.batch.results import RunNames
-from pelton.producers.cancelling import CancelSender
 from pelton.producers.http.batches.checking import check_input
 from pelton.producers.http.batches.collecting import Collector
 from pelton.producers.http.batches.documents import Batch, Fault, Status, progress_record
@@ -30,6 +29,7 @@ from pelton.producers.http.batches.spool import Spool
 from pelton.producers.http.batches.writer import PartitionWriter
 from pelton.producers.http.errors import NotFound
 from pelton.producers.http.file_store import FileStore, new_file_id
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.settings import Settings
-from pelton.producers.cancelling import CancelSender
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
 from pelton.producers.http.batches.owner import Ownership, PartitionOwner
 from pelton.producers.http.batches.run import RunParts
 from pelton.producers.http.batches.table import BatchTable
 from pelton.producers.http.errors import NotFound, Unavailable
 from pelton.producers.http.file_store import FileStore
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.cluster import reaching
 
 KNOWN_S = 10.0
