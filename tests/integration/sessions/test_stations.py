@@ -1,5 +1,6 @@
 """A failure at any station of a request's way ends that request alone, with its error reply and dead letter."""
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,10 @@ def failing(original: Callable[..., Any]) -> Callable[..., Any]:
             raise Sabotaged("here")
         return original(*args, **options)
 
-    return station
+    async def waiting_station(*args: Any, **options: Any) -> Any:
+        return await station(*args, **options)
+
+    return waiting_station if inspect.iscoroutinefunction(original) else station
 
 
 def inside(target: Any, name: str) -> Callable[[Any, pytest.MonkeyPatch], None]:
