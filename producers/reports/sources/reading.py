@@ -9,6 +9,7 @@ import orjson
 from pelton.producers.reports.errors import SourceUnusable
 from pelton.producers.reports.sources.document import Document, DocumentBuilder
 from pelton.producers.reports.sources.html import read_html
+from pelton.producers.reports.sources.ixbrl import tagged_numbers, tagged_rows
 from pelton.producers.reports.sources.markdown import read_markdown
 from pelton.producers.reports.spec.model import SourceFormat, SourceSpec
 
@@ -37,6 +38,12 @@ def _read_csv(text: str, builder: DocumentBuilder) -> None:
         dialect = csv.excel
     csv.field_size_limit(_MAX_FIELD)
     builder.table([list(row) for row in csv.reader(io.StringIO(text, newline=""), dialect)])
+
+
+def _read_ixbrl(text: str, builder: DocumentBuilder) -> None:
+    """What the filing tags as a table of its own, then the page as it is read by people."""
+    builder.table(tagged_rows(tagged_numbers(text)), "Numbers that the filing tags")
+    read_html(text, builder)
 
 
 def _read_text(text: str, builder: DocumentBuilder) -> None:
@@ -95,6 +102,6 @@ _READERS: dict[SourceFormat, Callable[[str, DocumentBuilder], None]] = {
     SourceFormat.JSON: _read_json,
     SourceFormat.MARKDOWN: read_markdown,
     SourceFormat.HTML: read_html,
-    SourceFormat.IXBRL: read_html,
+    SourceFormat.IXBRL: _read_ixbrl,
     SourceFormat.TEXT: _read_text,
 }

@@ -7,7 +7,8 @@ import pytest
 from pelton.producers.reports.errors import JobInvalid
 from pelton.producers.reports.planning.materials import Materials
 from pelton.producers.reports.planning.plan import Plan
-from pelton.producers.reports.spec.model import FigureMode, JobSpec
+from pelton.producers.reports.sources.reading import read_source
+from pelton.producers.reports.spec.model import FigureMode, JobSpec, SourceSpec
 from pelton.producers.reports.spec.reading import built_in_names, find_template, read_job
 from pelton.producers.reports.spec.schema import job_schema
 
@@ -144,3 +145,18 @@ def test_references_are_rendered_with_their_sources(make_job, shore, text_reply)
     source = found.figures[1].sources[0]
     assert (source.table, source.row, source.column) == ("table-1", 1, 1)
     assert shore.reports[0].tables[0].rows[source.row][source.column] == "1200"
+
+
+def test_an_ixbrl_filing_is_read_by_its_tags():
+    """What a filing tags becomes a table with scale, unit and period; the text stays beside it."""
+    page = (
+        '<html xmlns="http://www.w3.org/1999/xhtml" xmlns:ix="http://www.xbrl.org/2013/inlineXBRL" '
+        'xmlns:xbrli="http://www.xbrl.org/2003/instance"><body><ix:header><ix:resources><xbrli:context id="c">'
+        "<xbrli:period><xbrli:instant>2019-12-31</xbrli:instant></xbrli:period></xbrli:context><xbrli:unit id='u'>"
+        "<xbrli:measure>iso4217:USD</xbrli:measure></xbrli:unit></ix:resources></ix:header><p>Sales were "
+        '<ix:nonFraction name="x:Revenues" contextRef="c" unitRef="u" scale="6" decimals="-6">1,204</ix:nonFraction>'
+        " in the year.</p></body></html>"
+    )
+    document = read_source(SourceSpec(name="filing", format="ixbrl", content=page))
+    assert document.grids[0].rows[1] == ("Revenues", "$1,204 million")
+    assert document.paragraphs == ["Sales were 1,204 in the year."]
