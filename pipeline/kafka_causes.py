@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from pelton.pipeline.settings import KafkaSettings
 
-_CLIENT_LOGGERS = ("aiokafka.client", "aiokafka.conn")
+_CLIENT_LOGGER = "aiokafka"
 _KEPT = 8
 _CUT_OFF = ("connection closed", "closed", "connection reset", "eof", "lost connection")
 
@@ -31,13 +31,12 @@ class _Collector(logging.Handler):
 def client_errors() -> Iterator[list[BaseException]]:
     """The last errors that Kafka's client logs inside the block."""
     collector = _Collector()
-    for name in _CLIENT_LOGGERS:
-        logging.getLogger(name).addHandler(collector)
+    logger = logging.getLogger(_CLIENT_LOGGER)
+    logger.addHandler(collector)
     try:
         yield collector.errors
     finally:
-        for name in _CLIENT_LOGGERS:
-            logging.getLogger(name).removeHandler(collector)
+        logger.removeHandler(collector)
 
 
 def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseException]) -> str:
