@@ -5,7 +5,6 @@ Causes are recognised by names and texts, as this package knows no client.
 """
 
 import logging
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +75,7 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
         )
     if isinstance(cause, ssl.SSLError):
         return _tls(text)
-    if isinstance(cause, socket.gaierror):
+    if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
     if not isinstance(cause, ConnectionRefusedError) and any(word in text for word in _CUT_OFF):
         return (
