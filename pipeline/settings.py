@@ -124,6 +124,12 @@ class KafkaSettings(_Section):
                 raise ValueError(f"{tenant!r} cannot be a tenant: 1 to 128 letters, digits or any of . _ : @ -")
         return self
 
+    @model_validator(mode="after")
+    def _sasl_has_a_user(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
+        return self
+
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes."""
         encrypted = self.security_protocol.endswith("SSL")

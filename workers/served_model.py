@@ -14,6 +14,7 @@ from pelton.workers.engine.api import StepEngine
 from pelton.workers.engine.choices import ChoiceEngine
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
+from pelton.workers.engine.model.chat_template import wants_parts
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
@@ -55,7 +56,7 @@ def build(settings: Settings) -> ServedModel:
     told = _told_of(loaded, engine, settings.engine)
     return ServedModel(
         ChoiceEngine(engine),
-        TokenizerCodec(loaded.tokenizer, _grammars(loaded)),
+        TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=wants_parts(loaded.tokenizer)),
         settings.model.name,
         _fingerprint(told),
     )

@@ -86,7 +86,10 @@ def run_async(main: Coroutine[Any, Any, T], *, interrupted: str = "Interrupted."
 def quiet_libraries() -> None:
     """For commands whose own messages say it better: no log lines of the Kafka client among them.
 
-    A failed client leaves futures unread, of which asyncio's logger tells.
+    A failed client leaves futures unread, which asyncio's logger reports. The Kafka client's lines are still logged, as
+    they have the cause of a failed connection, but go nowhere else.
     """
-    for library in ("aiokafka", "asyncio"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    client = logging.getLogger("aiokafka")
+    client.addHandler(logging.NullHandler())
+    client.propagate = False

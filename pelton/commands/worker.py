@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
+from pelton.pipeline.kafka_causes import client_errors, kafka_cause
 from pelton.pipeline.settings import Settings, load_settings
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
@@ -61,12 +62,13 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         await ensure_topics(settings.kafka)
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
-    try:
-        return asyncio.run(run())
-    except KafkaError as error:
-        _fail_without_kafka(settings, error)
-    except TopicsMissing as error:
-        fail(str(error), Exit.UNUSABLE)
+    with client_errors() as logged:
+        try:
+            return asyncio.run(run())
+        except KafkaError as error:
+            _fail_without_kafka(settings, error, logged)
+        except TopicsMissing as error:
+            fail(str(error), Exit.UNUSABLE)
 
 
 def _command(config: Path | None, *, verbose: bool) -> list[str]:
@@ -79,7 +81,7 @@ def _serve(settings: Settings, parent: Parent) -> None:
     try:
         asyncio.run(serve(settings, parent))
     except KafkaError as error:
-        _fail_without_kafka(settings, error)
+        _fail_without_kafka(settings, error, [])
     except (TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
     except ImportError as error:
@@ -89,5 +91,5 @@ def _serve(settings: Settings, parent: Parent) -> None:
         fail(str(error), Exit.FAILED)
 
 
-def _fail_without_kafka(settings: Settings, error: KafkaError) -> NoReturn:
-    fail(f"Kafka at {settings.kafka.bootstrap_servers}: {error or type(error).__name__}", Exit.UNUSABLE)
+def _fail_without_kafka(settings: Settings, error: KafkaError, logged: list[BaseException]) -> NoReturn:
+    fail(kafka_cause(settings.kafka, error, logged), Exit.UNUSABLE)

@@ -37,7 +37,7 @@ class Envelope:
     """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
 
     `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
-    not chosen here.
+    not chosen here. `id_headers` are the names under which the id goes back: Pelton's, and the sender's own.
     """
 
     source: Source
@@ -51,6 +51,7 @@ class Envelope:
     cache: CacheUse = CacheUse.USE
     session: str = ""
     id_given: bool = False
+    id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
     fault: PeltonError | None = None
 
@@ -121,6 +122,7 @@ def read_envelope(
         cache=cache,
         session=session,
         id_given=given is not None,
+        id_headers=_id_headers(last),
         partition_given=partition is not None,
         fault=faults[0] if faults else None,
     )
@@ -129,6 +131,11 @@ def read_envelope(
 def correlation_id(headers: Mapping[str, bytes]) -> bytes | None:
     """The sender's own id, under either of its names; None where there is none."""
     return headers.get(contract.CORRELATION_ID) or headers.get(contract.CORRELATION_ID_ALIAS) or None
+
+
+def _id_headers(headers: Mapping[str, bytes]) -> tuple[str, ...]:
+    alias = contract.CORRELATION_ID_ALIAS
+    return (contract.CORRELATION_ID, alias) if headers.get(alias) else (contract.CORRELATION_ID,)
 
 
 def _long_id(given: bytes) -> InvalidHeader:

@@ -12,8 +12,9 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_causes import client_errors, kafka_cause
 from pelton.pipeline.settings import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable, TopicMissing
 
@@ -45,14 +46,11 @@ class Cluster:
 @contextmanager
 def reaching(kafka: KafkaSettings) -> Iterator[None]:
     """Around the use of a client. Raises `BrokerUnreachable` for whatever keeps it from Kafka."""
-    try:
-        yield
-    except (KafkaError, OSError, TimeoutError) as error:
-        reason = "" if type(error) is KafkaConnectionError else f" ({error!r})"  # that one says no more than we do
-        raise BrokerUnreachable(
-            f"Kafka cannot be reached at {kafka.bootstrap_servers}{reason}. Start one with `pelton up`, or set "
-            "kafka.bootstrap_servers (PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
-        ) from error
+    with client_errors() as logged:
+        try:
+            yield
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokerUnreachable(kafka_cause(kafka, error, logged)) from error
 
 
 async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:

@@ -53,7 +53,7 @@ class Redirects:
         told = InternalError(f"The reply could not be published as it was ({type(error).__name__}).")
         envelope = ticket.envelope
         headers = [
-            (contract.CORRELATION_ID, envelope.correlation_id),
+            *((name, envelope.correlation_id) for name in envelope.id_headers),
             (contract.SOURCE, str(ticket.record.source).encode()),
         ]
         value = orjson.dumps(told.body())

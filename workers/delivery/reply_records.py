@@ -73,7 +73,7 @@ def _record(
 ) -> OutgoingRecord:
     envelope = ticket.envelope
     headers = [
-        (contract.CORRELATION_ID, envelope.correlation_id),
+        *((name, envelope.correlation_id) for name in envelope.id_headers),
         (contract.SOURCE, str(envelope.source).encode()),
         (contract.MODEL, signature.model.encode()),
         (contract.WORKER, signature.worker.encode()),

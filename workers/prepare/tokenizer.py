@@ -59,8 +59,10 @@ class TokenizerCodec:
     tokens.
     """
 
-    def __init__(self, tokenizer: Any, grammars: GrammarCompiler | None = None) -> None:
+    def __init__(self, tokenizer: Any, grammars: GrammarCompiler | None = None, *, content_parts: bool = False) -> None:
+        """With `content_parts` the template gets each text as a list of one part, as it finds none in a string."""
         self._tokenizer = tokenizer
+        self._content_parts = content_parts
         self._grammars = grammars or GrammarCompiler(
             lambda: of_tokenizer(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
         )
@@ -80,6 +82,8 @@ class TokenizerCodec:
             if tools := template_tools(request, self._defused):
                 options["tools"] = tools
         turns = template_turns(messages, self._defused)
+        if self._content_parts:
+            turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
         try:
             text: str = self._tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, **options

@@ -229,10 +229,11 @@ def test_name_of_the_model(path: str, served: str | None, name: str, monkeypatch
 
 def test_client_options_are_what_a_kafka_client_takes() -> None:
     """A TLS context exists exactly where the protocol is encrypted, and it verifies the broker."""
+    account = {"sasl_username": "u", "sasl_password": "p"}
     for protocol in ("PLAINTEXT", "SASL_PLAINTEXT"):
-        assert KafkaSettings(security_protocol=protocol).client_options()["ssl_context"] is None
-    account = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "p"}
-    options = KafkaSettings.model_validate(account).client_options()
+        plain = KafkaSettings.model_validate({"security_protocol": protocol, **account})
+        assert plain.client_options()["ssl_context"] is None
+    options = KafkaSettings.model_validate({"security_protocol": "SASL_SSL", **account}).client_options()
     assert options["ssl_context"].verify_mode is ssl.CERT_REQUIRED
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("u", "p")
 

@@ -19,6 +19,8 @@ from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
+from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
+from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
@@ -30,6 +32,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
 # Tokenizers that know no limit state one like 10**30.
 _ABSURD_LENGTH = 10**9
+_MAX_CAUSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,25 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     if source.gguf_file is not None:
         options["gguf_file"] = source.gguf_file
     try:
+        if source.folder is not None and source.gguf_file is None:
+            check_folder(source.name, source.folder)
         tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
-        _require_chat_template(source, tokenizer)
+        adopt_template(source.name, tokenizer, source.folder)
+        wants_parts(tokenizer)
         if source.gguf_file is not None:
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(source.path_or_id, dtype=dtype, device_map={"": device}, **options)
+        # With sizes that differ ignored they are listed in `info`, and refused by their names.
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source.path_or_id,
+            dtype=dtype,
+            device_map={"": device},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+        check_loaded(source.name, info)
+        _check_vocabulary(source, model, tokenizer)
     except ModelLoadError:
         raise
     except ImportError as error:
@@ -154,16 +170,19 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     return model.eval(), tokenizer
 
 
-def _require_chat_template(source: ModelSource, tokenizer: Any) -> None:
-    if not tokenizer.chat_template:
+def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
+    """A token without a row in the embedding would end the step it is in, and everybody's answer with it."""
+    rows = model.get_input_embeddings().num_embeddings
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
         raise ModelLoadError(
-            f"model.path: the tokenizer of {source.name} has no chat template; choose an instruction-tuned model, or "
-            "put a chat_template.jinja beside its tokenizer"
+            f"model.path: the tokenizer of {source.name} has token ids up to {highest}, its model only {rows}; put the "
+            "tokenizer that belongs to the weights into the folder"
         )
 
 
 def _explain(source: ModelSource, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}"
+    reason = "; caused by ".join(_causes(error))
     if "trust_remote_code" in str(error):
         return (
             f"model.trust_remote_code: {source.name} brings code of its own; set it to true if you trust it ({reason})"
@@ -179,6 +198,16 @@ def _explain(source: ModelSource, error: Exception) -> str:
         f"model.path: there is no local folder {source.name}, and the model hub did not give it ({reason}); check the "
         "name and the network, or set model.path to a downloaded folder"
     )
+
+
+def _causes(error: BaseException | None) -> list[str]:
+    """The error and what led to it, the first line of each, at most `_MAX_CAUSES`."""
+    causes: list[str] = []
+    while error is not None and len(causes) < _MAX_CAUSES:
+        lines = str(error).strip().splitlines()
+        causes.append(f"{type(error).__name__}: {lines[0] if lines else 'no details'}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return list(dict.fromkeys(causes))
 
 
 def _device(name: str) -> torch.device:

@@ -244,3 +244,12 @@ def test_other_deadlines_are_refused(raw: bytes) -> None:
     """What is not plain digits, or too long to be a time, is a fault: never cut, never guessed, never no deadline."""
     assert fault(("pelton-deadline", raw)) == ("invalid_header", "pelton-deadline")
     assert read(("pelton-deadline", raw)).deadline_ms is None
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("kafka_correlationId",), ("correlation_id",), ("kafka_correlationId", "correlation_id")]
+)
+def test_an_id_goes_back_under_its_senders_name(names: tuple[str, ...]) -> None:
+    """A framework finds its replies by the header it wrote; Pelton's own name is always there too."""
+    envelope = read_envelope(SOURCE, [(name, b"7") for name in names], ReplyPolicy("replies"))
+    assert set(envelope.id_headers) == {"kafka_correlationId", *names}

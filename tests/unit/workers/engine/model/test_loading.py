@@ -8,35 +8,12 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.gguf_cache import GgufCache
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import ModelSpec, load
 from pelton.workers.engine.model.source import DEFAULT_MODEL, locate
-
-TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-
-
-def save_model(folder: Path, *, chat_template: str | None = TEMPLATE, model_max_length: int | None = None) -> None:
-    """A tiny random Llama with a tokenizer of one token for each byte, and three ways to end a turn."""
-    config = LlamaConfig(
-        vocab_size=260, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=128,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=[258, 257])
-    model.save_pretrained(folder)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bytes_only = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="<|end|>")  # noqa: S106 (no password)
-    if model_max_length is not None:
-        tokenizer.model_max_length = model_max_length
-    tokenizer.chat_template = chat_template
-    tokenizer.save_pretrained(folder)
+from tests.unit.workers.engine._support.saved_model import load_on_cpu, save_model
 
 
 @pytest.fixture
@@ -48,10 +25,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-
-def load_on_cpu(folder: Path) -> LoadedModel:
-    return load(ModelSpec(str(folder), device="cpu"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -1,0 +1,91 @@
+"""Why Kafka cannot be used, in one sentence that names the setting to change.
+
+Kafka's client logs what kept it from connecting and raises only that it could not, so what it logs is collected.
+Causes are recognised by names and texts, as this package knows no client.
+"""
+
+import logging
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pelton.pipeline.settings import KafkaSettings
+
+_CLIENT_LOGGER = "aiokafka"
+_KEPT = 8
+_CUT_OFF = ("connection closed", "closed", "connection reset", "eof", "lost connection")
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.errors: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        values = record.args if isinstance(record.args, tuple) else ()
+        self.errors[:] = [*self.errors, *(value for value in values if isinstance(value, BaseException))][-_KEPT:]
+
+
+@contextmanager
+def client_errors() -> Iterator[list[BaseException]]:
+    """The last errors that Kafka's client logs inside the block."""
+    collector = _Collector()
+    logger = logging.getLogger(_CLIENT_LOGGER)
+    logger.addHandler(collector)
+    try:
+        yield collector.errors
+    finally:
+        logger.removeHandler(collector)
+
+
+def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseException]) -> str:
+    """One sentence on `error`, or on the latest of the `logged` ones, which led to it and say more."""
+    where = f"Kafka at {kafka.bootstrap_servers}"
+    for cause in (*reversed(logged), error):
+        if reason := _known(kafka, cause):
+            return f"{where} {reason}."
+    return (
+        f"{where} cannot be reached ({error!r}): start one with `pelton up`, or set kafka.bootstrap_servers "
+        "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
+    )
+
+
+def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
+    return _of_the_account(kafka, type(cause).__name__) or _of_the_connection(kafka, cause)
+
+
+def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
+    if name in ("SaslAuthenticationFailed", "AuthenticationFailedError"):
+        return f"refuses the user {kafka.sasl_username!r}: check kafka.sasl_username and kafka.sasl_password"
+    if name in ("UnsupportedSaslMechanismError", "UnsupportedSaslMechanism"):
+        return f"does not offer the mechanism {kafka.sasl_mechanism}: set kafka.sasl_mechanism to one that it does"
+    if name == "IllegalSaslState":
+        return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
+    if name.endswith("AuthorizationFailedError"):
+        return f"does not allow this ({name}): give the user {kafka.sasl_username!r} the ACL"
+    return None
+
+
+def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
+    text = str(cause).lower()
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"shows a certificate that is not trusted ({cause.verify_message}): set kafka.ssl_cafile to the CA that "
+            "signed it, and kafka.bootstrap_servers to a name that it is for"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return _tls(text)
+    if type(cause).__name__ == "gaierror":
+        return "has a name that is not known to DNS: check kafka.bootstrap_servers"
+    if not isinstance(cause, ConnectionRefusedError) and any(word in text for word in _CUT_OFF):
+        return (
+            "closes the connection at once: kafka.security_protocol "
+            f"({kafka.security_protocol}) is probably not what this port speaks"
+        )
+    return None
+
+
+def _tls(text: str) -> str:
+    if "certificate required" in text or "certificate_required" in text or "handshake failure" in text:
+        return "wants a certificate of the client, which Pelton cannot show yet: use SASL_SSL on another port"
+    return f"does not speak TLS on this port ({text}): set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT"
