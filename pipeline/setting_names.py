@@ -58,9 +58,13 @@ class SettingNames:
         return _closest(last, self._sections) or _closest_last(last, self._leaves)
 
     def hint(self, name: str) -> str:
-        """What to say after "unknown setting"."""
-        found = self.nearest(name)
-        return f"; did you mean {found}?" if found else "; `pelton config show` lists all settings"
+        """What to say after "unknown setting": the nearest name, else all that could stand in its place."""
+        if found := self.nearest(name):
+            return f"did you mean {found}?"
+        section = name.rpartition(".")[0]
+        names = (*self._sections, *self._leaves)
+        places = [last for parent, _, last in (known.rpartition(".") for known in names) if parent == section]
+        return f"known here: {', '.join(sorted(places))}"
 
     def strange_variables(self, environment: Iterable[str]) -> dict[str, str]:
         """Faults by variable: those that are written as a setting's and whose section does not exist.
@@ -72,8 +76,8 @@ class SettingNames:
             section, delimiter, rest = _bare(variable).partition(DELIMITER)
             if delimiter and section not in self._sections:
                 found = self.nearest(f"{section}.{rest}".replace(DELIMITER, "."))
-                meant = f"; did you mean {variable_of(found)} ({found})?" if found else ""
-                faults[variable] = f"there is no section {section!r}{meant}"
+                meant = f"did you mean {variable_of(found)} ({found})?" if found else self.hint(section)
+                faults[variable] = f"there is no section {section!r}; {meant}"
         return faults
 
     def half_written_variables(self, environment: Iterable[str]) -> dict[str, str]:

@@ -416,7 +416,7 @@ def settings_origin(file: Path | None) -> str:
 def _told(fault: ErrorDetails) -> str:
     name = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        return f"{name}: unknown setting{NAMES.hint(name)}"
+        return f"{name}: unknown setting; {NAMES.hint(name)}"
     return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
 
 

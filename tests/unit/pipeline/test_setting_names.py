@@ -55,6 +55,24 @@ def test_variables_that_are_no_settings_are_left_alone(name):
     assert NAMES.strange_variables([name]) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("model.zzz", "known here: device, dtype, gguf_file, path, served_name, trust_remote_code"),
+        ("zzz", "known here: cache, engine, kafka, model, reports, serve, session, worker"),
+    ],
+)
+def test_what_resembles_nothing_is_told_what_there_is(name, hint):
+    """`pelton config show` cannot list the names while a fault is in the way, so the message does."""
+    assert NAMES.hint(name) == hint
+
+
+def test_a_variable_that_resembles_nothing_is_told_the_sections():
+    """The section is at fault, whatever its settings are called."""
+    (fault,) = NAMES.strange_variables(["PELTON_ZZZ__QQQ"]).values()
+    assert fault.startswith("there is no section 'zzz'; known here: cache, engine, ")
+
+
 def test_the_variable_of_every_setting_is_known():
     """No right variable is called strange."""
     assert NAMES.strange_variables(map(variable_of, NAMES.leaves)) == {}

@@ -39,7 +39,7 @@ def shown(*arguments):
     return {setting["name"]: setting for setting in json.loads(result.stdout)}
 
 
-def test_every_setting_of_the_sample_file_is_shown_with_its_default(monkeypatch):
+def test_every_setting_is_shown_with_its_default():
     """With nothing set all are there, innermost sections included, and none counts as changed."""
     found = shown()
     assert found["engine.simulated.seed"] == {
