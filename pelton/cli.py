@@ -7,6 +7,7 @@ import typer
 
 from pelton.commands.ask import ask
 from pelton.commands.cache import app as cache
+from pelton.commands.config import app as config
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
 from pelton.commands.figures import app as figures
@@ -27,6 +28,7 @@ app = typer.Typer(
 for command in (demo, up, worker, serve, ask, submit, report):
     app.command()(command)
 app.add_typer(cache)
+app.add_typer(config)
 app.add_typer(dlt)
 app.add_typer(figures)
 app.add_typer(reports)

@@ -1,7 +1,7 @@
 """Settings: a TOML file, overridden by `PELTON_*` variables (`PELTON_KAFKA__BOOTSTRAP_SERVERS`, …).
 
-Every name is refused that means nothing here, in the file and in the variables of a known section alike: a typo must
-not run a fleet on defaults.
+Every name is refused that means nothing here, in the file and in `PELTON_…__…` variables alike, and the nearest known
+one is named: a typo must not run a fleet on defaults.
 """
 
 import os
@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pelton.pipeline.report_settings import ReportSettings
+from pelton.pipeline.setting_names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
@@ -347,8 +348,8 @@ class Settings(BaseSettings):
     """All of it. Built by `load_settings`; frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PELTON_",
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -376,25 +377,51 @@ class Settings(BaseSettings):
         return _Environment(settings_cls), init_settings
 
 
+NAMES = SettingNames(Settings)
+
+
+def settings_file(config: Path | None = None) -> Path | None:
+    """The file that is read: `config`, else the one `PELTON_CONFIG` names, else none."""
+    named = config or os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else None
+
+
 def load_settings(config: Path | None = None) -> Settings:
     """Read the TOML file (`config`, else the one `PELTON_CONFIG` names, else none) and the environment over it.
 
-    Raises `SettingsError`.
+    Raises `SettingsError`, which names every fault.
     """
-    named = config or os.environ.get(CONFIG_VARIABLE)
+    file = settings_file(config)
+    strange = NAMES.strange_variables(os.environ)
+    told = [f"{variable}: {fault}" for variable, fault in strange.items()]
     try:
-        return Settings(**(_read_toml(Path(named)) if named else {}))
+        settings = Settings(**(read_toml(file) if file else {}))
     except ValidationError as error:
-        faults = "\n".join(f"  {_told(fault)}" for fault in error.errors())
-        origin = f"{named} and PELTON_* variables" if named else "PELTON_* variables"
-        raise SettingsError(f"The settings ({origin}) cannot be used:\n{faults}") from None
+        raise _unusable(file, [*map(_told, error.errors()), *told]) from None
+    if told:
+        raise _unusable(file, told)
+    return settings
+
+
+def _unusable(file: Path | None, faults: list[str]) -> SettingsError:
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    return SettingsError(f"The settings ({settings_origin(file)}) cannot be used:\n{lines}")
+
+
+def settings_origin(file: Path | None) -> str:
+    """Where settings come from, in words."""
+    return f"{file} and {PREFIX}* variables" if file else f"{PREFIX}* variables"
 
 
 def _told(fault: ErrorDetails) -> str:
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: unknown setting; {NAMES.hint(name)}"
+    return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A settings file as it stands. Raises `SettingsError`."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
