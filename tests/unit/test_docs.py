@@ -20,6 +20,7 @@ GENERATED = {
 
 FOLDERS = "benchmarks|cache|configs|docs|pelton|pipeline|producers|tests|workers"
 PATH = re.compile(rf"(?<![\w/.~-])(?:{FOLDERS})(?:/[\w.-]+)+/?")
+MODULE = re.compile(r"[\w./-]+\.py")
 INLINE_CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,8 +33,10 @@ def prose(text: str) -> str:
 
 
 def missing_paths(text: str) -> list[str]:
-    """Paths of the tree in inline code that do not exist."""
-    named = {path for code in INLINE_CODE.findall(prose(text)) for path in PATH.findall(code)}
+    """Paths of the tree in inline code that do not exist, and modules that are not named from the root on."""
+    codes = INLINE_CODE.findall(prose(text))
+    named = {path for code in codes for path in PATH.findall(code)}
+    named |= {code for code in codes if MODULE.fullmatch(code)}
     return sorted(path for path in named if not (ROOT / path).exists())
 
 
@@ -100,14 +103,14 @@ def test_every_page_is_reachable():
     """Each page is linked from the index, or from the list of decisions."""
     indexes = (DOCS / "index.md", DOCS / "decisions" / "index.md")
     linked = {(index.parent / link).resolve() for index in indexes for link in LINK.findall(index.read_text())}
-    assert {page for page in DOCS.rglob("*.md")} - linked - {DOCS / "index.md"} == set()
+    assert set(DOCS.rglob("*.md")) - linked - {DOCS / "index.md"} == set()
 
 
 def test_the_checks_can_fail():
     """A page with a wrong path, link and example is found out."""
     page = DOCS / "index.md"
-    text = "`workers/nowhere.py` [a](nowhere.md) [b](index.md#nowhere) [c](../README.md)\n\n"
+    text = "`workers/nowhere.py` `slots.py` [a](nowhere.md) [b](index.md#nowhere) [c](../README.md)\n\n"
     text += "```python\nif:\n```\n\n```json\n{]\n```\n"
-    assert missing_paths(text) == ["workers/nowhere.py"]
+    assert missing_paths(text) == ["slots.py", "workers/nowhere.py"]
     assert broken_links(page, text) == ["nowhere.md", "index.md#nowhere", "../README.md"]
     assert len(list(faulty_examples(text))) == 2
