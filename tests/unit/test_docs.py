@@ -77,38 +77,40 @@ def faulty_examples(text: str) -> Iterator[str]:
 
 
 @each_page
-def test_paths_exist(page: Path):
+def test_paths_exist(page: Path) -> None:
     """Every path of the tree that a page names is there."""
     assert missing_paths(page.read_text()) == []
 
 
 @pytest.mark.parametrize("page", [*FRONT, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_resolve(page: Path):
+def test_links_resolve(page: Path) -> None:
     """Every relative link leads to a page, and to a title of it where it names one."""
     assert broken_links(page, page.read_text()) == []
 
 
 @each_page
-def test_examples_parse(page: Path):
+def test_examples_parse(page: Path) -> None:
     """Examples in Python compile, those in JSON parse."""
     assert list(faulty_examples(page.read_text())) == []
 
 
 @each_page
-def test_paragraphs_are_short(page: Path):
-    """No paragraph has more than 100 words; tables and pictures are none."""
+def test_paragraphs_are_short(page: Path) -> None:
+    """No paragraph that somebody wrote has more than 100 words; tables and pictures are none."""
+    if page in GENERATED:
+        return
     paragraphs = [part for part in re.split(r"\n\s*\n", prose(page.read_text())) if not part.lstrip().startswith("|")]
     assert [part for part in paragraphs if len(part.split()) > 100 and not part.lstrip().startswith("- ")] == []
 
 
-def test_every_page_is_reachable():
+def test_every_page_is_reachable() -> None:
     """Each page is linked from the index, or from the list of decisions."""
     indexes = (DOCS / "index.md", DOCS / "decisions" / "index.md")
     linked = {(index.parent / link).resolve() for index in indexes for link in LINK.findall(index.read_text())}
     assert set(DOCS.rglob("*.md")) - linked - {DOCS / "index.md"} == set()
 
 
-def test_the_checks_can_fail():
+def test_the_checks_can_fail() -> None:
     """A page with a wrong path, link and example is found out."""
     page = DOCS / "index.md"
     text = "`workers/nowhere.py` `slots.py` [a](nowhere.md) [b](index.md#nowhere) [c](../README.md)\n\n"
