@@ -1,6 +1,7 @@
 """A worker with one rule of exactly-once delivery broken: `python -m tests.chaos.mutant NAME`.
 
-The rules are those that ARCHITECTURE.md lists; without a mutant that the checker catches nobody knows that it could.
+The rules are those that docs/design/exactly-once.md lists. Without a mutant that the checker catches, nobody knows
+that it could.
 """
 
 import asyncio

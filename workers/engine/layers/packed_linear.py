@@ -32,9 +32,9 @@ class PackedLinear(nn.Module):
 def pack_linears(model: Any) -> None:
     """Replace the linear layers of a model on a CPU, one after the other, so that there is never a second copy of all.
 
-    Does nothing where oneDNN does not compute the model's data type natively.
+    Does nothing where oneDNN cannot (`can_pack`).
     """
-    if not _supported(model.dtype):
+    if not can_pack(model.dtype):
         return
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -42,7 +42,11 @@ def pack_linears(model: Any) -> None:
                 setattr(module, name, PackedLinear(child))
 
 
-def _supported(dtype: torch.dtype) -> bool:
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes layers of this data type natively here, and takes their weights in its own order.
+
+    Some processors do the first and not the second, which only trying tells.
+    """
     if not torch.backends.mkldnn.is_available():
         return False
     native = {
@@ -50,4 +54,11 @@ def _supported(dtype: torch.dtype) -> bool:
         torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported(),  # noqa: SLF001 (likewise)
         torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported(),  # noqa: SLF001 (likewise)
     }
-    return bool(native.get(dtype, False))
+    if not native.get(dtype, False):
+        return False
+    try:
+        with torch.inference_mode():
+            PackedLinear(nn.Linear(8, 8).to(dtype))(torch.zeros(1, 8, dtype=dtype))
+    except RuntimeError:
+        return False
+    return True

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pelton.workers.engine.layers.packed_linear import PackedLinear, pack_linears
+from pelton.workers.engine.layers.packed_linear import PackedLinear, can_pack, pack_linears
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -18,6 +18,8 @@ DTYPES = [torch.float32, torch.bfloat16]
 @pytest.mark.parametrize("rows", [1, 3, 70])
 def test_a_packed_layer_computes_what_the_layer_did(dtype: torch.dtype, bias: bool, rows: int) -> None:
     """Up to the rounding of its data type, whatever the number of rows."""
+    if not can_pack(dtype):
+        pytest.skip(f"oneDNN does not take {dtype} weights in its own order on this processor")
     torch.manual_seed(rows)
     linear = nn.Linear(96, 40, bias=bias).to(dtype)
     given = torch.randn(1, rows, 96, dtype=dtype)
