@@ -45,11 +45,10 @@ reference: $(READY)  ## Write the pages of docs/ that are generated from the cod
 
 docs: reference  ## Build the documentation as a web site in build/site; a broken link fails
 	@$(PIP) --editable '.[docs]'
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-wheel: $(READY)  ## Build the package in dist/
-	@$(PIP) build
-	@$(BIN)/python -m build --wheel
+wheel:  ## Build the package in dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 bench: $(READY)  ## Measure the pipeline on this machine
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
