@@ -341,6 +341,7 @@ class ServeSettings(_Section):
     """The HTTP face: where it listens, who may call, and what it takes."""
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 takes any free port."""
     keys_file: FilePath | None = None
@@ -353,8 +354,11 @@ class ServeSettings(_Section):
     request_timeout_s: Seconds = 600.0
     """How long a chat completion may take before its client gets an error, and its request is cancelled."""
     max_body_bytes: Positive = 1_048_576
+    """A longer body of a chat completion is refused."""
     max_file_bytes: Positive = 209_715_200
+    """A longer uploaded file is refused."""
     max_batch_requests: Positive = 1_000_000
+    """A batch file with more requests is refused."""
     max_batches_running: Positive = 8
     """Batches that one server works on at once; the others wait."""
     max_in_flight: Positive = 1_024

@@ -41,6 +41,12 @@ def test_a_variable_of_the_page_is_read(monkeypatch):
     assert Settings().engine.simulated.seed == 7
 
 
+@pytest.mark.parametrize("name", ["operations/settings.md", "operations/errors.md"])
+def test_everything_has_a_meaning(name):
+    """No row leaves its reader with a bare name: a docstring stands below each setting and in each error class."""
+    assert [row for row in PAGES[name].splitlines() if row.startswith("| `") and "|  |" in row] == []
+
+
 def test_every_metric_is_named():
     """What a worker exposes is on the page."""
     text = PAGES["operations/metrics.md"]
