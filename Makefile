@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo report test lint bench chaos report-chaos fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos report-chaos fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -23,11 +23,32 @@ report: $(READY)  ## Make a sample report with a real model, on this machine; JO
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+# Without the engines: their tests compute with real models, and are most of the time.
+unit: $(READY)  ## Run the quick tests: rules and rooms, no servers, no engines
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit --ignore tests/unit/workers/engine $(ARGS)
+
+cov: $(READY)  ## Show which lines and branches the unit tests do not reach
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report term-missing tests/unit $(ARGS)
+
 lint: $(READY)  ## Style, types and the layers of the house
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+fix: $(READY)  ## Mend what ruff can mend, and format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+reference: $(READY)  ## Write the pages of docs/ that are generated from the code
+	@$(BIN)/python -m pelton.reference docs
+
+docs: reference  ## Build the documentation as a web site in build/site; a broken link fails
+	@$(PIP) --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+wheel:  ## Build the package in dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 bench: $(READY)  ## Measure the pipeline on this machine
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)

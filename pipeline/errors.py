@@ -69,46 +69,68 @@ class UnreadableRecord(RequestError):
 
 
 class EmptyRecord(RequestError):
+    """The record has no value."""
+
     code = "empty_record"
 
 
 class NotUtf8(RequestError):
+    """The record's value is not UTF-8 text."""
+
     code = "not_utf8"
 
 
 class InvalidJson(RequestError):
+    """The record's value is not JSON."""
+
     code = "invalid_json"
 
 
 class NotAnObject(RequestError):
+    """The record's value is JSON, but not an object."""
+
     code = "not_an_object"
 
 
 class UnknownParameter(RequestError):
+    """The body has a field that the chat-completions interface does not know."""
+
     code = "unknown_parameter"
 
 
 class UnsupportedParameter(RequestError):
+    """The body has a field that Pelton knows and does not support."""
+
     code = "unsupported_parameter"
 
 
 class MissingParameter(RequestError):
+    """The body lacks a required field."""
+
     code = "missing_required_parameter"
 
 
 class InvalidValue(RequestError):
+    """A field of the body has a value that is not allowed."""
+
     code = "invalid_value"
 
 
 class InvalidHeader(RequestError):
+    """A header has a value that cannot be read, or that contradicts another."""
+
     code = "invalid_header"
 
 
 class UnsupportedHeader(RequestError):
+    """A `pelton-` header that this version or configuration does not support."""
+
     code = "unsupported_header"
 
 
 class ReplyTopicNotAllowed(RequestError):
+    """The reply topic is not among those in `kafka.reply_topics_allowed`."""
+
     code = "reply_topic_not_allowed"
     status = 403
 
@@ -121,15 +143,21 @@ class TenantNotProven(RequestError):
 
 
 class ModelNotFound(RequestError):
+    """No worker of this topic serves the model."""
+
     code = "model_not_found"
     status = 404
 
 
 class ContextLengthExceeded(RequestError):
+    """Prompt and allowed answer do not fit into the model's context or the worker's budgets."""
+
     code = "context_length_exceeded"
 
 
 class RequestTooLarge(RequestError):
+    """The body is larger than `worker.max_request_bytes` or the topic allows."""
+
     code = "request_too_large"
     status = 413
 
@@ -140,12 +168,16 @@ class ExecutionError(PeltonError):
 
 
 class DeadlineExceeded(ExecutionError):
+    """The time in `pelton-deadline` has passed."""
+
     code = "deadline_exceeded"
     status = 504
     dead_letter = False
 
 
 class Cancelled(ExecutionError):
+    """The sender took the request back."""
+
     code = "cancelled"
     status = 499
     dead_letter = False
@@ -164,15 +196,21 @@ class SessionUnavailable(ExecutionError):
 
 
 class OutOfMemory(ExecutionError):
+    """The device had no memory left for the request, also when tried again."""
+
     code = "out_of_memory"
     status = 503
 
 
 class InvalidOutput(ExecutionError):
+    """The model produced numbers that are none (NaN)."""
+
     code = "invalid_output"
 
 
 class ReplyTooLarge(ExecutionError):
+    """The answer exceeds what the reply topic accepts."""
+
     code = "reply_too_large"
 
 
@@ -183,6 +221,8 @@ class PoisonRecord(ExecutionError):
 
 
 class EngineError(ExecutionError):
+    """The engine failed on the request, also when it was tried again."""
+
     code = "engine_error"
 
 

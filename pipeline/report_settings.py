@@ -19,8 +19,11 @@ class ReportSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     group_id: str = "pelton-reports"
+    """The job services' consumer group."""
     jobs_topic: str = contract.REPORT_JOBS_TOPIC
+    """Where jobs are sent."""
     results_topic: str = contract.REPORT_RESULTS_TOPIC
+    """Where finished reports go."""
     status_topic: str = contract.REPORT_STATUS_TOPIC
     """Compacted: how each job stands."""
     sections_topic: str = contract.REPORT_SECTIONS_TOPIC
@@ -28,7 +31,9 @@ class ReportSettings(BaseModel):
     replies_topic: str = contract.REPORT_REPLIES_TOPIC
     """Workers answer sections here; it must be among their `kafka.reply_topics_allowed`."""
     cancels_topic: str = contract.REPORT_CANCELS_TOPIC
+    """Where jobs are taken back."""
     partitions: _Positive = 12
+    """Of each of these topics."""
     keep_days: _Positive = 7
     """How long results, status and section texts are kept."""
     max_job_bytes: _Positive = 8_000_000

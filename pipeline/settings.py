@@ -65,17 +65,25 @@ class KafkaSettings(_Section):
     """The broker, the topics and the group. The security options go to every client as they are."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
+    """Brokers to start from, as `host:port`, separated by commas."""
     group_id: str = "pelton"
+    """The workers' consumer group; part of every transactional id."""
     request_topics: Annotated[Strings, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
+    """Topics that workers read. Clients send to the first."""
     reply_topic: str = contract.REPLIES_TOPIC
+    """Where replies go whose request names no topic."""
     reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
     create_topics: bool = False
     """Create the topics that are missing when a worker starts."""
     partitions: Positive = 12
+    """Partitions of a topic that a worker or `pelton up` creates."""
     replication_factor: Positive = 1
+    """Copies of a topic that a worker or `pelton up` creates."""
     session_timeout_ms: Positive = 45_000
+    """A dead worker's partitions move to others after this long."""
     request_timeout_ms: Positive = 10_000
+    """How long a Kafka client waits for a broker's answer."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """Exactly once needs transactions (Kafka 4.0 or newer); at least once repeats answers after a crash."""
     transaction_timeout_ms: Positive = 10_000
@@ -92,10 +100,15 @@ class KafkaSettings(_Section):
     tenant_keys: dict[str, Secret] = {}
     """Secrets by tenant: a request that names a tenant must be signed with its key; clients that have the key sign."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How clients connect to the brokers."""
     ssl_cafile: FilePath | None = None
+    """Certificates that the brokers' are checked against; unset: the system's."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How clients log in, where the protocol is `SASL_...`."""
     sasl_username: str | None = None
+    """Who logs in."""
     sasl_password: SecretStr | None = None
+    """Better given as the variable `PELTON_KAFKA__SASL_PASSWORD`."""
 
     @field_validator("reply_topics_allowed")
     @classmethod
@@ -158,19 +171,23 @@ class CacheSettings(_Section):
     """The reply cache: a tier in each worker's memory, and one in Redis or Valkey that all share."""
 
     enabled: bool = True
+    """Whether answers are kept and shared at all."""
     redis_url: str | None = Field(default=None, repr=False)
     """`redis://`, `rediss://` (TLS) or `unix://`; unset, each worker has only its own tier."""
     username: str | None = None
     """Of the server's ACL, where the URL names none; so for the password. The user needs the keys `pelton:*` and the
     command categories read, write, scripting and connection."""
     password: SecretStr | None = None
+    """Better given as the variable `PELTON_CACHE__PASSWORD`."""
     ssl_cafile: FilePath | None = None
+    """Certificates that the server's is checked against; unset: the system's."""
     secret: Secret | None = None
     """Known to all workers and to nobody else: answers and session histories are sealed with it, and what is not is not
     read. Set or changed, it makes what is stored unreadable: answers are generated anew, sessions end."""
     local_bytes: Positive = 100_000_000
     """Memory that a worker's own tier may take, its bookkeeping included."""
     local_ttl_s: Seconds = 300.0
+    """How long an answer is kept in a worker's own tier."""
     ttl_s: Seconds = 86_400.0
     """How long an answer is kept in Redis, give or take a tenth."""
     timeout_ms: Annotated[float, Field(gt=0)] = 10.0
@@ -221,8 +238,11 @@ class ModelSettings(_Section):
     served_name: str | None = None
     """What requests call the model; the last part of `path` where unset."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the device computes it natively, else float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
     trust_remote_code: bool = False
+    """Run the Python code that comes with the model's files."""
 
     @property
     def name(self) -> str:
@@ -233,14 +253,23 @@ class SimulatedSettings(_Section):
     """The simulated engine's speed and the length of its answers, in tokens."""
 
     ttft_ms: NotNegative = 20.0
+    """How much longer a step takes in which requests join."""
     itl_ms: NotNegative = 5.0
+    """A step's time."""
     itl_ms_per_row: NotNegative = 0.02
+    """A step's time for each running request."""
     min_output_tokens: Positive = 8
+    """The shortest answer."""
     mean_output_tokens: Positive = 24
+    """Mean of the answers' lengths, which are exponentially distributed."""
     max_output_tokens: Positive = 64
+    """The longest answer."""
     seed: int = 0
+    """Chooses among sets of answer lengths."""
     max_running: Positive = 256
+    """Requests that share a step."""
     context_length: Positive = 32_768
+    """Longest prompt and answer together."""
     poison: str = ""
     """A request with this text in its prompt kills the worker's process: for fault tests. Empty: none does."""
     failing: str = ""
@@ -284,9 +313,13 @@ class WorkerSettings(_Section):
     """One worker process: what it may hold, and how it leaves."""
 
     max_waiting_tokens: Positive = 65_536
+    """Bounds the request queue: prompts and the new tokens they allow."""
     max_waiting_requests: Positive = 256
+    """Bounds the request queue."""
     max_request_bytes: Positive = 1_048_576
+    """A longer body is refused."""
     default_max_new_tokens: Positive = 512
+    """The answer's limit where a request sets none."""
     flush_interval_ms: NotNegative = 50.0
     """How long finished replies gather before they are sent and their offsets committed together. While the engine
     runs, answers may gather for an eighth of the longest wait for it, their own or that of a request which still waits,
@@ -308,12 +341,14 @@ class WorkerSettings(_Section):
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Worker i serves Prometheus metrics on this port + i (0: on any free one); unset: not at all."""
     metrics_host: str = "127.0.0.1"
+    """The address that metrics are served on."""
 
 
 class ServeSettings(_Section):
     """The HTTP face: where it listens, who may call, and what it takes."""
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 takes any free port."""
     keys_file: FilePath | None = None
@@ -326,8 +361,11 @@ class ServeSettings(_Section):
     request_timeout_s: Seconds = 600.0
     """How long a chat completion may take before its client gets an error, and its request is cancelled."""
     max_body_bytes: Positive = 1_048_576
+    """A longer body of a chat completion is refused."""
     max_file_bytes: Positive = 209_715_200
+    """A longer uploaded file is refused."""
     max_batch_requests: Positive = 1_000_000
+    """A batch file with more requests is refused."""
     max_batches_running: Positive = 8
     """Batches that one server works on at once; the others wait."""
     max_in_flight: Positive = 1_024

@@ -1,0 +1,1 @@
+"""The pages of reference in `docs/`, written from the code they describe. `make reference` writes them."""
