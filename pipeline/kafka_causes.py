@@ -50,6 +50,17 @@ def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseExc
     )
 
 
+def may_pass(error: BaseException, logged: list[BaseException]) -> bool:
+    """Whether the same settings may work later: the broker is away or its name unknown, but nothing is refused."""
+    return not any(_lasting(cause) for cause in (*logged, error))
+
+
+def _lasting(cause: BaseException) -> bool:
+    if isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), type(cause).__name__):
+        return True
+    return not isinstance(cause, ConnectionRefusedError) and any(word in str(cause).lower() for word in _CUT_OFF)
+
+
 def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
     return _of_the_account(kafka, type(cause).__name__) or _of_the_connection(kafka, cause)
 

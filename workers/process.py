@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from prometheus_client import start_http_server
 
@@ -16,6 +17,7 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings import Settings
 from pelton.workers import served_model
 from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
@@ -40,7 +42,7 @@ class Parent:
 async def serve(settings: Settings, parent: Parent | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain.
 
-    The broker is asked before the model is loaded, so that a wrong address is told at once, and the group is joined
+    The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is joined
     after, so that no partition waits for a model. Raises what those parts raise.
     """
     limit_logs()
@@ -51,7 +53,8 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
-    await ensure_topics(settings.kafka)
+    if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
+        return
     async with _following(SuspectFeed(settings.kafka, guard.suspects)):
         metrics = _serve_metrics(settings)
         log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
