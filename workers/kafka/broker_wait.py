@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
+from pelton.pipeline.kafka_causes import client_errors, is_cut_off, kafka_cause, may_pass
 from pelton.pipeline.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ ATTEMPT_S = 30.0
 RETRY_FIRST_S = 0.5
 RETRY_MOST_S = 5.0
 REMIND_S = 60.0
+CUT_OFFS = 3
+"""Connections closed in a row that are no chance any more: the port speaks another protocol."""
 
 
 class KafkaUnusable(Exception):
@@ -53,6 +55,7 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
     backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since = time.monotonic()
     said: float | None = None
+    cut_offs = 0
     while True:
         with client_errors() as logged:
             try:
@@ -60,7 +63,8 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
                     await attempt()
             except (KafkaError, OSError) as error:  # a time-out is an OSError
                 cause = kafka_cause(kafka, error, logged)
-                if not may_pass(error, logged):
+                cut_offs = cut_offs + 1 if is_cut_off(error, logged) else 0
+                if cut_offs == CUT_OFFS or not may_pass(error, logged):
                     raise KafkaUnusable(cause) from error
             else:
                 break
