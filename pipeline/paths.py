@@ -21,5 +21,5 @@ def cache_dir() -> Path:
         return (Path(user_caches) if user_caches else Path.home() / ".cache") / "pelton"
     except RuntimeError as error:  # a container's user that has no HOME and no entry in the list of users
         raise SettingsError(
-            f"There is no home folder to keep files in: set {CACHE_VARIABLE} to a folder that can be written to, or HOME."
+            f"There is no home folder to keep files in: set {CACHE_VARIABLE} to a folder that can be written to."
         ) from error
