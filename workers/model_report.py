@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pelton.pipeline.settings import EngineSettings, ModelSettings
+from pelton.pipeline.settings import EngineSettings, Settings
 from pelton.workers.engine.api import StepEngine
 
 if TYPE_CHECKING:
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_report(
-    model: ModelSettings,
-    settings: EngineSettings,
+    settings: Settings,
     loaded: "LoadedModel",
     engine: StepEngine,
     *,
@@ -23,11 +22,12 @@ def load_report(
     `padded_because` says why the model cannot be batched continuously; `parts`, whether its template takes content
     parts.
     """
+    model = settings.model
     file = f", file {model.gguf_file}" if model.gguf_file else ""
     return [
         f"model: {model.name}, from {model.path}{file}",
         f"weights: {_plain(loaded.dtype)} (model.dtype {model.dtype}) on {loaded.device} (model.device {model.device})",
-        f"engine: {_engine(settings, padded_because)}",
+        f"engine: {_engine(settings.engine, padded_because)}",
         (
             f"budgets: context of {loaded.context_length} tokens; at most {engine.max_batch_tokens} tokens in a step "
             f"and {engine.max_request_tokens} in a request"

@@ -69,7 +69,7 @@ def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, pa
     from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
 
     reason = unsupported_reason(loaded.model)
-    for line in load_report(settings.model, settings.engine, loaded, engine, padded_because=reason, parts=parts):
+    for line in load_report(settings, loaded, engine, padded_because=reason, parts=parts):
         log.info("%s", line)
 
 

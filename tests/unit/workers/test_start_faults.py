@@ -57,5 +57,5 @@ def test_what_a_load_meets_again_is_no_crash(monkeypatch, error, raised):
         raise error
 
     monkeypatch.setattr(served_model, "build", build)
-    with pytest.raises(raised, match="model.path"):
+    with pytest.raises(raised, match=r"model\.path"):
         process._load(Settings())

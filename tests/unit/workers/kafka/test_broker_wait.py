@@ -39,7 +39,7 @@ async def never() -> None:
 
 async def test_it_is_said_once_that_it_is_away_and_once_that_it_is_there(caplog):
     """Not for each attempt, and in our words instead of the client's."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pelton")
     assert await wait_for_broker(KAFKA, failing(ConnectionRefusedError(111, "refused"), 5), never)
     away, there = (record.getMessage() for record in caplog.records if record.name.startswith("pelton"))
     assert "refused" in away
@@ -65,7 +65,7 @@ async def test_a_broker_that_is_there_costs_no_word(caplog):
 @pytest.mark.parametrize("cause", [ssl.SSLError(1, "wrong version number"), OSError("Connection at broker closed")])
 async def test_what_does_not_pass_ends_the_wait(cause):
     """A wrong protocol stays wrong."""
-    with pytest.raises(KafkaUnusable, match="kafka.security_protocol"):
+    with pytest.raises(KafkaUnusable, match=r"kafka\.security_protocol"):
         await wait_for_broker(KAFKA, failing(cause, 100), never)
 
 
