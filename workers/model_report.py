@@ -24,12 +24,14 @@ def load_report(
     """
     model = settings.model
     file = f", file {model.gguf_file}" if model.gguf_file else ""
+    # Of the engines only the continuous one bounds a step by itself; a padded batch is bounded like a request.
+    step_tokens = getattr(engine, "max_batch_tokens", engine.max_request_tokens)
     return [
         f"model: {model.name}, from {model.path}{file}",
         f"weights: {_plain(loaded.dtype)} (model.dtype {model.dtype}) on {loaded.device} (model.device {model.device})",
         f"engine: {_engine(settings.engine, padded_because)}",
         (
-            f"budgets: context of {loaded.context_length} tokens; at most {engine.max_batch_tokens} tokens in a step "
+            f"budgets: context of {loaded.context_length} tokens; at most {step_tokens} tokens in a step "
             f"and {engine.max_request_tokens} in a request"
         ),
         (

@@ -3,17 +3,19 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pelton.stack.ports import free_port
 
+Wait = Callable[[Callable[[], bool], float], None]
 STOP_S = 30
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_it_waits_and_can_be_stopped(tmp_path: Path, eventually, number: signal.Signals, code: int) -> None:
+def test_it_waits_and_can_be_stopped(tmp_path: Path, eventually: Wait, number: signal.Signals, code: int) -> None:
     """One line with the cause and the setting, no word of the client's, and no traceback when it is stopped."""
     log = tmp_path / "worker.log"
     with log.open("wb") as output:

@@ -25,7 +25,7 @@ def report(settings: Settings, reason: str | None = None) -> list[str]:
 
 def test_each_decision_has_its_line():
     """Model, weights, engine, budgets, chat: with the numbers and names that hold."""
-    model, weights, engine, budgets, chat = report(Settings(model={"name": "m", "path": "/models/m"}))
+    model, weights, engine, budgets, chat = report(Settings(model={"path": "/models/m"}))
     assert model == "model: m, from /models/m"
     assert weights == "weights: bfloat16 (model.dtype auto) on cpu (model.device auto)"
     assert engine.startswith("engine: continuous")
