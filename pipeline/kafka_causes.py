@@ -44,10 +44,28 @@ def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseExc
     for cause in (*reversed(logged), error):
         if reason := _known(kafka, cause):
             return f"{where} {reason}."
+    said = str(logged[-1]) if logged else repr(error)
     return (
-        f"{where} cannot be reached ({error!r}): start one with `pelton up`, or set kafka.bootstrap_servers "
+        f"{where} cannot be reached ({said}): start one with `pelton up`, or set kafka.bootstrap_servers "
         "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
     )
+
+
+def may_pass(error: BaseException, logged: list[BaseException]) -> bool:
+    """Whether the same settings may work later: the broker is away or its name unknown, but nothing is refused."""
+    return not any(
+        isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), type(cause).__name__)
+        for cause in (*logged, error)
+    )
+
+
+def is_cut_off(error: BaseException, logged: list[BaseException]) -> bool:
+    """Whether the broker closed a connection: by chance where it is going down, always where it expects TLS."""
+    return any(map(_cut_off, (*logged, error)))
+
+
+def _cut_off(cause: BaseException) -> bool:
+    return not isinstance(cause, ConnectionRefusedError) and any(word in str(cause).lower() for word in _CUT_OFF)
 
 
 def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
@@ -77,7 +95,7 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
         return _tls(text)
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
-    if not isinstance(cause, ConnectionRefusedError) and any(word in text for word in _CUT_OFF):
+    if _cut_off(cause):
         return (
             "closes the connection at once: kafka.security_protocol "
             f"({kafka.security_protocol}) is probably not what this port speaks"

@@ -1,6 +1,7 @@
 """One worker as a process: topics, suspects, model, metrics, signals, its tie to its parent, and the worker itself."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -8,14 +9,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from prometheus_client import start_http_server
 
 from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
 from pelton.pipeline.metrics import Metrics
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
+from pelton.pipeline.settings import Settings, SettingsError
 from pelton.workers import served_model
+from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
@@ -40,8 +45,8 @@ class Parent:
 async def serve(settings: Settings, parent: Parent | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain.
 
-    The broker is asked before the model is loaded, so that a wrong address is told at once, and the group is joined
-    after, so that no partition waits for a model. Raises what those parts raise.
+    The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
+    joined after, so that no partition waits for a model. Raises what those parts raise.
     """
     limit_logs()
     if parent is None:
@@ -51,7 +56,8 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
-    await ensure_topics(settings.kafka)
+    if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
+        return
     async with _following(SuspectFeed(settings.kafka, guard.suspects)):
         metrics = _serve_metrics(settings)
         log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
@@ -104,12 +110,41 @@ async def _following(feed: SuspectFeed) -> AsyncIterator[None]:
 
 def _serve_metrics(settings: Settings) -> Metrics:
     metrics = Metrics()
-    if settings.worker.metrics_port is not None:
-        start_http_server(settings.worker.metrics_port, settings.worker.metrics_host, metrics.registry)
+    port, host = settings.worker.metrics_port, settings.worker.metrics_host
+    if port is not None:
+        try:
+            start_http_server(port, host, metrics.registry)
+        except OSError as error:
+            raise SettingsError(_without_metrics(port, host, error)) from error
     return metrics
 
 
+def _without_metrics(port: int, host: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"worker.metrics_port: another process listens on port {port} of {host}; set another port."
+    if error.errno == errno.EACCES:
+        return f"worker.metrics_port: this user may not listen on port {port}; set one of 1024 or above."
+    return (
+        f"worker.metrics_host: {host!r} is no address of this machine ({error}); set 127.0.0.1, or 0.0.0.0 for all "
+        "that it has."
+    )
+
+
 def _load(settings: Settings) -> served_model.ServedModel:
-    served = served_model.build(settings)
-    served.engine.warm_up()
+    """Raises `ModelLoadError` or `SettingsError` for what another start would meet again."""
+    try:
+        served = served_model.build(settings)
+        served.engine.warm_up()
+    except (ModelLoadError, SettingsError, ImportError):
+        raise
+    except OSError as error:
+        raise SettingsError(
+            f"The model's files cannot be used ({error}): see that model.path can be read, and that {CACHE_VARIABLE} "
+            f"is a folder with room that can be written to (now {cache_dir()})."
+        ) from error
+    except Exception as error:
+        log.exception("the model %s could not be made ready", settings.model.name)
+        raise ModelLoadError(
+            f"model.path: the model could not be made ready ({type(error).__name__}: {error})"
+        ) from error
     return served

@@ -17,6 +17,7 @@ from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.chat_template import wants_parts
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
+from pelton.workers.model_report import load_report
 from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
 
 if TYPE_CHECKING:
@@ -54,12 +55,22 @@ def build(settings: Settings) -> ServedModel:
     loaded = _load(settings.model)
     engine = _engine(loaded, settings.engine)
     told = _told_of(loaded, engine, settings.engine)
+    parts = wants_parts(loaded.tokenizer)
+    _report(settings, loaded, engine, parts=parts)
     return ServedModel(
         ChoiceEngine(engine),
-        TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=wants_parts(loaded.tokenizer)),
+        TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=parts),
         settings.model.name,
         _fingerprint(told),
     )
+
+
+def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:
+    from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
+
+    reason = unsupported_reason(loaded.model)
+    for line in load_report(settings, loaded, engine, padded_because=reason, parts=parts):
+        log.info("%s", line)
 
 
 def _grammars(loaded: Any) -> GrammarCompiler:

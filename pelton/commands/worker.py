@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from aiokafka.errors import KafkaError
 
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause
+from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings import Settings, load_settings
 from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
 from pelton.workers.process import Parent, serve
 from pelton.workers.supervisor.crash_handler import crash_handler
@@ -39,10 +44,11 @@ def worker(
     of workers share the work. Settings come from a TOML file and PELTON_*
     variables. A worker process that ends is started again. SIGTERM or Ctrl-C
     drains: what runs is finished, published and committed, what waits is left
-    to other workers; a second time ends them at once.
+    to other workers; a second time ends them at once. A Kafka that is away at
+    the start is waited for.
 
-    Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, no
-    Kafka, or a model that cannot be loaded.
+    Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
+    that refuses them, or a model that cannot be loaded.
     """
     configure_logging(verbose=verbose)
     with clear_errors():
@@ -59,16 +65,28 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
     gpus = [] if settings.model.device == "cpu" else visible_gpus()
 
     async def run() -> WorkerExit:
-        await ensure_topics(settings.kafka)
+        with _on_sigterm() as told:
+            there = await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait)
+        if not there:
+            log.info("told to stop while waiting for Kafka")
+            return WorkerExit.DRAINED
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
-    with client_errors() as logged:
-        try:
-            return asyncio.run(run())
-        except KafkaError as error:
-            _fail_without_kafka(settings, error, logged)
-        except TopicsMissing as error:
-            fail(str(error), Exit.UNUSABLE)
+    try:
+        return asyncio.run(run())
+    except (KafkaUnusable, TopicsMissing) as error:
+        fail(str(error), Exit.UNUSABLE)
+
+
+@contextmanager
+def _on_sigterm() -> Iterator[asyncio.Event]:
+    """Set by SIGTERM. Ctrl-C needs nothing here: asyncio cancels what waits and raises KeyboardInterrupt."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    try:
+        yield told
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def _command(config: Path | None, *, verbose: bool) -> list[str]:
@@ -79,17 +97,16 @@ def _command(config: Path | None, *, verbose: bool) -> list[str]:
 def _serve(settings: Settings, parent: Parent) -> None:
     """Be a worker; the exit code tells the parent how it ended."""
     try:
-        asyncio.run(serve(settings, parent))
+        with client_errors() as logged:
+            asyncio.run(serve(settings, parent))
     except KafkaError as error:
-        _fail_without_kafka(settings, error, [])
-    except (TopicsMissing, ModelLoadError) as error:
+        # The broker may have gone again after it was waited for: the parent then starts this worker anew.
+        passing = may_pass(error, logged)
+        fail(kafka_cause(settings.kafka, error, logged), Exit.FAILED if passing else Exit.UNUSABLE)
+    except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
     except ImportError as error:
         log.critical("%s cannot be imported; a model needs the extra pelton[engine]", error.name, exc_info=error)
         raise typer.Exit(Exit.UNUSABLE) from error
     except WorkerFailed as error:
         fail(str(error), Exit.FAILED)
-
-
-def _fail_without_kafka(settings: Settings, error: KafkaError, logged: list[BaseException]) -> NoReturn:
-    fail(kafka_cause(settings.kafka, error, logged), Exit.UNUSABLE)

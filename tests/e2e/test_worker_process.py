@@ -123,13 +123,17 @@ async def _sent(bootstrap: str, topic: str) -> int:
 
 
 def test_what_keeps_a_worker_from_starting_is_said_in_one_line(pelton, tmp_path):
-    """Bad settings, no broker and no model end with exit code 2 and a message that names the setting; no traceback."""
+    """Bad settings and no model end with exit code 2 and a message that names the setting; no traceback."""
     bad_file = tmp_path / "bad.toml"
     bad_file.write_text("[worker]\nmax_waiting_tokens = -1\n")
     simulated = {"PELTON_ENGINE__KIND": "simulated"}
     cases = {
         "worker.max_waiting_tokens": (["worker", "--config", str(bad_file)], simulated),
-        "127.0.0.1:1": (["worker"], {**simulated, "PELTON_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}),
+        "worker.metrics_host": (
+            ["worker"],
+            {**simulated, "PELTON_WORKER__METRICS_PORT": "9", "PELTON_WORKER__METRICS_HOST": "192.0.2.1"},
+        ),
+        "engine.kv_memory_gib": (["worker"], {"PELTON_ENGINE__KV_MEMORY_GIB": "100000"}),
         "model.path": (["worker"], {"PELTON_MODEL__PATH": "/nowhere/model"}),
     }
     for named, (arguments, settings) in cases.items():

@@ -1,5 +1,6 @@
 """What an exception of the model means: which failure it is, and whether the process can go on."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,11 @@ class Fault:
     @classmethod
     def of(cls, error: Exception) -> "Fault":
         text = f"{type(error).__name__}: {error}"
-        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or _tells(error, _OUT_OF_MEMORY)
+        out_of_memory = (
+            isinstance(error, MemoryError | torch.OutOfMemoryError)
+            or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # a mapping that the system refuses
+            or _tells(error, _OUT_OF_MEMORY)
+        )
         return cls(
             kind=FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.INTERNAL,
             text=text,

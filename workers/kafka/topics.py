@@ -51,8 +51,8 @@ def needed_topics(kafka: KafkaSettings) -> list[str]:
 async def ensure_topics(kafka: KafkaSettings) -> None:
     """Create what is missing, where `kafka.create_topics` is set. Raises `TopicsMissing` for what is missing after."""
     directory = TopicDirectory(kafka)
-    await directory.start()
     try:
+        await directory.start()
         missing = [topic for topic in needed_topics(kafka) if await directory.partitions(topic) is None]
         if missing and not kafka.create_topics:
             raise TopicsMissing(

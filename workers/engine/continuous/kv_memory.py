@@ -35,13 +35,23 @@ def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> K
             f"engine.kv_memory_gib: a KV page of {limits.page_size} tokens takes {page_bytes / _GIB:.3f} GiB, which is "
             "more than there is; raise it, or take a smaller model"
         )
+    if loaded.device.type == "cpu" and pages * page_bytes > (there := _memory_bytes("SC_PHYS_PAGES")):
+        # The system would promise it, and end the process once the pages are written to.
+        raise ModelLoadError(
+            f"engine.kv_memory_gib: {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB, and this machine has "
+            f"{there / _GIB:.1f} GiB of memory; lower it"
+        )
     with memory_lasts(f"lower engine.kv_memory_gib, as {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB"):
         return KVCache(shape, pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
 
 
+def _memory_bytes(pages: str) -> int:
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _free_bytes(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> int:
     if loaded.device.type == "cpu":
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return _memory_bytes("SC_AVPHYS_PAGES")
     from pelton.workers.engine.cuda.memory_profile import working_bytes  # noqa: PLC0415 (needs Triton, which is only there)
 
     with memory_lasts("lower engine.max_batch_tokens or engine.max_running"):
