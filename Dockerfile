@@ -1,6 +1,9 @@
 # A Pelton worker. With an NVIDIA GPU run it with `--gpus`; PyTorch's build from PyPI brings its own CUDA libraries.
 FROM python:3.12-slim
 
+# Triton compiles its launcher with the machine's C compiler when the first kernel runs.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /opt/pelton
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY pipeline pipeline
