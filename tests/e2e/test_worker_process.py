@@ -89,7 +89,7 @@ def test_submit_gives_every_line_its_result(pelton, tmp_path):
         "line-10": "invalid_value",
         "line-30": "unknown_parameter",
         "line-50": "model_not_found",
-        "line-70": "unsupported_parameter",
+        "line-70": "invalid_value",
         "line-90": "invalid_value",
     }
     assert {r["status_code"] for name, r in results.items() if name not in failed} == {200}

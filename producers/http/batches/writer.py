@@ -29,12 +29,29 @@ class PartitionWriter:
         self._topic = topic
         self._partition = partition
         self._producer: Any = None
+        self._starting: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self.max_request_bytes = 0
         """The longest body of a request that the request topic takes."""
 
     async def start(self) -> None:
         """Become the partition's only writer. Raises `KafkaError`, or what looking at the topics raises."""
+        # aiokafka forgets connections of a start that is cancelled half-way: it comes to its end, and `stop` waits.
+        self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """Does not raise."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=STOP_S)
+        if self._producer is None:
+            return
+        try:
+            await asyncio.wait_for(self._producer.stop(), STOP_S)
+        except (KafkaError, OSError, TimeoutError, AssertionError):
+            await self._producer.client.close()  # what was left open ends with the next owner's start
+
+    async def _start(self) -> None:
         requests = self._kafka.request_topics[0]
         limit = (await look_up(self._kafka, requests)).topics[requests].max_message_bytes
         self.max_request_bytes = limit - OVERHEAD_BYTES
@@ -45,15 +62,6 @@ class PartitionWriter:
             max_request_size=limit,
         )
         await self._producer.start()
-
-    async def stop(self) -> None:
-        """Does not raise."""
-        if self._producer is None:
-            return
-        try:
-            await asyncio.wait_for(self._producer.stop(), STOP_S)
-        except (KafkaError, OSError, TimeoutError, AssertionError):
-            await self._producer.client.close()  # what was left open ends with the next owner's start
 
     async def write(self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord] = ()) -> None:
         """Write records of the partition, and send `requests`, in one transaction. Raises `KafkaError`."""

@@ -216,4 +216,4 @@ async def test_no_kafka(run, graveyard):
     graveyard.environment["PELTON_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
     ended = await run("list")
     assert ended.exit_code == 2
-    assert "Start one with `pelton up`" in ended.stderr
+    assert "start one with `pelton up`" in ended.stderr

@@ -86,7 +86,7 @@ async def test_no_reply(ask):
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("PELTON_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1", "cannot be reached at 127.0.0.1:1"),
+        ("PELTON_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1", "Kafka at 127.0.0.1:1 cannot be reached"),
         ("PELTON_KAFKA__REPLY_TOPIC", "no-such-topic", "no topic no-such-topic"),
         ("PELTON_KAFKA__NONSENSE", "1", "kafka.nonsense"),
         ("PELTON_CONFIG", "no-such-file.toml", "no-such-file.toml cannot be read"),
