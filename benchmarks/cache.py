@@ -31,7 +31,8 @@ from benchmarks.zipf import Trace, ideal_hits, zipf_trace
 from pelton.cache.keys import answer_key
 from pelton.cache.replies.local import LocalTier
 from pelton.cache.replies.tiered import TieredCache
-from pelton.pipeline.settings import CacheSettings, KafkaSettings
+from pelton.pipeline.settings.cache import CacheSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 

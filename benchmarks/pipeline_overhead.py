@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from benchmarks.common import Measurement, report_two
 from benchmarks.interleaved import Contender, begin, rates_in_turns
 from pelton.pipeline.paths import cache_dir
-from pelton.pipeline.settings import ModelSettings
+from pelton.pipeline.settings.engine import ModelSettings
 from pelton.pipeline.wire.chat import ChatCompletion, Message
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.engine import Engine, SamplingParams

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Self
 
 from pelton.cache.keys import kind_of
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 MAGIC = b"Pe"
 PLAIN, KEYED = 1, 2

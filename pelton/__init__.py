@@ -8,7 +8,7 @@ Each name is loaded when it is asked for, so that `import pelton` is quick and n
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pelton.pipeline.settings import Settings, load_settings
+    from pelton.pipeline.settings.loading import Settings, load_settings
     from pelton.producers import InferenceClient, Reply, ReplyError, ReplyTimeout
 
 __all__ = ["InferenceClient", "Reply", "ReplyError", "ReplyTimeout", "Settings", "load_settings"]

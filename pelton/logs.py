@@ -33,8 +33,7 @@ def configure_logging(*, verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(SafeFormatter(FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.WARNING)
-    for package in ("pipeline", "cache", "producers", "workers", "pelton"):
-        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("pelton").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def _indented(text: str) -> str:

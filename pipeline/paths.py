@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pelton.pipeline.settings import SettingsError
+from pelton.pipeline.settings.loading import SettingsError
 
 CACHE_VARIABLE = "PELTON_CACHE_DIR"
 

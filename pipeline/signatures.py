@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Iterable
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 
 SIGNATURE = "pelton-signature"
 """The header with the signature of a record that only the group's workers and operators may write."""

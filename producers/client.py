@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pelton.pipeline.errors import RequestTooLarge
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.errors import ReplyTimeout
 from pelton.producers.flow import as_finished

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pelton.pipeline.settings import EngineSettings, Settings
+from pelton.pipeline.settings.engine import EngineSettings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers.engine.api import StepEngine
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
-from pelton.pipeline.settings import Settings, SettingsError
+from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.workers import served_model
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.inference.crash_protection import CrashProtection

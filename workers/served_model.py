@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pelton.pipeline.paths import cache_dir
-from pelton.pipeline.settings import EngineSettings, ModelSettings, Settings
+from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers.delivery.completion_body import ANSWER_FORMAT
 from pelton.workers.engine.api import StepEngine
 from pelton.workers.engine.choices import ChoiceEngine

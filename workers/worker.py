@@ -17,7 +17,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.request_queue import RequestQueue
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment

@@ -11,7 +11,7 @@ from pelton.cache.connection import address, connect
 from pelton.cache.replies.circuit_breaker import CircuitBreaker, State
 from pelton.cache.replies.failures import Failure, kind_of_failure
 from pelton.cache.value_format import MAX_AROUND_BYTES
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 T = TypeVar("T")
 Operation = Callable[[Redis], Awaitable[T]]

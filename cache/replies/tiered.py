@@ -14,7 +14,7 @@ from pelton.cache.replies.remote import MAX_VALUE_BYTES, PATIENCE_S, Remote, Una
 from pelton.cache.replies.values import Found, Tier, TierLookup
 from pelton.cache.replies.write_behind import WriteBehind
 from pelton.cache.value_format import ValueFormat
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from pelton.cache.connection import connect
 from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, Turn, packed
 from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings import CacheSettings, SessionSettings
+from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 
 log = logging.getLogger(__name__)
 

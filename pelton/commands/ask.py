@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async, say
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
 

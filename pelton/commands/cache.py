@@ -19,7 +19,8 @@ from pelton.cache.replies import admin
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
 from pelton.commands.progress import progress_bar
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings import CacheSettings, load_settings
+from pelton.pipeline.settings.cache import CacheSettings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.cache_warming import WarmingCounts
 from pelton.producers.batch.cache_warming import warm as warm_cache
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress

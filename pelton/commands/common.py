@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pelton.cache.connection import CacheUnavailable
 from pelton.pipeline.outside_text import escaped
-from pelton.pipeline.settings import CONFIG_VARIABLE, SettingsError
+from pelton.pipeline.settings.loading import CONFIG_VARIABLE, SettingsError
 from pelton.producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
 
 T = TypeVar("T")

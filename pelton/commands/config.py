@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from pelton.commands.common import Config, clear_errors, say, stderr
 from pelton.pipeline.outside_text import escaped
-from pelton.pipeline.setting_names import DELIMITER, setting_variables, variable_of
-from pelton.pipeline.settings import NAMES, Settings, load_settings, read_toml, settings_file, settings_origin
+from pelton.pipeline.settings.loading import NAMES, Settings, load_settings, read_toml, settings_file, settings_origin
+from pelton.pipeline.settings.names import DELIMITER, setting_variables, variable_of
 
 _MASK = "**********"
 _CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)

@@ -7,7 +7,7 @@ import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http
 
 

@@ -10,7 +10,7 @@ import typer
 
 from pelton.commands.common import Config, Exit, quiet_libraries, run_async, stderr
 from pelton.commands.progress import progress_bar
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
 

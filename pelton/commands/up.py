@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
 from pelton.pipeline.paths import cache_dir
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig

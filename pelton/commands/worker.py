@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
-from pelton.pipeline.settings import Settings, load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics

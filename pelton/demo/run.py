@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pelton.demo.questions import Question, questions
 from pelton.demo.results import BatchStats, DemoResult, Exchange
-from pelton.pipeline.settings import KafkaSettings, ModelSettings
+from pelton.pipeline.settings.engine import ModelSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers import InferenceClient, ReplyError, ReplyTimeout
 from pelton.stack.ports import free_port
 from pelton.stack.process import ChildProcess

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pelton.pipeline.settings import CONFIG_VARIABLE, Settings
+from pelton.pipeline.settings.loading import CONFIG_VARIABLE, Settings
 from pelton.reference.markdown import code, document, one_line, table
 from pelton.reference.value_types import describe_type
 
@@ -25,7 +25,7 @@ def page() -> str:
     """The page as Markdown."""
     schema = Settings.model_json_schema()
     body = [part for name, model in _sections(Settings) for part in _section(name, model, schema["$defs"])]
-    return document("Settings", "pipeline/settings.py and pipeline/report_settings.py", _INTRODUCTION, body)
+    return document("Settings", "the modules of pipeline/settings", _INTRODUCTION, body)
 
 
 def _sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pelton.pipeline.settings import Settings, load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.batch.file import InputSummary, read_requests, survey
 from pelton.producers.batch.journal import Header, Journal, Record
 from pelton.producers.batch.recovery import Stored, stored_since

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Selection
 from pelton.producers.dead_letters.reader import DeadLetterLog, look_at

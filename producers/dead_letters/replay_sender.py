@@ -21,7 +21,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.records import OutgoingRecord

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pelton.pipeline.settings import ServeSettings
+from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.wire import contract
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ProducerError, ReplyError, ReplyTimeout

@@ -8,7 +8,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from pelton.pipeline.settings import ServeSettings
+from pelton.pipeline.settings.serve import ServeSettings
 from pelton.producers.http.errors import BadRequest, TooLarge
 from pelton.producers.http.file_store import FileStore, StoredFile, new_file_id
 from pelton.producers.http.requests import page

@@ -7,7 +7,7 @@ import time
 
 import uvicorn
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.producers.client import InferenceClient
 from pelton.producers.http.app import Faces, make_app
 from pelton.producers.http.batch_routes import Batches

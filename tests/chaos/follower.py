@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from tests.chaos.logs import POLL_MS, lag, reader, reply
 
 log = logging.getLogger(__name__)

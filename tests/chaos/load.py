@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from tests.chaos.history import Sent
 from tests.chaos.mix import Request
 

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from pelton.logs import configure_logging
 from pelton.pipeline.offsets import Progress
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers import worker
 from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter

@@ -15,7 +15,7 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.contract import dead_letter_topic
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers import served_model
 from pelton.workers.engine.api import EngineRequest
 from pelton.workers.engine.simulated.text import decode_tokens

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pelton.logs import configure_logging
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.process import Parent, serve

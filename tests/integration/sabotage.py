@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import psutil
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.stack.process import ChildProcess
 
 SCRIPT = Path(__file__).with_name("saboteur.py")

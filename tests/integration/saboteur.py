@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from pelton.logs import configure_logging
-from pelton.pipeline.settings import load_settings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.workers.delivery import reply_builder
 from pelton.workers.intake import admission
 from pelton.workers.process import serve

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from pelton.cache.connection import TIMEOUT_S, CacheUnavailable, check, connect
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 
 

@@ -8,7 +8,7 @@ import orjson
 import psutil
 import pytest
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers import InferenceClient, ReplyError
 
 MIB = 1 << 20

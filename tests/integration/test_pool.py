@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.pipeline.wire.records import Source
 from pelton.workers.quarantine.crash_history import CrashHistory
 from pelton.workers.quarantine.in_flight_journal import Entry

@@ -70,7 +70,7 @@ def test_the_layers_are_kept() -> None:
         ("pelton.workers.engine.cuda", "pelton.workers.engine.continuous.engine", ENGINE_ROOMS),
         ("pelton.producers.kafka", "pelton.producers.client", PRODUCERS_ROOMS),
         ("pelton.cache.sessions", "pelton.cache.replies.tiered", CACHE_ROOMS),
-        ("pelton.pipeline.wire", "pelton.pipeline.settings", WIRE),
+        ("pelton.pipeline.wire", "pelton.pipeline.settings.loading", WIRE),
     ],
 )
 def test_a_violation_is_found(package: str, imported: str, contract: str, copy: Path) -> None:

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from pelton.pipeline.settings import Settings, load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pelton.toml"
 

@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import Cancelled, TenantNotProven
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import correlation_id

@@ -8,7 +8,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.errors import InternalError, PeltonError
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.records import OutgoingRecord

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.offsets import Progress
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.kafka.topics import DEAD_LETTER_MAX_BYTES

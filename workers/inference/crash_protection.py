@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.inference.retries import RetryPolicy
 from pelton.workers.inference.step_clock import StepClock
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal

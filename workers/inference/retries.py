@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
-from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.engine.api import FailureKind
 from pelton.workers.requests import PreparedRequest
 

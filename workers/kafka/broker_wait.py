@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.kafka_causes import client_errors, is_cut_off, kafka_cause, may_pass
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 
 log = logging.getLogger(__name__)
 

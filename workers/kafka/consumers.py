@@ -5,7 +5,7 @@ from typing import Literal
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import SiftingConsumer
 
 REBALANCE_MS = 60_000

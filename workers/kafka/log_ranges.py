@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pelton.pipeline.offsets import Progress
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import METADATA_AGE_MS
 
 log = logging.getLogger(__name__)

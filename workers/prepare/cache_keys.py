@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from pelton.cache.keys import answer_key, resend_key
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheUse
 from pelton.workers.engine.api import SamplingParams

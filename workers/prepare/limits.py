@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pelton.pipeline.errors import ContextLengthExceeded, RequestTooLarge
-from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.engine.api import StepEngine
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pelton.cache.sessions.conversation import Conversation, fewest_dropped
 from pelton.cache.sessions.history import History
-from pelton.pipeline.settings import SessionSettings
+from pelton.pipeline.settings.cache import SessionSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder

@@ -14,7 +14,7 @@ from typing import Any, Self
 import orjson
 from aiokafka import ConsumerRecord
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import SIGNATURE, group_secret, holds, sign
 from pelton.pipeline.wire.records import Headers, Source
 from pelton.workers.quarantine.crash_history import CrashHistory

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire.records import Source
 from pelton.workers.kafka.consumers import feed_consumer

@@ -19,7 +19,7 @@ from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import SessionUnavailable
 from pelton.pipeline.linger_queue import LingerQueue, LingerQueueClosed
 from pelton.pipeline.offsets import OffsetTracker, Progress
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.containment import together_async

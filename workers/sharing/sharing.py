@@ -6,7 +6,7 @@ from pelton.cache.replies.tiered import TieredCache
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers.requests import PreparedRequest, Result
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.reply_cache import ReplyCache

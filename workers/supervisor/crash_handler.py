@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.remove_members import remove_members
 from pelton.workers.quarantine.suspects import publish_suspects
 from pelton.workers.supervisor.replica import Crash

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pelton.pipeline.lifecycle import State, ready_file_marker
-from pelton.pipeline.settings import WorkerSettings
+from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import gpu_for
 from pelton.workers.supervisor.replica import Crash, Launch, Replica, Unusable

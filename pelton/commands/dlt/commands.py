@@ -24,7 +24,8 @@ from pelton.commands.dlt.options import (
     Until,
     parse_place,
 )
-from pelton.pipeline.settings import KafkaSettings, load_settings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.contract import DEAD_LETTER_SUFFIX, dead_letter_topic
 from pelton.producers.dead_letters import replay as dead_letter_replay
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, Selection

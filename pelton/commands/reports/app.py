@@ -15,7 +15,7 @@ from rich.table import Table
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
-from pelton.pipeline.settings import Settings, load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.reports.client import ReportClient
 from pelton.producers.reports.service.records import JobStatus
 from pelton.producers.reports.service.service import serve as serve_jobs

@@ -9,7 +9,7 @@ import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, stderr
 from pelton.commands.reports.progress import report_progress
-from pelton.pipeline.settings import Settings, load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.reports.assembly.outputs import write_outputs
 from pelton.producers.reports.assembly.report import JobState, Report
 from pelton.producers.reports.client import ReportClient

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.batch.file import LineFault
 from pelton.producers.batch.results import RunNames

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pelton.pipeline.errors import RequestTooLarge
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.batch.file import LineFault, RequestLine, refusal_outcome, requests_after
 from pelton.producers.batch.results import RunNames

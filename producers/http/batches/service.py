@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
 from pelton.producers.http.batches.owner import Ownership, PartitionOwner
 from pelton.producers.http.batches.run import RunParts

@@ -5,7 +5,7 @@ import contextlib
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.producers.errors import TopicMissing
 from pelton.producers.kafka.cluster import look_up, reaching
 

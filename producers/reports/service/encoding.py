@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import orjson
 
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.request_sender import ReplyAddress, request_headers

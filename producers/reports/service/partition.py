@@ -15,8 +15,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.offsets import OffsetTracker, Progress
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.kafka.cluster import Topic
 from pelton.producers.kafka.reply_reader import as_reply
 from pelton.producers.reports.service.board import Board

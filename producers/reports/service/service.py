@@ -11,8 +11,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.kafka.cluster import look_up, reaching
 from pelton.producers.reports.service.group import ServiceGroup
 from pelton.producers.reports.service.partition import SPARE_BYTES, PartitionProcessor

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.kafka.cluster import reaching
 from pelton.producers.reports.assembly.report import JobState, Report
 from pelton.producers.reports.client import read_status

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.reports import ReportClient, read_job
 from pelton.producers.reports.assembly.pdf import find_browser
 from pelton.producers.reports.service.topics import ensure_topics

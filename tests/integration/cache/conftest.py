@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from pelton.cache.keys import answer_key
 from pelton.cache.replies.tiered import TieredCache
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 
 _LOOK_S = 0.02

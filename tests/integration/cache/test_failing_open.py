@@ -12,7 +12,7 @@ from pelton.cache.replies.circuit_breaker import THRESHOLD, State
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.leases import LeaseOutcome
 from pelton.cache.replies.tiered import Found, Tier, TieredCache
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 BUDGET_MS = 20
 LOOK_UPS = 200

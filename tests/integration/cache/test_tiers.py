@@ -14,7 +14,7 @@ from pelton.cache.replies.leases import LeaseOutcome
 from pelton.cache.replies.remote import MAX_VALUE_BYTES
 from pelton.cache.replies.tiered import Found, Tier, TieredCache
 from pelton.cache.value_format import ValueFormat, now_ms
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 PLAINLY = ValueFormat(MAX_VALUE_BYTES)
 MIB = 1 << 20

@@ -15,7 +15,7 @@ import pytest
 from pelton.cache.connection import CacheUnavailable, check
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.tiered import TieredCache
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 
 @pytest.fixture(scope="module")

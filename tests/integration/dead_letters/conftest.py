@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pelton.pipeline.errors import OutOfMemory
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.producers.dead_letters.letters import LetterPosition

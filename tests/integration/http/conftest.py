@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.producers.http.server import serve_http
 from pelton.stack.ports import free_port
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pelton.pipeline.settings import SessionSettings
+from pelton.pipeline.settings.cache import SessionSettings
 from pelton.producers.client import InferenceClient
 from tests.integration.sessions.talk import Talk
 

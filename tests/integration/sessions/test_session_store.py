@@ -18,7 +18,7 @@ from pelton.cache.sessions import store as sessions
 from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, Turn
 from pelton.cache.sessions.store import Fence, Loaded, SessionStore, StoreFailure, Write, session_key
 from pelton.cache.value_format import ValueFormat
-from pelton.pipeline.settings import CacheSettings, SessionSettings
+from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.pipeline.wire.chat import Message
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers.model_report import load_report
 
 LOADED = SimpleNamespace(

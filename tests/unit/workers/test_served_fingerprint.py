@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pelton.pipeline.settings import EngineSettings, Settings
+from pelton.pipeline.settings.engine import EngineSettings
+from pelton.pipeline.settings.loading import Settings
 from pelton.workers import served_model
 from pelton.workers.delivery import completion_body
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, PreTrainedConfig
 
-from pelton.pipeline.settings import EngineSettings
+from pelton.pipeline.settings.engine import EngineSettings
 from pelton.workers import served_model
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.model.loading import wrap

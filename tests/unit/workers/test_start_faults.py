@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pelton.pipeline import paths
-from pelton.pipeline.settings import Settings, SettingsError
+from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.workers import process, served_model
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import Fault

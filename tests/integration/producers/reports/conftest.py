@@ -12,8 +12,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pelton.pipeline.report_settings import ReportSettings
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.reports.client import ReportClient
 from pelton.producers.reports.service.service import serve
 from pelton.producers.reports.service.topics import ensure_topics

@@ -5,7 +5,7 @@ import typer
 
 from pelton.cache.connection import CacheUnavailable
 from pelton.commands.common import Exit, clear_errors, run_async
-from pelton.pipeline.settings import SettingsError
+from pelton.pipeline.settings.loading import SettingsError
 from pelton.producers.errors import BatchError, BrokerUnreachable, NoProgress, ReplyError, ReplyTimeout
 
 

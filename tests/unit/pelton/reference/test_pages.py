@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from pelton.cli import app
 from pelton.pipeline.metrics import Metrics
-from pelton.pipeline.settings import Settings
+from pelton.pipeline.settings.loading import Settings
 from pelton.reference.pages import pages
 from pelton.reference.value_types import describe_type
 

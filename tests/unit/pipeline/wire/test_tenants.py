@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import Source
 from pelton.pipeline.wire.tenants import TenantPolicy, signature

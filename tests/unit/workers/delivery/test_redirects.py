@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from pelton.pipeline.errors import DeadlineExceeded
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord, Source
 from pelton.workers.delivery.redirects import Redirects

@@ -7,7 +7,7 @@ import ssl
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from pelton.pipeline.settings import KafkaSettings
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka import broker_wait
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 
@@ -39,6 +39,7 @@ async def never() -> None:
 
 async def test_it_is_said_once_that_it_is_away_and_once_that_it_is_there(caplog):
     """Not for each attempt, and in our words instead of the client's."""
+    caplog.set_level(logging.WARNING, "aiokafka")
     caplog.set_level(logging.INFO, "pelton")
     assert await wait_for_broker(KAFKA, failing(ConnectionRefusedError(111, "refused"), 5), never)
     away, there = (record.getMessage() for record in caplog.records if record.name.startswith("pelton"))
@@ -47,6 +48,13 @@ async def test_it_is_said_once_that_it_is_away_and_once_that_it_is_there(caplog)
     assert "broker:9093 is there" in there
     assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
     assert logging.getLogger("aiokafka").propagate
+
+
+async def test_the_clients_own_lines_are_shown_where_asked_for(caplog):
+    """With `--verbose`, which lets INFO of libraries through."""
+    caplog.set_level(logging.INFO)
+    assert await wait_for_broker(KAFKA, failing(ConnectionRefusedError(111, "refused"), 2), never)
+    assert len([record for record in caplog.records if record.name == "aiokafka.client"]) == 2
 
 
 async def test_a_long_wait_is_said_again(caplog):

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pelton.pipeline.errors import ContextLengthExceeded, DeadlineExceeded, RequestTooLarge
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pelton.pipeline.setting_names import variable_of
-from pelton.pipeline.settings import NAMES, SettingsError, load_settings
+from pelton.pipeline.settings.loading import NAMES, SettingsError, load_settings
+from pelton.pipeline.settings.names import variable_of
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pelton.pipeline.settings import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings
 
 
 @pytest.mark.parametrize(

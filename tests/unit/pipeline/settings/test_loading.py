@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pelton.pipeline.settings import KafkaSettings, Settings, SettingsError, load_settings
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.loading import Settings, SettingsError, load_settings
 
 Toml = Callable[[str], Path]
 

@@ -1,22 +1,18 @@
 """Settings of report jobs: topics, limits, and where a user's own templates are."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, DirectoryPath, Field
+from pydantic import DirectoryPath
 
+from pelton.pipeline.settings.section import Positive, Seconds, Section
 from pelton.pipeline.wire import contract
 
-_Positive = Annotated[int, Field(gt=0)]
 
-
-class ReportSettings(BaseModel):
+class ReportSettings(Section):
     """The job service, and those who ask it.
 
     All topics have the same number of partitions: what belongs to a job lies in the partition of the same number.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     group_id: str = "pelton-reports"
     """The job services' consumer group."""
@@ -32,19 +28,19 @@ class ReportSettings(BaseModel):
     """Workers answer sections here; it must be among their `kafka.reply_topics_allowed`."""
     cancels_topic: str = contract.REPORT_CANCELS_TOPIC
     """Where jobs are taken back."""
-    partitions: _Positive = 12
+    partitions: Positive = 12
     """Of each of these topics."""
-    keep_days: _Positive = 7
+    keep_days: Positive = 7
     """How long results, status and section texts are kept."""
-    max_job_bytes: _Positive = 8_000_000
+    max_job_bytes: Positive = 8_000_000
     """The largest job record, sources included."""
-    max_active_jobs: _Positive = 32
+    max_active_jobs: Positive = 32
     """Jobs under way in one partition; more wait in Kafka."""
-    max_active_bytes: _Positive = 64_000_000
+    max_active_bytes: Positive = 64_000_000
     """Likewise, counted in bytes of their sources."""
-    max_stored_bytes: _Positive = 64_000_000
+    max_stored_bytes: Positive = 64_000_000
     """Section texts that one partition remembers for jobs that are asked for again."""
-    section_timeout_s: Annotated[float, Field(gt=0)] = 3_600.0
+    section_timeout_s: Seconds = 3_600.0
     """A section that is not answered by then is sent again, or fails."""
     ready_file: Path | None = None
     """Exists while the service is a member of its group: for a container's health check."""

@@ -1,0 +1,89 @@
+"""Settings of the model and of the engines that run it."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pelton.pipeline.settings.section import NotNegative, Positive, Section
+
+
+class ModelSettings(Section):
+    """Which weights to serve, under which name."""
+
+    path: str = "smollm2-135m-instruct"
+    """A folder, a model hub id, or the name of the model that pip can install."""
+    gguf_file: str | None = None
+    """The file's name inside `path`, for GGUF weights."""
+    served_name: str | None = None
+    """What requests call the model; the last part of `path` where unset."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the device computes it natively, else float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
+    trust_remote_code: bool = False
+    """Run the Python code that comes with the model's files."""
+
+    @property
+    def name(self) -> str:
+        return self.served_name or Path(self.path).name
+
+
+class SimulatedSettings(Section):
+    """The simulated engine's speed and the length of its answers, in tokens."""
+
+    ttft_ms: NotNegative = 20.0
+    """How much longer a step takes in which requests join."""
+    itl_ms: NotNegative = 5.0
+    """A step's time."""
+    itl_ms_per_row: NotNegative = 0.02
+    """A step's time for each running request."""
+    min_output_tokens: Positive = 8
+    """The shortest answer."""
+    mean_output_tokens: Positive = 24
+    """Mean of the answers' lengths, which are exponentially distributed."""
+    max_output_tokens: Positive = 64
+    """The longest answer."""
+    seed: int = 0
+    """Chooses among sets of answer lengths."""
+    max_running: Positive = 256
+    """Requests that share a step."""
+    context_length: Positive = 32_768
+    """Longest prompt and answer together."""
+    poison: str = ""
+    """A request with this text in its prompt kills the worker's process: for fault tests. Empty: none does."""
+    failing: str = ""
+    """A request with this text in its prompt fails. Empty: none does."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.min_output_tokens <= self.mean_output_tokens <= self.max_output_tokens:
+            raise ValueError("min_output_tokens, mean_output_tokens and max_output_tokens must not decrease")
+        return self
+
+
+class EngineSettings(Section):
+    """How requests become batches."""
+
+    kind: Literal["continuous", "padded", "simulated"] = "continuous"
+    """A model that cannot be batched continuously runs on the padded engine all the same; the log says why."""
+    max_batch_tokens: Positive | None = None
+    """Most tokens one step may compute; unset, what suits the device. Of a padded batch: all that it will ever compute,
+    padding and tokens still to come included."""
+    max_running: Positive | None = None
+    """Requests that share the continuous engine's steps; unset, what suits the device."""
+    kv_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Memory for keys and values; unset, what the running requests can use, within a part of what is free."""
+    page_size: Positive = 64
+    """Tokens in a KV page. Only full pages are shared between prompts."""
+    prefix_cache: bool = True
+    """Compute what prompts have in common once."""
+    share_prefixes: bool = False
+    """Let tenants share computed prefixes. One can then measure whether another has sent the same beginning."""
+    batch_invariant: bool = False
+    """Answers that do not depend on the batch to the last bit, at several times the cost of a prompt."""
+    max_batch_size: Positive = 16
+    """Rows of a padded batch."""
+    max_batch_wait_ms: NotNegative = 50.0
+    """How long a padded batch with room left waits for company, from its first request on."""
+    simulated: SimulatedSettings = SimulatedSettings()

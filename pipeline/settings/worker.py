@@ -1,0 +1,43 @@
+"""Settings of a worker process."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pelton.pipeline.settings.section import NotNegative, Positive, Section
+
+
+class WorkerSettings(Section):
+    """One worker process: what it may hold, and how it leaves."""
+
+    max_waiting_tokens: Positive = 65_536
+    """Bounds the request queue: prompts and the new tokens they allow."""
+    max_waiting_requests: Positive = 256
+    """Bounds the request queue."""
+    max_request_bytes: Positive = 1_048_576
+    """A longer body is refused."""
+    default_max_new_tokens: Positive = 512
+    """The answer's limit where a request sets none."""
+    flush_interval_ms: NotNegative = 50.0
+    """How long finished replies gather before they are sent and their offsets committed together. While the engine
+    runs, answers may gather for an eighth of the longest wait for it, their own or that of a request which still waits,
+    up to eighty times this interval."""
+    drain_timeout_s: NotNegative = 30.0
+    """After SIGTERM: how long running requests may take to finish. What is cut off is answered by another worker."""
+    replicas: Positive = 1
+    """Worker processes that one `pelton worker` keeps running; on a machine with GPUs one for each of them."""
+    max_attempts: Positive = 3
+    """How often a request may fail in the engine for a reason that may pass (out of memory, internal)."""
+    retry_backoff_ms: NotNegative = 250.0
+    """The wait before a second attempt; it doubles for each one after."""
+    max_lone_crashes: Positive = 2
+    """A request that is alone in the engine when its worker dies, this many times, is poison: it is not tried again."""
+    stall_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """A worker whose engine takes longer than this for one step is ended and started again."""
+    ready_file: Path | None = None
+    """Exists while all workers are ready: for a container's health check. Worker i has its own, with `-i` appended."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Worker i serves Prometheus metrics on this port + i (0: on any free one); unset: not at all."""
+    metrics_host: str = "127.0.0.1"
+    """The address that metrics are served on."""
