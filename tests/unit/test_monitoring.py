@@ -57,3 +57,12 @@ def test_each_alert_has_a_part_of_the_runbook() -> None:
     assert re.findall(r"^## (Pelton\w+)", RUNBOOK.read_text(), re.MULTILINE) == names
     for rule in alerts():
         assert rule["annotations"]["runbook"].endswith(f"runbook.md#{rule['alert'].lower()}")
+
+
+def test_the_scaler_asks_for_what_the_exporter_serves() -> None:
+    """A misspelt query would scale to nothing."""
+    manifests = list(yaml.safe_load_all((ROOT / "configs" / "kubernetes" / "worker.yaml").read_text()))
+    [scaler] = [each for each in manifests if each["kind"] == "ScaledObject"]
+    [name] = re.findall(r"pelton_\w+", scaler["spec"]["triggers"][0]["metadata"]["query"])
+    assert f'"{name}"' in (ROOT / "pelton" / "commands" / "backlog.py").read_text()
+    assert scaler["spec"]["scaleTargetRef"]["name"] in {each["metadata"]["name"] for each in manifests}
