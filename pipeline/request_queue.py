@@ -18,13 +18,17 @@ Chosen = tuple[Sequence[int], float | None]
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest(Generic[Item]):
-    """One request in the line. `since` is when it joined, `expires` when it is too late for it (`time.monotonic`)."""
+    """One request in the line. `since` is when it joined, `expires` when it is too late for it (`time.monotonic`).
+
+    The higher its `priority`, the sooner it goes.
+    """
 
     item: Item
     prompt_tokens: int
     max_new_tokens: int
     since: float
     expires: float | None = None
+    priority: int = 0
 
     @property
     def tokens(self) -> int:

@@ -91,13 +91,16 @@ class EngineRequest:
 
 
 class Waiting(Protocol):
-    """What `select` sees of a request that waits: its sizes in tokens, and when it began to wait."""
+    """What `select` sees of a request that waits: its sizes in tokens, its priority, when it began to wait."""
 
     @property
     def prompt_tokens(self) -> int: ...
 
     @property
     def max_new_tokens(self) -> int: ...
+
+    @property
+    def priority(self) -> int: ...
 
     @property
     def since(self) -> float: ...

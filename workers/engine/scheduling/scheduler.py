@@ -4,6 +4,10 @@ A step is composed under `max_batch_tokens`: first one token of every sequence t
 chunks. Pages go to whoever comes first in order (priority, then arrival); when they run out, the last in order gives
 its own back and is computed again later, mostly out of the prefix cache. So the first in order always advances, and
 with it, one after the other, everybody.
+
+Rows go the same way: a request of a higher priority is taken over although all rows are taken, and the last in order
+stand back for it, their pages in the prefix cache. A part of the rows is left to the lower priorities, so that a stream
+of higher ones never shuts them out.
 """
 
 from collections.abc import Sequence as Items
@@ -11,20 +15,23 @@ from dataclasses import dataclass
 
 from pelton.workers.engine.api import Selection, Waiting
 from pelton.workers.engine.scheduling.page_pool import PagePool
+from pelton.workers.engine.scheduling.room import Room
 from pelton.workers.engine.scheduling.sequences import SequenceState
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """`max_running` bounds the sequences taken over.
+    """`max_running` bounds the sequences that share a step.
 
-    `max_overtakes` is how often smaller requests may go before one that waits for more pages than are left.
+    `max_overtakes` is how often smaller requests may go before one that waits for more pages than are left;
+    `lower_share` the part of the rows that a higher priority leaves to lower ones, as long as there are such.
     """
 
     max_batch_tokens: int
     max_running: int
     prefix_cache: bool = True
     max_overtakes: int = 16
+    lower_share: float = 0.1
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_running <= self.max_batch_tokens:
@@ -84,22 +91,21 @@ class Scheduler:
         return self._running
 
     def select(self, waiting: Items[Waiting]) -> Selection:
-        """Take from the front while rows and pages last.
+        """Take from the front while rows and pages last, as its priority counts them.
 
         A request whose prompt needs more pages than are left is stepped over, at most `max_overtakes` times in all;
         after that nobody behind it is taken before it.
         """
-        rows = self._config.max_running - len(self._running)
-        pages = self._pool.available - sum(map(self._missing_pages, self._running))
+        room = Room(self._running, waiting, self._pool, self._config.max_running, self._config.lower_share)
         chosen: list[int] = []
         overtakes_left: int | None = None
         for index, request in enumerate(waiting):
-            if len(chosen) >= rows or overtakes_left == 0:
+            if room.is_full or overtakes_left == 0:
                 break
-            needed = self._pool.pages_for(request.prompt_tokens + 1)
-            if needed <= pages:
+            if not room.has_row(request.priority):
+                continue
+            if room.take(request):
                 chosen.append(index)
-                pages -= needed
                 if overtakes_left is not None:
                     self._overtakes += 1
                     overtakes_left -= 1
@@ -127,13 +133,15 @@ class Scheduler:
     def plan(self) -> list[ScheduledChunk]:
         """The next step: decodes first, then prompts in chunks, together at most `max_batch_tokens` tokens."""
         works: dict[SequenceState, ScheduledChunk | None] = {}
-        for sequence in tuple(self._running):
+        active = tuple(self._running[: self._config.max_running])
+        self._stand_back(self._running[self._config.max_running :])
+        for sequence in active:
             decodes = sequence.pages and sequence.pending == 1 and sequence.ready
             if decodes and self._make_room(sequence, sequence.length, works):
                 works[sequence] = ScheduledChunk(sequence, sequence.computed, 1)
         # What a preemption frees of it from here on is not given away again in this step.
         budget = self._config.max_batch_tokens - sum(work is not None for work in works.values())
-        for sequence in tuple(self._running):
+        for sequence in active:
             if budget <= 0:
                 break
             if sequence not in works and sequence.ready and (work := self._prefill(sequence, budget, works)):
@@ -227,8 +235,12 @@ class Scheduler:
         for digest in [digest for digest, owner in self._computing.items() if owner is sequence]:
             del self._computing[digest]
 
-    def _missing_pages(self, sequence: SequenceState) -> int:
-        return max(0, self._pool.pages_for(sequence.length + 1) - len(sequence.pages))
+    def _stand_back(self, beyond: Items[SequenceState]) -> None:
+        """Take the pages of those that have no row in this step; what was full of them is found again later."""
+        for sequence in beyond:
+            if sequence.pages:
+                self._give_back(sequence)
+                self.preemptions += 1
 
     def _overtakes_left(self, request: Waiting) -> int:
         """How many may still go before this request; the count begins anew with every other one."""

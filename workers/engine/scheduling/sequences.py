@@ -36,6 +36,11 @@ class SequenceState:
         self._chosen_by_text = request.chosen_by_text
 
     @property
+    def priority(self) -> int:
+        """The higher, the sooner it goes."""
+        return -self.order[0]
+
+    @property
     def capacity(self) -> int:
         """The length it may grow to."""
         return len(self._tokens)

@@ -83,6 +83,7 @@ class World:
 
     def check(self, works: list[ScheduledChunk]) -> None:
         assert sum(work.count for work in works) <= self.max_batch_tokens
+        assert len(works) <= self.max_running
         assert all(work.count >= 1 for work in works)
         assert len({work.sequence.id for work in works}) == len(works)
         for work in works:
@@ -123,7 +124,7 @@ def test_budgets_pages_and_progress(
     world = World(num_pages=num_pages, max_batch_tokens=max_batch_tokens, prefix_cache=prefix_cache)
     cancelled = set()
     for kind, *details in story:
-        if kind == "add" and len(world.scheduler.running) < world.max_running:
+        if kind == "add" and len(world.scheduler.running) < world.max_running * (1 + details[2]):
             world.add(*details)
         elif kind == "step":
             for _ in range(details[0]):
@@ -152,7 +153,8 @@ def test_selection_never_exceeds_pages_or_rows(waits: list[int], running: int) -
     world.step()
     waiting = [QueuedRequest(None, tokens, 1, since=float(index)) for index, tokens in enumerate(waits)]
     chosen = world.scheduler.select(waiting).indexes
-    left = world.pool.available - sum(map(world.scheduler._missing_pages, world.scheduler.running))
+    missing = (world.pool.pages_for(each.length + 1) - len(each.pages) for each in world.scheduler.running)
+    left = world.pool.available - sum(max(0, pages) for pages in missing)
     assert len(chosen) + running <= world.max_running
     assert sum(world.pool.pages_for(waits[index] + 1) for index in chosen) <= left
     if 0 not in chosen:
@@ -183,6 +185,56 @@ def test_priority_decides_who_keeps_its_pages() -> None:
         world.step()
     assert world.finished == [high.id, low.id]
     assert world.scheduler.preemptions >= 1
+
+
+def test_a_higher_priority_takes_rows_within_a_step() -> None:
+    """The youngest of the lower ones stands back for it, and goes on where it was when there is a row again."""
+    world = World(num_pages=60, max_batch_tokens=60, max_running=3)
+    batch = [world.add([index] * 9, 12) for index in range(3)]
+    for _ in range(4):
+        world.step()
+    said = batch[2].length
+    interactive = QueuedRequest(None, 5, 2, since=1.0, priority=1)
+    waiting = [interactive, QueuedRequest(None, 5, 2, since=0.0)]
+    assert world.scheduler.select(waiting).indexes == (0,)
+    urgent = world.add([7] * 5, 2, priority=1)
+    computed = [work.sequence for work in world.step()]
+    assert urgent in computed
+    assert batch[2] not in computed
+    assert batch[2].length == said
+    while world.scheduler.running:
+        world.step()
+    assert world.finished == [urgent.id, batch[0].id, batch[1].id, batch[2].id]
+    assert world.computed_tokens < sum(world.limits.values()) + 9  # of what stood back nearly all was found again
+
+
+def test_higher_priorities_leave_some_rows() -> None:
+    """As many as lower ones can use, up to their share; without lower ones all rows are theirs."""
+    world = World(num_pages=900, max_batch_tokens=60, max_running=20)
+    urgent = [QueuedRequest(None, 5, 2, since=float(index), priority=1) for index in range(30)]
+    low = [QueuedRequest(None, 5, 2, since=float(index)) for index in range(30)]
+    assert world.scheduler.select(urgent).indexes == tuple(range(20))
+    assert world.scheduler.select([*urgent, low[0]]).indexes == (*range(19), 30)
+    assert world.scheduler.select([*urgent, *low]).indexes == (*range(18), 30, 31)
+
+
+lanes = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 20)), max_size=20)
+
+
+@given(running=lanes, waits=lanes)
+def test_no_row_is_idle_while_somebody_could_run(running: list[tuple[int, int]], waits: list[tuple[int, int]]) -> None:
+    """Work is conserved, in order of priority: with pages for all, rows are free only when nobody is left to wait."""
+    world = World(num_pages=999, max_batch_tokens=60, max_running=12)
+    for priority, length in running[:12]:
+        world.add([1] * length, 2, priority)
+    waiting = [QueuedRequest(None, size, 1, float(index), priority=lane) for index, (lane, size) in enumerate(waits)]
+    waiting.sort(key=lambda each: -each.priority)
+    chosen = [waiting[index] for index in world.scheduler.select(waiting).indexes]
+    rows = 12 - len(running[:12])
+    assert len(chosen) >= min(rows, len(waiting))
+    if left_out := [each for each in waiting if each.priority == 1 and each not in chosen]:
+        higher = sum(priority for priority, _ in running[:12]) + sum(each.priority for each in chosen)
+        assert higher >= 12 - 1, left_out  # a tenth of twelve rows is one
 
 
 def test_a_shared_prefix_is_computed_once() -> None:
