@@ -21,6 +21,9 @@ class ModelSettings(Section):
     """`auto`: bfloat16 where the device computes it natively, else float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
+    context_length: Positive | None = None
+    """Most tokens of prompt and answer together; unset, the lower of what the model and its tokenizer state. A higher
+    value than the tokenizer's `model_max_length` is taken, one beyond the model's positions is refused."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model's files."""
 

@@ -112,8 +112,15 @@ class Publisher:
         if isinstance(ending, Failed):
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
-            log.warning("%s ended with %s: %s", ending.ticket.record.source, ending.error.code, ending.error.message)
+            log.warning(
+                "%s ended with %s: %s",
+                *(ending.ticket.record.source, ending.error.code, ending.error.message), extra=ending.ticket.log_fields,
+            )  # fmt: skip
             return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s is answered (%s)", ending.ticket.record.source, ending.outcome, extra=ending.ticket.log_fields
+            )
         metrics.finished.labels("ok").inc()
         metrics.cache_requests.labels(ending.outcome).inc()
         self._recall.count(ending.outcome)

@@ -251,7 +251,10 @@ class Inference:
             message = f"Two answers did not match the schema, parts of which no grammar can hold an answer to; {fault}."
             self._endings.put(Failed(job.ticket, errors.InvalidOutput(message), running.attempt))
         else:
-            log.info("%s gets another answer, as the first did not match: %s", job.ticket.record.source, fault)
+            log.info(
+                "%s gets another answer, as the first did not match: %s",
+                *(job.ticket.record.source, fault), extra=job.ticket.log_fields,
+            )  # fmt: skip
             self._retries.add(replace(running.place, item=replace(job, again=True)))
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
@@ -263,6 +266,7 @@ class Inference:
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
             job.ticket.record.source, job.attempt, self._retries.policy.max_attempts, failure.message,
+            extra=job.ticket.log_fields,
         )  # fmt: skip
         self._retries.add(running.place)
 
