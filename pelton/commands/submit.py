@@ -10,6 +10,7 @@ import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, run_async, stderr
 from pelton.commands.progress import progress_bar
+from pelton.commands.waiting import say_line, waiting
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.input_file import readable_input
@@ -58,8 +59,20 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
         kafka = load_settings(config).kafka
-        limit_s = timeout or None
-        return await submit_batch(kafka, lines, out, max_in_flight=max_in_flight, timeout_s=limit_s, on_progress=show)
+        async with waiting(kafka, say_line) as teller:
+
+            def progress(now: Progress) -> None:
+                teller.moved()
+                show(now)
+
+            return await submit_batch(
+                kafka,
+                lines,
+                out,
+                max_in_flight=max_in_flight,
+                timeout_s=timeout or None,
+                on_progress=progress,
+            )
 
     interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
     with (

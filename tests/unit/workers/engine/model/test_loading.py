@@ -54,6 +54,19 @@ def test_absurd_tokenizer_limits_are_ignored(tmp_path: Path, stated: int, expect
     assert load_on_cpu(tmp_path).context_length == expected
 
 
+def test_a_tokenizer_that_bounds_the_context_is_named_and_can_be_overruled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what bounds it and which setting does not; more than the model has positions for is refused."""
+    save_model(tmp_path, model_max_length=64)
+    assert load_on_cpu(tmp_path).context_length == 64
+    assert "tokenizer's model_max_length of 64 tokens bounds the context, where the model could have 128" in caplog.text
+    for wanted in (100, 128, 32):
+        assert load(ModelSpec(str(tmp_path), device="cpu", context_length=wanted)).context_length == wanted
+    with pytest.raises(ModelLoadError, match=r"model\.context_length: 129 tokens are more than the 128"):
+        load(ModelSpec(str(tmp_path), device="cpu", context_length=129))
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
