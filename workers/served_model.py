@@ -91,15 +91,13 @@ def _simulated(settings: EngineSettings) -> SimulatedConfig:
 
 def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings) -> dict[str, Any]:
     """What changes a model's answers; what may only tip a near-tie of two tokens is left out."""
-    from pelton.workers.engine.model.positions import are_fixed  # noqa: PLC0415 (imports transformers)
-
     tokenizer = loaded.tokenizer
     return {
         "engine": type(engine).__name__,
         "batch_invariant": settings.batch_invariant,
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
-        "context": loaded.context_length if are_fixed(loaded.model) else None,
+        "positions": loaded.positions_for,
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},

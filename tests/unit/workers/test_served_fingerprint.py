@@ -44,7 +44,13 @@ def model(**changed: Any) -> bytes:
     """The fingerprint of a model, of which only what is in it is there."""
     settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
     engine = changed.pop("engine", SimpleNamespace())
-    plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "eos_token_ids": (2,)}
+    plain = {
+        "tokenizer": FakeTokenizer(),
+        "weights_digest": b"w",
+        "dtype": "bfloat16",
+        "eos_token_ids": (2,),
+        "positions_for": None,
+    }
     return served_model._fingerprint(served_model._told_of(SimpleNamespace(**{**plain, **changed}), engine, settings))
 
 
@@ -55,13 +61,14 @@ def model(**changed: Any) -> bytes:
         {"dtype": "float32"},
         {"eos_token_ids": (2, 3)},
         {"batch_invariant": True},
+        {"positions_for": 4_096},
         {"engine": FakeTokenizer()},
         {"tokenizer": FakeTokenizer(template="{{ messages }}!")},
         {"tokenizer": FakeTokenizer(vocabulary=("b", "a"))},
     ],
 )
 def test_what_decides_a_models_answers_is_in_it(changed):
-    """Weights, data type, ends of sequence, engine and its settings, tokeniser and template."""
+    """Weights, data type, ends of sequence, the context that positions were fixed for, engine and its settings, tokeniser and template."""
     assert model(**changed) != model() == model()
 
 

@@ -23,7 +23,7 @@ from pelton.workers.engine.model.chat_template import adopt_template, wants_part
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.gguf_cache import GgufCache
-from pelton.workers.engine.model.positions import fix_positions
+from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
@@ -64,6 +64,8 @@ class LoadedModel:
     dtype: torch.dtype
     device: torch.device
     weights_digest: bytes
+    positions_for: int | None = None
+    """The context for which positions were fixed that depend on it; None for all other models."""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -119,6 +121,7 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
         dtype=model.dtype,
         device=model.device,
         weights_digest=weights_digest(model),
+        positions_for=length if are_fixed(model) else None,
     )
 
 

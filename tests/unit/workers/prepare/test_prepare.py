@@ -86,14 +86,15 @@ def test_text_ends_before_the_first_stop_string():
 
 
 def test_logprobs_carry_text_and_bytes():
-    """Each token's text, bytes and alternatives are there; a token that is half a character has no bytes of its own."""
+    """Each token's text, bytes and alternatives are there; a token that is half a character has its bytes, escaped."""
     half = [0x1_00 | 0xC3]  # the first byte of a two-byte character
     logprobs = tuple(TokenLogprob(token, -0.5, ((token, -0.5), (half[0], -1.0))) for token in encode_text("word"))
     completion = Completion(0, tuple(encode_text("word")), FinishReason.LENGTH, 0.0, 0.0, logprobs)
     body = orjson.loads(answer_body(answered(completion, logprobs=True), SimulatedCodec()))
     (token,) = body["choices"][0]["logprobs"]["content"]
     assert (token["token"], token["bytes"]) == ("word", list(b"word"))
-    assert [top["bytes"] for top in token["top_logprobs"]] == [list(b"word"), None]
+    assert [top["bytes"] for top in token["top_logprobs"]] == [list(b"word"), [0xC3]]
+    assert token["top_logprobs"][1]["token"] == r"\xc3"
 
 
 def test_a_huge_reply_brings_a_small_one_with_it():
