@@ -68,7 +68,7 @@ def model(**changed: Any) -> bytes:
     ],
 )
 def test_what_decides_a_models_answers_is_in_it(changed):
-    """Weights, data type, ends of sequence, context of fixed positions, engine and its settings, tokeniser and template."""
+    """Weights, data type, ends of sequence, fixed positions, engine and its settings, tokeniser and template."""
     assert model(**changed) != model() == model()
 
 
