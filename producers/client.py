@@ -54,7 +54,6 @@ class InferenceClient:
         self._reader = ReplyReader(kafka, partition=reply_partition)
         self._router = ReplyRouter(self._reader)
         self._open = contextlib.AsyncExitStack()
-        self._is_open = False
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -65,13 +64,11 @@ class InferenceClient:
             self._router.start()
             stack.push_async_callback(self._router.stop)
             self._open = stack.pop_all()
-        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_open = False
         await self._open.aclose()
 
     async def complete(  # noqa: PLR0913  # all that may be said of a request, each by name
@@ -110,7 +107,6 @@ class InferenceClient:
         A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
         for `ReplyError`.
         """
-        self._check_open()
         chosen = correlation_id or new_correlation_id()
         waiting = self._router.expect(chosen)
         sending = asyncio.create_task(
@@ -144,7 +140,6 @@ class InferenceClient:
         deadline_ms: int | None = None,
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
-        self._check_open()
         address = ReplyAddress(self._reader.topic, self._reader.partition)
         headers = request_headers(correlation_id, address, tenant=tenant, session=session, deadline_ms=deadline_ms)
         key = None if session is None else session.encode()
@@ -182,10 +177,6 @@ class InferenceClient:
             deadline_ms=item.deadline_ms,
         )
         return replace(reply, index=index)
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise RuntimeError("The client is not open: use it inside `async with InferenceClient(...) as client:`.")
 
 
 async def _numbered(

@@ -102,7 +102,7 @@ MUTANTS = {
 
 def main(name: str) -> None:
     """Serve as `pelton worker` does, but for the one rule."""
-    configure_logging()
+    configure_logging(verbose=False)
     with patch.object(worker, "TransactionalWriter", MUTANTS[name]):
         asyncio.run(serve(load_settings()))
 

@@ -27,7 +27,7 @@ class FaultyEngine(SimulatedEngine):
 
 def main() -> None:
     _, link_fd, journal_fd, identity = sys.argv[1:]
-    configure_logging()
+    configure_logging(verbose=False)
     sys.modules["pelton.workers.served_model"].SimulatedEngine = FaultyEngine
     asyncio.run(serve(load_settings(), Parent(int(link_fd), int(journal_fd), identity)))
 

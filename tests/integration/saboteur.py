@@ -66,7 +66,7 @@ def main() -> None:
         if next(to_come) == 0:
             os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
 
-    configure_logging()
+    configure_logging(verbose=False)
     sabotage(moment, strike_once)
     asyncio.run(serve(load_settings()))
 

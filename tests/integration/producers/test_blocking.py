@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pelton.producers import BlockingClient, InferenceClient, RequestItem
+from pelton.producers import BlockingClient, RequestItem
 
 
 def asking(content):
@@ -42,7 +42,5 @@ async def test_it_answers_where_a_loop_runs(kafka, stand_in):
 
 async def test_a_client_that_is_not_open_says_so(kafka):
     """Instead of failing on something inside it."""
-    with pytest.raises(RuntimeError, match="async with InferenceClient"):
-        await InferenceClient(kafka).request(asking("x"))
     with pytest.raises(RuntimeError, match="with BlockingClient"):
         BlockingClient(kafka).request(asking("x"))
