@@ -106,7 +106,7 @@ class Admission:
         if is_too_late(ticket):
             raise too_late("before a worker fetched it", ticket.envelope.deadline_ms)
         if ticket.envelope.session and not self._sessions.available:
-            message = f"Header {contract.SESSION} is not supported by this worker, which has no cache.redis_url."
+            message = f"Header {contract.SESSION} needs session.redis_url or cache.redis_url, which is unset here."
             raise UnsupportedHeader(message, param=contract.SESSION)
         if self._cancels.covers(ticket):
             raise cancelled()

@@ -337,6 +337,19 @@ async def test_names_cannot_run_into_each_other():
     assert session_key("", "a") != session_key("a", "")
 
 
+async def test_histories_may_have_a_server_of_their_own(redis_url):
+    """Beside one for the cache, or without any; its URL is looked at like the other, and never shown."""
+    for cache in (CacheSettings(), CacheSettings(redis_url="redis://127.0.0.1:1")):
+        store = SessionStore(cache, SessionSettings(redis_url=redis_url))
+        assert store.there
+        (loaded,) = await store.load([session_key("own", "server")])
+        assert isinstance(loaded, Loaded)
+        await store.close()
+    with pytest.raises(ValueError, match="redis_url cannot be read") as raised:
+        SessionSettings(redis_url="redis://:se/cret@host")
+    assert "cret" not in str(raised.value)
+
+
 async def test_without_a_server_there_are_no_sessions():
     """A worker without Redis says so and has nothing to wait for."""
     store = SessionStore(CacheSettings(), DAY)
