@@ -213,6 +213,7 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
         **other: Section,
     ) -> Place:
         name = uuid.uuid4().hex[:8]
+        rest: dict[str, Any] = {section: chosen or {} for section, chosen in other.items()}
         settings = Settings(
             kafka={
                 "bootstrap_servers": kafka_bootstrap,
@@ -226,7 +227,7 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
                 **(kafka or {}),
             },
             engine={"kind": "simulated", "simulated": {**FAST, **(simulated or {})}, **(engine or {})},
-            **{section: chosen or {} for section, chosen in other.items()},
+            **rest,
         )
         await ensure_topics(settings.kafka)
         made.append(Place(settings))

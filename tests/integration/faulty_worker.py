@@ -7,6 +7,7 @@ from typing import Any
 
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
+from pelton.workers import served_model
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.process import Parent, serve
@@ -28,7 +29,7 @@ class FaultyEngine(SimulatedEngine):
 def main() -> None:
     _, link_fd, journal_fd, identity = sys.argv[1:]
     configure_logging(verbose=False)
-    sys.modules["pelton.workers.served_model"].SimulatedEngine = FaultyEngine
+    setattr(served_model, "SimulatedEngine", FaultyEngine)  # noqa: B010  # the name is imported there, not exported
     asyncio.run(serve(load_settings(), Parent(int(link_fd), int(journal_fd), identity)))
 
 

@@ -1,7 +1,7 @@
 """What engine and model put into the cache's keys: the same wherever the same request gets the same answer."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -9,6 +9,7 @@ from pelton.pipeline.settings.engine import EngineSettings
 from pelton.pipeline.settings.loading import Settings
 from pelton.workers import served_model
 from pelton.workers.delivery import completion_body
+from pelton.workers.engine.model.loading import LoadedModel
 
 
 def simulated(**changed: Any) -> bytes:
@@ -45,7 +46,8 @@ def model(**changed: Any) -> bytes:
     settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
     engine = changed.pop("engine", SimpleNamespace())
     plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "eos_token_ids": (2,)}
-    return served_model._fingerprint(served_model._told_of(SimpleNamespace(**{**plain, **changed}), engine, settings))
+    loaded = cast(LoadedModel, SimpleNamespace(**{**plain, **changed}))
+    return served_model._fingerprint(served_model._told_of(loaded, engine, settings))
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_cancel_acts_at_the_next_step_and_gives_the_pages_back(loaded: LoadedMod
     for index, prompt in enumerate(PROMPTS):
         engine.add(EngineRequest(index, prompt, GREEDY))
     engine.step()
-    thread = threading.Thread(target=lambda: [engine.cancel(index) for index in (0, 1, 99)])
+    thread = threading.Thread(target=lambda: list(map(engine.cancel, (0, 1, 99))))
     thread.start()
     thread.join()
     ended = engine.step()

@@ -145,7 +145,7 @@ def test_cancel_from_another_thread_ends_a_row_midway(loaded: LoadedModel, on_lo
         nonlocal steps
         steps += 1
         if steps == 3:
-            thread = threading.Thread(target=lambda: (engine.cancel(2), engine.cancel(99)))
+            thread = threading.Thread(target=lambda: list(map(engine.cancel, (2, 99))))
             thread.start()
             thread.join()
 
