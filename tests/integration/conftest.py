@@ -21,6 +21,7 @@ from pelton.workers.engine.api import EngineRequest
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.worker import Worker
+from tests.faulty.engine import FaultyEngine
 
 FAST = {"ttft_ms": 0, "itl_ms": 0, "itl_ms_per_row": 0}
 
@@ -173,6 +174,12 @@ def _collect() -> Iterator[None]:
     """
     yield
     gc.collect()
+
+
+@pytest.fixture
+def faulty_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process serve an engine that marked requests break: see `tests/faulty/engine.py`."""
+    monkeypatch.setattr(served_model, "SimulatedEngine", FaultyEngine)
 
 
 @pytest.fixture

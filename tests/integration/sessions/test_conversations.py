@@ -4,10 +4,12 @@ import asyncio
 import time
 
 import orjson
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pelton.pipeline.wire.chat import Message
+from tests.faulty.engine import Mark
 from tests.integration.sessions.talk import Talk, read_by_model
 
 
@@ -97,12 +99,13 @@ async def test_the_system_message_stays_when_old_turns_go(scene):
         assert asked == [f"question {number}" for number in range(12 - len(asked), 12)]
 
 
+@pytest.mark.usefixtures("faulty_engine")
 async def test_what_fails_is_not_in_the_history(scene):
     """After a body that is wrong, an engine that fails and a deadline that passes, the session is as it was."""
     async with (
         scene(
             partitions=1,
-            simulated={"failing": "break", "itl_ms": 20, "min_output_tokens": 20, "mean_output_tokens": 20},
+            simulated={"itl_ms": 20, "min_output_tokens": 20, "mean_output_tokens": 20},
             worker={"max_attempts": 1},
         ) as it,
         it.worker(),
@@ -110,7 +113,7 @@ async def test_what_fails_is_not_in_the_history(scene):
         talk = it.talk()
         await talk.says("first")
         assert await talk.fails("wrong", temprature=1) == "unknown_parameter"
-        assert await talk.fails("please break") == "engine_error"
+        assert await talk.fails(f"please, {Mark.FAIL}") == "engine_error"
         assert await talk.fails("late", deadline_ms=1) == "deadline_exceeded"
         await talk.says("second")
 

@@ -1,6 +1,5 @@
 """The simulated engine: honest about time and limits, recognisable answers, cheap."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -211,38 +210,6 @@ def test_what_ended_before_it_joined_takes_no_room() -> None:
     engine.cancel(1)
     engine.step()
     assert engine.select([QueuedRequest(None, 90, 10, 0.0)], 0.0).indexes == (0,)
-
-
-def test_a_request_told_to_fail_fails_alone() -> None:
-    """It ends as an internal failure when it joins; its neighbours are answered, and without the setting so is it."""
-    texts = ["good", "please fail this", "better"]
-    for failing, expected in (("please fail", {1}), ("", set())):
-        engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, failing=failing))
-        for index, text in enumerate(texts):
-            engine.add(request(index, text))
-        outcomes = run(engine)
-        assert len(outcomes) == len(texts)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-        assert {failure.request_id for failure in failures} == expected
-        assert all(failure.kind is FailureKind.INTERNAL for failure in failures)
-
-
-def test_a_poisonous_request_kills_the_process() -> None:
-    """The process dies by SIGKILL when the request joins a batch, not before, and only where poison is set."""
-    code = """if True:
-        from pelton.workers.engine.api import EngineRequest, SamplingParams
-        from pelton.workers.engine.simulated.config import SimulatedConfig
-        from pelton.workers.engine.simulated.engine import SimulatedEngine
-        from pelton.workers.engine.simulated.text import encode_text
-        for poison in ("", "arsenic"):
-            engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, poison=poison))
-            engine.add(EngineRequest(1, encode_text("old arsenic lace"), SamplingParams(9)))
-            print("added", flush=True)
-            engine.step()
-    """
-    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert result.returncode == -signal.SIGKILL
-    assert result.stdout.split() == ["added", "added"]
 
 
 @pytest.mark.parametrize("wrong", [{"itl_ms": -1}, {"min_output_tokens": 70}, {"max_running": 0}])
