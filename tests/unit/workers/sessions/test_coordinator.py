@@ -302,8 +302,10 @@ async def test_a_store_that_comes_late_is_shut_out_by_the_withdrawal(worker, sto
     await worker.open(one)
     before = dict(store.fences)
     store.away = True
+    tried = asyncio.Event()
+    store.on_store = tried.set
     worker.answer(one, "late")
-    await asyncio.sleep(0.03)
+    await asyncio.wait_for(tried.wait(), 5)
     (refused,) = worker.give_up()
     worker.commit(refused)
     store.away = False

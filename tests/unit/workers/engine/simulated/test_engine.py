@@ -13,8 +13,6 @@ from pelton.pipeline.request_queue import QueuedRequest
 from pelton.workers.engine.api import (
     Completion,
     EngineRequest,
-    Failure,
-    FailureKind,
     FinishReason,
     Outcome,
     SamplingParams,
@@ -173,36 +171,6 @@ def test_select_keeps_rows_and_tokens_within_limits() -> None:
         engine.select([QueuedRequest(None, 101, 1, 0.0)], 0.0)
 
 
-def test_cancel_and_deadline_end_a_running_request() -> None:
-    """Both come out as failures of their kind; the neighbours and later users of the id are untouched."""
-    clock = Clock()
-    engine = SimulatedEngine(fixed(20, ttft_ms=0, itl_ms=5), clock, clock.sleep)
-    engine.add(request(1))
-    engine.add(request(2, deadline=clock.now + 0.012))
-    engine.add(request(3))
-    engine.step()
-    engine.cancel(3)
-    engine.cancel(99)
-    first = engine.step()
-    engine.add(request(3))
-    outcomes = run(engine)
-    assert [(o.request_id, o.kind) for o in first if isinstance(o, Failure)] == [(3, FailureKind.CANCELLED)]
-    assert [(o.request_id, o.kind) for o in outcomes if isinstance(o, Failure)] == [(2, FailureKind.DEADLINE)]
-    assert [o.request_id for o in outcomes if isinstance(o, Completion)] == [1, 3]
-    assert clock.now - 100 == pytest.approx((2 + 20) * 0.005)
-
-
-def test_logprobs_and_ignore_eos_are_answered_in_form() -> None:
-    """One log-probability for each token where asked for; ignore_eos goes on to max_tokens."""
-    engine = SimulatedEngine(INSTANT)
-    engine.add(EngineRequest(1, [1], SamplingParams(40, logprobs=2, ignore_eos=True)))
-    (outcome,) = engine.step()
-    assert isinstance(outcome, Completion)
-    assert (len(outcome.token_ids), outcome.finish_reason) == (40, FinishReason.LENGTH)
-    assert outcome.logprobs is not None
-    assert [entry.token_id for entry in outcome.logprobs] == list(outcome.token_ids)
-
-
 def test_what_ended_before_it_joined_takes_no_room() -> None:
     """A request cancelled between `add` and `step` does not keep a large one out of an empty engine."""
     engine = SimulatedEngine(SimulatedConfig(max_batch_tokens=100))
@@ -217,14 +185,6 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     """A configuration that cannot be meant fails where it is made."""
     with pytest.raises(ValueError, match="must"):
         SimulatedConfig(**wrong)
-
-
-def test_an_id_in_use_is_refused() -> None:
-    """Two running requests must not share an id."""
-    engine = SimulatedEngine(INSTANT)
-    engine.add(request(1))
-    with pytest.raises(ValueError, match="already"):
-        engine.add(request(1))
 
 
 def test_many_requests_cost_little_processor_time() -> None:
