@@ -2,12 +2,9 @@
 
 import itertools
 import threading
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,79 +12,14 @@ from pelton.pipeline.request_queue import QueuedRequest
 from pelton.workers.engine.api import (
     Completion,
     EngineRequest,
-    Failure,
     FailureKind,
     FinishReason,
     Outcome,
     SamplingParams,
     StepEngine,
 )
-from pelton.workers.engine.config import ContinuousConfig
-from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import LoadedModel
-from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
-from pelton.workers.engine.simulated.config import SimulatedConfig
-from pelton.workers.engine.simulated.engine import SimulatedEngine
-from tests.unit.workers.engine._support.driving import GREEDY, PROMPTS, Hook, script, tokens_of
-
-Clock = Callable[[], float]
-MakeEngine = Callable[..., StepEngine]
-REAL = ("continuous", "padded")
-MAX_STEPS = 500
-"""More than any of these requests takes: an engine that needs them has lost one."""
-
-
-def continuous(loaded: LoadedModel, clock: Clock) -> ContinuousEngine:
-    return ContinuousEngine(loaded, ContinuousConfig(page_size=8, kv_memory_gib=0.01, max_running=8), clock)
-
-
-def padded(loaded: LoadedModel, clock: Clock) -> PaddedEngine:
-    return PaddedEngine(loaded, PaddedConfig(4096, 8, 0.0), clock)
-
-
-def simulated(loaded: LoadedModel, clock: Clock) -> SimulatedEngine:
-    del loaded  # it computes nothing
-    return SimulatedEngine(SimulatedConfig(itl_ms=5, max_running=8), clock, sleep=lambda _: None)
-
-
-ENGINES = {"continuous": continuous, "padded": padded, "simulated": simulated}
-
-
-@pytest.fixture(params=ENGINES)
-def make_engine(request: pytest.FixtureRequest, loaded: LoadedModel) -> MakeEngine:
-    """Makes engines of one kind, with the clock that a test gives them."""
-    return lambda clock=lambda: 0.0: ENGINES[request.param](loaded, clock)
-
-
-@pytest.fixture
-def engine(make_engine: MakeEngine) -> StepEngine:
-    return make_engine()
-
-
-def drain(engine: StepEngine) -> list[Outcome]:
-    """All that comes out until nothing runs; each id once."""
-    outcomes: list[Outcome] = []
-    for _ in range(MAX_STEPS):
-        if not engine.running:
-            break
-        outcomes += engine.step()
-    assert engine.running == 0, "an engine kept a request"
-    assert set(Counter(outcome.request_id for outcome in outcomes).values()) <= {1}, "a request ended twice"
-    if isinstance(engine, ContinuousEngine):
-        assert engine._pool.available == engine._pool.num_pages, "pages are lost"
-    return outcomes
-
-
-def run(engine: StepEngine, *params: SamplingParams) -> dict[int, Outcome]:
-    """PROMPTS with one of `params` each; the last stands for all further ones."""
-    for index, prompt in enumerate(PROMPTS):
-        engine.add(EngineRequest(index, prompt, params[min(index, len(params) - 1)]))
-    return {outcome.request_id: outcome for outcome in drain(engine)}
-
-
-def kinds(outcomes: list[Outcome]) -> dict[int, FailureKind | None]:
-    """How each request failed; None for those that were answered."""
-    return {one.request_id: one.kind if isinstance(one, Failure) else None for one in outcomes}
+from tests.unit.workers.engine._support.driving import GREEDY, PROMPTS, tokens_of
+from tests.unit.workers.engine._support.engines import MakeEngine, drain, kinds, run
 
 
 def test_every_request_is_answered_once(engine: StepEngine) -> None:
@@ -233,86 +165,3 @@ def test_whatever_happens_everybody_gets_one_outcome(make_engine: MakeEngine, st
         else:
             assert outcome.kind is FailureKind.DEADLINE
             assert deadline is not None
-
-
-@pytest.mark.parametrize("make_engine", REAL, indirect=True)
-@pytest.mark.parametrize(
-    ("said", "stop", "text"),
-    [(b"one STOP two", "STOP", b"one STOP"), ("10 € and".encode(), "€ ", "10 € ".encode())],
-    ids=["over tokens", "within a character"],
-)
-def test_a_stop_string_ends_an_answer(
-    engine: StepEngine, on_logits: Callable[[Hook], None], said: bytes, stop: str, text: bytes
-) -> None:
-    """At the token that completes it, which is the last of the answer; the reason is stop."""
-    on_logits(script(said))
-    engine.add(EngineRequest(1, PROMPTS[0], SamplingParams(20, temperature=0.0, stop=(stop,))))
-    (outcome,) = drain(engine)
-    assert isinstance(outcome, Completion)
-    assert (bytes(outcome.token_ids), outcome.finish_reason) == (text, FinishReason.STOP)
-
-
-@pytest.mark.parametrize("make_engine", REAL, indirect=True)
-@pytest.mark.parametrize("wrong", [EngineRequest(2, [], GREEDY), EngineRequest(2, [1], SamplingParams(0))])
-def test_impossible_requests_are_refused(engine: StepEngine, wrong: EngineRequest) -> None:
-    """An empty prompt, nothing to generate: raised at once, and nothing is kept of it."""
-    with pytest.raises(ValueError, match="request 2"):
-        engine.add(wrong)
-    assert engine.running == 0
-
-
-@pytest.mark.parametrize("make_engine", REAL, indirect=True)
-@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
-def test_broken_logits_fail_their_request_alone(
-    engine: StepEngine, on_logits: Callable[[Hook], None], broken: float
-) -> None:
-    """A row of NaN or infinity gets an error, never a token made of it; the others' answers are what they were."""
-    expected = tokens_of(run(engine, GREEDY))
-    passes = 0
-
-    def break_a_row(logits: torch.Tensor) -> torch.Tensor:
-        nonlocal passes
-        passes += 1
-        if passes == 4:
-            logits[1, 17] = broken
-        return logits
-
-    on_logits(break_a_row)
-    outcomes = run(engine, GREEDY)
-    [failed] = [index for index, outcome in outcomes.items() if isinstance(outcome, Failure)]
-    assert kinds(list(outcomes.values()))[failed] is FailureKind.INVALID_OUTPUT
-    assert tokens_of(outcomes) == {index: tokens for index, tokens in expected.items() if index != failed}
-
-
-@pytest.mark.parametrize("make_engine", REAL, indirect=True)
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (RuntimeError("CUDA error: something"), FailureKind.INTERNAL),
-        (torch.OutOfMemoryError("CUDA out of memory"), FailureKind.OUT_OF_MEMORY),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FailureKind.OUT_OF_MEMORY),
-    ],
-    ids=["error", "device memory", "host memory"],
-)
-def test_who_makes_a_step_fail_fails_alone(
-    engine: StepEngine, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: FailureKind
-) -> None:
-    """What raises is tried again request by request; the engine goes on as if nothing had been."""
-    params = [SamplingParams(8, temperature=chance, ignore_eos=True, seed=5) for chance in (0.0, 1.0, 0.0, 1.0)]
-    expected = tokens_of(run(engine, *params))
-    forward = loaded.model.forward
-
-    def fail_on_109(**inputs: Any) -> Any:
-        if inputs["input_ids"].numel() > 1 and 109 in inputs["input_ids"]:
-            raise error
-        return forward(**inputs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loaded.model, "forward", fail_on_109)
-        outcomes = run(engine, *params)
-    failure = outcomes[3]
-    assert isinstance(failure, Failure)
-    assert failure.kind is kind
-    assert "alone" in failure.message
-    assert tokens_of(outcomes) == {index: expected[index] for index in (0, 1, 2)}
-    assert tokens_of(run(engine, *params)) == expected
