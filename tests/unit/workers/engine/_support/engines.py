@@ -33,7 +33,11 @@ def simulated(loaded: LoadedModel, clock: Clock) -> SimulatedEngine:
     return SimulatedEngine(SimulatedConfig(itl_ms=5, max_running=8), clock, sleep=lambda _: None)
 
 
-ENGINES: dict[str, Callable[[LoadedModel, Clock], StepEngine]] = {"continuous": continuous, "padded": padded, "simulated": simulated}
+ENGINES: dict[str, Callable[[LoadedModel, Clock], StepEngine]] = {
+    "continuous": continuous,
+    "padded": padded,
+    "simulated": simulated,
+}
 
 
 def drain(engine: StepEngine) -> list[Outcome]:
