@@ -53,10 +53,6 @@ class SimulatedSettings(Section):
     """Requests that share a step."""
     context_length: Positive = 32_768
     """Longest prompt and answer together."""
-    poison: str = ""
-    """A request with this text in its prompt kills the worker's process: for fault tests. Empty: none does."""
-    failing: str = ""
-    """A request with this text in its prompt fails. Empty: none does."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -103,9 +103,9 @@ def test_a_huge_reply_brings_a_small_one_with_it():
     ending = answered(completion)
     record = answer_record(ending, reply_value(answer_body(ending, SimulatedCodec()), "tiny"), SIGNATURE)
     assert record.fallback is not None
-    assert orjson.loads(record.fallback.value)["error"]["code"] == "reply_too_large"
+    assert orjson.loads(record.fallback.value or b"")["error"]["code"] == "reply_too_large"
     assert record.fallback.headers[0] == record.headers[0]
-    assert len(record.fallback.value) < 1_000
+    assert len(record.fallback.value or b"") < 1_000
 
 
 def test_an_error_reply_is_addressed_like_an_answer():
@@ -115,7 +115,7 @@ def test_an_error_reply_is_addressed_like_an_answer():
     assert (record.topic, record.partition, record.key) == ("replies", 2, b"\x00\xff")
     assert dict(record.headers)["pelton-source"] == b"requests-3-14"
     assert dict(record.headers)["pelton-queue-ms"] == b"250.0"
-    assert orjson.loads(record.value)["error"]["code"] == "deadline_exceeded"
+    assert orjson.loads(record.value or b"")["error"]["code"] == "deadline_exceeded"
 
 
 def test_equal_prompts_are_tokenised_once():

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -150,8 +151,15 @@ def test_converted_copies_are_keyed_by_file_and_dtype(tmp_path: Path) -> None:
 def test_converted_copies_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     """A second writer loses quietly, a failing one leaves nothing behind and does not stop the start."""
     copies, entry = GgufCache(tmp_path), tmp_path / "entry"
-    copies.store(entry, lambda folder: (folder / "by").write_text("first") and None)
-    copies.store(entry, lambda folder: (folder / "by").write_text("second") and None)
+
+    def signed(name: str) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            (folder / "by").write_text(name)
+
+        return write
+
+    copies.store(entry, signed("first"))
+    copies.store(entry, signed("second"))
     assert (entry / "by").read_text() == "first"
 
     def fail(folder: Path) -> None:
