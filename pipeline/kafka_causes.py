@@ -9,7 +9,8 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.kafka import OAUTH, KafkaSettings
+from pelton.pipeline.settings.kafka_security import TokenUnusable
 
 _CLIENT_LOGGER = "aiokafka"
 _KEPT = 8
@@ -74,25 +75,37 @@ def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
 
 def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
     if name in ("SaslAuthenticationFailed", "AuthenticationFailedError"):
+        if kafka.sasl_mechanism == OAUTH:
+            return f"refuses the token in {kafka.sasl_oauth_token_file}: see that kafka.sasl_oauth_token_file is fresh"
         return f"refuses the user {kafka.sasl_username!r}: check kafka.sasl_username and kafka.sasl_password"
     if name in ("UnsupportedSaslMechanismError", "UnsupportedSaslMechanism"):
         return f"does not offer the mechanism {kafka.sasl_mechanism}: set kafka.sasl_mechanism to one that it does"
     if name == "IllegalSaslState":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
     if name.endswith("AuthorizationFailedError"):
-        return f"does not allow this ({name}): give the user {kafka.sasl_username!r} the ACL"
+        return f"does not allow this ({name}): give {_who(kafka)} the ACL"
     return None
+
+
+def _who(kafka: KafkaSettings) -> str:
+    """By what the broker knows this client."""
+    if kafka.security_protocol.startswith("SASL"):
+        named = kafka.sasl_mechanism == OAUTH
+        return "the owner of kafka.sasl_oauth_token_file" if named else f"the user {kafka.sasl_username!r}"
+    return f"the owner of kafka.ssl_certfile {kafka.ssl_certfile}" if kafka.ssl_certfile else "users without a login"
 
 
 def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
     text = str(cause).lower()
+    if isinstance(cause, TokenUnusable):
+        return f"has not been asked, as kafka.sasl_oauth_token_file {cause}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted ({cause.verify_message}): set kafka.ssl_cafile to the CA that "
             "signed it, and kafka.bootstrap_servers to a name that it is for"
         )
     if isinstance(cause, ssl.SSLError):
-        return _tls(text)
+        return _tls(kafka, text)
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
     if _cut_off(cause):
@@ -103,7 +116,9 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
     return None
 
 
-def _tls(text: str) -> str:
-    if "certificate required" in text or "certificate_required" in text or "handshake failure" in text:
-        return "wants a certificate of the client, which Pelton cannot show yet: use SASL_SSL on another port"
+def _tls(kafka: KafkaSettings, text: str) -> str:
+    if "alert" in text and "certificate" in text and kafka.ssl_certfile is not None:
+        return f"refuses the certificate in kafka.ssl_certfile {kafka.ssl_certfile} ({text}): use one of a CA it trusts"
+    if "certificate" in text or "handshake failure" in text:
+        return "wants a certificate of the client: set kafka.ssl_certfile and kafka.ssl_keyfile"
     return f"does not speak TLS on this port ({text}): set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT"

@@ -1,15 +1,23 @@
 """Settings of Kafka: brokers, topics, the group, tenants, security."""
 
 import re
-import ssl
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
+from pelton.pipeline.settings.kafka_security import TlsFiles, TokenFile, TokenUnusable
 from pelton.pipeline.settings.section import Positive, Secret, Section, Strings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
+
+OAUTH = "OAUTHBEARER"
+
+
+def _is_no_zero(copies: int) -> int:
+    if copies == 0:
+        raise ValueError("a topic has at least one copy; -1 leaves the number to the broker")
+    return copies
 
 
 class KafkaSettings(Section):
@@ -29,8 +37,8 @@ class KafkaSettings(Section):
     """Create the topics that are missing when a worker starts."""
     partitions: Positive = 12
     """Partitions of a topic that a worker or `pelton up` creates."""
-    replication_factor: Positive = 1
-    """Copies of a topic that a worker or `pelton up` creates."""
+    replication_factor: Annotated[int, Field(ge=-1), AfterValidator(_is_no_zero)] = 1
+    """Copies of a topic that a worker or `pelton up` creates; -1: as many as the broker makes by default."""
     session_timeout_ms: Positive = 45_000
     """A dead worker's partitions move to others after this long."""
     request_timeout_ms: Positive = 10_000
@@ -54,12 +62,21 @@ class KafkaSettings(Section):
     """How clients connect to the brokers."""
     ssl_cafile: FilePath | None = None
     """Certificates that the brokers' are checked against; unset: the system's."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    ssl_certfile: FilePath | None = None
+    """The client's certificate and those between it and its CA, in PEM: for brokers that ask for one."""
+    ssl_keyfile: FilePath | None = None
+    """The private key of `ssl_certfile`, in PEM; unset: in the same file."""
+    ssl_keyfile_password: SecretStr | None = None
+    """Of an encrypted key."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     """How clients log in, where the protocol is `SASL_...`."""
     sasl_username: str | None = None
     """Who logs in."""
     sasl_password: SecretStr | None = None
-    """Better given as the variable `PELTON_KAFKA__SASL_PASSWORD`."""
+    """Better given as the variable `PELTON_KAFKA__SASL_PASSWORD`, or in a file."""
+    sasl_oauth_token_file: FilePath | None = None
+    """For `OAUTHBEARER`: holds the access token, and is read for each login, so that whatever renews it may write it
+    anew at any time."""
 
     @field_validator("reply_topics_allowed")
     @classmethod
@@ -90,20 +107,47 @@ class KafkaSettings(Section):
         return self
 
     @model_validator(mode="after")
-    def _sasl_has_a_user(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+    def _login_is_whole(self) -> Self:
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        if self.sasl_mechanism == OAUTH:
+            if self.sasl_oauth_token_file is None:
+                raise ValueError(f"sasl_mechanism {OAUTH} needs sasl_oauth_token_file")
+            try:
+                TokenFile(self.sasl_oauth_token_file).read()
+            except TokenUnusable as error:
+                raise ValueError(f"sasl_oauth_token_file: {error}") from None
+        elif not (self.sasl_username and self.sasl_password):
             raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
         return self
 
+    @model_validator(mode="after")
+    def _certificates_can_be_used(self) -> Self:
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile has no use without ssl_certfile")
+        if self._encrypted:
+            self._tls_files.context()
+        return self
+
+    @property
+    def _encrypted(self) -> bool:
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def _tls_files(self) -> TlsFiles:
+        password = self.ssl_keyfile_password and self.ssl_keyfile_password.get_secret_value()
+        return TlsFiles(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, password)
+
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments that every aiokafka client takes."""
-        encrypted = self.security_protocol.endswith("SSL")
+        """Keyword arguments that every aiokafka client takes. The files of TLS are read again for each client."""
+        token_file = self.sasl_oauth_token_file
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "security_protocol": self.security_protocol,
-            "ssl_context": ssl.create_default_context(cafile=self.ssl_cafile) if encrypted else None,
+            "ssl_context": self._tls_files.context() if self._encrypted else None,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password and self.sasl_password.get_secret_value(),
+            "sasl_oauth_token_provider": token_file and TokenFile(token_file),
             "request_timeout_ms": self.request_timeout_ms,
         }
