@@ -42,10 +42,10 @@ def client_errors() -> Iterator[list[BaseException]]:
 def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseException]) -> str:
     """One sentence on `error`, or on the latest of the `logged` ones, which led to it and say more."""
     where = f"Kafka at {kafka.bootstrap_servers}"
-    for cause in (*reversed(logged), error):
+    for cause in _origins(error, logged):
         if reason := _known(kafka, cause):
             return f"{where} {reason}."
-    said = str(logged[-1]) if logged else repr(error)
+    said = (str(logged[-1]) or repr(logged[-1])) if logged else repr(error)
     return (
         f"{where} cannot be reached ({said}): start one with `pelton up`, or set kafka.bootstrap_servers "
         "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
@@ -56,7 +56,7 @@ def may_pass(error: BaseException, logged: list[BaseException]) -> bool:
     """Whether the same settings may work later: the broker is away or its name unknown, but nothing is refused."""
     return not any(
         isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), type(cause).__name__)
-        for cause in (*logged, error)
+        for cause in _origins(error, logged)
     )
 
 
@@ -65,7 +65,17 @@ def is_cut_off(error: BaseException, logged: list[BaseException]) -> bool:
     return any(map(_cut_off, (*logged, error)))
 
 
+def _origins(error: BaseException, logged: list[BaseException]) -> Iterator[BaseException]:
+    """The latest first, and what an error came from, such as an alert of TLS, before the error itself."""
+    for raised in (*reversed(logged), error):
+        if origin := raised.__cause__ or raised.__context__:
+            yield origin
+        yield raised
+
+
 def _cut_off(cause: BaseException) -> bool:
+    if isinstance(cause, ConnectionResetError):
+        return True
     return not isinstance(cause, ConnectionRefusedError) and any(word in str(cause).lower() for word in _CUT_OFF)
 
 
@@ -80,7 +90,7 @@ def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
         return f"refuses the user {kafka.sasl_username!r}: check kafka.sasl_username and kafka.sasl_password"
     if name in ("UnsupportedSaslMechanismError", "UnsupportedSaslMechanism"):
         return f"does not offer the mechanism {kafka.sasl_mechanism}: set kafka.sasl_mechanism to one that it does"
-    if name == "IllegalSaslState":
+    if name == "IllegalSaslStateError":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
     if name.endswith("AuthorizationFailedError"):
         return f"does not allow this ({name}): give {_who(kafka)} the ACL"
@@ -108,6 +118,9 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
         return _tls(kafka, text)
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
+    if kafka.sasl_mechanism == OAUTH and type(cause).__name__ in ("StaleMetadata", "NodeNotReadyError"):
+        # Where a token is refused, the client takes itself for logged in, and is answered with nothing.
+        return "names no brokers: it probably refuses the token in kafka.sasl_oauth_token_file, or is starting"
     if _cut_off(cause):
         return (
             "closes the connection at once: kafka.security_protocol "

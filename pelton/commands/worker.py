@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
+from pelton.cache.first_look import look_at_redis
 from pelton.commands.common import Config, Exit, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
@@ -70,6 +71,8 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         if not there:
             log.info("told to stop while waiting for Kafka")
             return WorkerExit.DRAINED
+        if warning := await look_at_redis(settings.cache):
+            log.warning("%s", warning)
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:

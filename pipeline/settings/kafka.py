@@ -12,6 +12,7 @@ from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
 
 OAUTH = "OAUTHBEARER"
+BROKERS_CHOICE = -1
 
 
 def _is_no_zero(copies: int) -> int:
@@ -137,6 +138,12 @@ class KafkaSettings(Section):
     def _tls_files(self) -> TlsFiles:
         password = self.ssl_keyfile_password and self.ssl_keyfile_password.get_secret_value()
         return TlsFiles(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, password)
+
+    @property
+    def copies(self) -> dict[str, Any]:
+        """Keyword arguments for aiokafka's `NewTopic`, which leaves copies to the broker only beside an assignment."""
+        assignments = {} if self.replication_factor == BROKERS_CHOICE else None
+        return {"replication_factor": self.replication_factor, "replica_assignments": assignments}
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes. The files of TLS are read again for each client."""
