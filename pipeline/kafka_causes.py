@@ -93,11 +93,11 @@ def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
     if name == "IllegalSaslStateError":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
     if name.endswith("AuthorizationFailedError"):
-        return f"does not allow this ({name}): give {_who(kafka)} the ACL"
+        return f"does not allow this ({name}): give {who(kafka)} the ACL"
     return None
 
 
-def _who(kafka: KafkaSettings) -> str:
+def who(kafka: KafkaSettings) -> str:
     """By what the broker knows this client."""
     if kafka.security_protocol.startswith("SASL"):
         named = kafka.sasl_mechanism == OAUTH
@@ -106,7 +106,6 @@ def _who(kafka: KafkaSettings) -> str:
 
 
 def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
-    text = str(cause).lower()
     if isinstance(cause, TokenUnusable):
         return f"has not been asked, as kafka.sasl_oauth_token_file {cause}"
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -115,7 +114,7 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
             "signed it, and kafka.bootstrap_servers to a name that it is for"
         )
     if isinstance(cause, ssl.SSLError):
-        return _tls(kafka, text)
+        return _tls(kafka, (getattr(cause, "reason", None) or str(cause)).lower().replace("_", " "))
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
     if kafka.sasl_mechanism == OAUTH and type(cause).__name__ in ("StaleMetadata", "NodeNotReadyError"):

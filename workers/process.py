@@ -19,6 +19,7 @@ from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
 from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.workers import served_model
 from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.model.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
@@ -43,7 +44,7 @@ class Parent:
 
 
 async def serve(settings: Settings, parent: Parent | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain.
+    """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain. While a model loads, end the process.
 
     The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
     joined after, so that no partition waits for a model. Raises what those parts raise.
@@ -60,13 +61,37 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
         return
     async with _following(SuspectFeed(settings.kafka, guard.suspects)):
         metrics = _serve_metrics(settings)
-        log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
-        # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
-        # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
-        with ThreadPoolExecutor(1, "loading") as thread:
-            served = await loop.run_in_executor(thread, _load, settings)
-        if not lifecycle.leaving:
+        served = await _loaded(settings, lifecycle)
+        if served is not None:
             await Worker(settings, served, lifecycle, metrics, guard).run()
+    if served is None:
+        _end_at_once()
+
+
+async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.ServedModel | None:
+    """The model; None where the worker is told to leave before it is there. Raises what `_load` does."""
+    log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
+    loop = asyncio.get_running_loop()
+    # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
+    # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
+    thread = ThreadPoolExecutor(1, "loading")
+    loading = loop.run_in_executor(thread, _load, settings)
+    leaving = asyncio.create_task(lifecycle.wait_leaving())
+    await asyncio.wait([loading, leaving], return_when=asyncio.FIRST_COMPLETED)
+    if lifecycle.leaving:
+        return None
+    leaving.cancel()
+    served = await loading
+    thread.shutdown()
+    return served
+
+
+def _end_at_once() -> None:
+    """Nothing can interrupt the thread that loads a model, and Python would wait for it at its end."""
+    remove_partial_folders(served_model.models_dir())
+    log.info("told to leave while the model was loading")
+    logging.shutdown()
+    os._exit(WorkerExit.DRAINED)
 
 
 def _under(parent: Parent, settings: Settings) -> tuple[CrashProtection, Lifecycle]:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -66,6 +67,11 @@ def build(settings: Settings) -> ServedModel:
     )
 
 
+def models_dir() -> Path:
+    """Where converted models are kept. Raises `SettingsError` where there is no cache folder."""
+    return cache_dir() / "models"
+
+
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:
     from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
 
@@ -116,7 +122,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         device=model.device,
         trust_remote_code=model.trust_remote_code,
     )
-    return load(spec, cache_dir() / "models")
+    return load(spec, models_dir())
 
 
 def _engine(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:

@@ -20,6 +20,7 @@ from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
+from pelton.workers.kafka.new_group import warn_of_history
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
 from pelton.workers.process import Parent, serve
 from pelton.workers.supervisor.crash_handler import crash_handler
@@ -73,6 +74,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
             return WorkerExit.DRAINED
         if warning := await look_at_redis(settings.cache):
             log.warning("%s", warning)
+        await warn_of_history(settings.kafka)
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
