@@ -23,6 +23,7 @@ from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.new_group import warn_of_history
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
 from pelton.workers.process import Parent, serve
+from pelton.workers.served_model import look_at
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import visible_gpus
@@ -62,7 +63,7 @@ def worker(
 
 
 def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
-    """Be the parent. The topics are looked at first: what keeps all workers from starting is told once."""
+    """Be the parent. It looks at all first that may keep workers from starting, so that it is told once, and early."""
     here = settings.worker if replicas is None else settings.worker.model_copy(update={"replicas": replicas})
     gpus = [] if settings.model.device == "cpu" else visible_gpus()
 
@@ -78,8 +79,9 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
+        look_at(settings)
         return asyncio.run(run())
-    except (KafkaUnusable, TopicsMissing) as error:
+    except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
 
 

@@ -43,9 +43,12 @@ class Server(ABC):
 
     @property
     def folder(self) -> Path:
-        """Data, configuration and log; made when first asked for."""
+        """Data, configuration and log; made when first asked for. Raises `StackError` where it cannot be."""
         if self._chosen_folder is not None:
-            self._chosen_folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._chosen_folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StackError(f"{self.name} cannot keep its data in {self._chosen_folder}: {error.strerror}.") from error
             return self._chosen_folder.absolute()
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="pelton-", ignore_cleanup_errors=True)

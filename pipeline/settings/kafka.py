@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
 from pelton.pipeline.settings.kafka_security import TlsFiles, TokenFile, TokenUnusable
-from pelton.pipeline.settings.section import Positive, Secret, Section, Strings
+from pelton.pipeline.settings.section import Positive, Secret, Section, Strings, Topic, Topics
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
@@ -28,9 +28,9 @@ class KafkaSettings(Section):
     """Brokers to start from, as `host:port`, separated by commas."""
     group_id: str = "pelton"
     """The workers' consumer group; part of every transactional id."""
-    request_topics: Annotated[Strings, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
+    request_topics: Annotated[Topics, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
     """Topics that workers read. Clients send to the first."""
-    reply_topic: str = contract.REPLIES_TOPIC
+    reply_topic: Topic = contract.REPLIES_TOPIC
     """Where replies go whose request names no topic."""
     reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
@@ -48,12 +48,12 @@ class KafkaSettings(Section):
     """Exactly once needs transactions (Kafka 4.0 or newer); at least once repeats answers after a crash."""
     transaction_timeout_ms: Positive = 10_000
     """A dead worker's open transaction holds up `read_committed` readers for at most about this long."""
-    suspects_topic: str = "inference.suspects"
+    suspects_topic: Topic = "inference.suspects"
     """Compacted, one partition: remembers which requests were in the engine of a worker that died."""
     group_secret: Secret | None = None
     """Known to the group's workers and operators and to nobody else: suspicions, and the notes of replayed dead
     letters, are signed with it, and what is not is ignored. Unset, the broker must let nobody else write there."""
-    cancels_topic: str = contract.CANCELS_TOPIC
+    cancels_topic: Topic = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
     tenant_topics: dict[str, str] = Field(default={})
     """Tenants by request topic: what comes from there is theirs, and nobody else can claim to be them."""

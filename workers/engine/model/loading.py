@@ -22,6 +22,7 @@ from pelton.workers.engine.layers.packed_linear import pack_linears
 from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.hub import ask_hub
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.weights_digest import weights_digest
@@ -142,7 +143,9 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     if source.gguf_file is not None:
         options["gguf_file"] = source.gguf_file
     try:
-        if source.folder is not None and source.gguf_file is None:
+        if source.folder is None:
+            ask_hub(source.name, source.gguf_file)
+        elif source.gguf_file is None:
             check_folder(source.name, source.folder)
         tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
         adopt_template(source.name, tokenizer, source.folder)
