@@ -34,7 +34,8 @@ class Cause:
 def cause_of(settings: CacheSettings, error: BaseException) -> Cause:
     """What `error`, which the client raised or the server answered, comes from."""
     origin = error.__cause__ or error.__context__ or error
-    return _of_the_account(settings, error) or _of_the_server(error) or _of_the_connection(settings, error, origin)
+    certain = _of_the_account(settings, error) or _of_the_server(error) or _of_tls(origin)
+    return certain or _of_the_connection(settings, error, origin)
 
 
 def is_cut_off(error: BaseException) -> bool:
@@ -80,7 +81,7 @@ def _of_the_server(error: BaseException) -> Cause | None:
     return None
 
 
-def _of_the_connection(settings: CacheSettings, error: BaseException, origin: BaseException) -> Cause:
+def _of_tls(origin: BaseException) -> Cause | None:
     match origin:
         case ssl.SSLCertVerificationError():
             return Cause(
@@ -96,14 +97,17 @@ def _of_the_connection(settings: CacheSettings, error: BaseException, origin: Ba
             )
         case ssl.SSLError():
             return Cause("does not speak TLS on this port: begin cache.redis_url with redis://", passing=False)
-        case gaierror():
-            return Cause("has a name that is not known to DNS: check cache.redis_url", passing=True)
-        case ConnectionRefusedError() | FileNotFoundError():
-            return Cause(
-                "is not there: start one with `pelton up`, or set cache.redis_url (PELTON_CACHE__REDIS_URL) to where "
-                "it is",
-                passing=True,
-            )
+    return None
+
+
+def _of_the_connection(settings: CacheSettings, error: BaseException, origin: BaseException) -> Cause:
+    if isinstance(origin, gaierror):
+        return Cause("has a name that is not known to DNS: check cache.redis_url", passing=True)
+    if isinstance(origin, ConnectionRefusedError | FileNotFoundError):
+        return Cause(
+            "is not there: start one with `pelton up`, or set cache.redis_url (PELTON_CACHE__REDIS_URL) to where it is",
+            passing=True,
+        )
     if is_cut_off(error):
         secure = urlsplit(settings.redis_url or "").scheme == TLS_SCHEME
         hint = "does not speak TLS (redis://)" if secure else "expects TLS (rediss://)"

@@ -80,7 +80,9 @@ def _cut_off(cause: BaseException) -> bool:
 
 
 def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
-    return _of_the_account(kafka, type(cause).__name__) or _of_the_connection(kafka, cause)
+    return (
+        _of_the_account(kafka, type(cause).__name__) or _of_the_token(kafka, cause) or _of_the_connection(kafka, cause)
+    )
 
 
 def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
@@ -105,9 +107,16 @@ def who(kafka: KafkaSettings) -> str:
     return f"the owner of kafka.ssl_certfile {kafka.ssl_certfile}" if kafka.ssl_certfile else "users without a login"
 
 
-def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
+def _of_the_token(kafka: KafkaSettings, cause: BaseException) -> str | None:
     if isinstance(cause, TokenUnusable):
         return f"has not been asked, as kafka.sasl_oauth_token_file {cause}"
+    if kafka.sasl_mechanism == OAUTH and type(cause).__name__ in ("StaleMetadata", "NodeNotReadyError"):
+        # Where a token is refused, the client takes itself for logged in, and is answered with nothing.
+        return "names no brokers: it probably refuses the token in kafka.sasl_oauth_token_file, or is starting"
+    return None
+
+
+def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted ({cause.verify_message}): set kafka.ssl_cafile to the CA that "
@@ -117,9 +126,6 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
         return _tls(kafka, (getattr(cause, "reason", None) or str(cause)).lower().replace("_", " "))
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
-    if kafka.sasl_mechanism == OAUTH and type(cause).__name__ in ("StaleMetadata", "NodeNotReadyError"):
-        # Where a token is refused, the client takes itself for logged in, and is answered with nothing.
-        return "names no brokers: it probably refuses the token in kafka.sasl_oauth_token_file, or is starting"
     if _cut_off(cause):
         return (
             "closes the connection at once: kafka.security_protocol "

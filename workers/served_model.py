@@ -17,8 +17,6 @@ from pelton.workers.engine.choices import ChoiceEngine
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.chat_template import wants_parts
-from pelton.workers.engine.model.hub import ask_hub
-from pelton.workers.engine.model.source import locate
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
@@ -72,14 +70,6 @@ def build(settings: Settings) -> ServedModel:
 def models_dir() -> Path:
     """Where converted models are kept. Raises `SettingsError` where there is no cache folder."""
     return cache_dir() / "models"
-
-
-def look_at(settings: Settings) -> None:
-    """See that the model is where it should be, without loading anything. Raises `ModelLoadError`."""
-    if settings.engine.kind != "simulated":
-        source = locate(settings.model.path, settings.model.gguf_file)
-        if source.folder is None:
-            ask_hub(source.name, source.gguf_file)
 
 
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:

@@ -74,7 +74,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def clear_errors(*, interrupted: str = "Interrupted.") -> Iterator[None]:
-    """Turn the errors a user can mend, Ctrl-C and SIGTERM, into one message and an exit code; leave all others alone."""
+    """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield

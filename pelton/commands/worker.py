@@ -22,13 +22,11 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.new_group import warn_of_history
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
-from pelton.workers.process import Parent, serve
-from pelton.workers.served_model import look_at
+from pelton.workers.model_place import look_at_model
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import visible_gpus
 from pelton.workers.supervisor.supervisor import Supervisor
-from pelton.workers.worker import WorkerFailed
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def worker(
     with clear_errors():
         settings = load_settings(config)
         if child is not None:
-            _serve(settings, Parent(*child))
+            _serve(settings, child)
         else:
             raise typer.Exit(_keep(settings, replicas, _command(config, verbose=verbose)))
 
@@ -79,7 +77,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
-        look_at(settings)
+        look_at_model(settings)
         return asyncio.run(run())
     except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
@@ -101,11 +99,15 @@ def _command(config: Path | None, *, verbose: bool) -> list[str]:
     return [sys.executable, "-P", "-m", "pelton", "worker", *options]
 
 
-def _serve(settings: Settings, parent: Parent) -> None:
+def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     """Be a worker; the exit code tells the parent how it ended."""
+    # The parent needs neither engine nor tokenizer.
+    from pelton.workers.process import Parent, serve  # noqa: PLC0415
+    from pelton.workers.worker import WorkerFailed  # noqa: PLC0415
+
     try:
         with client_errors() as logged:
-            asyncio.run(serve(settings, parent))
+            asyncio.run(serve(settings, Parent(*child)))
     except KafkaError as error:
         # The broker may have gone again after it was waited for: the parent then starts this worker anew.
         passing = may_pass(error, logged)

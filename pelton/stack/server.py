@@ -48,7 +48,9 @@ class Server(ABC):
             try:
                 self._chosen_folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StackError(f"{self.name} cannot keep its data in {self._chosen_folder}: {error.strerror}.") from error
+                raise StackError(
+                    f"{self.name} cannot keep its data in {self._chosen_folder}: {error.strerror}."
+                ) from error
             return self._chosen_folder.absolute()
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="pelton-", ignore_cleanup_errors=True)

@@ -23,7 +23,7 @@ class TlsFiles:
     keyfile_password: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context that verifies the broker and shows the certificate. Raises `ValueError`, which names the setting."""
+        """A context that verifies the broker and shows the certificate. Raises `ValueError` that names the setting."""
         try:
             context = ssl.create_default_context(cafile=self.cafile)
         except (ssl.SSLError, OSError) as error:

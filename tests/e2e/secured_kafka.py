@@ -14,7 +14,7 @@ from pelton.stack.ports import LOOPBACK, free_port
 USER, PASSWORD = "pelton", "the-right-password"
 STRANGER = "stranger"
 """Has the same password, and no rights."""
-KEY_PASSWORD = "of-the-key"
+KEY_PASSWORD = "of-the-key"  # noqa: S105  # made up
 _MODULES = "org.apache.kafka.common.security"
 
 
@@ -65,7 +65,7 @@ class SecuredKafka(KafkaServer):
             "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
             "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {users};",
             "oauthbearer.sasl.jaas.config": (
-                f"{_MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
+                f'{_MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
             ),
         }
         mutual = {**tls, **trust, "ssl.client.auth": "required"}

@@ -1,4 +1,4 @@
-"""A table of wrong set-ups: each ends, soon, in one sentence that names the cause and the setting, and its exit code."""
+"""A table of wrong set-ups: each ends, soon, in one sentence that names the cause and the setting."""
 
 import json
 import os
@@ -48,10 +48,12 @@ class World:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
 
-    def model(self, name: str, **config: object) -> str:
+    def model(self, name: str, *, tokenizer: bool = True, **config: object) -> str:
         """A folder that looks like a model's."""
         self.file(f"{name}/config.json", json.dumps({"model_type": "llama", **config}))
         self.file(f"{name}/model.safetensors", (2).to_bytes(8, "little") + b"{}")
+        if tokenizer:
+            self.file(f"{name}/tokenizer.json", "{}")
         return str(self.folder / name)
 
     @property
@@ -253,7 +255,7 @@ SETUPS = {
     ),
     "no tokenizer": Setup(
         WORKER,
-        lambda at: {"engine.kind": "continuous", "model.path": at.model("bare")},
+        lambda at: {"engine.kind": "continuous", "model.path": at.model("bare", tokenizer=False)},
         ("model.path", "tokenizer"),
     ),
     "unknown quantisation": Setup(

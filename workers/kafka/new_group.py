@@ -1,4 +1,4 @@
-"""A group that has never committed reads a topic from its start: said before it happens, as a new name is often a typo."""
+"""A group that has never committed reads a topic from its start: it is said before, as new names may be typos."""
 
 import asyncio
 import logging

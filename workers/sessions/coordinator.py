@@ -35,8 +35,8 @@ MOST_READS = 5
 
 _UNAVAILABLE = "The session's history cannot be reached for now: send the request again in a while."
 _REFUSED = (
-    "The session's history cannot be used, as the workers' Redis refuses it, which will not pass by itself: the workers' "
-    "log has the cause. Have it mended, or send the request without a session."
+    "The session's history cannot be used, as the workers' Redis refuses it, which will not pass by itself: have it "
+    "mended (the workers' log has the cause), or send the request without a session."
 )
 _DAMAGED = "The session's history is damaged and cannot be continued: begin another session."
 _TOO_LONG = "The turn is longer than a session's history may be: send less at once, or send it outside of a session."

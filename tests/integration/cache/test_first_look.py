@@ -1,4 +1,4 @@
-"""The first look at a real Valkey: what will not pass by itself is an error, what may is said, and each has its cause."""
+"""The first look at a real Valkey: what will not pass is an error, what may is said, and each has its cause."""
 
 import asyncio
 import ssl
@@ -45,15 +45,15 @@ async def test_passwords_and_rights_name_their_settings():
     """None of them passes by itself; the session store and the commands say the same."""
     with OddValkey(*LOCKED) as server:
         assert "PELTON_CACHE__PASSWORD" in await refusal(redis_url=server.url)
-        assert "'default': check cache.username and cache.password" in await refusal(
-            redis_url=server.url, password="wrong"
-        )
+        wrong = {"redis_url": server.url, "password": "wrong"}
+        assert "'default': check cache.username and cache.password" in await refusal(**wrong)
         limited = {"redis_url": server.url, "username": LIMITED, "password": PASSWORD}
         assert "the user 'limited'" in await refusal(**limited)
         with pytest.raises(CacheUnavailable, match=r"cache\.password"):
             async with connected(CacheSettings(redis_url=server.url)) as client:
                 await client.ping()
-        assert await look_at_redis(CacheSettings.model_validate({"redis_url": server.url, "password": PASSWORD})) is None
+        right = {"redis_url": server.url, "password": PASSWORD}
+        assert await look_at_redis(CacheSettings.model_validate(right)) is None
 
 
 async def test_a_policy_that_drops_histories_is_named():
@@ -99,7 +99,7 @@ async def test_a_port_of_something_else():
         assert "names no Redis" in await refusal(redis_url=f"redis://127.0.0.1:{port}")
 
 
-async def test_tls_that_does_not_fit(redis_url, tmp_path):
+async def test_tls_that_does_not_fit(redis_url):
     """On one side only, or with a certificate of an unknown CA."""
     authority, certificates = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(certificates)

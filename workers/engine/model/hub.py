@@ -1,4 +1,4 @@
-"""A first question to the model hub: without one, each of a model's files is tried several times before it is given up."""
+"""A first question to the model hub: without one, each of a model's files is tried several times in vain."""
 
 from pelton.workers.engine.errors import ModelLoadError
 
@@ -10,8 +10,10 @@ def ask_hub(name: str, file: str | None) -> None:
 
     Raises ModelLoadError.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache  # noqa: PLC0415 (only in pelton[engine])
-
+    try:
+        from huggingface_hub import HfApi, try_to_load_from_cache  # noqa: PLC0415 (only in pelton[engine])
+    except ImportError:  # what is missing is named when the model is loaded
+        return
     if isinstance(try_to_load_from_cache(name, file or "config.json"), str):
         return
     try:
@@ -20,5 +22,6 @@ def ask_hub(name: str, file: str | None) -> None:
         first, *_ = str(error).strip().splitlines() or [""]
         raise ModelLoadError(
             f"model.path: there is no local folder {name}, and the model hub did not give it "
-            f"({type(error).__name__}: {first}); check the name and the network, or set model.path to a downloaded folder"
+            f"({type(error).__name__}: {first}); check the name and the network, or set model.path to a downloaded "
+            "folder"
         ) from error
