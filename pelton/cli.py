@@ -8,6 +8,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from pelton.quiet_imports import quiet_imports
+
 COMMANDS = {
     "demo": "demo:demo",
     "up": "up:up",
@@ -35,7 +37,9 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        return _command(cmd_name, getattr(import_module(f"pelton.commands.{module}"), name))
+        with quiet_imports():
+            imported = import_module(f"pelton.commands.{module}")
+        return _command(cmd_name, getattr(imported, name))
 
 
 def _command(name: str, found: typer.Typer | Callable[..., None]) -> Any:
@@ -69,7 +73,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, metavar="", help="Print the version and exit."),
     ] = False,
 ) -> None:
     del version  # its callback has done the work

@@ -22,7 +22,9 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     model: Annotated[str, typer.Option(help="A model some worker serves.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 for the likeliest answer.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole chat.completion object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the whole chat.completion object.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = DEFAULT_TIMEOUT_S,
     config: Config = None,
 ) -> None:

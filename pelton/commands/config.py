@@ -46,8 +46,8 @@ class Setting:
 
 @app.command()
 def show(
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from the default.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", metavar="", help="Only what differs from the default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")] = False,
     config: Config = None,
 ) -> None:
     """Show every setting that is in effect, its value and where it comes from.

@@ -14,7 +14,7 @@ from pelton.producers.http.server import serve_http
 def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: serve.port; 0: any.")] = None,
     host: Annotated[str | None, typer.Option(help="Default: serve.host, which is this machine only.")] = None,
-    verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
+    verbose: Annotated[bool, typer.Option(metavar="", help="Log more.")] = False,
     config: Config = None,
 ) -> None:
     """Serve OpenAI's HTTP API: chat completions, files and batches.

@@ -24,7 +24,9 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     timeout: Annotated[
         float, typer.Option(min=0, help="Give up after so many seconds without any progress; 0: never.")
     ] = DEFAULT_TIMEOUT_S,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final counts as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the final counts as JSON on stdout.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Send a file of OpenAI Batch requests, and collect the results.

@@ -36,7 +36,7 @@ def worker(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one for each GPU. Default: worker.replicas.")
     ] = None,
-    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    verbose: Annotated[bool, typer.Option(metavar="", help="Log more, the Kafka client's words too.")] = False,
     child: Annotated[tuple[int, int, str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer requests from Kafka until told to stop.

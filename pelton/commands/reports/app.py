@@ -26,14 +26,14 @@ from pelton.producers.reports.web.job_index import JobIndex
 
 app = typer.Typer(name="reports", help="Report jobs: serve them, list them, cancel them.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `pelton reports list` shows it.")]
 
 
 @app.command()
 def serve(
     config: Config = None,
-    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    verbose: Annotated[bool, typer.Option(metavar="", help="Log more, the Kafka client's words too.")] = False,
 ) -> None:
     """Run report jobs until told to stop.
 
