@@ -136,13 +136,14 @@ class KafkaSettings(Section):
 
     @property
     def _tls_files(self) -> TlsFiles:
-        password = self.ssl_keyfile_password and self.ssl_keyfile_password.get_secret_value()
+        secret = self.ssl_keyfile_password
+        password = None if secret is None else secret.get_secret_value()
         return TlsFiles(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, password)
 
     @property
     def copies(self) -> dict[str, Any]:
         """Keyword arguments for aiokafka's `NewTopic`, which leaves copies to the broker only beside an assignment."""
-        assignments = {} if self.replication_factor == BROKERS_CHOICE else None
+        assignments: dict[int, list[int]] | None = {} if self.replication_factor == BROKERS_CHOICE else None
         return {"replication_factor": self.replication_factor, "replica_assignments": assignments}
 
     def client_options(self) -> dict[str, Any]:

@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.producers.errors import BrokerUnreachable
+from pelton.producers.kafka.cluster import look_up
 from pelton.stack.ports import LOOPBACK, free_port
-from tests.e2e.secured_kafka import PASSWORD, STRANGER, USER, Certificates, SecuredKafka, token
+from pelton.workers.kafka.topics import ensure_topics
+from tests.e2e.secured_kafka import KEY_PASSWORD, PASSWORD, STRANGER, USER, Certificates, SecuredKafka, token
 from tests.integration.cache.odd_valkey import CLUSTER, LIMITED, LOCKED, OddValkey
 from tests.integration.cache.odd_valkey import PASSWORD as REDIS_PASSWORD
 
@@ -304,6 +308,24 @@ SETUPS = {
 }
 
 
+RIGHT: dict[str, Settings] = {
+    "password": lambda at: at.passworded,
+    "token": lambda at: (
+        at.passworded
+        | {"kafka.sasl_mechanism": "OAUTHBEARER", "kafka.sasl_oauth_token_file": at.file("token", token())}
+    ),
+    "certificate": lambda at: at.certified | {"kafka.ssl_certfile": at.certificates.client},
+    "certificate with an encrypted key": lambda at: (
+        at.certified
+        | {
+            "kafka.ssl_certfile": at.certificates.client,
+            "kafka.ssl_keyfile": at.certificates.locked_key,
+            "kafka.ssl_keyfile_password": KEY_PASSWORD,
+        }
+    ),
+}
+
+
 @dataclass(frozen=True)
 class End:
     """How a command ended, and after how long."""
@@ -374,3 +396,28 @@ def test_it_ends_in_one_sentence(name: str, ends: dict[str, Future[End]]) -> Non
     for words in SETUPS[name].named:
         assert words in "\n".join(told)
     assert "starting it again" not in end.said
+
+
+@pytest.mark.parametrize("name", RIGHT)
+async def test_the_right_ones_get_in(name: str, world: World) -> None:
+    """Password, token and certificate, each as it should be: topics are made, and producers find them."""
+    settings = {setting.partition(".")[2]: value for setting, value in RIGHT[name](world).items()}
+    kafka = KafkaSettings.model_validate({**settings, "create_topics": True, "partitions": 1})
+    await ensure_topics(kafka)
+    assert (await look_up(kafka, kafka.reply_topic)).topics[kafka.reply_topic].partitions == 1
+
+
+async def test_a_token_is_read_again_for_each_login(world: World) -> None:
+    """What renews it writes it anew while the process runs."""
+    file = Path(world.file("renewed", token(valid_s=-60)))
+    settings = {setting.partition(".")[2]: value for setting, value in world.passworded.items()}
+    kafka = KafkaSettings.model_validate(
+        {**settings, "sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_file": file, "request_timeout_ms": 5_000}
+    )
+    with pytest.raises(BrokerUnreachable, match="refuses the token"):
+        await look_up(kafka)
+    world.file("renewed", token())
+    assert (await look_up(kafka)).id
+    world.file("renewed", "")
+    with pytest.raises(BrokerUnreachable, match=r"kafka\.sasl_oauth_token_file .* holds no token"):
+        await look_up(kafka)
