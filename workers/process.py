@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from prometheus_client import start_http_server
 
@@ -77,7 +78,8 @@ async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.Serv
     thread = ThreadPoolExecutor(1, "loading")
     loading = loop.run_in_executor(thread, _load, settings)
     leaving = asyncio.create_task(lifecycle.wait_leaving())
-    await asyncio.wait([loading, leaving], return_when=asyncio.FIRST_COMPLETED)
+    either: tuple[asyncio.Future[Any], ...] = (loading, leaving)
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if lifecycle.leaving:
         return None
     leaving.cancel()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
@@ -21,12 +22,13 @@ class EnvFile:
     def __init__(self, path: Path) -> None:
         """Raises `StackError` where a file cannot be written, or another stack has it."""
         self._path = path.absolute()
-        self._draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         self._remove_left_over()
         try:
-            self._file = self._draft.open("w", encoding="utf-8")
+            descriptor, draft = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         except OSError as error:
             raise StackError(f"Cannot write the settings to {path}: {error.strerror}.") from error
+        self._draft = Path(draft)
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def write(self, lines: Iterable[str]) -> None:

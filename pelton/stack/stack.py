@@ -44,12 +44,20 @@ class LocalStack:
     def start(self) -> None:
         """Start both at once and wait until both answer. Raises `StackError` where one cannot; then none runs."""
         try:
-            with ThreadPoolExecutor(2) as pool:
-                for starting in [pool.submit(self.kafka.start), pool.submit(self.valkey.start)]:
-                    starting.result()
+            self._start_both()
         except BaseException:
             self.close()
             raise
+
+    def _start_both(self) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                for starting in [pool.submit(self.kafka.start), pool.submit(self.valkey.start)]:
+                    starting.result()
+            except BaseException:  # the pool waits for both
+                self.kafka.give_up()
+                self.valkey.give_up()
+                raise
 
     def check(self) -> None:
         """Raises `StackError`, with the end of its log, when one of the servers has ended."""
