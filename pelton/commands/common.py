@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -75,19 +76,34 @@ class Terminated(KeyboardInterrupt):
 @contextmanager
 def clear_errors(*, interrupted: str = "Interrupted.") -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others."""
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
+        with _terminable():
+            yield
     except KeyboardInterrupt:
         fail(interrupted, Exit.INTERRUPTED)
     except tuple(kind for kind, _ in _EXITS) as error:
         fail(str(error), next(code for kind, code in _EXITS if isinstance(error, kind)))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` inside. Signals are the main thread's: elsewhere nothing is changed."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if not _is_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def run_async(main: Coroutine[Any, Any, T], *, interrupted: str = "Interrupted.") -> T:
@@ -106,7 +122,8 @@ async def _until_terminated(main: Coroutine[Any, Any, T]) -> T:
         told = True
         running.cancel()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+    if _is_main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
     try:
         return await running
     except asyncio.CancelledError:
