@@ -68,7 +68,12 @@ def up(
 
 
 def _create_topics(stack: LocalStack) -> None:
-    here = {"bootstrap_servers": stack.kafka.bootstrap_servers, "create_topics": True, "replication_factor": 1}
+    here = {
+        "bootstrap_servers": stack.kafka.bootstrap_servers,
+        "security_protocol": "PLAINTEXT",
+        "create_topics": True,
+        "replication_factor": 1,
+    }
     asyncio.run(ensure_topics(load_settings().kafka.model_copy(update=here)))
 
 

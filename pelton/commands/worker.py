@@ -67,13 +67,11 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
     async def run() -> WorkerExit:
         with _on_sigterm() as told:
-            there = await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait)
-        if not there:
-            log.info("told to stop while waiting for Kafka")
+            if await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait):
+                await _look_around(settings)
+        if told.is_set():
+            log.info("told to stop before any worker was started")
             return WorkerExit.DRAINED
-        if warning := await look_at_redis(settings.cache):
-            log.warning("%s", warning)
-        await warn_of_history(settings.kafka)
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
@@ -81,6 +79,13 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         return asyncio.run(run())
     except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
+
+
+async def _look_around(settings: Settings) -> None:
+    """Say what an operator should know. Raises `CacheUnavailable` for a Redis that cannot be used."""
+    if warning := await look_at_redis(settings.cache):
+        log.warning("%s", warning)
+    await warn_of_history(settings.kafka)
 
 
 @contextmanager
