@@ -286,6 +286,10 @@ SETUPS = {
         ("worker.metrics_host", "192.0.2.1"),
     ),
     "no such batch file": Setup(("submit", "nowhere.jsonl", "--out", "out.jsonl"), lambda _: {}, ("nowhere.jsonl",)),
+    "question that is no UTF-8": Setup(("ask", "\udcff"), lambda _: {}, ("question", "UTF-8")),
+    "settings file where nothing can be written": Setup(
+        ("up", "--env-file", "nowhere/stack.env"), lambda _: {}, ("nowhere/stack.env", "No such file")
+    ),
     # Configuration
     "file that is not TOML": Setup(
         WORKER, lambda _: {}, ("bad.toml is not TOML", "line 1"), {"PELTON_CONFIG": "bad.toml"}
