@@ -106,6 +106,27 @@ def test_a_worker_that_loads_its_model_ends_at_once(pelton, tmp_path: Path, even
     assert not list(caches.rglob(".partial-*"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_http_server_closes_its_clients(pelton, tmp_path: Path, eventually: Wait, number: signal.Signals) -> None:
+    """Exit 0, as its help says."""
+    pelton.start_worker(PELTON_ENGINE__KIND="simulated").stop()  # it has made the topics
+    log = tmp_path / "log"
+    settings = {"PELTON_SERVE__BATCHES_TOPIC": f"{pelton.requests}-batches", "PELTON_SERVE__STORAGE": str(tmp_path)}
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*PELTON, "serve", "--port", "0", "--verbose"],
+            env={**os.environ, **pelton.environment, **settings},
+            stderr=output,
+        )
+    try:
+        eventually(lambda: "running on http" in log.read_text(), STOP_S)
+        server.send_signal(number)
+        assert server.wait(STOP_S) == 0
+    finally:
+        server.kill()
+    assert "Traceback" not in log.read_text()
+
+
 def test_ctrl_c_during_the_imports_shows_no_traceback() -> None:
     """Python writes a line for each module that it has imported."""
     with subprocess.Popen(
