@@ -12,7 +12,20 @@ from pelton.pipeline.wire.headers import ReplyPolicy
 from pelton.pipeline.wire.tenants import TenantPolicy
 
 OAUTH = "OAUTHBEARER"
+_ADDRESS = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
+)
+"""Host or IPv4 address, or an IPv6 one in brackets, and a port; or an IPv6 address without a port."""
+_MOST_PORTS = 65_535
 BROKERS_CHOICE = -1
+
+
+def _are_addresses(servers: str) -> str:
+    for server in servers.split(","):
+        found = _ADDRESS.fullmatch(server.strip())
+        if not found or not 0 < int(found["port"] or 1) <= _MOST_PORTS:
+            raise ValueError(f"{server!r} is no address: write host:port, and commas between several")
+    return servers
 
 
 def _is_no_zero(copies: int) -> int:
@@ -24,7 +37,7 @@ def _is_no_zero(copies: int) -> int:
 class KafkaSettings(Section):
     """The broker, the topics and the group. The security options go to every client as they are."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: Annotated[str, AfterValidator(_are_addresses)] = "127.0.0.1:9092"
     """Brokers to start from, as `host:port`, separated by commas."""
     group_id: str = "pelton"
     """The workers' consumer group; part of every transactional id."""

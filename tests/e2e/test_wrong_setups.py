@@ -190,6 +190,11 @@ SETUPS = {
     "unknown host": Setup(
         ASK, lambda _: {"kafka.bootstrap_servers": f"{NOWHERE}:9092"}, ("not known to DNS", "kafka.bootstrap_servers")
     ),
+    "no address": Setup(
+        ASK,
+        lambda _: {"kafka.bootstrap_servers": "localhost:kafka"},
+        ("kafka.bootstrap_servers", "'localhost:kafka' is no address"),
+    ),
     "nobody listens": Setup(
         SUBMIT,
         lambda _: {"kafka.bootstrap_servers": f"{LOOPBACK}:{free_port()}"},
