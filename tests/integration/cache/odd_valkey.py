@@ -12,6 +12,18 @@ LOCKED = ("--requirepass", PASSWORD, "--user", LIMITED, "on", f">{PASSWORD}", "~
 EVICTING = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
 
 
+class Sentinel(ValkeyServer):
+    """It watches over servers, and keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(ValkeyConfig())
+
+    def command(self) -> list[str]:
+        config = self.folder / "sentinel.conf"
+        config.write_text(f"port {self.port}\nbind {LOOPBACK}\ndir {self.folder}\n")
+        return [super().command()[0], str(config), "--sentinel"]
+
+
 class OddValkey(ValkeyServer):
     """One with options of its own."""
 

@@ -12,7 +12,8 @@ from pelton.cache.connection import CacheUnavailable, connected
 from pelton.cache.first_look import look_at_redis
 from pelton.cache.sessions.store import Fence, SessionStore
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
-from tests.integration.cache.odd_valkey import CLUSTER, EVICTING, LIMITED, LOCKED, PASSWORD, OddValkey
+from pelton.stack.ports import LOOPBACK
+from tests.integration.cache.odd_valkey import CLUSTER, EVICTING, LIMITED, LOCKED, PASSWORD, OddValkey, Sentinel
 
 Url = Callable[[str], str]
 
@@ -39,6 +40,16 @@ async def test_cluster_mode_is_refused():
         assert await store.raise_fences([Fence.fresh("group", "topic", 0)]) == [False]
         assert store.refused
         await store.close()
+
+
+async def test_a_sentinel_and_a_replica_are_not_the_server():
+    """The one keeps nothing; the other may become the primary."""
+    with Sentinel() as sentinel:
+        assert "not to a Sentinel" in await refusal(redis_url=sentinel.url)
+    with OddValkey() as primary, OddValkey("--replicaof", LOOPBACK, str(primary.port)) as replica:
+        told = await look_at_redis(CacheSettings(redis_url=replica.url))
+        assert told is not None
+        assert "set cache.redis_url to its primary" in told
 
 
 async def test_passwords_and_rights_name_their_settings():
