@@ -71,9 +71,10 @@ def _of_the_server(error: BaseException) -> Cause | None:
         case InvalidResponse():
             return Cause("answers, but not as Redis does: set cache.redis_url to a Redis or Valkey", passing=False)
         case ResponseError() if "unknown command" in str(error).lower():
+            command = _words(error).partition(",")[0]
             return Cause(
-                f"does not know a command ({_words(error).partition(',')[0]}): set cache.redis_url to a Redis or Valkey itself, not to "
-                "a Sentinel or proxy",
+                f"does not know a command ({command}): set cache.redis_url to a Redis or Valkey itself, not to a "
+                "Sentinel or proxy",
                 passing=False,
             )
         case ResponseError():

@@ -20,7 +20,7 @@ from pelton.producers.kafka.cluster import look_up
 from pelton.stack.ports import LOOPBACK, free_port
 from pelton.workers.kafka.topics import ensure_topics
 from tests.e2e.secured_kafka import KEY_PASSWORD, PASSWORD, STRANGER, USER, Certificates, SecuredKafka, token
-from tests.integration.cache.odd_valkey import CLUSTER, LIMITED, LOCKED, OddValkey
+from tests.integration.cache.odd_valkey import LIMITED, LOCKED, OddValkey, in_cluster_mode
 from tests.integration.cache.odd_valkey import PASSWORD as REDIS_PASSWORD
 
 UNUSABLE = 2
@@ -357,7 +357,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(
             folder,
             running.enter_context(SecuredKafka(Certificates(folder))),
-            running.enter_context(OddValkey(*CLUSTER)),
+            running.enter_context(in_cluster_mode()),
             running.enter_context(OddValkey(*LOCKED)),
             taken.getsockname()[1],
         )

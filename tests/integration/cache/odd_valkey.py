@@ -2,12 +2,11 @@
 
 import redis
 
-from pelton.stack.ports import LOOPBACK
+from pelton.stack.ports import LOOPBACK, free_port
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 
 PASSWORD = "right"  # noqa: S105  # made up
 LIMITED = "limited"
-CLUSTER = ("--cluster-enabled", "yes")
 LOCKED = ("--requirepass", PASSWORD, "--user", LIMITED, "on", f">{PASSWORD}", "~other:*", "+@all")
 EVICTING = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
 
@@ -43,3 +42,8 @@ class OddValkey(ValkeyServer):
             return True
         except redis.RedisError:
             return False
+
+
+def in_cluster_mode() -> OddValkey:
+    """Its second port is chosen too: ten thousand above the first, which is usual, other programs have theirs."""
+    return OddValkey("--cluster-enabled", "yes", "--cluster-port", str(free_port()))

@@ -13,7 +13,7 @@ from pelton.cache.first_look import look_at_redis
 from pelton.cache.sessions.store import Fence, SessionStore
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.stack.ports import LOOPBACK
-from tests.integration.cache.odd_valkey import CLUSTER, EVICTING, LIMITED, LOCKED, PASSWORD, OddValkey, Sentinel
+from tests.integration.cache.odd_valkey import EVICTING, LIMITED, LOCKED, PASSWORD, OddValkey, Sentinel, in_cluster_mode
 
 Url = Callable[[str], str]
 
@@ -32,7 +32,7 @@ async def test_a_server_that_works_is_passed_over_in_silence(redis_url):
 
 async def test_cluster_mode_is_refused():
     """Its keys lie apart: sessions and batches of reads would fail for ever."""
-    with OddValkey(*CLUSTER) as server:
+    with in_cluster_mode() as server:
         told = await refusal(redis_url=server.url)
         assert "cluster mode" in told
         assert "set cache.redis_url" in told
