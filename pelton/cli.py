@@ -18,6 +18,7 @@ COMMANDS = {
     "ask": "ask:ask",
     "submit": "submit:submit",
     "report": "reports.report:report",
+    "backlog": "backlog:backlog",
     "cache": "cache:app",
     "config": "config:app",
     "dlt": "dlt.commands:app",
