@@ -29,7 +29,7 @@ class Certificates:
         self.server = folder / "server.pem"
         _write(authority.issue_cert(LOOPBACK), self.server)
         self.client, self.strange_client = folder / "client.pem", folder / "strange-client.pem"
-        client = authority.issue_cert("client.example")
+        client = authority.issue_cert("client.example", common_name="client")
         _write(client, self.client)
         _write(strange.issue_cert("client.example"), self.strange_client)
         self.locked_key = folder / "client.key"
@@ -77,7 +77,7 @@ class SecuredKafka(KafkaServer):
             "inter.broker.listener.name": "PLAINTEXT",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
-            "ssl.principal.mapping.rules": "RULE:.*/CN=client/",
+            "ssl.principal.mapping.rules": "RULE:^.*CN=client.*$/CN=client/",
             **{f"listener.name.secure.{name}": str(value) for name, value in secure.items()},
             **{f"listener.name.mutual.{name}": str(value) for name, value in mutual.items()},
         }
