@@ -64,12 +64,13 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
             except (KafkaError, OSError) as error:  # a time-out is an OSError
                 cause = kafka_cause(kafka, error, logged)
                 cut_offs = cut_offs + 1 if is_cut_off(error, logged) else 0
+                # Nothing is said of the first: they lead to an error, or to a broker that is away.
                 if cut_offs == CUT_OFFS or not may_pass(error, logged):
                     raise KafkaUnusable(cause) from error
             else:
                 break
         now = time.monotonic()
-        if said is None or now - said >= remind_s:
+        if not cut_offs and (said is None or now - said >= remind_s):
             log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
             said = now
         await asyncio.sleep(backoff.next_s())
