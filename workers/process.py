@@ -22,6 +22,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
+from pelton.workers.kafka.outage import one_voice
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
@@ -58,7 +59,7 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
         loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
     if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
         return
-    async with _following(SuspectFeed(settings.kafka, guard.suspects)):
+    async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
         metrics = _serve_metrics(settings)
         log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
         # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,

@@ -1,4 +1,4 @@
-"""Waits for Kafka when a worker starts: a broker that is away may come back, a wrong setting stays wrong."""
+"""Waits for Kafka: a broker that is away may come back, a wrong setting stays wrong."""
 
 import asyncio
 import logging
@@ -51,7 +51,13 @@ async def wait_for_broker(
             await asyncio.gather(trying, stopping, return_exceptions=True)
 
 
-async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], remind_s: float) -> None:
+async def wait_while_away(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]]) -> bool:
+    """Try `attempt` until it succeeds. Whether that took more than one try. Raises as `wait_for_broker`."""
+    with _client_unheard():
+        return await _until_there(kafka, attempt, REMIND_S)
+
+
+async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], remind_s: float) -> bool:
     backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since = time.monotonic()
     said: float | None = None
@@ -75,6 +81,7 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
         await asyncio.sleep(backoff.next_s())
     if said is not None:
         log.info("Kafka at %s is there after %.0f s", kafka.bootstrap_servers, time.monotonic() - since)
+    return said is not None
 
 
 @contextmanager
