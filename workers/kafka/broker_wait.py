@@ -51,13 +51,20 @@ async def wait_for_broker(
             await asyncio.gather(trying, stopping, return_exceptions=True)
 
 
-async def wait_while_away(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]]) -> bool:
-    """Try `attempt` until it succeeds. Whether that took more than one try. Raises as `wait_for_broker`."""
+async def wait_while_away(
+    kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[], None]
+) -> None:
+    """Try `attempt` until it succeeds; `on_away` is called when it has failed. Raises `KafkaUnusable`."""
     with _client_unheard():
-        return await _until_there(kafka, attempt, REMIND_S)
+        await _until_there(kafka, attempt, REMIND_S, on_away)
 
 
-async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], remind_s: float) -> bool:
+async def _until_there(
+    kafka: KafkaSettings,
+    attempt: Callable[[], Awaitable[None]],
+    remind_s: float,
+    on_away: Callable[[], None] = lambda: None,
+) -> None:
     backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since = time.monotonic()
     said: float | None = None
@@ -74,6 +81,7 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
                     raise KafkaUnusable(cause) from error
             else:
                 break
+        on_away()
         now = time.monotonic()
         if said is None or now - said >= remind_s:
             log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
@@ -81,7 +89,6 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
         await asyncio.sleep(backoff.next_s())
     if said is not None:
         log.info("Kafka at %s is there after %.0f s", kafka.bootstrap_servers, time.monotonic() - since)
-    return said is not None
 
 
 @contextmanager

@@ -81,6 +81,7 @@ class BrokerWatch:
         self._kafka = kafka
         self._attempt = attempt
         self._trouble = asyncio.Event()
+        self._away = False
         loop = asyncio.get_running_loop()
         self.filter = OutageFilter(logging.getLogger().handlers, lambda: loop.call_soon_threadsafe(self._trouble.set))
 
@@ -90,16 +91,24 @@ class BrokerWatch:
             await self._trouble.wait()
             await asyncio.sleep(LOOK_S)
             try:
-                was_away = await wait_while_away(self._kafka, self._attempt)
+                await wait_while_away(self._kafka, self._attempt, self._note_away)
             except KafkaUnusable as error:
                 log.error("Kafka refuses this worker: %s", error)  # noqa: TRY400  # the sentence has the cause
-                was_away = False
-            if was_away:
+            if self._away:
                 await asyncio.sleep(SETTLE_S)
-                self.filter.drop()
-            else:
-                self.filter.release()
+            self.settle()
             self._trouble.clear()
+
+    def settle(self) -> None:
+        """Drop what was said of an outage, or show what was no such thing."""
+        if self._away:
+            self.filter.drop()
+        else:
+            self.filter.release()
+        self._away = False
+
+    def _note_away(self) -> None:
+        self._away = True
 
 
 @asynccontextmanager
@@ -125,4 +134,4 @@ async def one_voice(kafka: KafkaSettings) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
         for handler in handlers:
             handler.removeFilter(watch.filter)
-        watch.filter.release()
+        watch.settle()
