@@ -25,9 +25,10 @@ class Load:
     So a request whose send failed may be stored or not, and at most once.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str | None = None) -> None:
+        """`topic` is the first of the request topics, if none is given."""
         self._kafka = kafka
-        self._topic = kafka.request_topics[0]
+        self._topic = topic or kafka.request_topics[0]
         self._producer: Any = None
         self._broken = True
         self._replacing = asyncio.Lock()
@@ -43,7 +44,10 @@ class Load:
     def sent(self) -> tuple[Sent, ...]:
         """All requests so far, with the places that Kafka has acknowledged."""
         return tuple(
-            Sent(request.correlation_id, content.kind, content.due, place, content.shareable)
+            Sent(
+                *(request.correlation_id, content.kind, content.due, place, content.shareable, content.letter),
+                *(request.reply_topic, request.reply_partition),
+            )
             for request, place in self._places.values()
             for content in (request.content,)
         )
@@ -65,10 +69,18 @@ class Load:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def close(self) -> None:
+    def note(self, request: Request, place: str | None) -> None:
+        """Remember a request that was sent in another way."""
+        self._places[request.correlation_id] = (request, place)
+
+    async def settle(self) -> None:
         """Wait for the acknowledgements that are still to come."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=STOP_S)
+
+    async def close(self) -> None:
+        """As `settle`, and give up those that do not come."""
+        await self.settle()
         await self._stop_producer()
         for task in self._settling:
             task.cancel()
