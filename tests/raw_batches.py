@@ -20,7 +20,9 @@ _BODY_AT, _CRC_AT = 21, 17
 def raw_batch(record: RawRecord, codec: str | None = None, timestamp_ms: int = DATED_MS) -> bytes:
     """A batch of one record, compressed or not."""
     payload = write_records([record])
-    return with_codec(PACK[codec](payload), CODEC_NUMBERS[codec], timestamp_ms) if codec else _batch(payload, timestamp_ms)
+    return (
+        with_codec(PACK[codec](payload), CODEC_NUMBERS[codec], timestamp_ms) if codec else _batch(payload, timestamp_ms)
+    )
 
 
 def with_codec(payload: bytes, number: int, timestamp_ms: int = DATED_MS) -> bytes:

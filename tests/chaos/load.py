@@ -82,6 +82,7 @@ class Load:
         """As `settle`, and give up those that do not come."""
         await self.settle()
         await self._stop_producer()
+        self._broken = True
         for task in self._settling:
             task.cancel()
 

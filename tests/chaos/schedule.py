@@ -126,24 +126,26 @@ def _deck(rng: random.Random, storm: Storm) -> Iterator[Fault]:
             yield fault
 
 
+_LENGTHS_S = {
+    Fault.LEAVE: (3.0, 12.0),
+    Fault.JOIN: (3.0, 12.0),
+    Fault.BROKER_KILL: (0.0, 5.0),
+    Fault.BROKER_FREEZE: (1.0, 8.0),
+    Fault.BROKER_STUTTER: (1.0, 8.0),
+    Fault.CACHE_KILL: (1.0, 8.0),
+    Fault.CACHE_FREEZE: (1.0, 8.0),
+    Fault.CACHE_FULL: (1.0, 8.0),
+    Fault.REPLIES_RENEWED: (0.0, 4.0),
+    Fault.REQUESTS_RENEWED: (0.0, 10.0),
+}
+
+
 def _length_s(rng: random.Random, fault: Fault, session_s: float) -> float:
-    match fault:
-        case Fault.FREEZE:
-            return session_s * rng.uniform(1.05, 2.0)
-        case Fault.LEAVE | Fault.JOIN:
-            return rng.uniform(3.0, 12.0)
-        case Fault.BROKER_KILL:
-            return rng.uniform(0.0, 5.0)
-        case Fault.BROKER_FREEZE | Fault.BROKER_STUTTER | Fault.CACHE_KILL | Fault.CACHE_FREEZE | Fault.CACHE_FULL:
-            return rng.uniform(1.0, 8.0)
-        case Fault.REPLIES_RENEWED:
-            return rng.uniform(0.0, 4.0)
-        case Fault.REQUESTS_RENEWED:
-            return rng.uniform(0.0, 10.0)
-        case Fault.OFFSETS_BACK | Fault.OFFSETS_BEYOND:
-            return STOPPED_S
-        case _:
-            return 0.0
+    if fault is Fault.FREEZE:
+        return session_s * rng.uniform(1.05, 2.0)
+    if fault in (Fault.OFFSETS_BACK, Fault.OFFSETS_BEYOND):
+        return STOPPED_S
+    return rng.uniform(*_LENGTHS_S[fault]) if fault in _LENGTHS_S else 0.0
 
 
 def settle_s(fault: Fault) -> float:

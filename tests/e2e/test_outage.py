@@ -7,7 +7,6 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import orjson
 import pytest
@@ -93,7 +92,7 @@ async def history(kafka: KafkaSettings, load: Load) -> History:
 
 
 @pytest.mark.timeout(300)
-async def test_a_broker_that_is_away_costs_a_few_lines_and_nothing_else(pelton, server, tmp_path: Path) -> None:
+async def test_a_broker_that_is_away_costs_a_few_lines_and_nothing_else(pelton, server) -> None:
     """Ten lines a worker; SIGTERM meanwhile exits 0; a worker started meanwhile serves after it; 0 lost, 0 twice."""
     kafka = pelton.kafka_settings()
     await ensure_topics(kafka)

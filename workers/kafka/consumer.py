@@ -34,7 +34,6 @@ class SiftingConsumer(AIOKafkaConsumer):
         if topics:
             self._client.set_topics(topics)
 
-
     async def stop(self) -> None:
         """As aiokafka's, which gives up half-way where a fetch has just failed: it awaits a task that it cancelled."""
         try:

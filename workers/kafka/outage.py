@@ -1,7 +1,7 @@
 """One voice about a broker that is away.
 
-A worker has a dozen Kafka clients, and each part of it that uses one notices an outage by itself. What they say of Kafka
-is held back until it is known whether the broker answers at all: if it does, their lines are shown; if not, they are
+A worker has a dozen Kafka clients, and each part that uses one notices an outage by itself. What they say of Kafka is
+held back until it is known whether the broker answers at all: if it does, their lines are shown; if not, they are
 dropped, and one line says that it is away, one a minute that it still is, and one that it is back.
 """
 
@@ -82,8 +82,8 @@ class BrokerWatch:
         self._attempt = attempt
         self._trouble = asyncio.Event()
         self._away = False
-        loop = asyncio.get_running_loop()
-        self.filter = OutageFilter(logging.getLogger().handlers, lambda: loop.call_soon_threadsafe(self._trouble.set))
+        self._loop = asyncio.get_running_loop()
+        self.filter = OutageFilter(logging.getLogger().handlers, self._note_trouble)
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -106,6 +106,10 @@ class BrokerWatch:
         else:
             self.filter.release()
         self._away = False
+
+    def _note_trouble(self) -> None:
+        """Lines come from any thread."""
+        self._loop.call_soon_threadsafe(self._trouble.set)
 
     def _note_away(self) -> None:
         self._away = True

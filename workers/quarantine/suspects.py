@@ -128,8 +128,8 @@ class SuspectFeed:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
             except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
                 log.warning(
-                    "suspects cannot be read from topic %s, trying again: %s", self._partition.topic, shown(repr(error)),
-                    extra=ABOUT_KAFKA,
+                    "suspects cannot be read from topic %s, trying again: %s",
+                    self._partition.topic, shown(repr(error)), extra=ABOUT_KAFKA,
                 )  # fmt: skip
                 await asyncio.sleep(backoff.next_s())
                 continue

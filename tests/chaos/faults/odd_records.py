@@ -1,4 +1,4 @@
-"""Records that nobody should send, for every topic that is read: what they are, what is due for them, and who sends them."""
+"""Records that nobody should send, for every topic that is read, and what is due for them."""
 
 import functools
 import logging
@@ -99,7 +99,9 @@ class OddRecords:
         junk = b"\xff" + rng.randbytes(200)
         yield odd(RawRecord(0, 0, None, junk, (header,)), Content(Kind.BAD, "not_utf8", b""), name)
         too_long = (contract.CORRELATION_ID.encode(), LONG_ID)
-        yield odd(RawRecord(0, 0, None, _body(next(bodies)), (too_long,)), Content(Kind.BAD, "invalid_header", b""), None)
+        yield odd(
+            RawRecord(0, 0, None, _body(next(bodies)), (too_long,)), Content(Kind.BAD, "invalid_header", b""), None
+        )
         for index, more in enumerate((((b"huge", b"h" * 300_000),), ((b"many", b"m"),) * 2_000), 4):
             (name, header), text = named(index), next(bodies)
             yield odd(RawRecord(0, 0, None, _body(text), (header, *more)), _good(text), name)

@@ -1,4 +1,4 @@
-"""What operators do to topics and offsets of a running system, and an account of what follows from it for each record."""
+"""What operators do to topics and offsets of a running system, and an account of what each record is due then."""
 
 import asyncio
 import logging

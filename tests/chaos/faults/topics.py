@@ -23,7 +23,7 @@ class TopicFaults:
     """`load` sends to the first request topic, `other_load` to the one that is made anew."""
 
     def __init__(  # noqa: PLR0913  # whom it works through
-        self, kafka: KafkaSettings, seed: int, mix: Mix, operator: Operator, load: Load, other_load: Load
+        self, *, kafka: KafkaSettings, seed: int, mix: Mix, operator: Operator, load: Load, other_load: Load
     ) -> None:
         self._kafka = kafka
         self._seed = seed
@@ -33,8 +33,11 @@ class TopicFaults:
         self._other_load = other_load
         self._locks = {fault: asyncio.Lock() for fault in Fault}
         self.odd = OddRecords(kafka, seed, load)
-        self.lives = 0
+        self.life = 0
         """How often the other request topic was made anew."""
+        self.life_of: dict[str, int] = {}
+        """By correlation id, of what was sent to it."""
+        self._other_partitions = kafka.partitions
 
     async def strike(self, strike: Strike, number: int) -> None:
         """Do the damage; faults of one kind come one after the other."""
@@ -42,9 +45,7 @@ class TopicFaults:
         async with self._locks[strike.fault]:
             match strike.fault:
                 case Fault.REPLIES_RENEWED:
-                    await self._operator.renew_reply_topic(
-                        OWN_TOPIC, rng.randint(1, MOST_PARTITIONS), strike.lasts_s
-                    )
+                    await self._operator.renew_reply_topic(OWN_TOPIC, rng.randint(1, MOST_PARTITIONS), strike.lasts_s)
                 case Fault.REPLIES_GROWN:
                     await self._grow_replies(rng, number)
                 case Fault.REQUESTS_GROWN:
@@ -56,10 +57,12 @@ class TopicFaults:
                 case Fault.ODD_RECORDS:
                     await self.odd.volley(number)
 
-    async def fill_other(self, partitions: int) -> None:
+    async def fill_other(self) -> None:
         """Requests for the other topic, as it is now."""
         for number in range(ONE_LIFE):
-            await self._other_load.send(self._mix.probe(f"life-{self.lives}-{number}", number % partitions))
+            request = self._mix.probe(f"other-{len(self.life_of)}", number % self._other_partitions)
+            self.life_of[request.correlation_id] = self.life
+            await self._other_load.send(request)
         await self._other_load.settle()
 
     async def _grow_replies(self, rng: random.Random, number: int) -> None:
@@ -75,10 +78,11 @@ class TopicFaults:
 
     async def _renew_requests(self, rng: random.Random, away_s: float) -> None:
         """What was sent before is void; what is sent after must be answered as ever."""
-        other = self._kafka.request_topics[1]
+        await self.fill_other()
         await asyncio.sleep(RUNNING_S)
         await self._other_load.close()
-        partitions = rng.randint(1, MOST_PARTITIONS)
-        await self._operator.renew_request_topic(other, self.lives, partitions, away_s)
-        self.lives += 1
-        await self.fill_other(partitions)
+        self._other_partitions = rng.randint(1, MOST_PARTITIONS)
+        topic = self._kafka.request_topics[1]
+        await self._operator.renew_request_topic(topic, self.life, self._other_partitions, away_s)
+        self.life += 1
+        await self.fill_other()
