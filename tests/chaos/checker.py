@@ -98,7 +98,7 @@ class Verdict:
 def check(history: History) -> Verdict:
     """Weigh a whole run."""
     sent = {request.correlation_id: request for request in history.sent}
-    sent |= {record.source: _unreadable(record) for record in history.stored if _is_unsure(record, sent)}
+    sent |= {record.source: _without_id(record) for record in history.stored if _is_unsure(record, sent)}
     owed = {record.source: sent[record.correlation_id] for record in history.stored if record.correlation_id in sent}
     anomalies = (
         *_misstored(sent, history.stored),
@@ -139,12 +139,12 @@ def _misstored(sent: Mapping[str, Sent], stored: Sequence[Stored]) -> Iterator[A
 
 
 def _is_unsure(record: Stored, sent: Mapping[str, Sent]) -> bool:
-    """Whether it is an odd record whose acknowledgement was lost: nothing in it says which."""
-    return record.unreadable and record.correlation_id == record.source and record.source not in sent
+    """Whether it is an odd record whose acknowledgement was lost: it has no id, so nothing in it says which."""
+    return record.correlation_id == record.source and record.source not in sent
 
 
-def _unreadable(record: Stored) -> Sent:
-    return Sent(record.source, Kind.BAD, "unreadable_record", None)
+def _without_id(record: Stored) -> Sent:
+    return Sent(record.source, Kind.BAD, "unreadable_record" if record.unreadable else "invalid_header", None)
 
 
 def _badly_answered(owed: Mapping[str, Sent], history: History) -> Iterator[Anomaly]:
