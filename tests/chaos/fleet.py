@@ -144,10 +144,6 @@ class Fleet:
     async def start(self) -> None:
         """Start all and wait until they are ready. Raises `StackError`."""
         await asyncio.gather(*(worker.keep_alive() for worker in self.workers))
-        await self.wait_ready()
-
-    async def wait_ready(self) -> None:
-        """Until all are. Raises `StackError`."""
         await asyncio.gather(*(worker.wait_ready() for worker in self.workers))
 
     async def supervise(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -9,12 +10,14 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from tests.chaos.history import Sent
-from tests.chaos.mix import Request
+from tests.chaos.mix import Mix, Request
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 STOP_S = 10.0
+CANCELS_AHEAD_MS, CANCELS_HEARD_S = 20_000, 3.0
+"""What was sent until then is cancelled, and this is how long every worker has to hear of it."""
 BATCH_BYTES = 262_144
 """Per partition: as much as gathers while the broker restarts."""
 
@@ -120,3 +123,17 @@ class Load:
                 await asyncio.wait_for(producer.stop(), STOP_S)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("a producer did not stop cleanly: %r", error)
+
+
+async def take_back(kafka: KafkaSettings, load: Load, mix: Mix) -> None:
+    """Send requests that were cancelled beforehand: whatever odd records came by, every worker hears cancels."""
+    requests = [mix.taken_back(number, number) for number in range(kafka.partitions)]
+    ahead_ms = round(time.time() * 1000) + CANCELS_AHEAD_MS
+    async with AIOKafkaProducer(**kafka.client_options()) as producer:
+        for request in requests:
+            name = request.correlation_id.encode()
+            await producer.send_and_wait(kafka.cancels_topic, b"", name, timestamp_ms=ahead_ms)
+    await asyncio.sleep(CANCELS_HEARD_S)
+    for request in requests:
+        await load.send(request)
+    await load.settle()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -29,7 +28,7 @@ from tests.chaos.faults.operator import Operator, administering
 from tests.chaos.faults.topics import TopicFaults
 from tests.chaos.fleet import Fleet, Launch
 from tests.chaos.follower import Follower
-from tests.chaos.load import Load
+from tests.chaos.load import Load, take_back
 from tests.chaos.mix import FAILING, LETTER_BYTES, OWN_TOPIC, POISON, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
 
@@ -40,8 +39,6 @@ OWN_PARTITIONS = 4
 SECRET = "known to the group"  # noqa: S105  # of a Kafka that lives as long as the run
 REQUEST_TOPICS = (contract.REQUESTS_TOPIC, "chaos.other-requests")
 """The second is the one that is deleted and made anew."""
-CANCELS_AHEAD_MS, CANCELS_HEARD_S = 20_000, 3.0
-"""What was cancelled then is cancelled, and this is how long every worker has to hear it."""
 SESSION_S = 6.0
 PATIENCE_S = 60.0
 """A healed system without a single reply for so long has stopped: sessions, transactions and drains take less."""
@@ -123,13 +120,13 @@ class Rig:
         self._mix = Mix(run.seed, PARTITIONS)
         self._load = Load(self._kafka)
         self._follower = Follower(self._kafka)
-        operator, other_load = Operator(self._kafka, self._fleet), Load(self._kafka, REQUEST_TOPICS[1])
+        self._operator = operator = Operator(self._kafka, self._fleet)
+        self._other_load = other_load = Load(self._kafka, REQUEST_TOPICS[1])
         self._topics = TopicFaults(
             kafka=self._kafka, seed=run.seed, mix=self._mix, operator=operator, load=self._load, other_load=other_load
         )
         self._evidence = Evidence(self._kafka, operator, self._topics, (self._load, other_load), folder)
         self._breaker = Breaker(self._stack, self._fleet, self._send_poison, self._topics)
-        self._other_load = other_load
         self._began = time.monotonic()
         self._phase = "starting"
         self._load_s = 0.0
@@ -196,26 +193,14 @@ class Rig:
     async def _calm(self) -> None:
         """All faults are over: wait until every stored request is answered, or nothing moves any more."""
         self._phase = "catching up"
-        await self._take_back()
-        await self._close_loads()
-        if not await self._follower.wait_until_settled(PATIENCE_S):
+        if await self._follower.wait_until_settled(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._operator.wait_for_members(self._run.storm.workers)
+            await take_back(self._kafka, self._load, self._mix)
+            await self._follower.wait_until_settled(PATIENCE_S)
+        else:
             log.error("nothing has moved for %s s, but not all requests are answered", PATIENCE_S)
-
-    async def _take_back(self) -> None:
-        """Whatever odd records came by, every worker hears cancels: these are there before their requests are.
-
-        A worker that has just started hears those only that come after it is ready.
-        """
-        await self._fleet.wait_ready()
-        requests = [self._mix.taken_back(number, number) for number in range(PARTITIONS)]
-        ahead_ms = round(time.time() * 1000) + CANCELS_AHEAD_MS
-        async with AIOKafkaProducer(**self._kafka.client_options()) as producer:
-            for request in requests:
-                name = request.correlation_id.encode()
-                await producer.send_and_wait(self._kafka.cancels_topic, b"", name, timestamp_ms=ahead_ms)
-        await asyncio.sleep(CANCELS_HEARD_S)
-        for request in requests:
-            await self._load.send(request)
+        await self._close_loads()
 
     async def _close_loads(self) -> None:
         await self._load.close()

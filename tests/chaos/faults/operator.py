@@ -115,7 +115,7 @@ class Operator:
         """Stop all workers, move what is committed of some partitions, and let the workers start again."""
         await self._fleet.hold()
         try:
-            await insist(self._group_is_empty)
+            await self.wait_for_members(0)
             for partition in rng.sample(range(self._kafka.partitions), MOVED_PARTITIONS):
                 place = TopicPartition(self._kafka.request_topics[0], partition)
                 await self._move(place, rng, beyond=beyond)
@@ -134,11 +134,16 @@ class Operator:
         self._again.update(f"{place.topic}-{place.partition}-{offset}" for offset in answered)
         log.info("%s: committed %d instead of %d", place, end + BEYOND if beyond else back, before.position)
 
-    async def _group_is_empty(self) -> None:
-        async with administering(self._kafka) as admin:
-            answers = await admin.describe_consumer_groups([self._kafka.group_id])
-            if answers[0].groups[0][5]:
-                raise TimeoutError("the group has members")
+    async def wait_for_members(self, count: int) -> None:
+        """Until the group has so many."""
+
+        async def look() -> None:
+            async with administering(self._kafka) as admin:
+                answers = await admin.describe_consumer_groups([self._kafka.group_id])
+            if (members := len(answers[0].groups[0][5])) != count:
+                raise TimeoutError(f"the group has {members} members")
+
+        await insist(look)
 
     async def _progress(self, place: TopicPartition) -> Progress | None:
         group = ConsumerGroup(self._kafka, "operator")
