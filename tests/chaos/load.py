@@ -64,6 +64,9 @@ class Load:
                     self._topic, request.content.value, partition=request.partition, headers=request.headers
                 )
                 break
+            except AssertionError:  # aiokafka's word for a partition that it has not heard of yet
+                await producer.client.force_metadata_update()
+                await asyncio.sleep(RETRY_S)
             except KafkaError as error:  # it has not joined a batch, so it is surely not sent
                 log.warning("%s not accepted, trying again: %r", request.correlation_id, error)
                 self._broken = True

@@ -1,6 +1,7 @@
 """What operators do to topics and offsets of a running system, and an account of what each record is due then."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidPartitionsError, KafkaError
 
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
@@ -193,7 +194,8 @@ class Operator:
     async def _grow(self, topic: str, count: int) -> None:
         async with administering(self._kafka) as admin:
             while len((await admin.describe_topics([topic]))[0]["partitions"]) < count:
-                await admin.create_partitions({topic: NewPartitions(total_count=count)})
+                with contextlib.suppress(InvalidPartitionsError):  # it has them, which is not told everywhere yet
+                    await admin.create_partitions({topic: NewPartitions(total_count=count)})
                 await asyncio.sleep(0.2)
 
 
