@@ -126,7 +126,7 @@ class Operator:
     async def _move(self, place: TopicPartition, rng: random.Random, *, beyond: bool) -> None:
         end = (await insist(lambda: logs.ends(self._kafka, place.topic)))[place]
         before = await insist(lambda: self._progress(place))
-        if before is None or before.position == 0:
+        if before is None or before.position == 0 or before.horizon > end:  # nothing was answered since the last move
             return
         back = max(0, before.position - rng.randint(1, MOST_BACK))
         await insist(lambda: self._commit(place, end + BEYOND if beyond else back))
