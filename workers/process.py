@@ -22,6 +22,7 @@ from pelton.workers.engine.model.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
+from pelton.workers.kafka.outage import one_voice
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
@@ -60,7 +61,7 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
         return
     metrics = Metrics()
-    async with _following(SuspectFeed(settings.kafka, guard.suspects)):
+    async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
         with _status(settings, metrics, lifecycle):
             served = await _loaded(settings, lifecycle)
             if served is not None:

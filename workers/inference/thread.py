@@ -238,10 +238,14 @@ class Inference:
         self._guard.journal.leave(running.slot)
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
-        elif isinstance(outcome, Completion):
-            self._end_complete(running, outcome)
-        else:
-            self._end_failed(running, outcome)
+            return
+        try:
+            if isinstance(outcome, Completion):
+                self._end_complete(running, outcome)
+            else:
+                self._end_failed(running, outcome)
+        except Exception as error:  # noqa: BLE001  # such as a schema that cannot be compared: it is this request's
+            self._endings.put(refusal(error, "end", running.place.item.ticket))
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         job = running.place.item

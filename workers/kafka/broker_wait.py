@@ -1,4 +1,4 @@
-"""Waits for Kafka when a worker starts: a broker that is away may come back, a wrong setting stays wrong."""
+"""Waits for Kafka: a broker that is away may come back, a wrong setting stays wrong."""
 
 import asyncio
 import logging
@@ -51,7 +51,20 @@ async def wait_for_broker(
             await asyncio.gather(trying, stopping, return_exceptions=True)
 
 
-async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], remind_s: float) -> None:
+async def wait_while_away(
+    kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[], None]
+) -> None:
+    """Try `attempt` until it succeeds; `on_away` is called when it has failed. Raises `KafkaUnusable`."""
+    with _client_unheard():
+        await _until_there(kafka, attempt, REMIND_S, on_away)
+
+
+async def _until_there(
+    kafka: KafkaSettings,
+    attempt: Callable[[], Awaitable[None]],
+    remind_s: float,
+    on_away: Callable[[], None] = lambda: None,
+) -> None:
     backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since = time.monotonic()
     said: float | None = None
@@ -69,6 +82,7 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
                     raise KafkaUnusable(cause) from error
             else:
                 break
+        on_away()
         now = time.monotonic()
         if not cut_offs and (said is None or now - said >= remind_s):
             log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
