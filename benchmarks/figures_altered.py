@@ -28,14 +28,15 @@ class Statement:
 class Question:
     """A question with one number as its answer, written with its scale or percent sign."""
 
-    context: int
+    context: str
     text: str
     answer: str
     derivation: str
     answer_type: str
+    operation: str
 
 
-def questions(context: int, record: dict[str, Any]) -> Iterator[Question]:
+def questions(record: dict[str, Any]) -> Iterator[Question]:
     """The questions of a record that one number answers; a bare year is a date, not an amount."""
     for question in record["questions"]:
         given = question["answer"]
@@ -44,9 +45,23 @@ def questions(context: int, record: dict[str, Any]) -> Iterator[Question]:
         is_year = _YEAR.fullmatch(answer) and question["answer_type"] != "arithmetic"
         if _ANSWER.fullmatch(answer) and not is_year:
             written = _with_scale(answer, question["scale"])
-            yield Question(
-                context, question["question"].strip(), written, question["derivation"], question["answer_type"]
-            )
+            operation = question.get("operation") or _operation(question)
+            text, derivation = question["question"].strip(), question["derivation"]
+            yield Question(record["uid"], text, written, derivation, question["answer_type"], operation)
+
+
+def _operation(question: dict[str, Any]) -> str:
+    """What the gold answer was computed by, read from its derivation."""
+    if question["answer_type"] != "arithmetic":
+        return "count" if question["answer_type"] == "count" else "value"
+    derivation = re.sub(r"(?<![\d)%\s])\s*[-–−]\s*(?=[\d$(])", "", question["derivation"])  # noqa: RUF001  # signs are no operation
+    subtracts, divides, adds = (re.search(sign, derivation) for sign in (r"[-–−]", r"/|÷", r"\+"))  # noqa: RUF001  # likewise
+    if divides:
+        of_sum = adds and re.search(r"/\s*\d\s*(?:$|[-)])", derivation)
+        return "average" if of_sum else "percentage change" if subtracts else "ratio or share"
+    if adds:
+        return "sum and difference" if subtracts else "sum"
+    return "difference or change" if subtracts else "product" if re.search(r"[*×x]", derivation) else "other"  # noqa: RUF001
 
 
 def _with_scale(answer: str, scale: str) -> str:
