@@ -26,12 +26,13 @@ from rich.table import Table
 
 from benchmarks import figures_synthetic
 from benchmarks.figures_altered import KINDS, Question, Statement, altered, questions, statement
+from benchmarks.figures_synthetic import LOOKED_AT, NOT_LOOKED_AT
 from pelton.producers.reports.figures import UNSUPPORTED
 from pelton.producers.reports.figures.checking.check import Checker
 
 _DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
 _ALTER_SEED = 11
-LOOKED_AT, NOT_LOOKED_AT, ALL = "looked-at", "not-looked-at", "all"
+ALL = "all"
 _SYNTHETIC_RECORDS = 150  # of each half
 TRUE = "true"
 
@@ -72,7 +73,7 @@ def _half_of(uid: str) -> str:
 
 
 def invented(part: str, count: int, seed: int) -> Records:
-    halves = figures_synthetic.HALVES if part == ALL else (part,)
+    halves = (LOOKED_AT, NOT_LOOKED_AT) if part == ALL else (part,)
     return [record for half in halves for record in figures_synthetic.records(half, count, seed)]
 
 

@@ -1,4 +1,4 @@
-"""Sentences about an invented table that end in a true figure, in two sets of wordings."""
+"""Sentences about an invented table that end in a true figure."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,90 +7,34 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
-from benchmarks.figures_synthetic_sheets import Column, Line, Sheet
+from benchmarks.figures_synthetic_model import Column, Line, Sheet
+from benchmarks.figures_synthetic_wordings import Wordings
 
-# {x} and {y} are things, {t} a total, {c} a column, {a} and {b} an earlier and a later period, {n} a bound. A wording
-# that says the direction is only for figures above zero.
-Wordings = dict[str, tuple[str, ...]]
-LOOKED_AT: Wordings = {
-    "value": ("What was {x} {c}?", "How much {x} was recorded {c}?", "What is the amount of {x} {c}?"),
-    "change": (
-        "What was the change in {x} between {a} and {b}?",
-        "What was the increase / (decrease) in {x} from {a} to {b}?",
-    ),
-    "percent change": (
-        "What was the percentage change in {x} between {a} and {b}?",
-        "What is the percentage increase / (decrease) in {x} from {a} to {b}?",
-    ),
-    "average": ("What was the average {x} for {a} and {b}?", "What is the average {x} between {a} and {b}?"),
-    "sum over time": ("What was the total {x} in {a} and {b}?",),
-    "sum of things": ("What was the sum of {x} and {y} {c}?", "What is the total of {x} and {y} {c}?"),
-    "difference": ("What was the difference between {x} and {y} {c}?",),
-    "share": (
-        "What percentage of {t} was {x} {c}?",
-        "What was {x} as a percentage of {t} {c}?",
-        "What is the proportion of {x} over {t} {c}?",
-    ),
-    "ratio": ("What is the ratio of {x} to {y} {c}?",),
-    "count of things": ("How many items of {t} were above {n} {c}?",),
-    "count of periods": ("How many years did {x} exceed {n}?",),
-    "change of share": ("What was the change in {x} as a percentage of {t} from {a} to {b}?",),
-    "average of things": ("What was the average of {x} and {y} {c}?",),
-}
-NOT_LOOKED_AT: Wordings = {
-    "value": ("{x} {c} amounted to", "For {x}, the company reported {c}", "How high was {x} {c}?", "{c}, {x} came to"),
-    "change": (
-        "By how much did {x} change from {a} to {b}?",
-        "From {a} to {b}, {x} moved by",
-        "+From {a} to {b}, {x} climbed by",
-        "Compute the variation in {x} from {a} to {b}.",
-    ),
-    "percent change": (
-        "How much did {x} change from {a} to {b} in percent?",
-        "+{x} grew from {a} to {b} by",
-        "What was the growth rate of {x} from {a} to {b}?",
-        "Calculate the relative change of {x} between {a} and {b}:",
-    ),
-    "average": ("Averaged over {a} and {b}, {x} was", "What was the mean of {x} across {a} and {b}?"),
-    "sum over time": ("Over {a} and {b} together, {x} came to", "How much was {x} in {a} and {b} combined?"),
-    "sum of things": ("{c}, {x} and {y} together were", "How much were {x} and {y} combined {c}?"),
-    "difference": (
-        "+How much higher was {x} than {y} {c}?",
-        "+{c}, {x} exceeded {y} by",
-        "How large was the gap between {x} and {y} {c}?",
-    ),
-    "share": (
-        "What share of {t} did {x} represent {c}?",
-        "{c}, the part of {x} in {t} was",
-        "{x} divided by {t} {c}, as a percentage, is",
-    ),
-    "ratio": ("What is {x} divided by {y} {c}?", "How many times {y} was {x} {c}?"),
-    "count of things": ("How many of the lines in {t} were larger than {n} {c}?",),
-    "count of periods": ("In how many of the years was {x} greater than {n}?",),
-    "change of share": ("By how many percentage points did the share of {x} in {t} change from {a} to {b}?",),
-    "average of things": ("{c}, {x} and {y} averaged", "What did {x} and {y} average {c}?"),
-}
+AMOUNT, PERCENT, RATIO, COUNT = "", "percent", "ratio", "count"
+_LEAST_RATIO = Decimal("0.1")  # below it two decimals hold hardly a digit
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question with its exact answer. `rate`: `%`, `ratio`, `count`, or empty for an amount at the sheet's scale."""
+    """A question with its exact answer. `unit`: `percent`, `ratio`, `count`, or empty for the sheet's own."""
 
     operation: str
     fields: dict[str, str]
     value: Decimal
-    rate: str = ""
+    unit: str = AMOUNT
 
 
 def questions_of(rng: random.Random, sheet: Sheet, wordings: Wordings) -> Iterator[dict[str, Any]]:
     """One question for each operation that the sheet allows, in the form of TAT-QA's."""
     for asked in _all(rng, sheet):
-        wording = rng.choice([text for text in wordings[asked.operation] if text[0] != "+" or asked.value > 0])
-        text = " ".join(wording.removeprefix("+").format(**asked.fields).split())
+        usable = [text for text in wordings[asked.operation] if text[0] != "+" or asked.value > 0]
+        if not usable:
+            continue
+        text = " ".join(rng.choice(usable).removeprefix("+").format(**asked.fields).split())
         yield {
             "question": text[0].upper() + text[1:],
             "answer": _written(asked, sheet),
-            "scale": "percent" if asked.rate == "%" else "" if asked.rate else sheet.scale if sheet.sign else "percent",
+            "scale": {AMOUNT: sheet.scale, PERCENT: PERCENT}.get(asked.unit, ""),
             "derivation": asked.operation,
             "answer_type": "arithmetic",
             "operation": asked.operation,
@@ -98,81 +42,124 @@ def questions_of(rng: random.Random, sheet: Sheet, wordings: Wordings) -> Iterat
 
 
 def _written(asked: Asked, sheet: Sheet) -> str:
-    if asked.rate == "count":
-        return str(asked.value)
-    if asked.rate:
+    if asked.unit == COUNT:
+        return f"{asked.value:,}"
+    if asked.unit:
         return f"{asked.value:.2f}"
-    exact = asked.value.normalize()
-    decimals = min(max(sheet.decimals, 0), 2)
-    text = f"{exact:,.{2 if asked.operation.startswith('average') and exact != round(exact, decimals) else decimals}f}"
+    is_finer = asked.operation.startswith("average") and asked.value != round(asked.value, sheet.decimals)
+    text = f"{asked.value:,.{2 if is_finer else sheet.decimals}f}"
     return text if text[0] == "-" else sheet.sign + text
 
 
 def _all(rng: random.Random, sheet: Sheet) -> Iterator[Asked]:
     column = rng.choice(sheet.columns)
-    at = sheet.columns.index(column)
-    lines = [line for line in sheet.lines if all(line.values)]
-    line = rng.choice(lines)
-    yield Asked("value", {"x": _name(line), "c": column.asked}, line.values[at])
-    times = [place for place, one in enumerate(sheet.columns) if one.time]
-    if len(times) > 1:
-        yield from _over_time(rng, sheet, lines, times)
-    yield from _in_one(rng, sheet, column, at)
+    if sheet.columns[0].asked == "shares":
+        yield from _of_awards(rng, sheet)
+    elif len(sheet.columns) == 1:
+        yield from _of_people(rng, sheet)
+    else:
+        at = sheet.columns.index(column)
+        lines = [line for line in sheet.lines if all(line.values)]
+        line = rng.choice(lines)
+        yield Asked("value", {"x": name(line), "c": column.asked}, line.values[at])
+        times = [place for place, one in enumerate(sheet.columns) if one.time]
+        if len(times) > 1:
+            yield from _over_time(rng, sheet, lines, times)
+        yield from _of_things(rng, sheet, column, at)
+        yield from _of_totals(rng, sheet, column, at)
+
+
+def _of_awards(rng: random.Random, sheet: Sheet) -> Iterator[Asked]:
+    granted, vested, forfeited = sheet.lines[1:4]
+    line = rng.choice((granted, vested, forfeited))
+    asked = line.label.lower()
+    yield Asked("value", {"x": f"the number of shares {asked}", "c": ""}, line.values[0], COUNT)
+    yield Asked("value", {"x": f"the weighted-average price of shares {asked}", "c": ""}, line.values[1])
+    yield Asked("product", {"x": asked}, line.values[0] * line.values[1])
+    both = {"x": "shares vested", "y": "shares forfeited", "c": ""}
+    yield Asked("sum of things", both, vested.values[0] + forfeited.values[0], COUNT)
+
+
+def _of_people(rng: random.Random, sheet: Sheet) -> Iterator[Asked]:
+    line = rng.choice(sheet.lines)
+    ages = [one.values[0] for one in sheet.lines]
+    yield Asked("value", {"x": f"the age of {line.label}", "c": ""}, line.values[0], COUNT)
+    yield Asked("average of all", {"t": "age of the executive officers"}, sum(ages) / Decimal(len(ages)), RATIO)
+    yield Asked("count of all", {"t": "executive officers"}, Decimal(len(ages)), COUNT)
 
 
 def _over_time(rng: random.Random, sheet: Sheet, lines: Sequence[Line], times: list[int]) -> Iterator[Asked]:
     early, late = rng.choice(list(combinations(times, 2)))
     ends = {"a": _when(sheet.columns[early]), "b": _when(sheet.columns[late])}
-    for operation in ("change", "percent change", "average", "sum over time"):
+    is_money = bool(sheet.sign)
+    for operation in ("change", "percent change", "average over time", "sum over time"):
         line = rng.choice(lines)
         old, new = line.values[early], line.values[late]
-        fields = {"x": _name(line), **ends}
+        fields = {"x": name(line), **ends}
         if operation == "change":
-            yield Asked(operation, fields, new - old, "" if sheet.sign else "%")
-        elif operation == "percent change" and old > 0 and sheet.sign:
-            yield Asked(operation, fields, (new - old) / old * 100, "%")
-        elif operation == "average":
+            yield Asked(operation, fields, new - old)
+        elif operation == "percent change" and old > 0 and is_money:
+            yield Asked(operation, fields, (new - old) / old * 100, PERCENT)
+        elif operation == "average over time":
             run = [line.values[place] for place in times if early <= place <= late]
             yield Asked(operation, fields, sum(run, Decimal(0)) / len(run))
-        elif operation == "sum over time" and late == early + 1 and sheet.sign:
+        elif operation == "sum over time" and late == early + 1 and is_money:
             yield Asked(operation, fields, old + new)
     line = rng.choice(lines)
-    sizes = sorted(abs(value) for value in line.values)
-    bound = max(((two - one, (one + two) / 2) for one, two in pairwise(sizes)), default=(Decimal(0), Decimal(0)))[1]
-    if min(line.values) > 0 and sheet.sign:
-        said = round(bound)
-        over = sum(1 for value in line.values if value > said)
-        yield Asked("count of periods", {"x": _name(line), "n": _bound(sheet, said)}, Decimal(over), "count")
+    sizes = sorted(line.values)
+    if sizes[0] > 0 and is_money:
+        bound = round(max((two - one, (one + two) / 2) for one, two in pairwise(sizes))[1])
+        over = sum(1 for value in line.values if value > bound)
+        yield Asked("count of periods", {"x": name(line), "n": _bound(sheet, bound)}, Decimal(over), COUNT)
     part, total = _part_and_total(rng, sheet)
     if part and total:
         shares = [part.values[place] / total.values[place] * 100 for place in (early, late)]
-        yield Asked("change of share", {"x": _name(part), "t": _name(total), **ends}, shares[1] - shares[0], "%")
+        yield Asked("change of share", {"x": name(part), "t": name(total), **ends}, shares[1] - shares[0], PERCENT)
+    parts = [line for line in lines if line.kind == "part"]
+    if len(parts) > 2:  # two things, and others to take for them
+        one, two = rng.sample(parts, 2)
+        sums = [one.values[place] + two.values[place] for place in (early, late)]
+        fields = {"x": name(one), "y": name(two), **ends}
+        yield Asked("change of sum", fields, (sums[1] - sums[0]) / sums[0] * 100, PERCENT)
 
 
-def _in_one(rng: random.Random, sheet: Sheet, column: Column, at: int) -> Iterator[Asked]:
+def _of_things(rng: random.Random, sheet: Sheet, column: Column, at: int) -> Iterator[Asked]:
     parts = [line for line in sheet.lines if line.kind == "part" and line.values[at]]
-    if len(parts) > 2:  # noqa: PLR2004  # two things, and others to take for them
-        for operation in ("sum of things", "difference", "ratio", "average of things"):
-            one, two = rng.sample(parts, 2)
-            x, y = one.values[at], two.values[at]
-            value = {
-                "sum of things": x + y,
-                "difference": x - y,
-                "ratio": x / y,
-                "average of things": (x + y) / 2,
-            }[operation]
-            fields = {"x": _name(one), "y": _name(two), "c": column.asked}
-            yield Asked(operation, fields, value, "ratio" if operation == "ratio" else "")
+    if len(parts) < 4:  # three things, and one to take for them
+        return
+    for operation in ("sum of things", "difference", "ratio", "average of things"):
+        one, two = sorted(rng.sample(parts, 2), key=lambda line: -line.values[at])
+        x, y = one.values[at], two.values[at]
+        value = {"sum of things": x + y, "difference": x - y, "ratio": x / y, "average of things": (x + y) / 2}[
+            operation
+        ]
+        fields = {"x": name(one), "y": name(two), "c": column.asked}
+        yield Asked(operation, fields, value, RATIO if operation == "ratio" else AMOUNT)
+    three = rng.sample(parts, 3)
+    fields = {"c": column.asked, **dict(zip("xyz", map(name, three), strict=True))}
+    yield Asked("sum of three", fields, sum((line.values[at] for line in three), Decimal(0)))
+    if all(line.of == "the portfolio" for line in parts):
+        whole = sum((line.values[at] for line in parts), Decimal(0))
+        yield Asked("sum of all", {"t": "the portfolio", "c": column.asked}, whole)
+
+
+def _of_totals(rng: random.Random, sheet: Sheet, column: Column, at: int) -> Iterator[Asked]:
     part, total = _part_and_total(rng, sheet)
-    if part and total and total.values[at]:
-        fields = {"x": _name(part), "t": _name(total), "c": column.asked}
-        yield Asked("share", fields, part.values[at] / total.values[at] * 100, "%")
-        same = sorted(line.values[at] for line in parts if line.of == total.label)
-        if len(same) > 2:  # noqa: PLR2004  # a bound between them
-            bound = round((same[0] + same[1]) / 2)
-            over = sum(1 for value in same if value > bound)
-            fields = {"t": _name(total), "n": _bound(sheet, bound), "c": column.asked}
-            yield Asked("count of things", fields, Decimal(over), "count")
+    if not part or not total or not total.values[at]:
+        return
+    x, t = part.values[at], total.values[at]
+    fields = {"x": name(part), "t": name(total), "c": column.asked}
+    yield Asked("share", fields, x / t * 100, PERCENT)
+    yield Asked("all but one", fields, t - x)
+    same = [line for line in sheet.lines if line.of == total.label]
+    other = rng.choice([line for line in same if line is not part])
+    if len(same) > 2:  # two of more than two
+        yield Asked("share of two", {**fields, "y": name(other)}, (x + other.values[at]) / t * 100, PERCENT)
+        sizes = sorted(line.values[at] for line in same)
+        bound = round((sizes[0] + sizes[1]) / 2)
+        over = sum(1 for value in sizes if value > bound)
+        fields = {"t": name(total), "n": _bound(sheet, bound), "c": column.asked}
+        yield Asked("count of things", fields, Decimal(over), COUNT)
 
 
 def _part_and_total(rng: random.Random, sheet: Sheet) -> tuple[Line | None, Line | None]:
@@ -182,53 +169,14 @@ def _part_and_total(rng: random.Random, sheet: Sheet) -> tuple[Line | None, Line
     return part, totals[part.of] if part else None
 
 
-def _name(line: Line) -> str:
-    label = line.label.split(" (")[0]
-    return label if label[1:2].isupper() else label[0].lower() + label[1:]
+def name(line: Line) -> str:
+    label = line.label.split(" (", maxsplit=1)[0]
+    return label[0].lower() + label[1:]
 
 
 def _when(column: Column) -> str:
-    return column.asked.removeprefix("in ")
+    return column.asked.removeprefix("in ").removeprefix("at ")
 
 
 def _bound(sheet: Sheet, bound: Decimal) -> str:
     return f"{sheet.sign}{bound:,.0f} {sheet.scale}"
-
-
-def told(rng: random.Random, year: int, *, looked_at: bool) -> tuple[str, list[dict[str, Any]]]:
-    """A paragraph and questions about its numbers."""
-    costs, lease, tax = (rng.uniform(2, 900), rng.uniform(2, 900), rng.uniform(5, 40))
-    last = costs * rng.uniform(0.6, 1.4)
-    if looked_at:
-        text = (
-            f"Restructuring costs were ${costs:.1f} million and ${last:.1f} million in {year} and {year - 1}, respectively."
-            f" The discount rate used for leases was {tax:.1f}%. Proceeds from the sale of a warehouse were ${lease:.1f} million."
-        )
-        asked = [
-            ("What were the restructuring costs in {b}?", f"${costs:.1f}", "million", "prose value"),
-            ("What was the discount rate used for leases?", f"{tax:.1f}", "percent", "prose value"),
-            (
-                "What was the change in restructuring costs from {a} to {b}?",
-                f"{float(f'{costs:.1f}') - float(f'{last:.1f}'):.1f}",
-                "million",
-                "prose change",
-            ),
-        ]
-    else:
-        text = (
-            f"Capital expenditure rose to ${costs:.1f} million in {year} from ${last:.1f} million in {year - 1}. "
-            f"As of year-end {year}, ${lease:.1f} million of the credit facility was undrawn, at an interest rate of {tax:.2f}%."
-        )
-        percent = (float(f"{costs:.1f}") / float(f"{last:.1f}") - 1) * 100
-        asked = [
-            ("How much capital expenditure was there in {a}?", f"${last:.1f}", "million", "prose value"),
-            ("The undrawn part of the credit facility was", f"${lease:.1f}", "million", "prose value"),
-            ("What was the interest rate of the facility?", f"{tax:.2f}", "percent", "prose value"),
-            ("By what percentage did capital expenditure change from {a} to {b}?", f"{percent:.2f}", "percent",
-             "prose change"),
-        ]  # fmt: skip
-    return text, [
-        {"question": question.format(a=year - 1, b=year), "answer": answer, "scale": scale, "derivation": operation,
-         "answer_type": "span", "operation": operation}
-        for question, answer, scale, operation in asked
-    ]  # fmt: skip
