@@ -14,7 +14,9 @@ from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
-from pelton.producers.reports.figures.checking.words import stems
+from pelton.producers.reports.figures.checking.sets import from_sets
+from pelton.producers.reports.figures.checking.things import View, views
+from pelton.producers.reports.figures.checking.words import known, stems
 from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
@@ -30,6 +32,7 @@ class Checker:
 
     def __init__(self, tables: Sequence[Table], paragraphs: Sequence[str]) -> None:
         self._facts = collect(with_inferred_scales(tables, paragraphs), paragraphs)
+        self._views = views(self._facts)
 
     @classmethod
     def of(cls, tables: Sequence[Sequence[Sequence[str]]], paragraphs: Sequence[str]) -> "Checker":
@@ -45,7 +48,7 @@ class Checker:
         """
         with localcontext() as context:
             context.prec = _PRECISION
-            verdicts = [_verdict(claim, self._facts) for claim in claims(text)]
+            verdicts = [_verdict(claim, self._facts, self._views) for claim in claims(text)]
             verdicts += year_verdicts(text, self._facts)
             verdicts += _unreadable(text)
         return sorted(verdicts, key=lambda verdict: verdict.start)
@@ -71,7 +74,7 @@ def _unreadable(text: str) -> list[Verdict]:
     ]
 
 
-def _verdict(claim: Claim, facts: Facts) -> Verdict:
+def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) -> Verdict:
     ranked = rank(claim.words, facts)
     text, start, end = claim.number.text, claim.start, claim.end
     direct = supporting(claim, facts, ranked)
@@ -80,7 +83,14 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
         source = _source(direct.fact) + (" (the source does not state its scale)" if unstated else "")
         return Verdict(text, start, end, SUPPORTED, source)
     reason = direct.reason
-    for candidate in chain(counted(claim, ranked, facts), bounded(claim, ranked), candidates(claim, ranked, facts)):
+    words = known(claim.words, facts.table_words)
+    ways = (
+        counted(claim, ranked, facts),
+        bounded(claim, ranked),
+        candidates(claim, ranked, facts),
+        from_sets(claim, tables, words, facts),
+    )
+    for candidate in chain.from_iterable(ways):
         difference = _compare(claim, candidate, facts)
         if difference == matching.SAME:
             source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))

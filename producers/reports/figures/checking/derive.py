@@ -74,23 +74,23 @@ def _by_change(material: _Material) -> Iterator[Candidate]:
     claim = material.claim
     for line in material.lines:
         unsigned = combine.magnitudes(line) if _is_spent(line) else []
-        yield from _changes(unsigned or line, claim)
+        yield from changes(unsigned or line, claim)
         if unsigned and claim.intent.unsigned:
-            yield from _changes(line, claim)
+            yield from changes(line, claim)
     for line in material.ratios:
-        yield from _changes(line, claim)
+        yield from changes(line, claim)
     if claim.intent.average:
         for line in material.lines:
-            yield from _changes(combine.average_line(line), claim)
+            yield from changes(combine.average_line(line), claim)
         yield from _differences_of_averages(material)
     if claim.intent.sum:
         for a, b in material.pairs[:_MOST_NESTED]:
-            yield from _changes(combine.sum_line(a, b), claim)
+            yield from changes(combine.sum_line(a, b), claim)
 
 
 def _by_average(material: _Material) -> Iterator[Candidate]:
     for line in material.lines + material.ratios:
-        for signed in _signs(line):
+        for signed in signs(line):
             for run in over_time(signed, material.claim.all_periods, with_previous=True):
                 yield Candidate(*combine.mean(run))
     for a, b in material.pairs if material.claim.intent.difference else ():
@@ -101,7 +101,7 @@ def _by_average(material: _Material) -> Iterator[Candidate]:
 def _by_sum(material: _Material) -> Iterator[Candidate]:
     claim = material.claim
     for line in material.lines:
-        for signed in _signs(line):
+        for signed in signs(line):
             for run in over_time(signed, claim.all_periods, with_previous=False):
                 yield Candidate(*combine.total(run))
     yield from _over_things(material)
@@ -111,12 +111,12 @@ def _by_sum(material: _Material) -> Iterator[Candidate]:
 
 def _by_share(material: _Material) -> Iterator[Candidate]:
     for line in material.ratios:
-        for point in chain.from_iterable(_signs(line)):
+        for point in chain.from_iterable(signs(line)):
             if says(point.periods, material.claim.periods):
                 yield Candidate(point.quantity, point.text, point.facts)
 
 
-def _signs(line: list[Point]) -> list[list[Point]]:
+def signs(line: list[Point]) -> list[list[Point]]:
     """The line as it stands and without its minus signs; only the latter of costs, which nobody tells as negative."""
     unsigned = combine.magnitudes(line) if _is_spent(line) else []
     return [unsigned] if unsigned and _COST.search(line[0].facts[0].about) else [line, unsigned]
@@ -128,7 +128,7 @@ def _is_spent(line: Sequence[Point]) -> bool:
     return _SPENT.search(about) is not None and _BOTH_SIGNS.search(about) is None
 
 
-def _changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:
+def changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:
     for new, old in pairs_over_time(line, _span(claim)):
         yield from _change(new, old, claim)
 

@@ -14,7 +14,8 @@ _RELATIVE = re.compile(
 )
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b", re.IGNORECASE)
 _SUM = re.compile(
-    r"\b(?:totals?|totall?ed|totall?ing|sums?|combined|aggregate\w*|together|altogether|overall|cumulative\w*|both|all)\b",
+    r"\b(?:totals?|totall?ed|totall?ing|sums?|combined|aggregate\w*|together|altogether|overall|cumulative\w*|both|all|plus|"
+    r"add(?:s|ed)?\s(?:up|together))\b",
     re.IGNORECASE,
 )
 _SHARE = re.compile(
@@ -38,7 +39,7 @@ _EITHER = re.compile(
 _BETWEEN_TWO = re.compile(
     r"\bdifferen\w+|\bhow (?:much|many) (?:more|less|fewer|higher|lower|larger|smaller|greater)\b|\bhow many percent\b|"
     r"\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|"
-    r"\bnet of\b|\bminus\b|"
+    r"\bnet of\b|\bminus\b|\bwithout\b|\bless\b(?! than)|"
     r"\bfewer than\b|\bexcluding\b|\bother than\b|\bremain(?:ing|der)\b|\bapart from\b|\bbesides\b",
     re.IGNORECASE,
 )

@@ -1,0 +1,139 @@
+"""What tables tell about: their rows and their columns as things, the totals among them, and those that words name."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from pelton.producers.reports.figures.checking.facts import Fact, Facts
+from pelton.producers.reports.figures.checking.words import stems
+
+_MOST_NAMED = 6
+_LEAST_COVERED = 0.5  # of a label's words, by weight
+_MOST_PARTS = 40
+_FEWEST_PARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A row of a table, or a column.
+
+    Args:
+        words: those of its label or heading; `around`: of the group that it stands in.
+        facts: its numbers by their place across it: a row's by column, a column's by row.
+        parts: the places of the rows that add up to it, where it is a total.
+
+    """
+
+    place: int
+    words: frozenset[str]
+    around: frozenset[str]
+    facts: Mapping[int, Fact]
+    parts: tuple[int, ...] = ()
+
+    @property
+    def is_total(self) -> bool:
+        return bool(self.parts) or "total" in self.words
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The things of a table one way: its rows, or its columns."""
+
+    table: str
+    things: tuple[Thing, ...]
+
+    def parts_of(self, total: Thing) -> list[Thing]:
+        return [thing for thing in self.things if thing.place in total.parts]
+
+    def singles(self) -> list[Thing]:
+        """All but the totals."""
+        return [thing for thing in self.things if not thing.is_total and thing.words]
+
+
+def views(facts: Facts) -> list[tuple[View, View]]:
+    """The rows and the columns of each table."""
+    tables: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts.all:
+        if fact.from_table:
+            tables[fact.row[0]].append(fact)
+    return [(View(table, _rows(found)), View(table, _columns(found))) for table, found in tables.items()]
+
+
+def named(view: View, words: frozenset[str], weights: Mapping[str, float]) -> list[Thing]:
+    """The things whose labels the words say, best first: each says words that those before it do not."""
+    left = words
+    chosen: list[Thing] = []
+    candidates = [thing for thing in view.things if thing.words & words]
+    while candidates and len(chosen) < _MOST_NAMED:
+        scored = [(_score(thing, words, left, weights), -thing.place, thing) for thing in candidates]
+        score, _, best = max(scored, key=lambda one: one[:2])
+        if not score:
+            break
+        chosen.append(best)
+        left -= best.words
+        candidates.remove(best)
+    return chosen
+
+
+def _score(thing: Thing, words: frozenset[str], left: frozenset[str], weights: Mapping[str, float]) -> float:
+    new = weigh(thing.words & left, weights)
+    own = weigh(thing.words, weights)
+    covered = weigh(thing.words & words, weights) / own if own else 0.0
+    beside = 1 + weigh(thing.around & words, weights) / 100  # a tie is for the group that the words name
+    return new * covered * covered * beside if new and covered >= _LEAST_COVERED else 0.0
+
+
+def weigh(words: Iterable[str], weights: Mapping[str, float]) -> float:
+    return sum(weights.get(word, 0.0) for word in words)
+
+
+def _rows(facts: Sequence[Fact]) -> tuple[Thing, ...]:
+    rows: dict[int, dict[int, Fact]] = defaultdict(dict)
+    for fact in facts:
+        rows[fact.row[1]][fact.column] = fact
+    things: list[Thing] = []
+    for place, found in sorted(rows.items()):
+        first = next(iter(found.values()))
+        thing = Thing(place, first.own, stems(first.series[1]), found)
+        things.append(replace(thing, parts=_parts(thing, things)))
+    return tuple(things)
+
+
+def _columns(facts: Sequence[Fact]) -> tuple[Thing, ...]:
+    columns: dict[int, dict[int, Fact]] = defaultdict(dict)
+    for fact in facts:
+        columns[fact.column][fact.row[1]] = fact
+    return tuple(
+        Thing(place, stems(next(iter(found.values())).series[3]), frozenset(), found)
+        for place, found in sorted(columns.items())
+    )
+
+
+def _parts(total: Thing, above: Sequence[Thing]) -> tuple[int, ...]:
+    """The rows straight above that add up to this one in every column; a total among them stands for its own parts."""
+    columns = [column for column, fact in total.facts.items() if fact.quantity.amount and not fact.quantity.is_rate]
+    sums = dict.fromkeys(columns, Decimal(0))
+    parts: list[int] = []
+    covered: set[int] = set()
+    for thing in reversed(above[-_MOST_PARTS:]):
+        if thing.place in covered:
+            continue
+        for column in columns:
+            fact = thing.facts.get(column)
+            sums[column] += fact.quantity.amount if fact else 0
+        parts.append(thing.place)
+        covered.update(thing.parts)
+        if (
+            columns
+            and len(parts) >= _FEWEST_PARTS
+            and all(_is_sum(total.facts[at], sums[at], len(parts)) for at in columns)
+        ):
+            return tuple(parts)
+    return ()
+
+
+def _is_sum(total: Fact, found: Decimal, count: int) -> bool:
+    """Whether they are equal but for the rounding of each part."""
+    unit = Decimal(1).scaleb(total.quantity.scale - total.quantity.decimals)
+    return abs(total.quantity.amount - found) <= unit * count / 2
