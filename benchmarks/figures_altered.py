@@ -9,6 +9,8 @@ from typing import Any
 DIGIT, SCALE, SIGN, PERIOD, UNIT = "digit", "scale", "sign", "period", "unit"
 KINDS = (DIGIT, SCALE, SIGN, PERIOD, UNIT)
 _ANSWER = re.compile(r"[-–−(]?\s*[$€£¥]?\s*[-(]?[\d,]*\.?\d+\)?\s*%?\)?( ?(million|billion|thousand))?")  # noqa: RUF001  # dashes as filings have them
+# Of other periods the answer may well be the same.
+_SAME_ELSEWHERE = frozenset({"count of things", "count of periods"})
 _YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?![\d,]|\.\d)")
 _SCALE = re.compile(r"thousand|million|billion")
 # "FY19", "2018/19", "2023-2024": years that are not written out, or of which one makes no sense without the other.
@@ -78,6 +80,8 @@ def statement(question: str, answer: str) -> Statement:
 def altered(question: Question, record: dict[str, Any], kind: str, rng: random.Random) -> Statement | None:
     """A wrong statement of one kind, or None where the question offers nothing to alter in that way."""
     if kind == PERIOD:
+        if question.operation in _SAME_ELSEWHERE:
+            return None
         text = _other_period(question.text, record, rng)
         return statement(text, question.answer) if text else None
     answer = _ALTER[kind](question, record, rng)

@@ -3,10 +3,16 @@
 import re
 from dataclasses import dataclass
 
+_VERBS_UP = r"climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+_VERBS_DOWN = (
+    r"contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
+    r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
+)
 _CHANGE = re.compile(
     r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?|rose|rises?|risen|dropp?\w*|"
     r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
-    r"exceed\w*|gained|lost|reduc\w+|expanded|movement)\b",
+    r"exceed\w*|gained|lost|reduc\w+|expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
+    rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )
 _RELATIVE = re.compile(
@@ -26,11 +32,13 @@ _SHARE = re.compile(
     re.IGNORECASE,
 )
 _UP = re.compile(
-    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|improve\w*|exceed\w*|gained)\b",
+    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|improve\w*|exceed\w*|gained|"
+    rf"expand\w*|{_VERBS_UP})\b",
     re.IGNORECASE,
 )
 _DOWN = re.compile(
-    r"\b(?:decreas\w+|declin\w+|fell|falls?|dropp?\w*|down|lower|less than|reduc\w+|lost|shr[iau]nk\w*)\b",
+    r"\b(?:decreas\w+|declin\w+|fell|falls?|dropp?\w*|down|lower|less than|reduc\w+|lost|"
+    rf"{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )
 _EITHER = re.compile(
@@ -53,7 +61,7 @@ _VALUE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CHANGE_BEFORE = re.compile(
-    r"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|"
+    rf"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|{_VERBS_UP}|{_VERBS_DOWN}|"
     rf"(?:increase|decrease|growth|decline|change|rise|drop|fall|reduction|gain|improvement|difference)s? of){_HEDGED}",
     re.IGNORECASE,
 )

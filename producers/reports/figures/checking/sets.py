@@ -1,4 +1,4 @@
-"""What is computed from several rows or columns at once: those that the words name, the parts of a total, all of a list."""
+"""What is computed from several rows or columns at once: named ones, the parts of a total, a whole list."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def _of_named(sets: _Sets) -> Iterator[Candidate]:
 
 
 def _lines(sets: _Sets, things: Sequence[Thing]) -> Iterator[Line]:
-    """The sums of the things at each place, in lines of places that differ in their periods only; with and without minus."""
+    """The sums of the things at each place, in lines over places that differ in their periods only."""
     lines: dict[tuple[str, ...], Line] = defaultdict(list)
     for place, first in things[0].facts.items():
         found = [thing.facts.get(place) for thing in things]
@@ -160,7 +160,7 @@ def _remainders(sets: _Sets, whole: Thing, parts: Sequence[Thing]) -> Iterator[C
 
 
 def _of_whole(sets: _Sets) -> Iterator[Candidate]:
-    """Sums, averages and counts of the parts of a named total, or of a whole list where the words name only a column."""
+    """Sums, averages and counts of the parts of a named total, or of a list of which the words name a column."""
     intent = sets.claim.intent
     if not (intent.sum or intent.average or intent.count):
         return

@@ -52,10 +52,10 @@ class View:
 
 
 def views(facts: Facts) -> list[tuple[View, View]]:
-    """The rows and the columns of each table."""
+    """The rows and the columns of each table, without columns of changes."""
     tables: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts.all:
-        if fact.from_table:
+        if fact.from_table and not fact.compares:
             tables[fact.row[0]].append(fact)
     return [(View(table, _rows(found)), View(table, _columns(found))) for table, found in tables.items()]
 
