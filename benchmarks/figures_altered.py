@@ -11,7 +11,7 @@ KINDS = (DIGIT, SCALE, SIGN, PERIOD, UNIT)
 _ANSWER = re.compile(r"[-–−(]?\s*[$€£¥]?\s*[-(]?[\d,]*\.?\d+\)?\s*%?\)?( ?(million|billion|thousand))?")  # noqa: RUF001  # dashes as filings have them
 # Of other periods the answer may well be the same.
 _SAME_ELSEWHERE = frozenset({"count of things", "count of periods"})
-_YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?![\d,]|\.\d)")
+_YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?!\d|[,.]\d)")
 _SCALE = re.compile(r"thousand|million|billion")
 # "FY19", "2018/19", "2023-2024": years that are not written out, or of which one makes no sense without the other.
 _CURRENCIES = (("$", "USD"), ("€", "EUR"), ("£", "GBP"), ("¥", "JPY"), ("₩", "KRW"))

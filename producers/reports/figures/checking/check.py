@@ -75,8 +75,10 @@ def _unreadable(text: str) -> list[Verdict]:
 
 
 def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) -> Verdict:
-    ranked = rank(claim.words, facts)
     text, start, end = claim.number.text, claim.start, claim.end
+    if claim.repeated is not None:
+        return Verdict(text, start, end, UNSUPPORTED, reason=f"the sentence names {claim.repeated} twice")
+    ranked = rank(claim.words, facts)
     direct = supporting(claim, facts, ranked)
     if direct.fact is not None:
         unstated = claim.number.quantity.scale and not direct.fact.quantity.scale_known

@@ -202,9 +202,9 @@ def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
     """One thing less another of the same time, in the order that the sentence names them."""
     mine, yours = a.own | a.around, b.own | b.around
     first, second = claim.position(mine - yours), claim.position(yours - mine)
-    if first > second:
+    if first > second and not claim.intent.remainder:
         return
-    unsigned = first == second or claim.intent.distance
+    unsigned = first == second or claim.intent.distance or claim.intent.remainder
     for one, two in combine.together(a, b):
         if not says(one.periods, claim.periods):
             continue

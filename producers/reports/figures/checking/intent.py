@@ -68,6 +68,10 @@ _CHANGE_BEFORE = re.compile(
 _PRIOR_BEFORE = re.compile(rf"\b(?:from|versus|vs\.?|compared (?:to|with)|against|than){_HEDGED}", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
+_REMAINDER = re.compile(
+    r"\b(?:without|excluding|except|other than|apart from|besides|net of|remain(?:s|ing|der))\b", re.IGNORECASE
+)
+_PRODUCT = re.compile(r"\b(?:multipl\w+|value|worth|prices?|priced|proceeds|cost)\b", re.IGNORECASE)
 _COUNT = re.compile(
     r"\bhow many\b(?!\s(?:percent\w*|per cent|basis|points?|thousand|million|billion|more|fewer|less))", re.IGNORECASE
 )
@@ -78,7 +82,7 @@ class Intent:
     """What the words claim. Several may hold ("change in the average").
 
     `before`: the number is what a change started from ("down from 5"). `unsigned`: a difference without a direction.
-    `distance`: "how much more", which is never negative.
+    `distance`: "how much more", which is never negative. `remainder`: a thing without another.
     """
 
     change: bool = False
@@ -94,6 +98,8 @@ class Intent:
     distance: bool = False
     value: bool = True
     count: bool = False
+    remainder: bool = False
+    product: bool = False
 
 
 def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
@@ -120,6 +126,8 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
         value=value,
         count=_COUNT.search(words) is not None,
+        remainder=_REMAINDER.search(words) is not None,
+        product=_PRODUCT.search(words) is not None,
     )
 
 

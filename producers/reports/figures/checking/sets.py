@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import chain
 
 from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
@@ -12,7 +13,7 @@ from pelton.producers.reports.figures.checking.derive import DIFFERENCE, Candida
 from pelton.producers.reports.figures.checking.facts import Fact, Facts
 from pelton.producers.reports.figures.checking.points import Point, over_time, says
 from pelton.producers.reports.figures.checking.things import Thing, View, named
-from pelton.producers.reports.figures.quantity import TIMES, Quantity
+from pelton.producers.reports.figures.quantity import PER_SHARE, TIMES, Quantity
 
 _RATIO_DECIMALS = 4
 Line = list[Point]
@@ -50,6 +51,8 @@ def from_sets(
             yield from _of_named(sets)
     for sets in ways:
         yield from _of_whole(sets)
+    if claim.intent.product:
+        yield from chain.from_iterable(map(_products, ways[::2]))
 
 
 def _read(claim: Claim, view: View, across: View, words: frozenset[str], facts: Facts) -> _Sets:
@@ -165,7 +168,8 @@ def _of_whole(sets: _Sets) -> Iterator[Candidate]:
     if not (intent.sum or intent.average or intent.count):
         return
     groups = [sets.view.parts_of(total) for total in sets.chosen if total.parts]
-    if not sets.chosen and (sets.is_placed or len(sets.places) == 1):
+    is_placed = sets.is_placed or len(sets.places) == 1 or bool(sets.claim.periods)
+    if not sets.chosen and is_placed:
         groups.append(sets.view.singles())
     for group in groups:
         for place in sorted(sets.places):
@@ -183,3 +187,24 @@ def _of_group(claim: Claim, facts: Sequence[Fact]) -> Iterator[Candidate]:
         yield _sum_or_mean(_sum(facts), claim, len(facts))
         unsigned = combine.magnitudes([_sum(facts)])
         yield from (_sum_or_mean(point, claim, len(facts)) for point in unsigned if Decimal(0) < point.quantity.value)
+
+
+def _products(sets: _Sets) -> Iterator[Candidate]:
+    """A number of things times the price of each, of one named row or summed over several: "the value of the shares"."""
+    found: list[Point] = []
+    for thing in sets.chosen:
+        facts = [fact for fact in thing.facts.values() if says(fact.periods, sets.claim.periods)]
+        counts = [fact for fact in facts if not fact.quantity.is_money and not fact.quantity.is_rate]
+        prices = [fact for fact in facts if fact.quantity.is_money]
+        if len(counts) == len(prices) == 1:
+            found.append(_product(counts[0], prices[0]))
+            yield Candidate(found[-1].quantity, found[-1].text, found[-1].facts)
+    if len(found) > 1:
+        yield Candidate(*combine.total(found))
+
+
+def _product(count: Fact, price: Fact) -> Point:
+    amount = count.quantity.amount * price.quantity.amount
+    unit = price.quantity.unit.removesuffix(PER_SHARE)
+    quantity = Quantity(amount, 0, unit, price.quantity.decimals, scale_known=True)
+    return Point(count.periods, quantity, f"{count.quote} * {price.quote}", (count, price))

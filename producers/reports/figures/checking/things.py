@@ -21,7 +21,7 @@ class Thing:
     Args:
         words: those of its label or heading; `around`: of the group that it stands in.
         facts: its numbers by their place across it: a row's by column, a column's by row.
-        parts: the places of the rows that add up to it, where it is a total.
+        parts: the places of the things that add up to it, where it is a total.
 
     """
 
@@ -92,43 +92,54 @@ def _rows(facts: Sequence[Fact]) -> tuple[Thing, ...]:
     rows: dict[int, dict[int, Fact]] = defaultdict(dict)
     for fact in facts:
         rows[fact.row[1]][fact.column] = fact
-    things: list[Thing] = []
-    for place, found in sorted(rows.items()):
-        first = next(iter(found.values()))
-        thing = Thing(place, first.own, stems(first.series[1]), found)
-        things.append(replace(thing, parts=_parts(thing, things)))
-    return tuple(things)
+    return _with_parts(
+        [
+            Thing(place, found[0].own, stems(found[0].series[1]), numbers)
+            for place, numbers in sorted(rows.items())
+            if (found := list(numbers.values()))
+        ]
+    )
 
 
 def _columns(facts: Sequence[Fact]) -> tuple[Thing, ...]:
     columns: dict[int, dict[int, Fact]] = defaultdict(dict)
     for fact in facts:
         columns[fact.column][fact.row[1]] = fact
-    return tuple(
-        Thing(place, stems(next(iter(found.values())).series[3]), frozenset(), found)
-        for place, found in sorted(columns.items())
+    return _with_parts(
+        [
+            Thing(place, stems(next(iter(found.values())).series[3]), frozenset(), found)
+            for place, found in sorted(columns.items())
+        ]
     )
 
 
-def _parts(total: Thing, above: Sequence[Thing]) -> tuple[int, ...]:
-    """The rows straight above that add up to this one in every column; a total among them stands for its own parts."""
-    columns = [column for column, fact in total.facts.items() if fact.quantity.amount and not fact.quantity.is_rate]
-    sums = dict.fromkeys(columns, Decimal(0))
+def _with_parts(things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """Totals with what they add up: things before them, or else behind them."""
+    found: list[Thing] = []
+    for thing in things:
+        found.append(replace(thing, parts=_parts(thing, found[::-1])))
+    for index, thing in enumerate(found):
+        if not thing.parts:
+            found[index] = replace(thing, parts=_parts(thing, found[index + 1 :]))
+    return tuple(found)
+
+
+def _parts(total: Thing, beside: Sequence[Thing]) -> tuple[int, ...]:
+    """The things straight beside that add up to it everywhere; a total among them stands for its own parts."""
+    places = [place for place, fact in total.facts.items() if fact.quantity.amount and not fact.quantity.is_rate]
+    sums = dict.fromkeys(places, Decimal(0))
     parts: list[int] = []
     covered: set[int] = set()
-    for thing in reversed(above[-_MOST_PARTS:]):
+    for thing in beside[:_MOST_PARTS]:
         if thing.place in covered:
             continue
-        for column in columns:
-            fact = thing.facts.get(column)
-            sums[column] += fact.quantity.amount if fact else 0
+        for place in places:
+            fact = thing.facts.get(place)
+            sums[place] += fact.quantity.amount if fact else 0
         parts.append(thing.place)
         covered.update(thing.parts)
-        if (
-            columns
-            and len(parts) >= _FEWEST_PARTS
-            and all(_is_sum(total.facts[at], sums[at], len(parts)) for at in columns)
-        ):
+        is_enough = places and len(parts) >= _FEWEST_PARTS
+        if is_enough and all(_is_sum(total.facts[at], sums[at], len(parts)) for at in places):
             return tuple(parts)
     return ()
 
