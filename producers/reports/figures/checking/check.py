@@ -11,11 +11,13 @@ from pelton.producers.reports.figures.checking.counts import bounded, counted
 from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
 from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
+from pelton.producers.reports.figures.checking.identities import identities
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
 from pelton.producers.reports.figures.checking.sets import from_sets
 from pelton.producers.reports.figures.checking.things import View, views
+from pelton.producers.reports.figures.checking.unlike import for_each
 from pelton.producers.reports.figures.checking.words import known, stems
 from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan
@@ -91,6 +93,8 @@ def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) ->
         bounded(claim, ranked),
         candidates(claim, ranked, facts),
         from_sets(claim, tables, words, facts),
+        for_each(claim, ranked, facts),
+        identities(claim, facts),
     )
     for candidate in chain.from_iterable(ways):
         difference = _compare(claim, candidate, facts)

@@ -157,9 +157,10 @@ def _series(facts: Iterable[Fact]) -> list[Series]:
 def _table_facts(table: Table) -> Iterable[Fact]:
     caption = stems(table.caption)
     times = _latest_two(table)
+    moved = _movements(table)
     for cell, quantity in _with_dashes(table):
         group, _, own = cell.label.rpartition(" — ")
-        periods = _cell_periods(cell, group, own)
+        periods = _cell_periods(cell, group, own) or moved.get(cell.row, ())
         compares = not periods and speaks_of_change(cell.heading)
         yield Fact(
             cell.id,
@@ -185,6 +186,23 @@ def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:
             yield cell, cell.quantity
         elif beside is not None and _DASH.fullmatch(cell.text):
             yield cell, replace(beside, value=Decimal(0))
+
+
+def _movements(table: Table) -> dict[int, tuple[Period, ...]]:
+    """The years of rows between two balances: "Granted" above "Outstanding at June 30, 2019" is of 2019."""
+    if any(mentions(heading) for heading in table.headings):
+        return {}
+    found: dict[int, tuple[Period, ...]] = {}
+    waiting: list[int] | None = None
+    labels = {cell.row: cell.label for cell in table.numeric}
+    for row, label in labels.items():
+        years = [mention.period.year for mention in mentions(label) if mention.period.year]
+        if years:
+            found.update(dict.fromkeys(waiting or (), (Period(years[-1]),)))
+            waiting = []
+        elif waiting is not None:
+            waiting.append(row)
+    return found
 
 
 def _latest_two(table: Table) -> tuple[Period, ...]:

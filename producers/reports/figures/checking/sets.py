@@ -13,7 +13,8 @@ from pelton.producers.reports.figures.checking.derive import DIFFERENCE, Candida
 from pelton.producers.reports.figures.checking.facts import Fact, Facts
 from pelton.producers.reports.figures.checking.points import Point, over_time, says
 from pelton.producers.reports.figures.checking.things import Thing, View, named
-from pelton.producers.reports.figures.quantity import PER_SHARE, TIMES, Quantity
+from pelton.producers.reports.figures.checking.unlike import products
+from pelton.producers.reports.figures.quantity import TIMES, Quantity
 
 _RATIO_DECIMALS = 4
 Line = list[Point]
@@ -52,13 +53,13 @@ def from_sets(
     for sets in ways:
         yield from _of_whole(sets)
     if claim.intent.product:
-        yield from chain.from_iterable(map(_products, ways[::2]))
+        yield from chain.from_iterable(products(claim, sets.chosen) for sets in ways)
 
 
 def _read(claim: Claim, view: View, across: View, words: frozenset[str], facts: Facts) -> _Sets:
-    chosen = named(view, words, facts.weights)
+    chosen = named(view, words, facts.weights, claim.periods)
     left = words - frozenset(word for thing in chosen for word in thing.words)
-    places = [thing.place for thing in named(across, left, facts.weights)]
+    places = [thing.place for thing in named(across, left, facts.weights, claim.periods)]
     everywhere = [thing.place for thing in across.things]
     return _Sets(claim, view, chosen, frozenset(places or everywhere), bool(places))
 
@@ -95,7 +96,7 @@ def _lines(sets: _Sets, things: Sequence[Thing]) -> Iterator[Line]:
         ):
             is_row = first.row == (sets.view.table, things[0].place)
             name = first.series[3:] if is_row else first.series[1:3]
-            lines[name].append(_sum(beside))
+            lines[name].append(replace(_sum(beside), column=place))
     for line in lines.values():
         yield from (signed for signed in signs(sorted(line, key=lambda point: point.time)) if signed)
 
@@ -137,10 +138,10 @@ def _shares(sets: _Sets, parts: Sequence[Thing], whole: Thing) -> Iterator[Candi
 
 
 def _ratios(above: Line, below: Line) -> Line:
-    places = {point.facts[0].column: point for point in below}
+    places = {point.column: point for point in below}
     found = []
     for point in above:
-        under = places.get(point.facts[0].column)
+        under = places.get(point.column)
         if under and under.quantity.amount and combine.addable(point.quantity, under.quantity):
             value = point.quantity.amount / under.quantity.amount
             ratio = Quantity(value, 0, TIMES, _RATIO_DECIMALS, scale_known=True)
@@ -154,9 +155,9 @@ def _remainders(sets: _Sets, whole: Thing, parts: Sequence[Thing]) -> Iterator[C
         return
     for line in _lines(sets, [whole]):
         for less in _lines(sets, parts):
-            places = {point.facts[0].column: point for point in less}
+            places = {point.column: point for point in less}
             for point in line:
-                part = places.get(point.facts[0].column)
+                part = places.get(point.column)
                 if part and says(point.periods, sets.claim.periods):
                     quantity = combine.like(point.quantity, point.quantity.amount - part.quantity.amount)
                     yield Candidate(quantity, f"{point.text} - {part.text}", (*point.facts, *part.facts), DIFFERENCE)
@@ -187,24 +188,3 @@ def _of_group(claim: Claim, facts: Sequence[Fact]) -> Iterator[Candidate]:
         yield _sum_or_mean(_sum(facts), claim, len(facts))
         unsigned = combine.magnitudes([_sum(facts)])
         yield from (_sum_or_mean(point, claim, len(facts)) for point in unsigned if Decimal(0) < point.quantity.value)
-
-
-def _products(sets: _Sets) -> Iterator[Candidate]:
-    """A number of things times the price of each, of one named row or summed over several: "the value of the shares"."""
-    found: list[Point] = []
-    for thing in sets.chosen:
-        facts = [fact for fact in thing.facts.values() if says(fact.periods, sets.claim.periods)]
-        counts = [fact for fact in facts if not fact.quantity.is_money and not fact.quantity.is_rate]
-        prices = [fact for fact in facts if fact.quantity.is_money]
-        if len(counts) == len(prices) == 1:
-            found.append(_product(counts[0], prices[0]))
-            yield Candidate(found[-1].quantity, found[-1].text, found[-1].facts)
-    if len(found) > 1:
-        yield Candidate(*combine.total(found))
-
-
-def _product(count: Fact, price: Fact) -> Point:
-    amount = count.quantity.amount * price.quantity.amount
-    unit = price.quantity.unit.removesuffix(PER_SHARE)
-    quantity = Quantity(amount, 0, unit, price.quantity.decimals, scale_known=True)
-    return Point(count.periods, quantity, f"{count.quote} * {price.quote}", (count, price))

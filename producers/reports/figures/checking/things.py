@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.facts import Fact, Facts
+from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.words import stems
+from pelton.producers.reports.figures.lexing.periods import Period
 
 _MOST_NAMED = 6
 _LEAST_COVERED = 0.5  # of a label's words, by weight
@@ -30,6 +32,9 @@ class Thing:
     around: frozenset[str]
     facts: Mapping[int, Fact]
     parts: tuple[int, ...] = ()
+
+    def is_of(self, periods: Sequence[Period]) -> bool:
+        return any(says(fact.periods, periods) for fact in self.facts.values())
 
     @property
     def is_total(self) -> bool:
@@ -60,11 +65,16 @@ def views(facts: Facts) -> list[tuple[View, View]]:
     return [(View(table, _rows(found)), View(table, _columns(found))) for table, found in tables.items()]
 
 
-def named(view: View, words: frozenset[str], weights: Mapping[str, float]) -> list[Thing]:
-    """The things whose labels the words say, best first: each says words that those before it do not."""
+def named(
+    view: View, words: frozenset[str], weights: Mapping[str, float], periods: Sequence[Period] = ()
+) -> list[Thing]:
+    """The things with numbers of the periods whose labels the words say, best first.
+
+    Each is called by words that name none of those before it.
+    """
     left = words
     chosen: list[Thing] = []
-    candidates = [thing for thing in view.things if thing.words & words]
+    candidates = [thing for thing in view.things if thing.words & words and thing.is_of(periods)]
     while candidates and len(chosen) < _MOST_NAMED:
         scored = [(_score(thing, words, left, weights), -thing.place, thing) for thing in candidates]
         score, _, best = max(scored, key=lambda one: one[:2])
