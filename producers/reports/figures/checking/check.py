@@ -1,11 +1,11 @@
 """The check: where each number of a text stands in the source, how it follows from it, or that it does neither."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import localcontext
-from itertools import chain
 from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
+from pelton.producers.reports.figures.checking.chance import in_line
 from pelton.producers.reports.figures.checking.claims import Claim, claims
 from pelton.producers.reports.figures.checking.counts import bounded, counted
 from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
@@ -13,7 +13,7 @@ from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.identities import identities
 from pelton.producers.reports.figures.checking.matching import Setting, compare
-from pelton.producers.reports.figures.checking.ranking import rank
+from pelton.producers.reports.figures.checking.ranking import Ranked, rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
 from pelton.producers.reports.figures.checking.sets import from_sets
 from pelton.producers.reports.figures.checking.things import View, views
@@ -87,16 +87,9 @@ def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) ->
         source = _source(direct.fact) + (" (the source does not state its scale)" if unstated else "")
         return Verdict(text, start, end, SUPPORTED, source)
     reason = direct.reason
-    words = known(claim.words, facts.table_words)
-    ways = (
-        counted(claim, ranked, facts),
-        bounded(claim, ranked),
-        candidates(claim, ranked, facts),
-        from_sets(claim, tables, words, facts),
-        for_each(claim, ranked, facts),
-        identities(claim, facts),
-    )
-    for candidate in chain.from_iterable(ways):
+    for candidate in _computed(claim, ranked, facts, tables):
+        if candidate.is_last_resort and reason:
+            break  # a number that differs from one that the words choose is wrong, whatever else may give it
         difference = _compare(claim, candidate, facts)
         if difference == matching.SAME:
             source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))
@@ -104,6 +97,20 @@ def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) ->
         if difference != matching.OTHER_VALUE and not reason:
             reason = f"{candidate.formula} has another {difference}"
     return Verdict(text, start, end, UNSUPPORTED, reason=reason or "nothing in the source gives this number")
+
+
+def _computed(
+    claim: Claim, ranked: Sequence[Ranked], facts: Facts, tables: Sequence[tuple[View, View]]
+) -> Iterator[Candidate]:
+    """What may be computed from the source, in the order of how well the words of the sentence choose it."""
+    words = known(claim.words, facts.table_words)
+    yield from counted(claim, ranked, facts)
+    yield from bounded(claim, ranked)
+    yield from candidates(claim, ranked, facts)
+    yield from from_sets(claim, tables, words, facts)
+    yield from for_each(claim, ranked, facts)
+    yield from identities(claim, facts)
+    yield from in_line(claim, tables, words, facts.weights)
 
 
 def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:

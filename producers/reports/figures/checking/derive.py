@@ -25,12 +25,19 @@ _COST = re.compile(r"\b(?:expens\w*|costs?|used)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A computed quantity. `kind` says how its sign is to be read: a change has one, a difference of things may."""
+    """A computed quantity.
+
+    Args:
+        kind: how its sign is to be read: a change has one, a difference of things may.
+        is_last_resort: the words choose neither lines nor operation.
+
+    """
 
     quantity: Quantity
     formula: str
     facts: tuple[Fact, ...]
     kind: str = OTHER
+    is_last_resort: bool = False
 
 
 @dataclass(frozen=True, slots=True)
