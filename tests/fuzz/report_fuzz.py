@@ -1,7 +1,7 @@
 """`make report-fuzz`: 2,000 sections by a model that writes nonsense, 10,000 hostile prompts to the simulated engine.
 
-Each goes the whole way of a section: job, plan, prompt, grammar, engine, rendering and check, report, HTML. No figure may
-be without a source, no digit of a section by reference outside of figures and findings, and nothing may crash.
+Each goes the whole way of a section: job, plan, prompt, grammar, engine, rendering and check, report, HTML. No figure
+may be without a source, no digit of a section by reference outside of figures and findings, and nothing may crash.
 """
 
 import argparse
