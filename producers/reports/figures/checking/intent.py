@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _VERBS_UP = r"climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
 _VERBS_DOWN = (
@@ -102,45 +103,83 @@ class Intent:
     product: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a sentence says of all its numbers."""
+
+    change: bool
+    average: bool
+    sum: bool
+    difference: bool
+    distance: bool
+    unsigned: bool
+    count: bool
+    remainder: bool
+    product: bool
+    either: bool
+    up: bool
+    down: bool
+
+
+@lru_cache(maxsize=64)  # a sentence is asked about for each of its numbers
+def _said(sentence: str) -> _Said:
+    def says(pattern: re.Pattern[str]) -> bool:
+        return pattern.search(sentence) is not None
+
+    return _Said(
+        change=says(_CHANGE),
+        average=says(_AVERAGE),
+        sum=says(_SUM),
+        difference=says(_BETWEEN_TWO),
+        distance=says(_HOW_MUCH),
+        unsigned=says(_DIFFERENCE) and not says(_DIRECTED),
+        count=says(_COUNT),
+        remainder=says(_REMAINDER),
+        product=says(_PRODUCT),
+        either=says(_EITHER),
+        up=says(_UP),
+        down=says(_DOWN),
+    )
+
+
 def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
     """The intent for the number at `start`..`end` of its sentence. `is_rate`: it is written with a percent sign."""
+    said = _said(sentence)
     words = sentence[:start] + " " + sentence[end:]
     before = sentence[max(0, start - 40) : start]
     asked = sentence.rfind("?", 0, start) >= 0 or before.rstrip().endswith(":")
-    change = _CHANGE.search(words) is not None
-    up, down = _direction(sentence, start, words)
-    value = not change or (
+    up, down = _direction(sentence, start, said)
+    value = not said.change or (
         not asked and (_VALUE_BEFORE.search(before) is not None or not _CHANGE_BEFORE.search(before))
     )
     return Intent(
-        change=change,
+        change=said.change,
         relative=is_rate or _RELATIVE.search(words) is not None,
-        average=_AVERAGE.search(words) is not None,
-        sum=_SUM.search(words) is not None,
-        share=_SHARE.search(words) is not None or (is_rate and not change),
-        difference=_BETWEEN_TWO.search(words) is not None,
+        average=said.average,
+        sum=said.sum,
+        share=_SHARE.search(words) is not None or (is_rate and not said.change),
+        difference=said.difference,
         up=up,
         down=down,
-        distance=_HOW_MUCH.search(words) is not None,
-        before=change and _PRIOR_BEFORE.search(before) is not None,
-        unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
+        distance=said.distance,
+        before=said.change and _PRIOR_BEFORE.search(before) is not None,
+        unsigned=said.unsigned,
         value=value,
-        count=_COUNT.search(words) is not None,
-        remainder=_REMAINDER.search(words) is not None,
-        product=_PRODUCT.search(words) is not None,
+        count=said.count,
+        remainder=said.remainder,
+        product=said.product,
     )
 
 
-def _direction(sentence: str, start: int, words: str) -> tuple[bool, bool]:
+def _direction(sentence: str, start: int, said: _Said) -> tuple[bool, bool]:
     """Whether the words say up or down; where they say both, the nearest before the number counts."""
-    if _EITHER.search(words):
+    if said.either:
         return False, False
-    up, down = _UP.search(words) is not None, _DOWN.search(words) is not None
-    if up and down:
+    if said.up and said.down:
         last_up = max((match.end() for match in _UP.finditer(sentence, 0, start)), default=-1)
         last_down = max((match.end() for match in _DOWN.finditer(sentence, 0, start)), default=-1)
         return last_up > last_down, last_down > last_up
-    return up, down
+    return said.up, said.down
 
 
 def speaks_of_change(text: str) -> bool:
