@@ -5,19 +5,19 @@ from decimal import localcontext
 from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
-from pelton.producers.reports.figures.checking.chance import in_line
 from pelton.producers.reports.figures.checking.claims import Claim, claims
-from pelton.producers.reports.figures.checking.counts import bounded, counted
-from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
+from pelton.producers.reports.figures.checking.computing.chance import in_line
+from pelton.producers.reports.figures.checking.computing.counts import bounded, counted
+from pelton.producers.reports.figures.checking.computing.derive import CHANGE, DIFFERENCE, Candidate, candidates
+from pelton.producers.reports.figures.checking.computing.identities import identities
+from pelton.producers.reports.figures.checking.computing.sets import from_sets
+from pelton.producers.reports.figures.checking.computing.unlike import for_each
 from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
-from pelton.producers.reports.figures.checking.identities import identities
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.ranking import Ranked, rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
-from pelton.producers.reports.figures.checking.sets import from_sets
 from pelton.producers.reports.figures.checking.things import View, views
-from pelton.producers.reports.figures.checking.unlike import for_each
 from pelton.producers.reports.figures.checking.words import known, stems
 from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan

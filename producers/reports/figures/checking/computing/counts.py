@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.derive import Candidate
+from pelton.producers.reports.figures.checking.computing.derive import Candidate
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.ranking import Ranked

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.derive import Candidate
+from pelton.producers.reports.figures.checking.computing import combine
+from pelton.producers.reports.figures.checking.computing.derive import Candidate
 from pelton.producers.reports.figures.checking.facts import Facts, Series
 from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.words import stems

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
+from pelton.producers.reports.figures.checking.computing import combine
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import Point, over_time, pairs_over_time, points_of, says
 from pelton.producers.reports.figures.checking.ranking import Ranked

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.counts import condition, count
-from pelton.producers.reports.figures.checking.derive import DIFFERENCE, Candidate, changes, signs
+from pelton.producers.reports.figures.checking.computing import combine
+from pelton.producers.reports.figures.checking.computing.counts import condition, count
+from pelton.producers.reports.figures.checking.computing.derive import DIFFERENCE, Candidate, changes, signs
+from pelton.producers.reports.figures.checking.computing.unlike import products
 from pelton.producers.reports.figures.checking.facts import Fact, Facts
 from pelton.producers.reports.figures.checking.points import Point, over_time, says
 from pelton.producers.reports.figures.checking.things import Thing, View, named
-from pelton.producers.reports.figures.checking.unlike import products
 from pelton.producers.reports.figures.quantity import TIMES, Quantity
 
 _RATIO_DECIMALS = 4

@@ -10,9 +10,9 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import combinations, islice
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate
+from pelton.producers.reports.figures.checking.computing import combine
+from pelton.producers.reports.figures.checking.computing.derive import CHANGE, DIFFERENCE, Candidate
 from pelton.producers.reports.figures.checking.facts import Fact
 from pelton.producers.reports.figures.checking.points import Point, in_time, says
 from pelton.producers.reports.figures.checking.things import View, weigh

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.derive import Candidate
+from pelton.producers.reports.figures.checking.computing import combine
+from pelton.producers.reports.figures.checking.computing.derive import Candidate
 from pelton.producers.reports.figures.checking.facts import Fact, Facts
 from pelton.producers.reports.figures.checking.points import Point, says
 from pelton.producers.reports.figures.checking.ranking import Ranked
