@@ -1,6 +1,6 @@
 """Invented records in the form of TAT-QA's: two halves without a sector in common, and hardly a shape or wording.
 
-The check is developed on one half only. Of the other nobody looks at more than the counts, so that it estimates what the check
+The check is developed on one half. Of the other only the counts are looked at, so that it estimates what the check
 does with reports that it has never met.
 """
 
@@ -24,8 +24,8 @@ _SECTORS = {
 Style = Callable[[random.Random, str], Sheet]
 _STYLES: dict[str, dict[str, Style]] = {
     LOOKED_AT: {
-        "annual": sheets.annual, "changes": sheets.with_changes, "segments": sheets.segments, "restated": sheets.restated,
-        "roster": lists.roster, "awards": lists.awards,
+        "annual": sheets.annual, "changes": sheets.with_changes, "segments": sheets.segments,
+        "restated": sheets.restated, "roster": lists.roster, "awards": lists.awards,
     },
     NOT_LOOKED_AT: {
         "annual": sheets.annual, "quarters": sheets.quarters, "periods down": sheets.periods_down,

@@ -47,7 +47,9 @@ def awards(rng: random.Random, sector: str) -> Sheet:
     prices = [round(Decimal(str(rng.uniform(4, 90))), 2) for _ in names]
     grid = [["", "Number of shares", "Weighted-average price ($)"]]
     grid += [[name, f"{count:,}", f"{price}"] for name, count, price in zip(names, counts, prices, strict=True)]
-    lines = tuple(Line(name, values, "single") for name, *values in zip(names, counts, prices, strict=True))
+    lines = tuple(
+        Line(name, (count, price), "single") for name, count, price in zip(names, counts, prices, strict=True)
+    )
     columns = (Column("Number of shares", "shares"), Column("Weighted-average price", "price"))
     return Sheet(grid, [f"Awards to employees of the {sector} division in {year}."], columns, lines, "$", "", 2)
 

@@ -24,8 +24,8 @@ def told(rng: random.Random, year: int, *, looked_at: bool) -> tuple[str, list[d
         ]  # fmt: skip
     else:
         text = (
-            f"Capital expenditure rose to ${new} million in {year} from ${old} million in {year - 1}. As of year-end {year}, "
-            f"${third} million of the credit facility was undrawn, at an interest rate of {tax}%."
+            f"Capital expenditure rose to ${new} million in {year} from ${old} million in {year - 1}. "
+            f"As of year-end {year}, ${third} million of the credit facility was undrawn, at an interest rate of {tax}%."
         )
         change = "By what percentage did capital expenditure change from {a} to {b}?"
         asked = [

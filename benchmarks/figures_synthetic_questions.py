@@ -178,5 +178,5 @@ def _when(column: Column) -> str:
     return column.asked.removeprefix("in ").removeprefix("at ")
 
 
-def _bound(sheet: Sheet, bound: Decimal) -> str:
+def _bound(sheet: Sheet, bound: int) -> str:
     return f"{sheet.sign}{bound:,.0f} {sheet.scale}"

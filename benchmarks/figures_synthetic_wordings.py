@@ -1,7 +1,7 @@
 """How sentences ask for figures, in two sets: one to develop the check with, one to estimate it with.
 
-{x}, {y} and {z} are things, {t} a total, {c} a column with its preposition, {a} and {b} an earlier and a later period, {n} a bound.
-A wording that begins with + says the direction, and is only for figures above zero.
+{x}, {y} and {z} are things, {t} a total, {c} a column with its preposition, {a} and {b} an earlier and a later period,
+{n} a bound. A wording that begins with + says the direction, and is only for figures above zero.
 """
 
 Wordings = dict[str, tuple[str, ...]]
@@ -67,7 +67,9 @@ NOT_LOOKED_AT: Wordings = {
         "{c}, the part of {x} in {t} was",
         "{x} divided by {t} {c}, as a percentage, is",
     ),
-    "share of two": ("Together, {x} and {y} accounted {c} for a part of {t} of", "What share of {t} were {x} and {y} {c}?"),
+    "share of two": (
+        "Together, {x} and {y} accounted {c} for a part of {t} of", "What share of {t} were {x} and {y} {c}?",
+    ),
     "all but one": ("Without {x}, {t} {c} would have been", "What is {t} less {x} {c}?"),
     "ratio": ("What is {x} divided by {y} {c}?", "How many times {y} was {x} {c}?"),
     "count of things": ("How many of the lines in {t} were larger than {n} {c}?",),
