@@ -46,10 +46,9 @@ def awards(rng: random.Random, sector: str) -> Sheet:
     counts.append(counts[0] + counts[1] - counts[2] - counts[3])
     prices = [round(Decimal(str(rng.uniform(4, 90))), 2) for _ in names]
     grid = [["", "Number of shares", "Weighted-average price ($)"]]
-    grid += [[name, f"{count:,}", f"{price}"] for name, count, price in zip(names, counts, prices, strict=True)]
-    lines = tuple(
-        Line(name, (count, price), "single") for name, count, price in zip(names, counts, prices, strict=True)
-    )
+    rows = list(zip(names, counts, prices, strict=True))
+    grid += [[name, f"{count:,}", f"{price}"] for name, count, price in rows]
+    lines = tuple(Line(name, (count, price), "single") for name, count, price in rows)
     columns = (Column("Number of shares", "shares"), Column("Weighted-average price", "price"))
     return Sheet(grid, [f"Awards to employees of the {sector} division in {year}."], columns, lines, "$", "", 2)
 

@@ -13,7 +13,7 @@ def told(rng: random.Random, year: int, *, looked_at: bool) -> tuple[str, list[d
     if looked_at:
         text = (
             f"Restructuring costs were ${new} million and ${old} million in {year} and {year - 1}, respectively. "
-            f"The discount rate used for leases was {tax}%. Proceeds from the sale of a warehouse were ${third} million."
+            f"The discount rate used for leases was {tax}%. The sale of a warehouse brought ${third} million."
         )
         asked = [
             rng.choice((
@@ -25,7 +25,8 @@ def told(rng: random.Random, year: int, *, looked_at: bool) -> tuple[str, list[d
     else:
         text = (
             f"Capital expenditure rose to ${new} million in {year} from ${old} million in {year - 1}. "
-            f"As of year-end {year}, ${third} million of the credit facility was undrawn, at an interest rate of {tax}%."
+            f"As of year-end {year}, ${third} million of the credit facility was undrawn, "
+            f"at an interest rate of {tax}%."
         )
         change = "By what percentage did capital expenditure change from {a} to {b}?"
         asked = [
