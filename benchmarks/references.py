@@ -111,7 +111,8 @@ def _written(loaded: LoadedModel, plan: Plan) -> dict[str, str]:
     names = dict(waiting)
     texts: dict[str, str] = {}
     while waiting or engine.running:
-        while waiting and engine.running < _ROWS:
+        rows = _ROWS if texts else 1  # the first computes the tables, the others find them computed
+        while waiting and engine.running < rows:
             number, node_id = waiting.pop(0)
             body = plan.request(node_id, {}).body
             prompt = _tokens(loaded, body["messages"])
