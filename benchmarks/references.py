@@ -4,8 +4,9 @@ By reference a figure cannot be altered, but the model may choose a cell that is
 here is asked for one sentence on one cell of a sample report's tables, named by its row and its period, and written by
 the model under the reference grammar as in a real job (greedy, no guidance). Three counts:
 
-- asked: the first amount of the sentence is the cell that was asked for; apart from that, its row, and its period.
-  A section without an amount, or with a computed one where a cell was asked for, chose wrongly.
+- asked: of the sections with an amount, those whose first one is the cell that was asked for; apart from that, its row,
+  and its period. A computed amount, where a cell was asked for, is chosen wrongly. A section without an amount chose
+  nothing: how many there are is told apart, and a share of few amounts says little.
 - row: of all amounts, those whose sentence says at least half of the words of their row's label.
 - period: of all amounts whose sentence names a period, those whose cell is of one of the periods named.
 
@@ -19,7 +20,6 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,20 +177,22 @@ def _says_row(sentence: str, figure: Figure) -> bool:
 
 def _shares(found: Counter[str]) -> dict[str, Any]:
     of = {
-        "asked cell": "sections", "asked row": "sections", "asked period": "sections", "row said": "amounts",
-        "period said": "amounts with a period",
+        "with an amount": "sections", "asked cell": "with an amount", "asked row": "with an amount",
+        "asked period": "with an amount", "row said": "amounts", "period said": "amounts with a period",
     }  # fmt: skip
     shares = {name: round(100 * found[name] / found[whole], 1) if found[whole] else None for name, whole in of.items()}
-    return {"counts": dict(found), "shares": shares, "wrongly_chosen": round(100 - (shares["asked cell"] or 0.0), 1)}
+    wrong = found["with an amount"] - found["asked cell"]
+    without = found["sections"] - found["with an amount"]
+    chosen = {"wrong": wrong, "of": found["with an amount"], "sections_without_amount": without}
+    return {"counts": dict(found), "shares": shares, "wrongly_chosen": chosen}
 
 
 def _table(result: dict[str, Any]) -> Output:
     table = Output(
         "right", "share", title=f"Cells chosen by {result['model']}, {result['counts']['sections']} sections"
     )
-    rows: Sequence[tuple[str, str]] = [(name, f"{share} %") for name, share in result["shares"].items()]
-    for name, share in rows:
-        table.add_row(name, share)
+    for name, share in result["shares"].items():
+        table.add_row(name, "none" if share is None else f"{share} %")
     return table
 
 
