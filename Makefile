@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos outage report-chaos fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos outage report-chaos fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -68,6 +68,9 @@ fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from
 
 report-chaos: $(READY)  ## Kill services and workers under 500 report jobs; SEED=7 chooses others
 	@PELTON_TEST_JOBS=500 PELTON_TEST_SEED=$(SEED) $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/e2e/reports/test_killed.py $(ARGS)
+
+report-fuzz: $(READY)  ## Have 12,000 report sections written by nonsense and for hostile prompts; each figure has its source
+	@$(BIN)/python -m tests.fuzz.report_fuzz --seed $(SEED) $(ARGS)
 
 venv: $(READY)  ## Set up .venv only; TORCH_BACKEND=cpu takes PyTorch's small CPU build
 

@@ -53,14 +53,14 @@ class Pelton:
 
     def start_worker(self, command: Sequence[str] = WORKER, **settings: str) -> ChildProcess:
         """A worker process, ready."""
-        worker = self.launch_worker(**settings)
+        worker = self.launch_worker(command, **settings)
         self.await_ready(worker)
         return worker
 
     def await_ready(self, worker: ChildProcess) -> None:
         worker.wait_ready(self._ready_file(self.workers.index(worker)).exists, READY_S)
 
-    def launch_worker(self, **settings: str) -> ChildProcess:
+    def launch_worker(self, command: Sequence[str] = WORKER, **settings: str) -> ChildProcess:
         """A worker process, just started."""
         number = len(self.workers)
         worker = ChildProcess(

@@ -12,6 +12,7 @@ from pelton.producers.dead_letters.letters import Selection
 from pelton.producers.dead_letters.reader import look_at
 from pelton.producers.dead_letters.replay import replay
 from pelton.workers.kafka import sieve
+from pelton.workers.kafka.unpacking import unpacked
 from pelton.workers.quarantine.crash_history import CrashHistory
 from pelton.workers.quarantine.suspects import SuspectFeed, SuspectTable, publish_suspects
 from tests.integration.compressed import CODECS, new_topics_compressed
@@ -23,7 +24,7 @@ HELLO = [{"role": "user", "content": "hello " * 50}]
 @pytest.mark.parametrize("codec", CODECS)
 async def test_requests_replies_letters_and_suspects_are_read_compressed(place, monkeypatch, codec):
     """An answer arrives, a suspicion is known, a dead letter is listed, replayed and noted as replayed."""
-    unpacked, seen = sieve.unpacked, set()
+    seen = set()
 
     def noted(number: int, *arguments):
         seen.add(number)
