@@ -68,7 +68,7 @@ def _source(rng: Random, name: str) -> dict[str, Any]:
     rows = [["", *(rng.choice(_HEADINGS) for _ in range(rng.randint(1, 4)))]]
     for _ in range(rng.randint(1, 6)):
         label = rng.choice((*_LABELS, _odd(rng)))
-        rows.append([label, *(rng.choice((*_CELLS, _odd(rng))[:-1] or _CELLS) for _ in rows[0][1:])])
+        rows.append([label, *(rng.choice(_CELLS) for _ in rows[0][1:])])
     rows.append(["Anchor", *("1.5" for _ in rows[0][1:])])
     kind = rng.choice(list(_FORMATS))
     return {"name": name, "title": _odd(rng), "format": kind, "content": _FORMATS[kind](rng, rows)}

@@ -114,8 +114,9 @@ def _look_at_figures(where: str, section: ReportSection) -> None:
 
 def _look_at_digits(where: str, section: ReportSection) -> None:
     covered = bytearray(len(section.text))
-    for span in (*section.figures, *section.findings):
-        covered[span.start : span.end] = b"\1" * (span.end - span.start)
+    spans = [(each.start, each.end) for each in section.figures] + [(each.start, each.end) for each in section.findings]
+    for start, end in spans:
+        covered[start:end] = b"\1" * (end - start)
     for place, character in enumerate(section.text):
         if character.isdecimal() and not covered[place]:
             raise Untraced(f"{where}: {section.text!r} has a digit of its own at {place}")
