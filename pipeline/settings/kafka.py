@@ -43,6 +43,8 @@ class KafkaSettings(Section):
     """The workers' consumer group; part of every transactional id."""
     request_topics: Annotated[Topics, Field(min_length=1)] = (contract.REQUESTS_TOPIC,)
     """Topics that workers read. Clients send to the first."""
+    interactive_topics: Strings = ()
+    """Those of the request topics whose requests are interactive unless they say otherwise: they go before batch."""
     reply_topic: Topic = contract.REPLIES_TOPIC
     """Where replies go whose request names no topic."""
     reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
@@ -104,12 +106,19 @@ class KafkaSettings(Section):
 
     def reply_policy(self) -> ReplyPolicy:
         """Where replies may go, and what proves whose a request is."""
-        return ReplyPolicy(self.reply_topic, tuple(map(re.compile, self.reply_topics_allowed)), self.tenant_policy())
+        allowed = tuple(map(re.compile, self.reply_topics_allowed))
+        return ReplyPolicy(self.reply_topic, allowed, self.tenant_policy(), frozenset(self.interactive_topics))
 
     def tenant_policy(self) -> TenantPolicy:
         """What binds tenants to topics and keys."""
         keys = {tenant: key.get_secret_value().encode() for tenant, key in self.tenant_keys.items()}
         return TenantPolicy(dict(self.tenant_topics), keys)
+
+    @model_validator(mode="after")
+    def _lanes_fit(self) -> Self:
+        if strays := sorted(set(self.interactive_topics) - set(self.request_topics)):
+            raise ValueError(f"interactive_topics names {strays[0]!r}, which is none of request_topics")
+        return self
 
     @model_validator(mode="after")
     def _tenants_fit(self) -> Self:

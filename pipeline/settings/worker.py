@@ -15,6 +15,9 @@ class WorkerSettings(Section):
     """Bounds the request queue: prompts and the new tokens they allow."""
     max_waiting_requests: Positive = 256
     """Bounds the request queue."""
+    tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Shares of tenants that wait in the same lane, 1 for each that is not named: one of weight 3 is given three times
+    the tokens."""
     max_request_bytes: Positive = 1_048_576
     """A longer body is refused."""
     default_max_new_tokens: Positive = 512

@@ -44,6 +44,14 @@ DECODE_MS = "pelton-decode-ms"
 PUBLISH_MS = "pelton-publish-ms"
 
 
+class Lane(StrEnum):
+    """Who goes first, in the header `pelton-priority`; where that is missing, the request's topic decides."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits: goes before what is batch, and takes rows back from it."""
+    BATCH = "batch"
+
+
 class CacheUse(StrEnum):
     """What a request may ask of the cache in the header `pelton-cache`."""
 

@@ -7,15 +7,18 @@ address its sender gave, as far as those can be trusted. What is wrong is kept i
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
-from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
+from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.contract import CacheUse
+from pelton.pipeline.wire.contract import CacheUse, Lane
 from pelton.pipeline.wire.records import Headers, Source
 from pelton.pipeline.wire.tenants import TenantPolicy
 
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=StrEnum)
 
 MAX_CORRELATION_ID_BYTES = 1_024
 MAX_TRACESTATE_BYTES = 4_096
@@ -24,8 +27,14 @@ MAX_TRACESTATE_BYTES = 4_096
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
-_REQUEST_HEADERS = {contract.TENANT, contract.TENANT_SIGNATURE, contract.DEADLINE, contract.CACHE, contract.SESSION}
-_NOT_BUILT = {contract.PRIORITY}
+_REQUEST_HEADERS = {
+    contract.TENANT,
+    contract.TENANT_SIGNATURE,
+    contract.PRIORITY,
+    contract.DEADLINE,
+    contract.CACHE,
+    contract.SESSION,
+}
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -50,6 +59,7 @@ class Envelope:
     tracestate: bytes | None = None
     cache: CacheUse = CacheUse.USE
     session: str = ""
+    lane: Lane = Lane.BATCH
     id_given: bool = False
     id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
@@ -58,19 +68,23 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
-    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, and what
-    has to prove whose a request is.
+    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, what has to
+    prove whose a request is, and from which topics requests are interactive unless they say otherwise.
     """
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
     tenants: TenantPolicy = field(default_factory=TenantPolicy)
+    interactive_topics: frozenset[str] = frozenset()
 
     def allows(self, topic: str) -> bool:
         """Kafka's own topics are never written to, whatever the patterns say."""
         if topic.startswith("__"):
             return False
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
+
+    def lane_of(self, topic: str) -> Lane:
+        return Lane.INTERACTIVE if topic in self.interactive_topics else Lane.BATCH
 
 
 def read_envelope(
@@ -97,7 +111,8 @@ def read_envelope(
     claimed = read(contract.TENANT, _tenant, "")
     session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
-    cache = read(contract.CACHE, _cache_use, CacheUse.USE)
+    cache = read(contract.CACHE, partial(_one_of, contract.CACHE, CacheUse), CacheUse.USE)
+    lane = read(contract.PRIORITY, partial(_one_of, contract.PRIORITY, Lane), policy.lane_of(source.topic))
     given = correlation_id(last)
     if given is not None and len(given) > MAX_CORRELATION_ID_BYTES:
         faults.append(_long_id(given))
@@ -121,6 +136,7 @@ def read_envelope(
         tracestate=_tracestate(last.get(contract.TRACESTATE)),
         cache=cache,
         session=session,
+        lane=lane,
         id_given=given is not None,
         id_headers=_id_headers(last),
         partition_given=partition is not None,
@@ -214,13 +230,13 @@ def _deadline(raw: bytes) -> int:
     return int(text)
 
 
-def _cache_use(raw: bytes) -> CacheUse:
-    text = _text(contract.CACHE, raw)
+def _one_of(name: str, choices: type[Choice], raw: bytes) -> Choice:
+    text = _text(name, raw)
     try:
-        return CacheUse(text)
+        return choices(text)
     except ValueError:
-        message = f"Header {contract.CACHE} must be {', '.join(CacheUse)}, got {text[:32]!r}."
-        raise InvalidHeader(message, param=contract.CACHE) from None
+        message = f"Header {name} must be {', '.join(choices)}, got {text[:32]!r}."
+        raise InvalidHeader(message, param=name) from None
 
 
 def _text(name: str, raw: bytes) -> str:
@@ -233,9 +249,6 @@ def _text(name: str, raw: bytes) -> str:
 def _foreign(names: Iterable[str]) -> list[RequestError]:
     """The first header of our own prefix that means nothing here: a silent typo would be a promise not kept."""
     for name in names:
-        if name in _NOT_BUILT:
-            message = f"Header {name} is not supported by this version: leave it out."
-            return [UnsupportedHeader(message, param=name)]
         if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
             known = ", ".join(sorted(_REQUEST_HEADERS))
             message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."

@@ -108,7 +108,7 @@ BAD_INPUT = {
     "reply partition as text": ({}, [("kafka_replyPartition", b"1")], "invalid_header"),
     "deadline that is no time": ({}, [("pelton-deadline", b"soon")], "invalid_header"),
     "misspelt header": ({}, [("pelton-dedline", b"1")], "invalid_header"),
-    "header not built yet": ({}, [("pelton-priority", b"s")], "unsupported_header"),
+    "lane that is none": ({}, [("pelton-priority", b"s")], "invalid_header"),
 }
 
 

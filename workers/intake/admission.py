@@ -123,4 +123,5 @@ def _place(job: PreparedRequest) -> QueuedRequest[PreparedRequest]:
     now = time.monotonic()
     deadline_ms = job.ticket.envelope.deadline_ms
     expires = None if deadline_ms is None else now + deadline_ms / 1000 - time.time()
-    return QueuedRequest(job, len(job.prompt), job.max_new_tokens, now, expires)
+    priority = int(job.ticket.envelope.lane is Lane.INTERACTIVE)
+    return QueuedRequest(job, len(job.prompt), job.max_new_tokens, now, expires, priority)

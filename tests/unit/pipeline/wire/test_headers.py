@@ -1,13 +1,14 @@
 """Reading request headers: what each one means, and which values it may not have."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.contract import CacheUse
+from pelton.pipeline.wire.contract import CacheUse, Lane
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import Source
 
@@ -115,7 +116,7 @@ def test_of_a_repeated_header_the_last_counts() -> None:
     assert read(("pelton-tenant", b"a"), ("pelton-tenant", None)).tenant == ""
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED - {"pelton-priority"}))
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
 def test_a_null_value_is_no_value(name: str) -> None:
     """Kafka allows null header values and clients deliver them: they read as if the header were not there."""
     assert read((name, None)) == read()
@@ -126,6 +127,15 @@ def test_a_session_is_read_where_it_is_the_records_key(session: str) -> None:
     """The key decides the partition, and that keeps the session's requests in order."""
     envelope = read_envelope(SOURCE, [("pelton-session", session.encode())], POLICY, session.encode())
     assert (envelope.session, envelope.fault) == (session, None)
+
+
+def test_the_lane_is_the_topics_where_the_request_names_none() -> None:
+    """So a topic can be for people, and a job on it can stand back."""
+    policy = replace(POLICY, interactive_topics=frozenset({SOURCE.topic}))
+    assert read().lane is Lane.BATCH
+    assert read(("pelton-priority", b"interactive")).lane is Lane.INTERACTIVE
+    assert read_envelope(SOURCE, [], policy).lane is Lane.INTERACTIVE
+    assert read_envelope(SOURCE, [("pelton-priority", b"batch")], policy).lane is Lane.BATCH
 
 
 @pytest.mark.parametrize("use", ["use", "refresh", "bypass"])
