@@ -13,6 +13,7 @@ from pelton.pipeline.errors import UnsupportedHeader
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
