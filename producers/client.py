@@ -10,6 +10,7 @@ from typing import Any, Self
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.chat import ChatCompletion
+from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
 from pelton.producers.flow import as_finished
 from pelton.producers.kafka.reply_reader import ReplyReader
@@ -36,6 +37,7 @@ class RequestItem:
     tenant: str | None = None
     session: str | None = None
     deadline_ms: int | None = None
+    priority: Lane | None = None
 
 
 class InferenceClient:
@@ -80,17 +82,22 @@ class InferenceClient:
         tenant: str | None = None,
         session: str | None = None,
         deadline_ms: int | None = None,
+        priority: Lane | None = None,
         **body: Any,
     ) -> ChatCompletion:
         """Ask and wait. `body` holds further fields of the chat-completions body (`temperature=0`, `seed=1`, …).
 
         In a `session` the workers remember what was said before, and `messages` is only what is new. `deadline_ms`
-        (Unix milliseconds) tells them when the answer is of no more use. Raises `ReplyError` for an error reply,
+        (Unix milliseconds) tells them when the answer is of no more use, `priority` whether somebody waits for it.
+
+        Raises `ReplyError` for an error reply,
         `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, `RepliesUnreadable`, `BodyInvalid` for what cannot be
         written as JSON, or `ClientNotOpen`.
         """
         whole = {"model": model, "messages": messages, **body}
-        reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, session=session, deadline_ms=deadline_ms)
+        reply = await self.request(
+            whole, timeout_s=timeout_s, tenant=tenant, session=session, deadline_ms=deadline_ms, priority=priority
+        )
         return reply.completion()
 
     async def request(  # noqa: PLR0913  # likewise
@@ -102,6 +109,7 @@ class InferenceClient:
         tenant: str | None = None,
         session: str | None = None,
         deadline_ms: int | None = None,
+        priority: Lane | None = None,
     ) -> Reply:
         """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever.
 
@@ -111,7 +119,9 @@ class InferenceClient:
         chosen = correlation_id or new_correlation_id()
         waiting = self._router.expect(chosen)
         sending = asyncio.create_task(
-            self.send(body, correlation_id=chosen, tenant=tenant, session=session, deadline_ms=deadline_ms)
+            self.send(
+                body, correlation_id=chosen, tenant=tenant, session=session, deadline_ms=deadline_ms, priority=priority
+            )
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -131,7 +141,7 @@ class InferenceClient:
             sending.cancel()
             waiting.cancel()
 
-    async def send(
+    async def send(  # noqa: PLR0913  # likewise
         self,
         body: Body,
         *,
@@ -139,10 +149,13 @@ class InferenceClient:
         tenant: str | None = None,
         session: str | None = None,
         deadline_ms: int | None = None,
+        priority: Lane | None = None,
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
-        headers = request_headers(correlation_id, address, tenant=tenant, session=session, deadline_ms=deadline_ms)
+        headers = request_headers(
+            correlation_id, address, tenant=tenant, session=session, deadline_ms=deadline_ms, priority=priority
+        )
         key = None if session is None else session.encode()
         return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))
 
@@ -176,6 +189,7 @@ class InferenceClient:
             tenant=tenant if item.tenant is None else item.tenant,
             session=item.session,
             deadline_ms=item.deadline_ms,
+            priority=item.priority,
         )
         return replace(reply, index=index)
 

@@ -11,6 +11,7 @@ from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_asyn
 from pelton.commands.waiting import spoken, waiting
 from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
+from pelton.pipeline.wire.contract import Lane
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
 
 
@@ -72,4 +73,6 @@ async def _ask(
     with spoken("Waiting for an answer") as say_waiting:
         async with InferenceClient(kafka) as client, waiting(kafka, say_waiting):
             deadline_ms = int((time.time() + timeout_s) * 1000)
-            return await client.complete(messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, **body)
+            return await client.complete(
+                messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, priority=Lane.INTERACTIVE, **body
+            )

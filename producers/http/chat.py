@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import Lane
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ProducerError, ReplyError, ReplyTimeout
 from pelton.producers.http.errors import GatewayTimeout, Unavailable
@@ -54,6 +55,7 @@ class Chat:
                 correlation_id=correlation_id,
                 tenant=tenant or None,
                 timeout_s=self._settings.request_timeout_s,
+                priority=Lane.INTERACTIVE,
             )
         )
         leaving = asyncio.ensure_future(_hang_up(request))

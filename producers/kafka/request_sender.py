@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import Lane
 from pelton.pipeline.wire.headers import INT32_BYTES
 from pelton.producers.errors import BodyInvalid, ClientNotOpen, SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
@@ -46,13 +47,14 @@ def new_correlation_id() -> bytes:
     return secrets.token_hex(16).encode()
 
 
-def request_headers(
+def request_headers(  # noqa: PLR0913  # all that may be said of a request
     correlation_id: bytes,
     address: ReplyAddress,
     *,
     tenant: str | None = None,
     session: str | None = None,
     deadline_ms: int | None = None,
+    priority: Lane | None = None,
 ) -> list[tuple[str, bytes]]:
     """`deadline_ms` is Unix milliseconds. A request of a session must have it as its key too."""
     headers = [
@@ -66,6 +68,8 @@ def request_headers(
         headers.append((contract.SESSION, session.encode()))
     if deadline_ms is not None:
         headers.append((contract.DEADLINE, str(deadline_ms).encode()))
+    if priority is not None:
+        headers.append((contract.PRIORITY, priority.encode()))
     return headers
 
 

@@ -62,7 +62,8 @@ def test_a_session_must_be_the_records_key(key: bytes | None) -> None:
 def test_typos_in_our_prefix_are_refused(name: str) -> None:
     """A deadline under a name that means nothing would be ignored in silence; the fault tells the right names."""
     assert fault((name, b"1")) == ("invalid_header", name)
-    assert "pelton-cache, pelton-deadline, pelton-priority, pelton-session, pelton-tenant" in str(read((name, b"1")).fault)
+    told = str(read((name, b"1")).fault)
+    assert "pelton-cache, pelton-deadline, pelton-priority, pelton-session, pelton-tenant" in told
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -143,6 +144,6 @@ def test_a_trace_state_too_long_to_go_back_is_dropped() -> None:
 
 def test_thousands_of_unknown_headers_cost_one_error() -> None:
     """Each would be an error to build, and only the first is told."""
-    began = time.perf_counter()
+    began = time.thread_time()
     assert read(*((f"pelton-{number}", b"") for number in range(100_000))).fault is not None
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
