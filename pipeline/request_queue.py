@@ -18,20 +18,16 @@ Chosen = tuple[Sequence[int], float | None]
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest(Generic[Item]):
-    """One request in the line. `since` is when it joined, `expires` when it is too late for it (`time.monotonic`)."""
+    """One request in the line. `since` is when it joined (`time.monotonic`)."""
 
     item: Item
     prompt_tokens: int
     max_new_tokens: int
     since: float
-    expires: float | None = None
 
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.max_new_tokens
-
-    def is_expired(self, now: float) -> bool:
-        return self.expires is not None and self.expires <= now
 
 
 class RequestQueue(Generic[Item]):
@@ -113,13 +109,9 @@ class RequestQueue(Generic[Item]):
             return []
 
     def remove_if(self, unwanted: Callable[[QueuedRequest[Item]], bool]) -> list[QueuedRequest[Item]]:
-        """Remove and return every place that is unwanted, as when its partition was lost."""
+        """Remove and return every place that is unwanted, as when another worker generates its answer."""
         with self._changed:
             return self._remove({index for index, place in enumerate(self._places) if unwanted(place)})
-
-    def remove_expired(self, now: float) -> list[QueuedRequest[Item]]:
-        """Remove and return every place whose time has run out."""
-        return self.remove_if(lambda place: place.is_expired(now))
 
     def close(self) -> list[QueuedRequest[Item]]:
         """Let nothing more in or out; return what still waited."""

@@ -1,4 +1,4 @@
-"""What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
+"""What travels through a worker: a ticket for each record, a job for each valid request, a result for each ticket."""
 
 import time
 from collections.abc import Iterable
@@ -76,19 +76,14 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
-
-    One that is generated `again` is to be chosen differently: its first answer did not have the form.
-    """
+    """A valid request, tokenised, and the form its answer is held to."""
 
     ticket: Delivery
     request: ChatRequest
     prompt: list[int]
     max_new_tokens: int
-    attempt: int = 1
     keys: CacheKeys = CacheKeys()
     form: AnswerForm | None = None
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +133,11 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A record that ends with an error reply, after as many attempts as `attempt` says.
-
-    `goes_on` says that its generation does all the same, for others that wait for the answer.
-    """
+    """A record that ends with an error reply, after as many attempts as `attempt` says."""
 
     ticket: Delivery
     error: PeltonError
     attempt: int = 1
-    goes_on: bool = False
 
 
 Result = Generated | CacheHit | Duplicate | Failed

@@ -95,7 +95,7 @@ class Recorded:
 
     @property
     def partitions(self) -> set[int]:
-        return {partition.partition for partition in self.worker._assignment.fetchable()}
+        return {partition.partition for partition in self.worker.parts.assignment.fetchable()}
 
 
 class ForeignClient:

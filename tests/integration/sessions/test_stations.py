@@ -78,21 +78,21 @@ def of_worker(path: str) -> Callable[[Any, pytest.MonkeyPatch], None]:
 
 STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "envelope": inside(poller, "read_envelope"),
-    "address": of_worker("_intake._reception._addresses.resolved"),
-    "admit": of_worker("_intake._reception._cancels.covers"),
+    "address": of_worker("parts.admission._addresses.resolved"),
+    "admit": of_worker("parts.admission._cancels.covers"),
     "decode": inside(prepare, "decode_request"),
     "render": of_codec("render"),
     "tokenise": of_codec("encode"),
-    "board": of_worker("_sharing.flights.board"),
-    "select": of_worker("_inference._engine.select"),
-    "start": of_worker("_inference._engine.add"),
+    "board": of_worker("parts.sharing.flights.join"),
+    "select": of_worker("parts.inference._engine.select"),
+    "start": of_worker("parts.inference._engine.add"),
     "decode tokens": inside(reply_builder, "answer_body"),
     "reply": inside(reply_builder, "answer_record"),
     "publish": inside(transactions, "_send"),
 }
 HARMLESS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
-    "count": of_worker("_publisher._count"),
-    "keep": of_worker("_sharing.recall.keep"),
+    "count": of_worker("parts.assignment._publisher_of._counter._count"),
+    "keep": of_worker("parts.sharing.recall.keep"),
 }
 
 
@@ -152,7 +152,7 @@ async def test_a_failing_figure_harms_no_delivery(scene, client, chat_body, monk
 async def test_a_failing_session_store_ends_one_request_alone(scene, client, chat_body, monkeypatch, name):
     """Also where histories are read and written for many at once."""
     async with scene(partitions=1) as it, it.worker() as running:
-        store = running.worker._session_store
+        store = running.worker.parts.session_store
         original = getattr(store, name)
 
         async def station(items: Any) -> Any:

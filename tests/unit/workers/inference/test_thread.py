@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import pytest
 
@@ -28,7 +29,8 @@ from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import RetryPolicy
 from pelton.workers.inference.thread import EngineFailed, Inference
 from pelton.workers.quarantine.crash_history import CrashHistory
-from pelton.workers.requests import Delivery, Failed, Generated, PreparedRequest, Result
+from pelton.workers.requests import Delivery, Generated, PreparedRequest
+from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 BODY = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
 LIMIT_S = 20
@@ -80,35 +82,48 @@ def source(number: int) -> Source:
     return Source("requests", 0, number)
 
 
-def place(number: int) -> QueuedRequest[PreparedRequest]:
+def place(number: int) -> QueuedRequest[Generation]:
     record = RequestRecord(source(number), None, b"", [], 0, 0)
     ticket = Delivery(record, read_envelope(record.source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
-    return QueuedRequest(PreparedRequest(ticket, ChatRequest.model_validate(BODY), [number], 1), 1, 1, 0.0)
+    job = PreparedRequest(ticket, ChatRequest.model_validate(BODY), [number], 1)
+    generation = Generation(None, job)
+    generation.add(job)
+    return QueuedRequest(generation, 1, 1, 0.0)
 
 
 class Bench:
-    """An inference thread between a line and its endings."""
+    """An inference thread between a queue and its results."""
 
     def __init__(self, engine: ScriptedEngine, guard: CrashProtection) -> None:
-        self.line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=1_000, max_requests=100)
-        self._endings: LingerQueue[Result] = LingerQueue(100)
+        self.line: RequestQueue[Generation] = RequestQueue(max_tokens=1_000, max_requests=100)
+        self._results: LingerQueue[Finished] = LingerQueue(100)
         self.held: set[int] = set()
-        self.inference = Inference(engine, self.line, self._endings, Metrics(), guard, cleared=self._cleared)
+        self.left: SimpleQueue[Generation] = SimpleQueue()
+        self.inference = Inference(
+            engine, self.line, self._results, Metrics(), guard, left=self.left, runnable=self._runnable
+        )
 
-    def _cleared(self, places: Sequence[QueuedRequest[PreparedRequest]], chosen: Sequence[int]) -> Sequence[int]:
-        return [index for index in chosen if places[index].item.prompt[0] not in self.held]
+    def _runnable(self, places: Sequence[QueuedRequest[Generation]], chosen: Sequence[int]) -> Sequence[int]:
+        return [index for index in chosen if places[index].item.job.prompt[0] not in self.held]
 
-    async def run(self, numbers: Sequence[int]) -> dict[int, Result]:
-        """Put all in at once; return the endings by number. Raises what the thread raises."""
-        for number in numbers:
-            await self.line.put(place(number))
+    async def run(self, numbers: Sequence[int]) -> dict[int, Generated | Broken]:
+        """Put all in at once; return what came of them by number. Raises what the thread raises."""
+        return await self.finish([place(number) for number in numbers], len(numbers))
+
+    async def finish(self, places: Sequence[QueuedRequest[Generation]], count: int) -> dict[int, Generated | Broken]:
+        """The same for these, of which so many come to something."""
+        for one in places:
+            await self.line.put(one)
         done = self.inference.start()
-        done.add_done_callback(lambda _: self._endings.close())
-        found: dict[int, Result] = {}
+        done.add_done_callback(lambda _: self._results.close())
+        found: dict[int, Generated | Broken] = {}
         async with asyncio.timeout(LIMIT_S):
-            async for endings in self._endings.batches():
-                found.update({ending.ticket.record.source.offset: ending for ending in endings})
-                if len(found) == len(numbers):
+            async for results in self._results.batches():
+                for result in results:
+                    assert isinstance(result, Computed | Broken)
+                    number = result.generation.job.prompt[0]
+                    found[number] = result.result if isinstance(result, Computed) else result
+                if len(found) == count:
                     break
         self.line.close()
         await done
@@ -132,7 +147,7 @@ async def test_attempts_have_a_ceiling():
     """After max_attempts the failure is the answer, and says how many there were."""
     engine = ScriptedEngine({1: [FailureKind.INTERNAL] * 9})
     endings = await Bench(engine, CrashProtection(retry=QUICK)).run([1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt) == ("engine_error", 3)
     assert engine.steps == [[1]] * 3
 
@@ -149,7 +164,7 @@ async def test_what_will_not_pass_is_not_tried_again(kind, code):
     """Another attempt at a request that is too late, unwanted or wrong in itself would only cost."""
     engine = ScriptedEngine({1: [kind]})
     endings = await Bench(engine, CrashProtection(retry=QUICK)).run([1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt) == (code, 1)
 
 
@@ -183,7 +198,7 @@ async def test_poison_is_answered_and_never_run():
     guard.suspects.set(source(1), CrashHistory(crashes=6, together=1, alone=2), 0)
     engine = ScriptedEngine()
     endings = await Bench(engine, guard).run([0, 1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt, endings[1].error.dead_letter) == ("poisoned", 6, True)
     assert "6 times" in endings[1].error.message
     assert engine.steps == [[0]]

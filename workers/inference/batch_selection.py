@@ -1,0 +1,88 @@
+"""Which generations leave the queue: to run in the engine, or to be refused."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pelton.pipeline.errors import PoisonRecord
+from pelton.pipeline.request_queue import Chosen, QueuedRequest
+from pelton.workers.containment import fault
+from pelton.workers.engine.api import Selection, StepEngine
+from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
+from pelton.workers.quarantine.isolation import QuarantinePolicy
+from pelton.workers.quarantine.suspects import SuspectTable
+from pelton.workers.requests import Delivery
+from pelton.workers.sharing.generation import Broken, Generation
+
+Queued = QueuedRequest[Generation]
+Runnable = Callable[[Sequence[Queued], Sequence[int]], Sequence[int]]
+"""Of what is queued, and the indexes chosen from it, those that may run already."""
+
+
+class BatchSelection:
+    """Joins what the engine has room for, what quarantine allows, and what has its lease. One thread."""
+
+    def __init__(self, engine: StepEngine, suspects: SuspectTable, max_lone_crashes: int, runnable: Runnable) -> None:
+        """`runnable` is called with the queue locked."""
+        self._engine = engine
+        self._suspects = suspects
+        self._quarantine = QuarantinePolicy(max_lone_crashes)
+        self._runnable = runnable
+        self._refused: dict[Generation, Broken] = {}
+
+    def refusal(self, generation: Generation) -> Broken | None:
+        """Why one of the last choice is not to run."""
+        return self._refused.get(generation)
+
+    def crashes_of(self, ticket: Delivery | None) -> CrashHistory | None:
+        """What a request is suspected of."""
+        return None if ticket is None else self._suspects.get(ticket.record.source, ticket.sent_ms)
+
+    def choose(self, queued: Sequence[Queued], running: int) -> Chosen:
+        """Which are to leave the queue now, where so many run."""
+        now = time.monotonic()
+        self._refused = {}
+        if not self._suspects:
+            selection, failed = self._select(queued, range(len(queued)), now)
+            return (*failed, *self._runnable(queued, selection.indexes)), selection.retry_at
+        histories = [self.crashes_of(each.item.first) for each in queued]
+        plan = self._quarantine.offer(histories, running=running, now=now)
+        for index in plan.condemned:
+            self._refused[queued[index].item] = _poison(queued[index].item, histories[index] or NO_CRASHES)
+        selection, failed = self._select(queued, plan.candidates, now)
+        runnable = self._runnable(queued, selection.indexes)
+        if plan.suspects and runnable:
+            self._quarantine.began()
+        chosen = (*plan.condemned, *failed, *runnable)
+        looks = [look for look in (plan.look_again, selection.retry_at) if look is not None]
+        return chosen, min(looks, default=None)
+
+    def _select(self, queued: Sequence[Queued], candidates: Sequence[int], now: float) -> tuple[Selection, list[int]]:
+        """What the engine takes of the candidates, and those that it cannot even look at, which are refused."""
+        failed: list[int] = []
+        try:
+            selection = self._engine.select([queued[index] for index in candidates], now)
+        except Exception:
+            failed = [index for index in candidates if not self._can_be_selected(queued[index], now)]
+            if not failed:  # it is the engine's own trouble
+                raise
+            candidates = [index for index in candidates if index not in failed]
+            selection = self._engine.select([queued[index] for index in candidates], now)
+        return replace(selection, indexes=tuple(candidates[index] for index in selection.indexes)), failed
+
+    def _can_be_selected(self, one: Queued, now: float) -> bool:
+        try:
+            self._engine.select([one], now)
+        except Exception as error:  # noqa: BLE001  # it is this request's
+            generation = one.item
+            self._refused[generation] = Broken(generation, fault(error, "select", generation.job.ticket))
+            return False
+        return True
+
+
+def _poison(generation: Generation, history: CrashHistory) -> Broken:
+    error = PoisonRecord(
+        f"The worker that ran this request ended unexpectedly {history.crashes} times, {history.alone} times with no "
+        "other request running: it is not tried again."
+    )
+    return Broken(generation, error, history.crashes)
