@@ -38,16 +38,21 @@ LIMIT_S = 20
 
 @dataclass
 class ScriptedEngine:
-    """Finishes in one step all that was added; a request is known by its one prompt token."""
+    """Finishes in one step all that was added; a request is known by its one prompt token.
+
+    An `endless` one stays until it is cancelled.
+    """
 
     failures: dict[int, list[FailureKind]] = field(default_factory=dict)
     """What becomes of a request's first attempts."""
+    endless: set[int] = field(default_factory=set)
     on_step: Callable[[list[int]], None] = lambda _: None
     context_length: int = 1_000
     max_batch_tokens: int = 1_000
     last_step: StepStats | None = None
     steps: list[list[int]] = field(default_factory=list)
     _added: list[EngineRequest] = field(default_factory=list)
+    _cancelled: set[int] = field(default_factory=set)
 
     @property
     def running(self) -> int:
@@ -62,19 +67,29 @@ class ScriptedEngine:
     def add(self, request: EngineRequest) -> None:
         self._added.append(request)
 
-    def cancel(self, request_id: int) -> None: ...
+    def cancel(self, request_id: int) -> None:
+        self._cancelled.add(request_id)
 
     def step(self) -> list[Outcome]:
         if self._added:
             self.steps.append([request.prompt[0] for request in self._added])
             self.on_step(self.steps[-1])
-        outcomes = [self._outcome(request) for request in self._added]
-        self._added.clear()
+        stays = [
+            request
+            for request in self._added
+            if request.prompt[0] in self.endless
+            and request.id not in self._cancelled
+            and not self.failures.get(request.prompt[0])
+        ]
+        outcomes = [self._outcome(request) for request in self._added if request not in stays]
+        self._added = stays
         return outcomes
 
     def _outcome(self, request: EngineRequest) -> Outcome:
         if script := self.failures.get(request.prompt[0]):
             return Failure(request.id, script.pop(0), "As the script says.")
+        if request.id in self._cancelled:
+            return Failure(request.id, FailureKind.CANCELLED, "It was cancelled.")
         return Completion(request.id, (0,), FinishReason.STOP, 0.0, 0.0)
 
 
@@ -250,3 +265,55 @@ async def test_what_is_not_cleared_stays_in_the_line(suspected, steps):
     endings = await bench.run([0, 1, 2])
     assert engine.steps == steps
     assert all(isinstance(ending, Generated) for ending in endings.values())
+
+
+async def test_what_nobody_waits_for_is_not_run():
+    """Its last request left while it waited in the queue: it leaves without a result."""
+    engine = ScriptedEngine()
+    unwanted, wanted = place(0), place(1)
+    unwanted.item.remove(unwanted.item.job.ticket)
+    assert isinstance((await Bench(engine, CrashProtection()).finish([unwanted, wanted], 1))[1], Generated)
+    assert engine.steps == [[1]]
+
+
+@pytest.mark.parametrize("attempts", [[], [FailureKind.INTERNAL]])
+async def test_what_nobody_waits_for_any_more_is_ended_in_the_engine(attempts):
+    """Whether it runs for the first time or again; there is no result, and nothing of it stays in the journal."""
+    protection = CrashProtection(retry=QUICK)
+    engine = ScriptedEngine({1: attempts.copy()}, endless={1})
+    bench, (other, endless) = Bench(engine, protection), (place(0), place(1))
+
+    def leave(step: list[int]) -> None:
+        if step == [1] and endless.item.attempt > len(attempts) and endless.item.wanted:
+            endless.item.remove(endless.item.job.ticket)
+            bench.left.put(endless.item)
+
+    engine.on_step = leave
+    found = await bench.finish([other, endless], 1)
+    assert list(found) == [0]
+    assert (engine.running, protection.journal.entries()) == (0, [])
+
+
+async def test_the_journal_names_somebody_who_waits():
+    """A crash is no longer blamed on the request that began a generation once it has left, as it was answered."""
+    protection = CrashProtection()
+    protection.suspects.set(source(7), CrashHistory(crashes=1, together=8), 0)
+    engine, seen = ScriptedEngine(endless={1}), []
+    bench, one = Bench(engine, protection), place(1)
+    began, waits = one.item.job.ticket, place(7).item.job
+    one.item.add(waits)
+
+    def look(_: list[int]) -> None:
+        seen.append([(entry.source, entry.blame.crashes) for entry in protection.journal.entries()])
+        if one.item.first is began:
+            one.item.remove(began)
+            bench.left.put(one.item)
+        elif len(seen) > 2:
+            engine.endless.clear()
+
+    engine.on_step = look
+    found = await bench.finish([one], 1)
+    assert seen[0] == [(source(1), 0)]
+    assert seen[-1] == [(source(7), 1)]
+    assert found[1].attempt == 2, "the crashes of who waits count"
+    assert protection.journal.entries() == []

@@ -44,7 +44,7 @@ async def test_what_shares_nothing_is_generated_alone(flights, keys):
 
 
 async def test_a_generation_belongs_to_none_of_its_requests(flights):
-    """Whoever leaves, the one that began it included, it goes on for the rest; when the last has left it is unwanted."""
+    """Whoever leaves, who began it included, it goes on for the rest; when the last has left it is unwanted."""
     jobs = [job(number) for number in range(3)]
     one = joined(flights, *jobs)
     for left, next_ in ((jobs[0], jobs[1]), (jobs[2], jobs[1])):

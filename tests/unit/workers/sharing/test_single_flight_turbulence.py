@@ -38,7 +38,7 @@ class Turbulence(RuleBasedStateMachine):
         return flights, OpenRequests(self, flights.leave)
 
     async def put_all(self, items):
-        raise AssertionError("nothing here ends by the table's own exit")
+        raise AssertionError(f"nothing here ends by the table's own exit: {items}")
 
     def run(self, work):
         return self.loop.run_until_complete(work)
@@ -172,7 +172,8 @@ class Turbulence(RuleBasedStateMachine):
             for generation in list(self.under_way):
                 self.finish(generation)
         assert (len(self.table), self.flights.waiting, self.flights._all) == (0, 0, set())
-        assert not (self.flights._by_key or self.flights._of or self.table._of_partition or self.table._of_sender)
+        assert (self.flights._by_key, self.flights._of) == ({}, {})
+        assert (self.table._of_partition, self.table._of_sender) == ({}, {})
         assert self.released == self.granted
         self.loop.close()
 
