@@ -121,11 +121,12 @@ class RequestQueue(Generic[Item]):
             return self._remove(set(range(len(self._places))))
 
     def _join(self, place: QueuedRequest[Item], *, first: bool) -> bool:
+        tokens = place.tokens
         with self._changed:
-            if self._closed or self._tokens + place.tokens > self.max_tokens or len(self._places) >= self.max_requests:
+            if self._closed or self._tokens + tokens > self.max_tokens or len(self._places) >= self.max_requests:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._tokens += place.tokens
+            self._tokens += tokens
             self._changed.notify_all()
             return True
 

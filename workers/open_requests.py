@@ -10,13 +10,12 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeVar
+from typing import Protocol
 from weakref import WeakSet
 
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.workers.requests import Delivery, Result
 
-Key = TypeVar("Key")
 SenderId = tuple[bytes, bytes]
 """A tenant, and the correlation id that it gave a request."""
 SPARE_DEADLINES = 64
@@ -36,7 +35,7 @@ class OpenRequests:
         """`leave` is called with each request that goes: it waits for no generation any more."""
         self._results = results
         self._leave = leave
-        self._of_partition: dict[OffsetTracker, dict[Delivery, None]] = {}
+        self._of_partition: dict[OffsetTracker, dict[Delivery, SenderId | None]] = {}
         self._of_sender: dict[SenderId, dict[Delivery, None]] = {}
         self._deadlines: list[tuple[int, int, Delivery]] = []
         self._serial = itertools.count()
@@ -53,11 +52,12 @@ class OpenRequests:
         """Take a request in; False for one whose partition was lost: it is another worker's to answer."""
         if ticket.tracker in self._lost:
             return False
-        if ticket in self:
+        tickets = self._of_partition.setdefault(ticket.tracker, {})
+        if ticket in tickets:
             return True
         self._count += 1
-        self._of_partition.setdefault(ticket.tracker, {})[ticket] = None
-        if (sender := _sender(ticket)) is not None:
+        tickets[ticket] = sender = _sender(ticket)
+        if sender is not None:
             self._of_sender.setdefault(sender, {})[ticket] = None
         if (deadline_ms := ticket.envelope.deadline_ms) is not None:
             heapq.heappush(self._deadlines, (deadline_ms, next(self._serial), ticket))
@@ -65,16 +65,20 @@ class OpenRequests:
 
     async def end(self, results: Iterable[Result]) -> None:
         """End requests with these results, those that have not ended yet. Raises `LingerQueueClosed`."""
-        await self._results.put_all([result for result in results if self.remove(result.ticket)])
+        if ended := [result for result in results if self.remove(result.ticket)]:
+            await self._results.put_all(ended)
 
     def remove(self, ticket: Delivery) -> bool:
         """Let a request out, whose result the caller has; False where it has ended already."""
-        if ticket not in self:
+        tickets = self._of_partition.get(ticket.tracker, {})
+        if ticket not in tickets:
             return False
         self._count -= 1
-        _discard(self._of_partition, ticket.tracker, ticket)
-        if (sender := _sender(ticket)) is not None:
-            _discard(self._of_sender, sender, ticket)
+        sender = tickets.pop(ticket)
+        if not tickets:
+            del self._of_partition[ticket.tracker]
+        if sender is not None:
+            self._forget_sender(sender, ticket)
         if len(self._deadlines) > self._count + SPARE_DEADLINES:
             self._deadlines = [entry for entry in self._deadlines if entry[2] in self]
             heapq.heapify(self._deadlines)
@@ -105,15 +109,13 @@ class OpenRequests:
         """Seconds until the next deadline; infinite where there is none."""
         return max(0.0, self._deadlines[0][0] / 1000 - time.time()) if self._deadlines else math.inf
 
+    def _forget_sender(self, sender: SenderId, ticket: Delivery) -> None:
+        del self._of_sender[sender][ticket]
+        if not self._of_sender[sender]:
+            del self._of_sender[sender]
+
 
 def _sender(ticket: Delivery) -> SenderId | None:
     """None for a request without an id of its sender's own: its place in Kafka is an id that anybody can guess."""
     envelope = ticket.envelope
     return (envelope.tenant.encode(), envelope.correlation_id) if envelope.id_given else None
-
-
-def _discard(table: dict[Key, dict[Delivery, None]], key: Key, ticket: Delivery) -> None:
-    tickets = table[key]
-    del tickets[ticket]
-    if not tickets:
-        del table[key]

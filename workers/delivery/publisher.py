@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from pelton.pipeline.errors import PeltonError
 from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.containment import harmless
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.open_requests import OpenRequests
-from pelton.workers.requests import CacheHit, Failed, Generated, OutgoingReply, Result
+from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 from pelton.workers.sharing.reply_cache import ReplyCache
@@ -48,7 +49,8 @@ class Publisher:
         async for finished in self._results.batches():
             owed = [each for one in finished for each in self._owed(one)]
             while owed:
-                replies = await asyncio.to_thread(self._pack, owed)
+                results = [each.result if isinstance(each, Computed) else each for each in owed]
+                replies = await asyncio.to_thread(self._packer.pack, results)
                 # Those who waited for an answer are packed when it is: until then more of them may come.
                 owed = [more for one, reply in zip(owed, replies, strict=True) for more in self._deliver(one, reply)]
         await self._sessions.settled()
@@ -60,9 +62,6 @@ class Publisher:
             with harmless("keep an answer in the cache"):
                 self._keep_turn(reply)
             self._pass_on(reply)
-
-    def _pack(self, owed: Sequence[Computed | Result]) -> list[OutgoingReply]:
-        return self._packer.pack([each.result if isinstance(each, Computed) else each for each in owed])
 
     def _owed(self, finished: Finished) -> list[Computed | Result]:
         """What is to be packed of it: nothing where nobody waits any more."""
@@ -83,13 +82,13 @@ class Publisher:
                 return self._failed(one.generation, reply.ending.error)
             return self._share(one.generation, one.result, reply)
         if isinstance(reply.ending, CacheHit):
-            self._keep(reply.ending, reply)
+            self._keep(one.ticket, reply.ending.keys, reply.ending.outcome, reply)
         self._hand_over(reply)
         return []
 
     def _share(self, generation: Generation, result: Generated, reply: OutgoingReply) -> list[Result]:
         """Give an answer to all who wait for it. It is kept before its lease is given up."""
-        self._keep(result, reply)
+        self._keep(generation.job.ticket, generation.job.keys, result.outcome, reply)
         more: list[Result] = []
         for waiter in self._flights.finish(generation):
             if self._open.remove(waiter.ticket):
@@ -101,7 +100,7 @@ class Publisher:
 
     def _hand_over(self, reply: OutgoingReply) -> None:
         """Publish a reply; one of a session once its turn is stored."""
-        if not self._sessions.takes(reply):
+        if not (reply.ending.ticket.envelope.session and self._sessions.takes(reply)):
             self._pass_on(reply)
 
     def _pass_on(self, reply: OutgoingReply) -> None:
@@ -109,11 +108,11 @@ class Publisher:
         if publisher := self._assignment.publisher(reply.ending.ticket):
             publisher.put(reply)
 
-    def _keep(self, ending: Generated | CacheHit, reply: OutgoingReply) -> None:
+    def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
         with harmless("keep an answer in the cache"):
             # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
-            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
-            self._recall.keep(keys, reply.value, reply.body, ending.outcome)
+            keys = replace(keys, resend=None) if ticket.envelope.session else keys
+            self._recall.keep(keys, reply.value, reply.body, outcome)
 
     def _keep_turn(self, reply: OutgoingReply) -> None:
         if isinstance(reply.ending, Generated | CacheHit):

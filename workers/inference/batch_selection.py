@@ -28,11 +28,8 @@ class BatchSelection:
         self._suspects = suspects
         self._quarantine = QuarantinePolicy(max_lone_crashes)
         self._runnable = runnable
-        self._refused: dict[Generation, Broken] = {}
-
-    def refusal(self, generation: Generation) -> Broken | None:
-        """Why one of the last choice is not to run."""
-        return self._refused.get(generation)
+        self.refused: dict[Generation, Broken] = {}
+        """Those of the last choice that are not to run, and why."""
 
     def crashes_of(self, ticket: Delivery | None) -> CrashHistory | None:
         """What a request is suspected of."""
@@ -41,14 +38,14 @@ class BatchSelection:
     def choose(self, queued: Sequence[Queued], running: int) -> Chosen:
         """Which are to leave the queue now, where so many run."""
         now = time.monotonic()
-        self._refused = {}
+        self.refused = {}
         if not self._suspects:
             selection, failed = self._select(queued, range(len(queued)), now)
             return (*failed, *self._runnable(queued, selection.indexes)), selection.retry_at
         histories = [self.crashes_of(each.item.first) for each in queued]
         plan = self._quarantine.offer(histories, running=running, now=now)
         for index in plan.condemned:
-            self._refused[queued[index].item] = _poison(queued[index].item, histories[index] or NO_CRASHES)
+            self.refused[queued[index].item] = _poison(queued[index].item, histories[index] or NO_CRASHES)
         selection, failed = self._select(queued, plan.candidates, now)
         runnable = self._runnable(queued, selection.indexes)
         if plan.suspects and runnable:
@@ -75,7 +72,7 @@ class BatchSelection:
             self._engine.select([one], now)
         except Exception as error:  # noqa: BLE001  # it is this request's
             generation = one.item
-            self._refused[generation] = Broken(generation, fault(error, "select", generation.job.ticket))
+            self.refused[generation] = Broken(generation, fault(error, "select", generation.job.ticket))
             return False
         return True
 

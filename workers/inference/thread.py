@@ -9,9 +9,8 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from pelton.pipeline import errors
 from pelton.pipeline.linger_queue import LingerQueue
@@ -56,15 +55,12 @@ class EngineFailed(Exception):
 class _Running:
     """`blamed` is whose record is in the journal, at `slot`, with the crashes it is suspected of."""
 
+    generation: Generation
     queued: QueuedRequest[Generation]
     blamed: Delivery
     crashes: CrashHistory
     slot: int | None
     started: float
-
-    @property
-    def generation(self) -> Generation:
-        return self.queued.item
 
     @property
     def attempt(self) -> int:
@@ -102,6 +98,7 @@ class Inference:
         self._retries = Retries(queue, protection.retry)
         self._ids = itertools.count()
         self._running: dict[int, _Running] = {}
+        self._any_unwanted = False
 
     @property
     def running(self) -> list[Generation]:
@@ -120,16 +117,18 @@ class Inference:
             taken = self._queue.take(self._choose, block=not self._engine.running)
             if not taken and not self._engine.running:
                 return
-            self._follow_waiters()
+            if not self._left.empty():
+                self._follow_waiters()
             for outcome in self._step([each for each in taken if self._is_to_run(each.item)]):
                 self._end(outcome)
             self._observe()
 
     def _choose(self, queued: Sequence[QueuedRequest[Generation]]) -> Chosen:
-        """What runs or is refused, and what nobody waits for any more."""
-        wanted = [index for index, each in enumerate(queued) if each.item.wanted]
-        if len(wanted) == len(queued):
+        """What runs or is refused, and what nobody waits for any more, which is looked for when somebody has left."""
+        if self._left.empty() and not self._any_unwanted:
             return self._selection.choose(queued, len(self._running))
+        self._any_unwanted = False
+        wanted = [index for index, each in enumerate(queued) if each.item.wanted]
         chosen, look_again = self._selection.choose([queued[index] for index in wanted], len(self._running))
         unwanted = set(range(len(queued))).difference(wanted)
         return (*unwanted, *(wanted[index] for index in chosen)), look_again
@@ -137,20 +136,18 @@ class Inference:
     def _is_to_run(self, generation: Generation) -> bool:
         if not generation.wanted:
             return False
-        refusal = self._selection.refusal(generation)
-        if refusal is not None:
+        if (refusal := self._selection.refused.get(generation)) is not None:
             self._results.put(refusal)
         return refusal is None
 
     def _follow_waiters(self) -> None:
         """End what nobody waits for any more; of the rest, have the journal name somebody who does."""
-        with suppress(Empty):
-            while True:
-                generation = self._left.get_nowait()
-                for request_id, running in self._running.items():
-                    if running.generation is generation:
-                        self._follow(request_id, running, generation.first)
-                        break
+        while not self._left.empty():
+            generation = self._left.get()
+            self._any_unwanted |= not generation.wanted
+            for request_id, running in list(self._running.items()):
+                if running.generation is generation:
+                    self._follow(request_id, running, generation.first)
 
     def _follow(self, request_id: int, running: _Running, first: Delivery | None) -> None:
         if first is None:
@@ -187,7 +184,7 @@ class Inference:
         first = generation.first or job.ticket
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
-        self._running[request_id] = _Running(queued, first, crashes, slot, time.monotonic())
+        self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic())
         if generation.attempt == 1:
             self._retries.earn(queued.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant

@@ -66,9 +66,10 @@ class Admission:
         """Bring each request into the queue, or to where it waits for others, or to its end."""
         addressed, lost = await each_async("address", tickets, self._address, lambda ticket: ticket)
         nowhere = [replace(failed, ticket=self._addresses.by_default(failed.ticket)) for failed in lost]
-        for ticket in (*addressed, *(failed.ticket for failed in nowhere)):
-            self._open.add(ticket)
-        wanted, unwanted = each("admit", filter(self._open.__contains__, addressed), self._admit, lambda ticket: ticket)
+        for failed in nowhere:
+            self._open.add(failed.ticket)
+        ours = [ticket for ticket in addressed if self._open.add(ticket)]
+        wanted, unwanted = each("admit", ours, self._admit, lambda ticket: ticket)
         plain = [ticket for ticket in wanted if not _is_turn(ticket)]
         drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._keyring)
         await self._proceed(drafts, [*nowhere, *unwanted, *malformed])
@@ -85,14 +86,16 @@ class Admission:
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._recall.look_up(drafts)
-        await self._open.end([*refused, *answered])
+        if ended := [*refused, *answered]:
+            await self._open.end(ended)
         if missing:
             await self._generate(missing)
 
     async def _generate(self, drafts: Sequence[RenderedRequest]) -> None:
         jobs, too_large = await asyncio.to_thread(make_jobs, drafts, self._codec, self._limits)
         _, failed = await each_async("queue", jobs, self._join, lambda job: job.ticket)
-        await self._open.end([*too_large, *failed])
+        if refused := [*too_large, *failed]:
+            await self._open.end(refused)
 
     async def _join(self, job: PreparedRequest) -> None:
         """Have it wait for its answer, unless it has ended on the way here."""

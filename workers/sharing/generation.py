@@ -70,9 +70,6 @@ class Generation:
         if ticket is self.first:
             self.first = next(iter(self.waiters), None)
 
-    def set_lease(self, lease: Lease) -> None:
-        self.lease = lease
-
     def leave_to_another(self, now: float) -> None:
         """Another worker has the lease."""
         self.lease = Lease.ELSEWHERE

@@ -77,7 +77,8 @@ class LeaseGate:
                 elif outcome is LeaseOutcome.LEADER:  # all who wanted the answer are gone
                     self._leases.release(key)
             self._queue.notify()
-            await self._open.end(results)
+            if results:
+                await self._open.end(results)
 
     def _apply(self, generation: Generation, outcome: LeaseOutcome | Found) -> list[Result]:
         parked = generation.lease is Lease.ELSEWHERE

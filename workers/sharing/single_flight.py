@@ -67,10 +67,10 @@ class SingleFlight:
 
     async def wait_for_room(self) -> int:
         """Wait until at least one more request may wait here; return how many may."""
-        while self.room <= 0:
+        while (room := self.room) <= 0:
             self._vacated.clear()
             await self._vacated.wait()
-        return self.room
+        return room
 
     async def wait_for_parked(self) -> None:
         """Wait until there are generations whose answer another worker generates."""
@@ -80,7 +80,8 @@ class SingleFlight:
         """Have a request wait. Returns the generation to put into the queue; None where it is under way already."""
         key = job.keys.flight
         if key is not None and (generation := self._by_key.get(key)):
-            self._add(generation, job)
+            generation.add(job)
+            self._of[job.ticket] = generation
             return None
         needs_lease = self._leased and key is not None and job.keys.answer is not None
         return self._begin(Generation(key, job, Lease.WANTED if needs_lease else Lease.NONE), [job])
@@ -122,7 +123,7 @@ class SingleFlight:
 
     def grant(self, generation: Generation, lease: Lease) -> None:
         """Let it run: with the lease, or without one."""
-        generation.set_lease(lease)
+        generation.lease = lease
         if generation in self._parked:
             self._no_longer_parked(generation)
             self._return(generation)
@@ -152,12 +153,9 @@ class SingleFlight:
         if generation.key is not None:
             self._by_key[generation.key] = generation
         for job in jobs:
-            self._add(generation, job)
+            generation.add(job)
+            self._of[job.ticket] = generation
         return generation
-
-    def _add(self, generation: Generation, job: PreparedRequest) -> None:
-        generation.add(job)
-        self._of[job.ticket] = generation
 
     def _part(self, generation: Generation) -> list[PreparedRequest]:
         waiters = list(generation.waiters.values())
@@ -172,7 +170,8 @@ class SingleFlight:
         if generation not in self._all:
             return
         self._all.remove(generation)
-        self._no_longer_parked(generation)
+        if generation in self._parked:
+            self._no_longer_parked(generation)
         self._returning.pop(generation, None)
         if generation.key is not None:
             del self._by_key[generation.key]
@@ -184,6 +183,6 @@ class SingleFlight:
         self._any_returning.set()
 
     def _no_longer_parked(self, generation: Generation) -> None:
-        self._parked.pop(generation, None)
+        del self._parked[generation]
         if not self._parked:
             self._any_parked.clear()
