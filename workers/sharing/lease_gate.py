@@ -43,8 +43,11 @@ class LeaseGate:
         self._loop = asyncio.get_running_loop()
 
     def runnable(self, queued: Sequence[QueuedRequest[Generation]], chosen: Sequence[int]) -> Sequence[int]:
-        """Those of the chosen that may run; the others are asked for, and the queue is notified when they may."""
-        held = {index: queued[index].item for index in chosen if not queued[index].item.may_run}
+        """Those of the chosen that may run; the others are asked for, and the queue is notified when they may.
+
+        What nobody waits for any more is not asked for: it is to leave the queue, however late it came there.
+        """
+        held = {index: item for index in chosen if not (item := queued[index].item).may_run and item.wanted}
         if not held:
             return chosen
         wanted = [generation for generation in held.values() if generation not in self._asked]

@@ -255,3 +255,14 @@ async def test_a_parked_generation_waits_on_when_nobody_can_tell():
         (parked,) = desk.flights.parked
         assert parked is desk.flights.of(patient.ticket)
         assert not parked.may_run
+
+
+async def test_what_nobody_waits_for_leaves_the_queue_without_a_lease():
+    """Its last request left while it waited for room in the queue: asked for again and again, it would stay there."""
+    async with Desk().open() as desk:
+        one = job()
+        generation = desk.flights.join(one)
+        desk.flights.leave(one.ticket)
+        await desk.line.put(generation.queued)
+        assert desk.take() == [one]
+        assert desk.leases.asked == []
