@@ -6,27 +6,25 @@ and its reply it waits here for its turn to be stored. Requests of other session
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable
 
 from aiokafka import TopicPartition
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.history import History, Turn
 from pelton.cache.sessions.store import Loaded, SessionStore, StoreFailure
-from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import SessionUnavailable
 from pelton.pipeline.linger_queue import LingerQueueClosed
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.containment import together_async
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions.fences import Fences
+from pelton.workers.sessions.history_reader import HistoryReader
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
-from pelton.workers.sessions.turn_writer import MOST_AT_ONCE, RETRY_FIRST_S, RETRY_MOST_S, TurnWriter
+from pelton.workers.sessions.turn_writer import TurnWriter
 
 TURNS_PER_PLACE = 4
 """Requests that may wait for their turn in a session, for each that may wait in the line."""
@@ -64,6 +62,7 @@ class SessionCoordinator:
         self._most_waiting = most_waiting
         self._lanes = SessionQueues()
         self._passed: asyncio.Queue[OutgoingReply] = asyncio.Queue()
+        self._reader = HistoryReader(store, fences, self._lanes, open_requests.__contains__)
         self._turns = TurnWriter(
             store,
             fences,
@@ -163,34 +162,11 @@ class SessionCoordinator:
 
     async def ready(self) -> AsyncIterator[list[Opened]]:
         """Those whose turn it is and whose history is read, for ever: they may be prepared."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
-        while True:
-            due = self._still_open(await self._lanes.due(MOST_AT_ONCE))
-            await self._fences.raise_for(visit.ticket for visit in due)
-            able = [visit for visit in due if self._fences.of(visit.ticket) is not None]
-            loaded, broken = await together_async("load the session of", able, self._load, lambda visit: visit.ticket)
-            opened, results = self._sort(loaded)
-            results += map(self._broken, broken)
-            failed = [visit for visit in due if self._lanes.is_due(visit)]
-            for visit in failed:
-                self._lanes.failed(visit, time.monotonic())
-            await self._open.end(results)
+        async for read in self._reader.read():
+            opened, results = self._sort(read.loaded)
+            await self._open.end([*results, *map(self._broken, read.broken)])
             if opened:
                 yield opened
-            if failed:
-                await asyncio.sleep(backoff.next_s())
-            else:
-                backoff.reset()
-
-    def _still_open(self, due: Sequence[PendingTurn]) -> list[PendingTurn]:
-        """Those that ended while they waited, late or cancelled, only wait for their result's commit."""
-        for visit in due:
-            if visit.ticket not in self._open:
-                self._lanes.move(visit, TurnStage.ENDED)
-        return [visit for visit in due if visit.stage is TurnStage.WAITING]
-
-    async def _load(self, visits: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Loaded | StoreFailure]]:
-        return list(zip(visits, await self._store.load([visit.key for visit in visits]), strict=True))
 
     def _sort(self, loaded: Iterable[tuple[PendingTurn, Loaded | StoreFailure]]) -> tuple[list[Opened], list[Result]]:
         """Who goes on, and who ends here; the others stay due."""
