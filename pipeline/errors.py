@@ -249,3 +249,7 @@ _STATUS_BY_CODE = {leaf.code: leaf.status for leaf in _leaves(PeltonError)}
 def status_of(code: str | None) -> int:
     """The HTTP status an error code stands for; 500 for one this version does not know."""
     return _STATUS_BY_CODE.get(code or "", 500)
+
+
+ERROR_CODES = tuple(kind.code for family in (RequestError, ExecutionError) for kind in family.__subclasses__())
+"""Every code that a reply can have."""

@@ -12,13 +12,14 @@ from pelton.pipeline.settings.loading import Settings
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.linger import LingerPolicy
 from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publishers import PartitionPublishers
 from pelton.workers.delivery.publisher import Publisher
 from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
-from pelton.workers.delivery.reply_counter import ReplyCounter
+from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -100,6 +101,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
     sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
     cancels = Cancels(settings.kafka.tenant_policy())
     canceller = Canceller(open_requests, cancels, sessions, queue)
+    backlog = BacklogMeter()
     assignment = Assignment(
         PartitionPublishers(
             settings.kafka,
@@ -107,7 +109,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             consumer=broker.consumer,
             ranges=broker.ranges,
             redirects=Redirects(settings.kafka, broker.directory),
-            counter=ReplyCounter(metrics, sharing.recall),
+            counts=ReplyCounts(metrics, sharing.recall, backlog),
             sessions=sessions,
             suspects=protection.suspects,
             on_failure=metrics.publish_failures.inc,
@@ -172,5 +174,5 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             reception=admission,
             metrics=metrics,
         ),
-        log_watch=LogWatch(broker.ranges, assignment),
+        log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
     )

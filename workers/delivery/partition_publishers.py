@@ -11,7 +11,7 @@ from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
 from pelton.workers.delivery.redirects import Redirects
-from pelton.workers.delivery.reply_counter import ReplyCounter
+from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.kafka.log_ranges import LogRanges
@@ -31,7 +31,7 @@ class PartitionPublishers:
         consumer: AIOKafkaConsumer,
         ranges: LogRanges,
         redirects: Redirects,
-        counter: ReplyCounter,
+        counts: ReplyCounts,
         sessions: SessionCoordinator,
         suspects: SuspectTable,
         on_failure: Callable[[], None],
@@ -41,7 +41,7 @@ class PartitionPublishers:
         self._consumer = consumer
         self._ranges = ranges
         self._redirects = redirects
-        self._counter = counter
+        self._counts = counts
         self._sessions = sessions
         self._suspects = suspects
         self._on_failure = on_failure
@@ -63,7 +63,7 @@ class PartitionPublishers:
         return AtLeastOnceWriter(self._kafka, partition, self._group, self._consumer)
 
     def _published(self, replies: list[OutgoingReply]) -> None:
-        self._counter.count(replies)
+        self._counts.note(replies)
         self._sessions.published(replies)
         self._suspects.settle(reply.ending.ticket.record.source for reply in replies)
 

@@ -29,6 +29,7 @@ from pelton.workers.engine.api import (
 from pelton.workers.inference.batch_selection import BatchSelection, Runnable
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import Retries
+from pelton.workers.inference.step_metrics import StepMetrics
 from pelton.workers.inference.thread_future import ends_with, start_thread
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
@@ -91,7 +92,7 @@ class Inference:
         self._share_prefixes = share_prefixes
         self._queue = queue
         self._results = results
-        self._metrics = metrics
+        self._metrics = StepMetrics(metrics)
         self._protection = protection
         self._left = left
         self._selection = BatchSelection(engine, protection.suspects, protection.max_lone_crashes, runnable)
@@ -119,9 +120,10 @@ class Inference:
                 return
             if not self._left.empty():
                 self._follow_waiters()
+            began = time.monotonic()
             for outcome in self._step([each for each in taken if self._is_to_run(each.item)]):
                 self._end(outcome)
-            self._observe()
+            self._metrics.observe(self._engine.last_step, self._engine.running, time.monotonic() - began)
 
     def _choose(self, queued: Sequence[QueuedRequest[Generation]]) -> Chosen:
         """What runs or is refused, and what nobody waits for any more, which is looked for when somebody has left."""
@@ -230,13 +232,6 @@ class Inference:
             running.blamed.record.source, generation.attempt, self._retries.policy.max_attempts, failure.message,
         )  # fmt: skip
         self._retries.add(running.queued)
-
-    def _observe(self) -> None:
-        self._metrics.running_requests.set(self._engine.running)
-        stats = self._engine.last_step
-        if stats is not None and stats.computed_tokens:
-            self._metrics.batch_rows.observe(stats.rows)
-            self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
 
 
 def _missed(job: PreparedRequest, completion: Completion) -> str | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.tiered import TieredCache
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings
@@ -26,6 +27,8 @@ class Sharing:
         """Make it on the loop that uses it. Where the cache is off, Redis is left alone."""
         chosen = settings.cache if settings.cache.enabled else settings.cache.model_copy(update={"redis_url": None})
         cache = TieredCache(chosen, on_failure=lambda kind: metrics.cache_failures.labels(kind).inc())
+        for kind in Failure:
+            metrics.cache_failures.labels(kind)
         metrics.cache_local_bytes.set_function(lambda: cache.local.size)
         flights = SingleFlight(
             max_waiting=WAITING_PER_PLACE * settings.worker.max_waiting_requests,

@@ -91,7 +91,7 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "publish": inside(transactions, "_send"),
 }
 HARMLESS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
-    "count": of_worker("parts.assignment._publisher_of._counter._count"),
+    "count": of_worker("parts.assignment._publisher_of._counts._note"),
     "keep": of_worker("parts.sharing.recall.keep"),
 }
 
