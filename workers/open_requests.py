@@ -56,11 +56,14 @@ class OpenRequests:
         if ticket in tickets:
             return True
         self._count += 1
-        tickets[ticket] = sender = _sender(ticket)
+        envelope = ticket.envelope
+        # One without an id of its sender's own has its place in Kafka as id, which anybody can guess.
+        sender = (envelope.tenant.encode(), envelope.correlation_id) if envelope.id_given else None
+        tickets[ticket] = sender
         if sender is not None:
             self._of_sender.setdefault(sender, {})[ticket] = None
-        if (deadline_ms := ticket.envelope.deadline_ms) is not None:
-            heapq.heappush(self._deadlines, (deadline_ms, next(self._serial), ticket))
+        if envelope.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (envelope.deadline_ms, next(self._serial), ticket))
         return True
 
     async def end(self, results: Iterable[Result]) -> None:
@@ -113,9 +116,3 @@ class OpenRequests:
         del self._of_sender[sender][ticket]
         if not self._of_sender[sender]:
             del self._of_sender[sender]
-
-
-def _sender(ticket: Delivery) -> SenderId | None:
-    """None for a request without an id of its sender's own: its place in Kafka is an id that anybody can guess."""
-    envelope = ticket.envelope
-    return (envelope.tenant.encode(), envelope.correlation_id) if envelope.id_given else None

@@ -61,7 +61,7 @@ class Publisher:
         async for reply in self._sessions.stored():
             with harmless("keep an answer in the cache"):
                 self._keep_turn(reply)
-            self._pass_on(reply)
+            self._pass_on(reply.ending.ticket, reply)
 
     def _owed(self, finished: Finished) -> list[Computed | Result]:
         """What is to be packed of it: nothing where nobody waits any more."""
@@ -83,7 +83,7 @@ class Publisher:
             return self._share(one.generation, one.result, reply)
         if isinstance(reply.ending, CacheHit):
             self._keep(one.ticket, reply.ending.keys, reply.ending.outcome, reply)
-        self._hand_over(reply)
+        self._hand_over(one.ticket, reply)
         return []
 
     def _share(self, generation: Generation, result: Generated, reply: OutgoingReply) -> list[Result]:
@@ -93,19 +93,19 @@ class Publisher:
         for waiter in self._flights.finish(generation):
             if self._open.remove(waiter.ticket):
                 if waiter is generation.job:
-                    self._hand_over(reply)
+                    self._hand_over(waiter.ticket, reply)
                 else:
                     more.append(generation.joined(waiter, reply.body, reply.value))
         return more
 
-    def _hand_over(self, reply: OutgoingReply) -> None:
+    def _hand_over(self, ticket: Delivery, reply: OutgoingReply) -> None:
         """Publish a reply; one of a session once its turn is stored."""
-        if not (reply.ending.ticket.envelope.session and self._sessions.takes(reply)):
-            self._pass_on(reply)
+        if not (ticket.envelope.session and self._sessions.takes(reply)):
+            self._pass_on(ticket, reply)
 
-    def _pass_on(self, reply: OutgoingReply) -> None:
+    def _pass_on(self, ticket: Delivery, reply: OutgoingReply) -> None:
         """To the partition's publisher, if the partition was not lost meanwhile."""
-        if publisher := self._assignment.publisher(reply.ending.ticket):
+        if publisher := self._assignment.publisher(ticket):
             publisher.put(reply)
 
     def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:

@@ -33,7 +33,9 @@ class BatchSelection:
 
     def crashes_of(self, ticket: Delivery | None) -> CrashHistory | None:
         """What a request is suspected of."""
-        return None if ticket is None else self._suspects.get(ticket.record.source, ticket.sent_ms)
+        if ticket is None or not self._suspects:
+            return None
+        return self._suspects.get(ticket.record.source, ticket.sent_ms)
 
     def choose(self, queued: Sequence[Queued], running: int) -> Chosen:
         """Which are to leave the queue now, where so many run."""

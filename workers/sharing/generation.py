@@ -43,13 +43,10 @@ class Generation:
     waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
     first: Delivery | None = None
     """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    wanted: bool = False
+    """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
     attempt: int = 1
     again: bool = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody waits for it. Once nobody does, nobody will again. Any thread."""
-        return self.first is not None
 
     @property
     def may_run(self) -> bool:
@@ -64,11 +61,13 @@ class Generation:
     def add(self, job: PreparedRequest) -> None:
         self.waiters[job.ticket] = job
         self.first = self.first or job.ticket
+        self.wanted = True
 
     def remove(self, ticket: Delivery) -> None:
         del self.waiters[ticket]
         if ticket is self.first:
             self.first = next(iter(self.waiters), None)
+            self.wanted = self.first is not None
 
     def leave_to_another(self, now: float) -> None:
         """Another worker has the lease."""
