@@ -21,6 +21,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
 from pelton.workers.intake.admission import Admission
@@ -83,6 +84,7 @@ class Parts:
     admission: Admission
     poller: Poller
     log_watch: LogWatch
+    figures: FiguresLog
 
 
 def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> Parts:
@@ -175,4 +177,5 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             metrics=metrics,
         ),
         log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
+        figures=FiguresLog(metrics, protection.steps, settings.worker.figures_interval_s, on_cpu=served.on_cpu),
     )

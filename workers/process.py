@@ -25,6 +25,7 @@ from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
 from pelton.workers.status_server import serve_status
 from pelton.workers.supervisor.exit_codes import WorkerExit
+from pelton.workers.supervisor.identity import number_in
 from pelton.workers.supervisor.parent_link import ChildState, ParentLink
 from pelton.workers.supervisor.watchdog import Watchdog
 from pelton.workers.worker import Worker
@@ -39,6 +40,11 @@ class Parent:
     link_fd: int
     journal_fd: int
     identity: str
+
+    @property
+    def number(self) -> int:
+        """Which of the parent's workers this is, from 0 on."""
+        return number_in(self.identity)
 
 
 async def serve(settings: Settings, parent: Parent | None = None) -> None:

@@ -43,6 +43,8 @@ class ServedModel:
     codec: Codec
     model_name: str
     fingerprint: bytes
+    on_cpu: bool = False
+    """Whether steps are computed by the machine's cores."""
 
 
 def build(settings: Settings) -> ServedModel:
@@ -63,6 +65,7 @@ def build(settings: Settings) -> ServedModel:
         TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=parts),
         settings.model.name,
         _fingerprint(told),
+        on_cpu=loaded.device.type == "cpu",
     )
 
 
@@ -94,6 +97,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "batch_invariant": settings.batch_invariant,
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
+        "positions": loaded.positions_for,
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -115,6 +119,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         dtype=model.dtype,
         device=model.device,
         trust_remote_code=model.trust_remote_code,
+        context_length=model.context_length,
     )
     return load(spec, cache_dir() / "models")
 

@@ -90,6 +90,7 @@ class Worker:
             "session turns": parts.sessions.write(),
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
+            "figures": parts.figures.run(),
             "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions),
         }
 

@@ -122,7 +122,8 @@ class SessionStore:
 
     def __init__(self, cache: CacheSettings, session: SessionSettings) -> None:
         """Where no server is set, all is `UNAVAILABLE`."""
-        self._redis: Redis | None = connect(cache, timeout_s=OPERATION_S) if cache.redis_url else None
+        own = cache if session.redis_url is None else cache.model_copy(update={"redis_url": session.redis_url})
+        self._redis: Redis | None = connect(own, timeout_s=OPERATION_S) if own.redis_url else None
         self._ttl_ms = session.ttl_s * 1000
         self._format = ValueFormat.of(cache, MAX_HISTORY_BYTES)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async, say
+from pelton.commands.waiting import spoken, waiting
 from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
@@ -55,6 +56,8 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 async def _ask(
     config: Path | None, messages: list[dict[str, str]], model: str, timeout_s: float, body: dict[str, Any]
 ) -> ChatCompletion:
-    async with InferenceClient(load_settings(config).kafka) as client:
-        deadline_ms = int((time.time() + timeout_s) * 1000)
-        return await client.complete(messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, **body)
+    kafka = load_settings(config).kafka
+    with spoken("Waiting for an answer") as say_waiting:
+        async with InferenceClient(kafka) as client, waiting(kafka, say_waiting):
+            deadline_ms = int((time.time() + timeout_s) * 1000)
+            return await client.complete(messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, **body)

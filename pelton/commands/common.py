@@ -15,6 +15,7 @@ from rich.console import Console
 from pelton.cache.connection import CacheUnavailable
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import CONFIG_VARIABLE, SettingsError
+from pelton.pipeline.settings.log import LogFormat
 from pelton.producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
 
 T = TypeVar("T")
@@ -29,6 +30,11 @@ Config = Annotated[
         dir_okay=False,
         help=f"TOML file with settings, which PELTON_* variables override. Default: ${CONFIG_VARIABLE}.",
     ),
+]
+
+Verbose = Annotated[bool, typer.Option(help="Log more, the Kafka client's words too: log.level debug.")]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option("--log-format", help="For people, or one JSON object a line. Default: log.format.")
 ]
 
 

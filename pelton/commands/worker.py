@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from pelton.commands.common import Config, Exit, clear_errors, fail
+from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings.loading import Settings, load_settings
+from pelton.pipeline.settings.log import LogFormat
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
@@ -35,7 +36,8 @@ def worker(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one for each GPU. Default: worker.replicas.")
     ] = None,
-    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormatOption = None,
     child: Annotated[tuple[int, int, str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer requests from Kafka until told to stop.
@@ -50,13 +52,15 @@ def worker(
     Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
     that refuses them, or a model that cannot be loaded.
     """
-    configure_logging(verbose=verbose)
     with clear_errors():
         settings = load_settings(config)
-        if child is not None:
-            _serve(settings, Parent(*child))
+        parent = None if child is None else Parent(*child)
+        number = None if parent is None else parent.number
+        configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)
+        if parent is not None:
+            _serve(settings, parent)
         else:
-            raise typer.Exit(_keep(settings, replicas, _command(config, verbose=verbose)))
+            raise typer.Exit(_keep(settings, replicas, _command(config, log_format, verbose=verbose)))
 
 
 def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
@@ -89,8 +93,12 @@ def _on_sigterm() -> Iterator[asyncio.Event]:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-def _command(config: Path | None, *, verbose: bool) -> list[str]:
-    options = [*(["--config", str(config)] if config else []), *(["--verbose"] if verbose else [])]
+def _command(config: Path | None, log_format: LogFormat | None, *, verbose: bool) -> list[str]:
+    options = [
+        *(["--config", str(config)] if config else []),
+        *(["--log-format", log_format] if log_format else []),
+        *(["--verbose"] if verbose else []),
+    ]
     return [sys.executable, "-P", "-m", "pelton", "worker", *options]
 
 

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.log import LogSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
     reports: ReportSettings = ReportSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The finished batch. `sent` counts what this call sent, the others the whole batch."""
+    """The finished batch. `sent` counts what this call sent, the others the whole batch; `errors` by their code."""
 
     run_id: str
     output: str
@@ -55,6 +55,7 @@ class Summary:
     answered: int
     failed: int
     sent: int
+    errors: dict[str, int]
 
 
 async def submit(  # noqa: PLR0913  # the command passes each of these options on
@@ -94,7 +95,8 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
                 f"Nothing has moved for {timeout_s:g} s: is a worker running, and is Kafka up? What is done is kept; "
                 "run the same command again to go on."
             ) from None
-    return Summary(names.run_id, str(out), content.requests, results.answered, results.failed, batch.sent)
+    errors = dict(results.errors.most_common())
+    return Summary(names.run_id, str(out), content.requests, results.answered, results.failed, batch.sent, errors)
 
 
 async def _begin(kafka: KafkaSettings, journal: Journal, content: InputSummary, out: Path) -> Record:

@@ -9,9 +9,8 @@ from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import INT32_BYTES
 from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind
+from tests.faulty.engine import Mark
 
-POISON = "this one kills"
-FAILING = "this one fails"
 """What the simulated engine is told to die of, and to fail."""
 POISON_CODE = "poisoned"
 FAILING_CODE = "engine_error"
@@ -91,7 +90,7 @@ class Mix:
     def poison(self, number: int) -> Request:
         """A request that the worker dies of which takes it."""
         rng = random.Random(f"{self._seed} poison {number}")
-        content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {POISON}"))
+        content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {Mark.KILL}"))
         return Request(f"{self._seed}-poison-{number}", rng.randrange(self._partitions), content)
 
     def _content(self, rng: random.Random, number: int) -> Content:
@@ -102,12 +101,12 @@ class Mix:
             return self._question(int(rng.paretovariate(1.0)) % QUESTIONS)
         text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MOST_WORDS)))}?"
         if drawn < BAD_SHARE + FAILING_SHARE:
-            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}"))
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {Mark.FAIL}"))
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text))
 
     def _question(self, rank: int) -> Content:
         """One of those that many ask: its answer may be another's."""
         text = f"Question {rank} of {self._seed}?"
         if rank == FAILING_QUESTION:
-            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}", temperature=0), shareable=True)
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {Mark.FAIL}", temperature=0), shareable=True)
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text, temperature=0), shareable=True)

@@ -26,7 +26,7 @@ from tests.chaos.fleet import Fleet, Launch
 from tests.chaos.follower import Follower
 from tests.chaos.history import History
 from tests.chaos.load import Load
-from tests.chaos.mix import FAILING, LETTER_BYTES, POISON, Mix
+from tests.chaos.mix import LETTER_BYTES, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ ENGINE = {
     "ITL_MS": "30",
     "MEAN_OUTPUT_TOKENS": "48",
     "MAX_OUTPUT_TOKENS": "160",
-    "POISON": POISON,
-    "FAILING": FAILING,
 }
 
 
@@ -54,7 +52,7 @@ class Run:
     seed: int
     requests: int
     storm: Storm
-    worker: Sequence[str] = ("-m", "pelton", "worker")
+    worker: Sequence[str] = ("-m", "tests.faulty.worker")
 
 
 @dataclass(frozen=True, slots=True)

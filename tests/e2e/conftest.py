@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -15,6 +15,7 @@ from pelton.stack.process import ChildProcess
 
 READY_S = 90
 GRACE_S = 40
+WORKER = (sys.executable, "-P", "-m", "pelton", "worker")
 
 
 class Pelton:
@@ -35,13 +36,13 @@ class Pelton:
         }
         self._workers: list[ChildProcess] = []
 
-    def start_worker(self, **settings: str) -> ChildProcess:
+    def start_worker(self, command: Sequence[str] = WORKER, **settings: str) -> ChildProcess:
         """A worker process, ready."""
         number = len(self._workers)
         ready = self.folder / f"ready-{number}"
         worker = ChildProcess(
             f"worker {number}",
-            [sys.executable, "-P", "-m", "pelton", "worker"],
+            command,
             log_file=self.folder / f"worker-{number}.log",
             grace_s=GRACE_S,
             environment={**self.environment, "PELTON_WORKER__READY_FILE": str(ready), **settings},

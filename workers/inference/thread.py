@@ -218,7 +218,10 @@ class Inference:
             message = "Two answers did not match the schema, parts of which no grammar can hold an answer to"
             self._results.put(Broken(generation, errors.InvalidOutput(f"{message}; {missed}."), running.attempt))
         else:
-            log.info("%s gets another answer, as the first did not match: %s", job.ticket.record.source, missed)
+            log.info(
+                "%s gets another answer, as the first did not match: %s",
+                *(job.ticket.record.source, missed), extra=job.ticket.log_fields,
+            )  # fmt: skip
             self._retries.add(running.queued, otherwise=True)
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
@@ -230,6 +233,7 @@ class Inference:
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
             running.blamed.record.source, generation.attempt, self._retries.policy.max_attempts, failure.message,
+            extra=running.blamed.log_fields,
         )  # fmt: skip
         self._retries.add(running.queued)
 

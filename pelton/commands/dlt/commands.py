@@ -75,10 +75,8 @@ def list_letters(  # noqa: PLR0913, PLR0917  # the command's options, each by na
 
     with stderr.status(f"Reading {name} ..."):
         run_async(_each(kafka, name, selection, keep))
-    table = view.new_table(name)
-    for when in sorted(rows):
-        table.add_row(*rows[when])
-    _console().print(table)
+    console = _console()
+    console.print(view.listing(name, [rows[when] for when in sorted(rows)], console.width))
 
 
 async def _each(

@@ -33,7 +33,7 @@ async def stocked(caches):
         for model in ("small", "l*rge")
         for tenant in ("acme", "")
     }
-    keys["resend"] = resend_key(tenant="acme", reply_topic="r", reply_partition=0, correlation_id=b"1", body=b"{}")
+    keys["resend", ""] = resend_key(tenant="acme", reply_topic="r", reply_partition=0, correlation_id=b"1", body=b"{}")
     for key in keys.values():
         cache.put(key, b"value")
     await cache._outbox.send()

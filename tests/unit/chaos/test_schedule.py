@@ -55,7 +55,7 @@ def test_one_worker_is_always_left_alone(seed, storm):
     for strike in on_workers:
         held = [other for other in on_workers if other.at_s <= strike.at_s < other.at_s + other.lasts_s + SETTLE_S]
         assert len({other.target for other in held}) == len(held) < storm.workers
-        assert all(0 <= other.target < storm.workers for other in held)
+        assert all(other.target in range(storm.workers) for other in held)
 
 
 @given(seed=seeds, storm=storms)

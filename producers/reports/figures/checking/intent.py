@@ -132,7 +132,3 @@ def speaks_of_change(text: str) -> bool:
 
 def speaks_of_average(text: str) -> bool:
     return _AVERAGE.search(text) is not None
-
-
-def speaks_of_share(text: str) -> bool:
-    return _SHARE.search(text) is not None or _RELATIVE.search(text) is not None

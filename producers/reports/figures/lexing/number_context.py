@@ -66,7 +66,6 @@ class Before:
     currency: str
     negative: bool
     parenthesis: bool
-    signed_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def before(text: str, start: int, floor: int) -> Before:
     window = text[base:start]
     match = _BEFORE.search(window)
     if match is None or match.start() == len(window):
-        return Before(start, "", negative=False, parenthesis=False, signed_start=start)
+        return Before(start, "", negative=False, parenthesis=False)
     sign = (match.group("sign") or match.group("sign2") or "").strip()
     begin = base + match.start()
     # A dash after a word or number joins ("5-10%", "mid-2019"); a dash before a space separates ("Total - 5").
@@ -102,7 +101,7 @@ def before(text: str, start: int, floor: int) -> Before:
     if match.group("currency") and text[begin - 1 : begin].isalpha() and match.group("currency")[0].isalpha():
         currency = ""
     parenthesis = bool(match.group("open2") or (match.group("open") and not joins))
-    return Before(begin, currency, sign not in {"", "+"}, parenthesis, begin)
+    return Before(begin, currency, sign not in {"", "+"}, parenthesis)
 
 
 def after(text: str, end: int) -> After:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any, cast
 
 import pytest
 
@@ -115,7 +116,7 @@ class Bench:
         self.held: set[int] = set()
         self.left: SimpleQueue[Generation] = SimpleQueue()
         self.inference = Inference(
-            engine, self.line, self._results, Metrics(), guard, left=self.left, runnable=self._runnable
+            cast(Any, engine), self.line, self._results, Metrics(), guard, left=self.left, runnable=self._runnable
         )
 
     def _runnable(self, places: Sequence[QueuedRequest[Generation]], chosen: Sequence[int]) -> Sequence[int]:

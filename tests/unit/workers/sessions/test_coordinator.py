@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.history import History
-from pelton.cache.sessions.store import Loaded, session_key
+from pelton.cache.sessions.store import Loaded, SessionStore, session_key
 from pelton.pipeline.errors import Cancelled, EngineError
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.offsets import OffsetTracker, Progress
@@ -37,8 +38,8 @@ class Worker:
         self.results: LingerQueue[Result] = LingerQueue(100)
         self.open_requests = OpenRequests(self.results, lambda _: None)
         self.gate = SessionCoordinator(
-            store=store,
-            fences=Fences(store, "g", self._is_member),
+            store=cast(SessionStore, store),
+            fences=Fences(cast(SessionStore, store), "g", self._is_member),
             open_requests=self.open_requests,
             wait_s=1.0,
             most_waiting=8,
@@ -318,8 +319,10 @@ async def test_a_store_that_comes_late_is_shut_out_by_the_withdrawal(worker, sto
     await worker.open(one)
     before = dict(store.fences)
     store.away = True
+    tried = asyncio.Event()
+    store.on_store = tried.set
     worker.answer(one, "late")
-    await asyncio.sleep(0.03)
+    await asyncio.wait_for(tried.wait(), 5)
     (refused,) = worker.give_up()
     worker.commit(refused)
     store.away = False

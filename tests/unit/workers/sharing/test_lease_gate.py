@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
-from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.leases import LeaseOutcome, Leases
 from pelton.cache.replies.values import Found, Tier
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.open_requests import OpenRequests
-from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest, Result
+from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest
 from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.single_flight import SingleFlight
@@ -58,7 +59,7 @@ class Desk:
         self.leases = FakeLeases()
         self.flights = SingleFlight(max_waiting=100, leased=True, release=self.leases.release)
         self.open_requests = OpenRequests(self.results, self.flights.leave)
-        self.gate = LeaseGate(self.flights, self.leases, self.line, self.open_requests, longest_wait_s)
+        self.gate = LeaseGate(self.flights, cast(Leases, self.leases), self.line, self.open_requests, longest_wait_s)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Desk"]:
@@ -94,7 +95,7 @@ class Desk:
         assert generation is not None
         self.flights.finish(generation)
 
-    async def ended(self) -> list[Result]:
+    async def ended(self) -> list[Finished]:
         """The next results."""
         async for results in self.results.batches():
             return results
@@ -152,7 +153,7 @@ async def test_an_answer_that_came_meanwhile_is_a_hit():
         desk.leases.standings["answer"] = Found(BODY, Tier.REMOTE)
         await desk.join(one, follower)
         assert desk.take() == []
-        outcomes = {ending.ticket: ending.outcome for ending in await desk.ended()}
+        outcomes = {hit.ticket: hit.outcome for hit in await desk.ended() if isinstance(hit, CacheHit)}
         assert outcomes == {one.ticket: CacheOutcome.HIT_REMOTE, follower.ticket: CacheOutcome.JOINED}
         assert len(desk.line) == 0
 

@@ -124,7 +124,7 @@ class Turbulence(RuleBasedStateMachine):
 
     def grant(self, generation: Generation, lease: Lease) -> None:
         self.flights.grant(generation, lease)
-        if lease is Lease.HELD:
+        if lease is Lease.HELD and generation.key is not None:
             self.granted[generation.key] += 1
 
     def finish(self, generation: Generation) -> None:
