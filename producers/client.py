@@ -86,7 +86,8 @@ class InferenceClient:
 
         In a `session` the workers remember what was said before, and `messages` is only what is new. `deadline_ms`
         (Unix milliseconds) tells them when the answer is of no more use. Raises `ReplyError` for an error reply,
-        `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, or `RepliesUnreadable`.
+        `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, `RepliesUnreadable`, `BodyInvalid` for what cannot be
+        written as JSON, or `ClientNotOpen`.
         """
         whole = {"model": model, "messages": messages, **body}
         reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, session=session, deadline_ms=deadline_ms)

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -69,6 +70,11 @@ def build(settings: Settings) -> ServedModel:
     )
 
 
+def models_dir() -> Path:
+    """Where converted models are kept. Raises `SettingsError` where there is no cache folder."""
+    return cache_dir() / "models"
+
+
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:
     from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
 
@@ -121,7 +127,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         trust_remote_code=model.trust_remote_code,
         context_length=model.context_length,
     )
-    return load(spec, cache_dir() / "models")
+    return load(spec, models_dir())
 
 
 def _engine(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:

@@ -23,7 +23,9 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     model: Annotated[str, typer.Option(help="A model some worker serves.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 for the likeliest answer.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole chat.completion object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the whole chat.completion object.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = DEFAULT_TIMEOUT_S,
     config: Config = None,
 ) -> None:
@@ -41,7 +43,10 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     settings, or no Kafka; 3 no reply in time; 130 interrupted.
     """
     quiet_libraries()
-    text = sys.stdin.read().strip() if question == "-" else question
+    text = _standard_input() if question == "-" else question
+    for name, given in (("question", text), ("--system", system), ("--session", session), ("--model", model)):
+        if given is not None and given.encode(errors="replace").decode() != given:
+            fail(f"The {name} is no text in UTF-8.", Exit.UNUSABLE)
     if not text:
         fail("The question is empty.", Exit.UNUSABLE)
     messages = [{"role": "user", "content": text}]
@@ -51,6 +56,13 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     body = {name: value for name, value in limits.items() if value is not None}
     completion = run_async(_ask(config, messages, model, timeout, {"session": session, **body}))
     say(completion.model_dump_json(indent=2) if as_json else completion.choices[0].message.content or "")
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        fail("What standard input holds is no text in UTF-8.", Exit.UNUSABLE)
 
 
 async def _ask(

@@ -28,7 +28,7 @@ from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, 
 
 app = typer.Typer(name="cache", help="Look over the reply cache, purge it, or warm it.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")]
 
 
 @app.command()
@@ -64,7 +64,7 @@ def purge(
     tenant: Annotated[
         str | None, typer.Option(metavar="NAME", help='Only entries of this tenant; "" for those without one.')
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    everything: Annotated[bool, typer.Option("--all", metavar="", help="Every entry.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

@@ -34,7 +34,9 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     retry_failed: Annotated[
         Path | None, typer.Option(metavar="EARLIER", help="Send only what has no answer in this earlier output.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final counts as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the final counts as JSON on stdout.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Send a file of OpenAI Batch requests, and collect the results.

@@ -19,6 +19,9 @@ LETTER_BYTES = 20_000
 """What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
 BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE, SHARED_SHARE = 0.02, 0.005, 0.25, 0.3
 MOST_WORDS = 60
+OWN_TOPIC_SHARE = 0.15
+OWN_TOPIC = "chaos.own-replies"
+"""A reply topic that some senders name, which is deleted and made anew."""
 QUESTIONS = 40
 """What is asked again and again, the first of them most often."""
 FAILING_QUESTION = 15
@@ -35,21 +38,24 @@ class Content:
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
     shareable: bool = False
+    letter: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record to publish. `reply_partition` is where the sender wants the reply, if it minds."""
+    """A record to publish. `reply_topic` and `reply_partition` are where the sender wants the reply, if it minds."""
 
     correlation_id: str
     partition: int
     content: Content
     reply_partition: int | None = None
+    reply_topic: str | None = None
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
         address = [] if self.reply_partition is None else [(contract.REPLY_PARTITION, _int32(self.reply_partition))]
-        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *self.content.headers]
+        topic = [] if self.reply_topic is None else [(contract.REPLY_TOPIC, self.reply_topic.encode())]
+        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *topic, *self.content.headers]
 
 
 def _int32(number: int) -> bytes:
@@ -85,13 +91,27 @@ class Mix:
         rng = random.Random(f"{self._seed} {number}")
         partition, wanted = rng.randrange(self._partitions), rng.randrange(self._partitions)
         content = self._content(rng, number)
-        return Request(f"{self._seed}-{number}", partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
+        name = f"{self._seed}-{number}"
+        if content.kind is Kind.GOOD and rng.random() < OWN_TOPIC_SHARE:
+            return Request(name, partition, content, reply_topic=OWN_TOPIC)
+        return Request(name, partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
 
     def poison(self, number: int) -> Request:
         """A request that the worker dies of which takes it."""
         rng = random.Random(f"{self._seed} poison {number}")
         content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {Mark.KILL}"))
         return Request(f"{self._seed}-poison-{number}", rng.randrange(self._partitions), content)
+
+    def probe(self, name: str, partition: int, reply_partition: int | None = None) -> Request:
+        """A good request with this name, besides the load."""
+        text = f"Probe {name} of {self._seed}"
+        content = Content(Kind.GOOD, signature(f"user: {text}"), _body(text))
+        return Request(f"{self._seed}-{name}", partition, content, reply_partition)
+
+    def taken_back(self, number: int, partition: int) -> Request:
+        """A request that its sender cancels before a worker can see it."""
+        content = Content(Kind.BAD, "cancelled", _body(f"Not this {number} of {self._seed}"), letter=False)
+        return Request(f"{self._seed}-cancelled-{number}", partition, content)
 
     def _content(self, rng: random.Random, number: int) -> Content:
         drawn = rng.random()

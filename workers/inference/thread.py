@@ -202,10 +202,13 @@ class Inference:
         self._protection.journal.leave(running.slot)
         if not running.generation.wanted:
             return
-        if isinstance(outcome, Completion):
-            self._end_complete(running, outcome)
-        else:
-            self._end_failed(running, outcome)
+        try:
+            if isinstance(outcome, Completion):
+                self._end_complete(running, outcome)
+            else:
+                self._end_failed(running, outcome)
+        except Exception as error:  # noqa: BLE001  # such as a schema that cannot be compared: it is this request's
+            self._results.put(Broken(running.generation, fault(error, "end", running.blamed)))
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         generation, job = running.generation, running.generation.job

@@ -22,6 +22,7 @@ from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.intake.admission import Admission
 from pelton.workers.kafka.sieve import UNREADABLE
+from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.requests import Delivery
 from pelton.workers.sessions.coordinator import SessionCoordinator
 
@@ -89,7 +90,7 @@ class Poller:
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one topic, the others go on
             wait_s = self._backoff.next_s()
-            log.warning("requests cannot be fetched, trying again in %.1f s: %r", wait_s, error)
+            log.warning("requests cannot be fetched, trying again in %.1f s: %r", wait_s, error, extra=ABOUT_KAFKA)
             for partition in partitions:
                 if tracker := self._assignment.tracker(partition):
                     self._seek(partition, tracker.fetch_from)

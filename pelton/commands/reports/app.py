@@ -35,7 +35,7 @@ from pelton.producers.reports.web.job_index import JobIndex
 
 app = typer.Typer(name="reports", help="Report jobs: serve them, list them, cancel them.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `pelton reports list` shows it.")]
 
 

@@ -23,6 +23,7 @@ from pelton.workers.engine.model.chat_template import adopt_template, wants_part
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.hub import ask_hub
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
@@ -153,7 +154,9 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     if source.gguf_file is not None:
         options["gguf_file"] = source.gguf_file
     try:
-        if source.folder is not None and source.gguf_file is None:
+        if source.folder is None:
+            ask_hub(source.name, source.gguf_file)
+        elif source.gguf_file is None:
             check_folder(source.name, source.folder)
         tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
         adopt_template(source.name, tokenizer, source.folder)

@@ -35,7 +35,8 @@ _AFTER = re.compile(
     (?: \s? (?P<pct2>%|per\s?cent\b) | (?P<late>[mbk]n?(?![A-Za-z])) | (?P<after>\s?(?:{SCALE})(?![A-Za-z])) )?
     (?: (?:\s|-)? (?P<points>(?:percentage|basis)[\s-]points?|bps?\b|pps?\b|ppts?\b|%[\s-]points?|points?\b)
       | \s? (?P<times>times|x)\b (?!\s?\d)
-      | \s? (?P<code>USD|EUR|GBP|JPY|CHF|CNY|RMB|INR|AUD|CAD|HKD|SGD|SEK|NOK|DKK|ZAR|BRL|KRW|TWD|€|£|¥)(?![A-Za-z])
+      | \s? (?P<code>USD|EUR|GBP|JPY|CHF|CNY|RMB|INR|AUD|CAD|HKD|SGD|SEK|NOK|DKK|ZAR|BRL|KRW|TWD|€|£|¥)
+          (?![A-Za-z]|\s?\d)
       | \s (?:U\.?S\.?\s)? (?P<name>{_NAMES})\b
       | [\s-] (?P<noun>{_NOUNS})\b )?
     (?P<share>\s?(?:per|a|/|an)\s?(?:\w{{1,9}}\s)?share\b)?

@@ -272,6 +272,18 @@ async def test_without_redis_a_request_waits_and_then_says_so(worker, store):
     assert said(await worker.open(ticket(4))) == ["q1", "one"]
 
 
+async def test_a_refusal_that_stays_is_not_called_passing(worker, store):
+    """As of a Redis in cluster mode: sending the request again would not help."""
+    await worker.turn(ticket(1), "one")
+    store.away = store.refused = True
+    worker.enter(ticket(2, fetched_at=100.0))
+    loads = store.loads
+    await worker.until(lambda: store.loads > loads + 1)
+    (refused,) = worker.give_up()
+    assert "will not pass by itself" in refused.error.message
+    assert "again" not in refused.error.message
+
+
 async def test_an_outage_shorter_than_the_wait_is_not_noticed(worker, store):
     """Away while a history is wanted, and again while its turn is to be stored, Redis only takes longer."""
     store.away = True
