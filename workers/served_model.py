@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -53,7 +53,7 @@ def build(settings: Settings) -> ServedModel:
         return ServedModel(
             ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(told)
         )
-    loaded = _load(settings.model)
+    loaded = _load(settings.model, settings.engine.weights)
     engine = _engine(loaded, settings.engine)
     told = _told_of(loaded, engine, settings.engine)
     parts = wants_parts(loaded.tokenizer)
@@ -94,6 +94,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "batch_invariant": settings.batch_invariant,
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
+        **({"quantised": loaded.weights} if loaded.weights else {}),
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -106,7 +107,7 @@ def _fingerprint(told: dict[str, Any]) -> bytes:
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _load(model: ModelSettings) -> "LoadedModel":
+def _load(model: ModelSettings, weights: Literal["auto", "int8"]) -> "LoadedModel":
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
@@ -115,6 +116,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         dtype=model.dtype,
         device=model.device,
         trust_remote_code=model.trust_remote_code,
+        weights=weights,
     )
     return load(spec, cache_dir() / "models")
 

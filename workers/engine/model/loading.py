@@ -5,7 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from transformers.utils import logging as transformers_logging
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.layers.int8_linear import quantise_linears
+from pelton.workers.engine.layers.int8_products import weight_levels
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
@@ -40,6 +42,7 @@ class ModelSpec:
     """Which model to load and how. `path_or_id` is a folder, a hub id, or `DEFAULT_MODEL`.
 
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32; `device` "auto" is CUDA if present.
+    `weights` "auto" keeps them in `dtype`; "int8" quantises those of linear layers, on a CPU.
     """
 
     path_or_id: str
@@ -47,11 +50,15 @@ class ModelSpec:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
+    weights: Literal["auto", "int8"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model ready to run, its tokenizer (with a chat template), and what an engine has to know about both."""
+    """A model ready to run, its tokenizer (with a chat template), and what an engine has to know about both.
+
+    `weights` says what linear layers were quantised to, and is empty where they were not.
+    """
 
     model: Any
     tokenizer: Any
@@ -61,25 +68,37 @@ class LoadedModel:
     dtype: torch.dtype
     device: torch.device
     weights_digest: bytes
+    weights: str = ""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     """`read` a model and `prepare` it."""
-    loaded = read(spec, cache_dir)
-    prepare(loaded)
-    return loaded
+    return prepare(read(spec, cache_dir), spec.weights)
 
 
-def prepare(loaded: LoadedModel) -> None:
-    """Replace layers of a model, in place, by others that compute the same faster on its device."""
+def prepare(loaded: LoadedModel, weights: Literal["auto", "int8"] = "auto") -> LoadedModel:
+    """Replace layers of a model, in place, by others that compute the same faster on its device, or nearly the same
+    from int8 `weights`.
+
+    Raises ModelLoadError for weights that its device has no layers for.
+    """
+    if weights == "int8" and loaded.device.type != "cpu":
+        raise ModelLoadError(
+            f"engine.weights: int8 is for a CPU, and the model is on {loaded.device}; set engine.weights to auto, or "
+            "model.device to cpu"
+        )
     if unsupported_reason(loaded.model) is None:
         if loaded.device.type == "cpu":
             fuse_attentions(loaded.model)
             fuse_mlps(loaded.model)
             fuse_norms(loaded.model)
         fuse_linears(loaded.model)
+    if weights == "int8":
+        quantise_linears(loaded.model)
+        return replace(loaded, weights=f"int8 within {weight_levels()}")
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
+    return loaded
 
 
 def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
