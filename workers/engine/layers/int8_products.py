@@ -5,18 +5,21 @@ Both kernels give the exact integer product, so an answer does not depend on whi
 - `IntMmProduct`: `torch._int_mm`, which oneDNN computes fast only on processors that multiply bytes and add in one
   instruction (VNNI, AMX). Elsewhere it falls back to a loop that is tens of times slower than float32.
 - `FbgemmProduct`: FBGEMM's packed product, on any x86 with AVX2. Without VNNI it adds two products of bytes in 16 bits,
-  which saturate where both are large. Weights of 7 bits keep the sum within: 2 x 255 x 64 < 2^15.
+  which saturate where both are large. Scales are chosen so that no two neighbours can do that (`weight_scales`).
 """
 
 import warnings
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 ROW_LEVELS = 127
 """Rows are quantised to -127 .. 127."""
 
+WEIGHT_LEVELS = 127
+
+_PAIR_LEVELS = 127  # one less than fits, as both are rounded
 _VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 _ZERO_POINT = 128  # FBGEMM takes rows as unsigned bytes
 
@@ -80,6 +83,16 @@ def product_kind() -> type[IntMmProduct | FbgemmProduct]:
     return FbgemmProduct if has_fbgemm() and not has_vnni() else IntMmProduct
 
 
-def weight_levels() -> int:
-    """How large the weights may be that every kernel of this processor multiplies exactly."""
-    return 127 if has_vnni() or not has_fbgemm() else 64
+def weight_scales(weights: Tensor) -> Tensor:
+    """Scales [out] for float32 weights [out, in], so that every kernel of this processor multiplies them exactly.
+
+    Where FBGEMM adds the products of two neighbours in 16 bits, the positive weights of a pair are together at most 128
+    of their levels, and so are the negative ones: 255 x 128 < 2^15. Single weights have 127 levels each.
+    """
+    scales = weights.abs().amax(dim=1) / WEIGHT_LEVELS
+    if has_vnni() or not has_fbgemm():
+        return scales
+    pairs = nn.functional.pad(weights, (0, weights.shape[1] % 2)).unflatten(1, (-1, 2))
+    for signed in (pairs, -pairs):
+        scales = torch.maximum(scales, signed.clamp(min=0).sum(dim=2).amax(dim=1) / _PAIR_LEVELS)
+    return scales

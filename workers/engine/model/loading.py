@@ -17,7 +17,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.layers.int8_linear import quantise_linears
-from pelton.workers.engine.layers.int8_products import weight_levels
+from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
@@ -35,6 +35,13 @@ _NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
 # Tokenizers that know no limit state one like 10**30.
 _ABSURD_LENGTH = 10**9
 _MAX_CAUSES = 4
+# What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
+_TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
+| Segment | 2019 | 2018 |
+def main(): return [x * 2 for x in range(10)]
+Dear Sir, we would like to know who wrote this letter, and why. Il était une fois; es war einmal.
+{"name": "value", "items": [1, 2, 3]}"""
+_TYPICAL_TOKENS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +101,19 @@ def prepare(loaded: LoadedModel, weights: Literal["auto", "int8"] = "auto") -> L
             fuse_norms(loaded.model)
         fuse_linears(loaded.model)
     if weights == "int8":
-        quantise_linears(loaded.model)
-        return replace(loaded, weights=f"int8 within {weight_levels()}")
+        quantise_linears(loaded.model, _typical_tokens(loaded))
+        return replace(loaded, weights=f"int8 ({product_kind().__name__})")
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
     return loaded
+
+
+def _typical_tokens(loaded: LoadedModel) -> torch.Tensor:
+    """A text of several kinds, or any tokens where there is no tokenizer; [tokens]."""
+    if loaded.tokenizer is not None:
+        return torch.tensor(loaded.tokenizer(_TYPICAL_TEXT)["input_ids"])
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(loaded.model.get_input_embeddings().num_embeddings, (_TYPICAL_TOKENS,), generator=generator)
 
 
 def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:

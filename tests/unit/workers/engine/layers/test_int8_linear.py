@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import gc
+from typing import Any
 
 import psutil
 import pytest
@@ -15,15 +16,18 @@ from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.layers import int8_linear
-from pelton.workers.engine.layers.int8_linear import Int8Linear, quantise, quantise_linears
+from pelton.workers.engine.layers.attention import fuse_attentions
+from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.layers.int8_linear import Int8Linear, column_factors, quantise, quantise_linears
 from pelton.workers.engine.layers.int8_products import (
     FbgemmProduct,
     Int8Product,
     IntMmProduct,
     has_fbgemm,
-    weight_levels,
 )
-from pelton.workers.engine.model.loading import prepare, wrap
+from pelton.workers.engine.layers.mlp import fuse_mlps
+from pelton.workers.engine.layers.norm import fuse_norms
+from pelton.workers.engine.model.loading import _typical_tokens, prepare, wrap
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
 KERNELS = [IntMmProduct, pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM"))]
@@ -31,26 +35,32 @@ MIB = 2**20
 
 
 class PlainInt8(nn.Module):
-    """The same arithmetic in one readable line for each step, by products of float64, which are exact."""
+    """The same arithmetic, a readable line for each step, by products of float64, which are exact."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, factors: Tensor, *, two_steps: bool) -> None:
         super().__init__()
-        self.weights, self.scales = quantise(linear.weight.detach(), weight_levels())
-        self.bias = linear.bias
+        self.factors, self.two_steps, self.bias = factors, two_steps, linear.bias
+        self.weights, self.scales = quantise(linear.weight.detach().float() * factors)
 
     def forward(self, rows: Tensor) -> Tensor:
-        largest = rows.float().abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
-        quantised = (rows.float() / largest * 127).round()
-        exact = (quantised.double() @ self.weights.double().t()).float()
-        result = exact / 127 * self.scales * largest
+        scaled = rows.float() * self.factors.reciprocal()
+        largest = scaled.abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
+        quantised = (scaled / largest * 127).round() / 127
+        if self.two_steps:
+            quantised += ((scaled / largest - quantised) * 254 * 127).round() / 127 / 254
+        result = (quantised.double() @ self.weights.double().t()).float() * self.scales * largest
         return (result if self.bias is None else result + self.bias).to(rows.dtype)
 
 
-def in_plain_int8(model: nn.Module) -> nn.Module:
+def in_plain_int8(model: Any, token_ids: Tensor) -> Any:
+    for fuse in (fuse_attentions, fuse_mlps, fuse_norms, fuse_linears):  # what is fused shares its factors
+        fuse(model)
+    sizes = int8_linear._column_sizes(model, token_ids)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
-                setattr(module, name, PlainInt8(child))
+                factors = column_factors(child.weight.detach(), sizes[child])
+                setattr(module, name, PlainInt8(child, factors, two_steps=name == "down_proj"))
     return model
 
 
@@ -60,13 +70,12 @@ def in_plain_int8(model: nn.Module) -> nn.Module:
 def test_products_are_exact(kernel: type[Int8Product], extreme: bool, rows: int) -> None:
     """The integer product to the last unit, where all numbers are as large as they may be too."""
     torch.manual_seed(rows)
-    levels = weight_levels()
-    weights = torch.randint(-levels, levels + 1, (40, 96), dtype=torch.int8)
-    given_rows = torch.randint(-127, 128, (rows, 96)) / 127
+    floats, given_rows = torch.randn(40, 97), torch.randint(-127, 128, (rows, 97)) / 127
     if extreme:
-        weights[:] = levels
-        given_rows[:] = 1
-        weights[1::2] *= -1
+        floats[:], given_rows[:] = 1, 1
+        floats[1::2] *= -1
+        floats[2::4, ::2] *= 1e-3
+    weights, _ = quantise(floats)
     exact = (given_rows * 127).round().double() @ weights.double().t() / 127
     torch.testing.assert_close(kernel(weights)(given_rows), exact.float(), rtol=1e-6, atol=1e-5)
 
@@ -85,12 +94,15 @@ def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
     if outlier:
         given_rows[0, 0] *= 1000
     with torch.inference_mode():
-        got, exact = Int8Linear(linear)(given_rows), linear.double()(given_rows.double())
-        row_error = given_rows.double().abs().amax(dim=1, keepdim=True) / 254
-        weight_error = linear.weight.abs().amax(dim=1) / (2 * weight_levels())
+        scales = quantise(linear.weight.detach())[1].double()
+        once, twice = Int8Linear(linear)(given_rows), Int8Linear(linear, two_steps=True)(given_rows)
+        exact = linear.double()(given_rows.double())
         lengths = given_rows.double().abs().sum(dim=1, keepdim=True)
-        bound = row_error * linear.weight.abs().sum(dim=1) + (lengths + inputs * row_error) * weight_error
-        assert ((got - exact).abs() <= bound * 1.001 + exact.abs() * 1e-5 + 1e-30).all()
+        for got, levels in ((once, 127), (twice, 127 * 254)):
+            row_error = given_rows.double().abs().amax(dim=1, keepdim=True) / (2 * levels)
+            bound = row_error * linear.weight.abs().sum(dim=1) + (lengths + inputs * row_error) * scales / 2
+            assert ((got - exact).abs() <= bound * 1.001 + lengths * linear.weight.abs().max() * 1e-5 + 1e-6).all()
+    assert (scales <= linear.weight.abs().amax(dim=1) / 63).all()
 
 
 @given(seed=st.integers(0, 2**31), rows=st.integers(2, 20))
@@ -122,8 +134,9 @@ def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatc
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "qwen2", "glm", "phi3", "gemma2", "qwen3-moe"])
 def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
     """A mixed batch through fused and packed layers says what `generate` says with plain int8 layers in their places."""
-    plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)))
-    loaded = prepare(wrap(copy.deepcopy(pristine(family, dtype))), "int8")
+    untouched = wrap(copy.deepcopy(pristine(family, dtype)))
+    plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)), _typical_tokens(untouched))
+    loaded = prepare(untouched, "int8")
     assert not [module for module in loaded.model.modules() if type(module) is nn.Linear]
     engine = ContinuousEngine(loaded, ContinuousConfig(page_size=PAGE, kv_memory_gib=0.001, max_batch_tokens=13))
     prompts = [prompt_of(length, seed) for length, seed in [(1, 4), (23, 1), (40, 7), (30, 1)]]
@@ -136,8 +149,8 @@ def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
             assert_is_the_answer(outcome, generated(plain, prompts[outcome.request_id]), near=0.15)
 
 
-def generated(model: nn.Module, prompt: tuple[int, ...]) -> Answer:
-    output = model.generate(  # type: ignore[operator]
+def generated(model: Any, prompt: tuple[int, ...]) -> Answer:
+    output = model.generate(
         torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64), max_new_tokens=8,
         do_sample=False, pad_token_id=0, output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
@@ -148,17 +161,25 @@ def generated(model: nn.Module, prompt: tuple[int, ...]) -> Answer:
     return Answer(tokens, logprobs.tolist(), (top[:, 0] - top[:, 1]).tolist())
 
 
+class _Linears(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(*(nn.Linear(4096, 4096) for _ in range(2)))
+
+    def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
+        return super().forward(nn.functional.one_hot(input_ids, 4096).float())
+
+
 def test_memory_falls_by_more_than_half() -> None:
     """Of a process, once the layers are replaced; float32 weights shrink to a quarter."""
     gc.collect()
     process = psutil.Process()
     before = process.memory_info().rss
-    model = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(2)))
+    model = _Linears()
     loaded = process.memory_info().rss - before
-    quantise_linears(model)
+    quantise_linears(model, torch.tensor([0, 1]))
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was needed meanwhile is the allocator's, for the next layers
     left = process.memory_info().rss - before
     assert loaded > 120 * MIB
     assert left < 0.45 * loaded
-    assert model(torch.ones(1, 4096)).isfinite().all()
+    assert model(torch.tensor([[0, 1]])).isfinite().all()
