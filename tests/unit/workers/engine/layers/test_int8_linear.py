@@ -89,7 +89,7 @@ def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
 ) -> None:
     """Each number is off by no more than half a level of each row and weight lets it be."""
     torch.manual_seed(seed)
-    linear = nn.Linear(inputs, outputs, bias=bias)
+    linear = nn.Linear(inputs, outputs, bias=bias).requires_grad_(False)
     given_rows = torch.randn(rows, inputs) * size
     if outlier:
         given_rows[0, 0] *= 1000
@@ -146,7 +146,7 @@ def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
         for outcome in engine.step():
             assert isinstance(outcome, Completion)
             # A last bit of a row can tip a level, and a level is a hundredth of a row's largest number.
-            assert_is_the_answer(outcome, generated(plain, prompts[outcome.request_id]), near=0.15)
+            assert_is_the_answer(outcome, generated(plain, prompts[outcome.request_id]), near=0.15 if dtype == torch.float32 else 0.3)
 
 
 def generated(model: Any, prompt: tuple[int, ...]) -> Answer:
