@@ -44,7 +44,7 @@ def model(**changed: Any) -> bytes:
     """The fingerprint of a model, of which only what is in it is there."""
     settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
     engine = changed.pop("engine", SimpleNamespace())
-    plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "eos_token_ids": (2,)}
+    plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "weights": "", "eos_token_ids": (2,)}
     return served_model._fingerprint(served_model._told_of(SimpleNamespace(**{**plain, **changed}), engine, settings))
 
 
@@ -53,6 +53,7 @@ def model(**changed: Any) -> bytes:
     [
         {"weights_digest": b"other"},
         {"dtype": "float32"},
+        {"weights": "int8"},
         {"eos_token_ids": (2, 3)},
         {"batch_invariant": True},
         {"engine": FakeTokenizer()},
