@@ -28,10 +28,10 @@ from torch import Tensor
 
 from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.api import SamplingParams
+from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.layers.packed_linear import can_pack
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 from pelton.workers.engine.offline import Engine
-from pelton.workers.engine.config import ContinuousConfig
 
 DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
 CONTEXT_TOKENS, LEAST_TOKENS, ANSWER_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 24, 900

@@ -40,7 +40,7 @@ class Engine(ContinuousEngine):
     """
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 (what a model is loaded by; all but the first by name)
         cls,
         model: Any,
         *,

@@ -44,7 +44,13 @@ def model(**changed: Any) -> bytes:
     """The fingerprint of a model, of which only what is in it is there."""
     settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
     engine = changed.pop("engine", SimpleNamespace())
-    plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "weights": "", "eos_token_ids": (2,)}
+    plain = {
+        "tokenizer": FakeTokenizer(),
+        "weights_digest": b"w",
+        "dtype": "bfloat16",
+        "weights": "",
+        "eos_token_ids": (2,),
+    }
     return served_model._fingerprint(served_model._told_of(SimpleNamespace(**{**plain, **changed}), engine, settings))
 
 

@@ -12,7 +12,7 @@ from pelton.workers.engine.continuous.thread_count import ThreadCount
 ROWS = 40
 
 
-def drive(
+def drive(  # noqa: PLR0913 (what a machine does)
     count: ThreadCount, seconds: float, one: float, both: float, *, dice: random.Random, noise: float = 0.1
 ) -> float:
     """Steps that take `one` or `both` seconds, for so long; the part of them that one thread computed."""

@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import gc
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers import int8_linear
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
@@ -85,7 +87,7 @@ def test_products_are_exact(kernel: type[Int8Product], extreme: bool, rows: int)
     size=st.sampled_from([1e-20, 1e-3, 1.0, 1e4]), bias=st.booleans(), outlier=st.booleans(),
 )  # fmt: skip
 def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
-    seed: int, rows: int, inputs: int, outputs: int, size: float, bias: bool, outlier: bool
+    *, seed: int, rows: int, inputs: int, outputs: int, size: float, bias: bool, outlier: bool
 ) -> None:
     """Each number is off by no more than half a level of each row and weight lets it be."""
     torch.manual_seed(seed)
@@ -133,7 +135,7 @@ def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatc
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "qwen2", "glm", "phi3", "gemma2", "qwen3-moe"])
 def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
-    """A mixed batch through fused and packed layers says what `generate` says with plain int8 layers in their places."""
+    """A mixed batch through fused layers says what `generate` says with plain int8 layers in their places."""
     untouched = wrap(copy.deepcopy(pristine(family, dtype)))
     plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)), _typical_tokens(untouched))
     loaded = prepare(untouched, "int8")
@@ -146,7 +148,9 @@ def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
         for outcome in engine.step():
             assert isinstance(outcome, Completion)
             # A last bit of a row can tip a level, and a level is a hundredth of a row's largest number.
-            assert_is_the_answer(outcome, generated(plain, prompts[outcome.request_id]), near=0.15 if dtype == torch.float32 else 0.3)
+            assert_is_the_answer(
+                outcome, generated(plain, prompts[outcome.request_id]), near=0.15 if dtype == torch.float32 else 0.3
+            )
 
 
 def generated(model: Any, prompt: tuple[int, ...]) -> Answer:
@@ -159,6 +163,14 @@ def generated(model: Any, prompt: tuple[int, ...]) -> Answer:
     top = logits.topk(2).values
     logprobs = logits.log_softmax(-1)[torch.arange(len(tokens)), tokens]
     return Answer(tokens, logprobs.tolist(), (top[:, 0] - top[:, 1]).tolist())
+
+
+def test_a_gpu_is_refused_by_name() -> None:
+    """There are no int8 layers for it; the model is left as it was."""
+    loaded = replace(wrap(copy.deepcopy(pristine("llama"))), device=torch.device("cuda"))
+    with pytest.raises(ModelLoadError, match=r"engine\.weights: int8 is for a CPU.*set engine\.weights to auto"):
+        prepare(loaded, "int8")
+    assert type(loaded.model.lm_head) is nn.Linear
 
 
 class _Linears(nn.Sequential):
