@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -56,7 +56,7 @@ def build(settings: Settings) -> ServedModel:
         return ServedModel(
             ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(told)
         )
-    loaded = _load(settings.model)
+    loaded = _load(settings.model, settings.engine.weights)
     engine = _engine(loaded, settings.engine)
     told = _told_of(loaded, engine, settings.engine)
     parts = wants_parts(loaded.tokenizer)
@@ -104,6 +104,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
         "positions": loaded.positions_for,
+        **({"quantised": loaded.weights} if loaded.weights else {}),
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -116,7 +117,7 @@ def _fingerprint(told: dict[str, Any]) -> bytes:
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _load(model: ModelSettings) -> "LoadedModel":
+def _load(model: ModelSettings, weights: Literal["auto", "int8"]) -> "LoadedModel":
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
@@ -126,6 +127,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         device=model.device,
         trust_remote_code=model.trust_remote_code,
         context_length=model.context_length,
+        weights=weights,
     )
     return load(spec, models_dir())
 

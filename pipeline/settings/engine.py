@@ -66,6 +66,9 @@ class EngineSettings(Section):
 
     kind: Literal["continuous", "padded", "simulated"] = "continuous"
     """A model that cannot be batched continuously runs on the padded engine all the same; the log says why."""
+    weights: Literal["auto", "int8"] = "auto"
+    """`int8`: on a CPU, linear layers compute in 8-bit integers; a quarter of float32's memory, and other answers here
+    and there. `auto`: in the model's data type."""
     max_batch_tokens: Positive | None = None
     """Most tokens one step may compute; unset, what suits the device. Of a padded batch: all that it will ever compute,
     padding and tokens still to come included."""
