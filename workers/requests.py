@@ -1,7 +1,7 @@
 """What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pelton.cache.sessions.conversation import Conversation
@@ -70,7 +70,7 @@ class RenderedRequest:
     request: ChatRequest
     text: str
     keys: CacheKeys = CacheKeys()
-    prompt: list[int] | None = None
+    prompt: Sequence[int] | None = None
     conversation: Conversation | None = None
 
 
@@ -78,17 +78,19 @@ class RenderedRequest:
 class PreparedRequest:
     """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
 
-    One that is generated `again` is to be chosen differently: its first answer did not have the form.
+    One that is generated `again` is to be chosen differently: its first answer did not have the form. `text` is what
+    the prompt was made of.
     """
 
     ticket: Delivery
     request: ChatRequest
-    prompt: list[int]
+    prompt: Sequence[int]
     max_new_tokens: int
     attempt: int = 1
     keys: CacheKeys = CacheKeys()
     form: AnswerForm | None = None
     again: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,12 @@ class Generated:
     @property
     def keys(self) -> CacheKeys:
         return self.job.keys
+
+    @property
+    def prompt_tokens(self) -> int:
+        """As the answer tells, where it does."""
+        written = self.completion.written
+        return len(self.job.prompt) if written is None else written.prompt_tokens
 
     @property
     def outcome(self) -> CacheOutcome:

@@ -119,7 +119,7 @@ class Publisher:
         self._recall.count(ending.outcome)
         if not isinstance(ending, Generated):
             return
-        metrics.prompt_tokens.inc(len(ending.job.prompt))
+        metrics.prompt_tokens.inc(ending.prompt_tokens)
         metrics.cached_tokens.inc(ending.completion.cached_tokens)
         metrics.generated_tokens.inc(ending.completion.generated_tokens)
         stage.labels("batch_wait").observe(ending.batch_wait_s)

@@ -226,7 +226,9 @@ class Inference:
         params = sampling_params(job.request, job.max_new_tokens)
         params = chosen_again(params) if job.again else params
         grammar = None if job.form is None else job.form.grammar
-        request = EngineRequest(request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar)
+        request = EngineRequest(
+            request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar, text=job.text
+        )
         self._engine.add(request)
 
     def _end(self, outcome: Outcome) -> None:
@@ -257,8 +259,7 @@ class Inference:
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         job = running.place.item
         if not self._retries.policy.allows(failure.kind, job.attempt):
-            error = _ERRORS[failure.kind](failure.message)
-            self._endings.put(Failed(job.ticket, error, running.attempt))
+            self._endings.put(Failed(job.ticket, _error_of(failure), running.attempt))
             return
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
@@ -272,6 +273,12 @@ class Inference:
         if stats is not None and stats.computed_tokens:
             self._metrics.batch_rows.observe(stats.rows)
             self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
+
+
+def _error_of(failure: Failure) -> errors.PeltonError:
+    if failure.kind is FailureKind.REFUSED:
+        return errors.request_error(failure.code)(failure.message, param=failure.param)
+    return _ERRORS[failure.kind](failure.message)
 
 
 def _fault(job: PreparedRequest, completion: Completion) -> str | None:

@@ -38,7 +38,7 @@ class Codec(Protocol):
         Raises `RequestError` for what its template refuses or the model has no words for.
         """
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
