@@ -1,6 +1,6 @@
 """An endpoint that speaks as much of OpenAI's API as a client needs, keeps time and misbehaves on demand.
 
-    python -m benchmarks.mock_endpoint [--port P] [--latency-ms N]
+    python -m benchmarks.mock_endpoint [--port P] [--latency-ms N] [--slots N]
 
 Plain asyncio, so that it costs little beside what is measured with it. Its answer repeats the last message, so that
 whoever reads it can tell that it belongs to the request.
@@ -38,11 +38,15 @@ class Behaviour:
 
 @dataclass(slots=True)
 class MockEndpoint:
-    """One server on a free port of this machine, or on `port`. `calls` are the bodies it was sent, in order."""
+    """One server on a free port of this machine, or on `port`. `calls` are the bodies it was sent, in order.
+
+    Of more calls than it has `slots` the others wait for one.
+    """
 
     behave: Callable[[int, dict[str, Any]], Behaviour] = lambda _number, _body: Behaviour()
     port: int = 0
     keeps_calls: bool = True
+    slots: int = 1_000_000
     calls: list[dict[str, Any]] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     count: int = 0
@@ -50,6 +54,7 @@ class MockEndpoint:
     peak: int = 0
     hung_up: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     @property
     def url(self) -> str:
@@ -57,6 +62,7 @@ class MockEndpoint:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["MockEndpoint"]:
+        self._free = asyncio.Semaphore(self.slots)
         server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -100,7 +106,8 @@ class MockEndpoint:
             self.calls.append(body)
         how = self.behave(number, body)
         if how.latency_s:
-            await asyncio.sleep(how.latency_s)
+            async with self._free:
+                await asyncio.sleep(how.latency_s)
         if how.hangs:
             await reader.read(1)
             self.hung_up += 1
@@ -142,9 +149,9 @@ def _answer(number: int, body: dict[str, Any], how: Behaviour) -> bytes:
     )
 
 
-async def _serve(port: int, latency_s: float) -> None:
+async def _serve(port: int, latency_s: float, slots: int) -> None:
     how = Behaviour(latency_s)
-    async with MockEndpoint(lambda _number, _body: how, port, keeps_calls=False).serving() as endpoint:
+    async with MockEndpoint(lambda _number, _body: how, port, keeps_calls=False, slots=slots).serving() as endpoint:
         print(endpoint.url, flush=True)
         await asyncio.Event().wait()
 
@@ -153,9 +160,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency-ms", type=float, default=200.0)
+    parser.add_argument("--slots", type=int, default=32)
     asked = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(asked.port, asked.latency_ms / 1000))
+        asyncio.run(_serve(asked.port, asked.latency_ms / 1000, asked.slots))
 
 
 if __name__ == "__main__":

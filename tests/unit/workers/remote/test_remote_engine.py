@@ -1,6 +1,7 @@
 """The remote engine against an endpoint that misbehaves: every request ends right, and concurrency recovers."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,7 +115,7 @@ async def test_a_storm_of_429_costs_time_and_nothing_else() -> None:
         outcomes = await outcomes_of(engine, [request(number) for number in range(1000)])
         recovered = engine._sending.pool.room(time.monotonic())
     assert all_right(outcomes, 1000)
-    pauses = [later - sooner for sooner, later in zip(asked_at, asked_at[1:], strict=False) if later - sooner > 0.15]
+    pauses = [later - sooner for sooner, later in itertools.pairwise(asked_at) if later - sooner > 0.15]
     assert pauses, "Retry-After was not kept"
     assert recovered >= 28
 
@@ -164,9 +165,7 @@ async def test_the_requests_own_fault_is_refused_with_the_endpoints_words() -> N
     how = Behaviour(status=400, code="context_length_exceeded")
     async with MockEndpoint(lambda *_: how).serving() as endpoint, engine_for(endpoint) as engine:
         outcomes = await outcomes_of(engine, [request(number) for number in range(20)])
-    assert {(each.kind, each.code) for each in outcomes.values()} == {
-        (FailureKind.REFUSED, "context_length_exceeded")
-    }
+    assert {(each.kind, each.code) for each in outcomes.values()} == {(FailureKind.REFUSED, "context_length_exceeded")}
     assert "As the script says" in outcomes[0].message
     assert endpoint.count == 20
 
@@ -179,7 +178,7 @@ async def test_a_cancel_closes_the_call() -> None:
     ):
         engine.add(request(0))
         engine.add(request(1))
-        while not endpoint.running:
+        while not endpoint.running:  # noqa: ASYNC110  # the endpoint says it to nobody
             await asyncio.sleep(0.01)
         engine.cancel(1)
         engine.cancel(0)
