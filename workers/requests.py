@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.pipeline.errors import PeltonError
@@ -11,7 +12,7 @@ from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
-from pelton.workers.engine.api import Completion
+from pelton.workers.engine.api import Completion, Outcome
 from pelton.workers.forms.answer_form import AnswerForm
 
 
@@ -91,6 +92,16 @@ class PreparedRequest:
     form: AnswerForm | None = None
     again: bool = False
     text: str = ""
+
+
+class TokenListener(Protocol):
+    """Follows one attempt at an answer, on the inference thread; must not wait."""
+
+    def token(self, place: int, token_id: int) -> None:
+        """A token that is not the last; `place` is below what came before when the answer is computed anew."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """The attempt is over."""
 
 
 @dataclass(frozen=True, slots=True)

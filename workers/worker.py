@@ -46,6 +46,7 @@ from pelton.workers.served_model import ServedModel
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sessions.fences import Fences
 from pelton.workers.sharing.sharing import Sharing
+from pelton.workers.streaming.stream_writer import StreamWriter
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Worker:
         self._endings: LingerQueue[Result] = LingerQueue(ENDINGS_QUEUED, patience)
         self._cancels = Cancels(settings.kafka.tenant_policy())
         self._sharing = Sharing.of(settings, self._line, self._endings, metrics)
+        self._directory = TopicDirectory(settings.kafka)
+        self._streams = StreamWriter(settings.kafka, served.codec, self._directory, served.model_name)
         self._inference = Inference(
             served.engine,
             self._line,
@@ -91,8 +94,8 @@ class Worker:
             self._guard,
             share_prefixes=settings.engine.share_prefixes,
             cleared=self._sharing.clearance.of,
+            listen=self._streams.listen,
         )
-        self._directory = TopicDirectory(settings.kafka)
         self._redirects = Redirects(settings.kafka, self._directory)
         self._ranges = LogRanges(settings.kafka)
         # The broker's list of members tells this worker from all others by it, its own former lives included.
@@ -170,6 +173,7 @@ class Worker:
             "clearance": self._sharing.clearance.run(),
             "session histories": self._sessions.read(),
             "session turns": self._sessions.write(),
+            "partial text": self._streams.run(),
             "watch over the logs": LogWatch(self._ranges, self._assignment).run(),
         }
         tasks = {name: asyncio.create_task(part) for name, part in running.items()}

@@ -4,7 +4,7 @@ An engine is driven by one thread. It keeps no queue: the caller offers what wai
 chosen (`add`) and turns the crank (`step`). Times are seconds on `time.monotonic`'s clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -74,7 +74,8 @@ class EngineRequest:
 
     Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
     With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it. `text` is what
-    the prompt's tokens were made of, for an engine that works on text.
+    the prompt's tokens were made of, for an engine that works on text. `on_token` is called in a step with the place
+    and id of each token that the answer goes on behind; an engine that computes an answer anew begins again with 0.
     """
 
     id: int
@@ -85,6 +86,7 @@ class EngineRequest:
     cache_salt: str = ""
     grammar: Grammar | None = None
     text: str = ""
+    on_token: Callable[[int, int], None] | None = None
 
     @property
     def chosen_by_text(self) -> bool:

@@ -33,7 +33,7 @@ from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
 from pelton.workers.quarantine.isolation import QuarantinePolicy
-from pelton.workers.requests import Failed, Generated, PreparedRequest, Result
+from pelton.workers.requests import Failed, Generated, PreparedRequest, Result, TokenListener
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class _Running:
     blame: CrashHistory
     slot: int | None
     started: float
+    listener: TokenListener | None
 
     @property
     def attempt(self) -> int:
@@ -78,14 +79,17 @@ class Inference:
         cleared: Callable[
             [Sequence[QueuedRequest[PreparedRequest]], Sequence[int]], Sequence[int]
         ] = lambda _, chosen: chosen,
+        listen: Callable[[PreparedRequest, int], TokenListener | None] = lambda _job, _attempt: None,
     ) -> None:
         """With `share_prefixes` tenants find each other's computed prefixes, else only their own.
 
-        `cleared` says which of the chosen may run already; it is called with the line locked.
+        `cleared` says which of the chosen may run already; it is called with the line locked. `listen` says who
+        follows the tokens of a request's attempt, if anybody does.
         """
         self._engine = engine
         self._share_prefixes = share_prefixes
         self._cleared = cleared
+        self._listen = listen
         self._line = line
         self._endings = endings
         self._metrics = metrics
@@ -219,7 +223,8 @@ class Inference:
         job = place.item
         blame = self._blame(place) or NO_CRASHES
         slot = self._guard.journal.enter(job.ticket.record.source, blame)
-        self._running[request_id] = _Running(place, blame, slot, time.monotonic())
+        listener = self._listen(job, blame.crashes + job.attempt)
+        self._running[request_id] = _Running(place, blame, slot, time.monotonic(), listener)
         if job.attempt == 1:
             self._retries.earn(place.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant
@@ -227,8 +232,9 @@ class Inference:
         params = chosen_again(params) if job.again else params
         grammar = None if job.form is None else job.form.grammar
         request = EngineRequest(
-            request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar, text=job.text
-        )
+            request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar, text=job.text,
+            on_token=None if listener is None else listener.token,
+        )  # fmt: skip
         self._engine.add(request)
 
     def _end(self, outcome: Outcome) -> None:
@@ -236,6 +242,8 @@ class Inference:
         if running is None:  # refused when it was handed over, and taken in all the same
             return
         self._guard.journal.leave(running.slot)
+        if running.listener is not None:
+            running.listener.ended(outcome)
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
         elif isinstance(outcome, Completion):

@@ -39,3 +39,10 @@ class RemoteCodec:
         """Never asked: answers come as they were written."""
         del request, prompt_ids
         self.decode(token_ids)
+
+    def content(
+        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
+    ) -> str:
+        """Never asked either."""
+        del request, prompt_ids, complete
+        self.decode(token_ids)
