@@ -176,7 +176,8 @@ class StreamWriter:
         if envelope.tenant:
             headers.append((contract.TENANT, envelope.tenant.encode()))
         partition = (envelope.reply_partition or 0) % partitions
-        sent = await producer.send(topic, orjson.dumps(value), envelope.correlation_id, partition=partition, headers=headers)
+        key, told = envelope.correlation_id, orjson.dumps(value)
+        sent = await producer.send(topic, told, key, partition=partition, headers=headers)
         sent.add_done_callback(self._sent)
 
     def _sent(self, sent: asyncio.Future[Any]) -> None:

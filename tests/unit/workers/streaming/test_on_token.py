@@ -11,15 +11,11 @@ def test_the_simulated_engine_tells_all_but_the_last_token_before_the_end() -> N
     """In their order, several steps before the answer is there."""
     heard: dict[int, list[int]] = {1: [], 2: []}
     seen_before_the_end = []
-
-    def listener(number: int):
-        return lambda place, token: heard[number].insert(place, token)
-
     engine = ChoiceEngine(SimulatedEngine(SimulatedConfig(itl_ms=2, ttft_ms=0)))
     for number in (1, 2):
         params = SamplingParams(64, ignore_eos=True)
         prompt = encode_text(f"question {number}")
-        engine.add(EngineRequest(number, prompt, params, on_token=listener(number)))
+        engine.add(EngineRequest(number, prompt, params, on_token=heard[number].insert))
     engine.add(EngineRequest(3, encode_text("unheard"), SamplingParams(64)))
     ended: dict[int, Completion] = {}
     while engine.running:

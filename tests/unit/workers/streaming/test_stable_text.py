@@ -1,4 +1,4 @@
-"""Pieces of an answer joined are the answer; none splits a character as readers see it, none has part of a stop string."""
+"""Pieces of an answer joined are the answer; none splits a character as readers see it or tells of a stop string."""
 
 import random
 
@@ -12,8 +12,8 @@ from pelton.workers.prepare.tokenizer import SimulatedCodec
 from pelton.workers.streaming.stable_text import StableText
 
 ALPHABET = [
-    "a", "B", " ", "\n", "é", "e\u0301", "n\u0303\u0323", "ß", "日", "한", "ก็", "नि", "👍", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "🇫🇷",
-    "\u200d", "\u0301", "\ufe0f", "STOP", "ST", "END", "\n\n", "##", "�",
+    "a", "B", " ", "\n", "é", "e\u0301", "n\u0303\u0323", "ß", "日", "한", "ก็", "नि", "👍", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈",
+    "🇩🇪", "🇫🇷", "\u200d", "\u0301", "\ufe0f", "STOP", "ST", "END", "\n\n", "##", "�",
 ]  # fmt: skip
 STOPS = ["STOP", "\n\n", "###", "END🇩🇪", "é", "e\u0301", "👩‍👩", "aSa"]
 CODEC = SimulatedCodec()
@@ -38,7 +38,7 @@ def streamed(tokens: list[int], asked: ChatRequest, at_once: int) -> list[str]:
     """What is told of an answer that grows so many tokens at a time, until the engine would end it."""
     text, pieces = StableText(asked.stop_strings), []
     for end in range(1, len(tokens), at_once):
-        pieces.append(text.advance(CODEC.content(tokens[:end], asked, [], complete=False)))
+        pieces += [text.advance(CODEC.content(tokens[:end], asked, [], complete=False))]
     pieces.append(text.finish(CODEC.content(tokens, asked, [], complete=True)))
     return [piece for piece in pieces if piece]
 
