@@ -39,8 +39,8 @@ class Envelope:
     """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
 
     `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
-    not chosen here. `stream_topic` is where partial text is wanted, if it is. `id_headers` are the names under which the
-    id goes back: Pelton's, and the sender's own.
+    not chosen here. `stream_topic` is where partial text is wanted, if it is. `id_headers` are the names under which
+    the id goes back: Pelton's, and the sender's own.
     """
 
     source: Source
