@@ -30,11 +30,13 @@ unit: $(READY)  ## Run the quick tests: rules and rooms, no servers, no engines
 cov: $(READY)  ## Show which lines and branches the unit tests do not reach
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report term-missing tests/unit $(ARGS)
 
-lint: $(READY)  ## Style, types and the layers of the house
+lint: $(READY)  ## Style, types, the layers of the house, and what the stack is made from
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/hadolint Dockerfile
 
 fix: $(READY)  ## Mend what ruff can mend, and format
 	@$(BIN)/ruff check --fix

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pelton.commands.ask import ask
+from pelton.commands.backlog import backlog
 from pelton.commands.cache import app as cache
 from pelton.commands.config import app as config
 from pelton.commands.demo import demo
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, serve, ask, submit, report):
+for command in (demo, up, worker, serve, ask, submit, report, backlog):
     app.command()(command)
 app.add_typer(cache)
 app.add_typer(config)

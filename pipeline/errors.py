@@ -262,6 +262,10 @@ def status_of(code: str | None) -> int:
     return _STATUS_BY_CODE.get(code or "", 500)
 
 
+ERROR_CODES = tuple(kind.code for family in (RequestError, ExecutionError) for kind in family.__subclasses__())
+"""Every code that a reply can have."""
+
+
 def request_error(code: str | None) -> type[RequestError]:
     """The error of the sender's that has this code; of an unknown one, `EndpointRefused`."""
     return _REQUEST_ERRORS.get(code or "", EndpointRefused)

@@ -1,8 +1,20 @@
-"""Every metric's name, kind and meaning, declared once."""
+"""Every metric's name, kind and meaning, declared once.
+
+Whatever has a label exists at 0 for every value of it from the start: a rate over a series that appears with its first
+event misses that event.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from pelton.pipeline.errors import ERROR_CODES
+from pelton.pipeline.wire.contract import CacheOutcome
+
+STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
+"""A request's way: in Kafka, from its fetch to the engine, to its first token, to its last, to its committed reply."""
+
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+_TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_REQUEST_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -12,56 +24,103 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self.fetched = Counter("pelton_requests_fetched", "Request records fetched and admitted.", registry=r)
-        self.finished = Counter(
-            "pelton_requests_finished",
-            "Requests whose reply was sent, by outcome code (ok, or an error's).",
-            ["code"],
-            registry=r,
+        self._requests()
+        self._times()
+        self._waiting()
+        self._engine()
+        self._cache()
+
+    def _requests(self) -> None:
+        self.fetched = self._counter("pelton_requests_fetched", "Request records fetched and admitted.")
+        self.finished = self._counter(
+            "pelton_requests_finished", "Requests whose reply was sent, by outcome code (ok, or an error's).", "code"
         )
-        self.dead_letters = Counter("pelton_dead_letters", "Records sent to a dead-letter topic.", registry=r)
-        self.prompt_tokens = Counter("pelton_prompt_tokens", "Prompt tokens of answered requests.", registry=r)
-        self.cached_tokens = Counter(
-            "pelton_cached_prompt_tokens",
-            "Prompt tokens of answered requests that the engine had computed before.",
-            registry=r,
+        for code in ("ok", *ERROR_CODES):
+            self.finished.labels(code)
+        self.dead_letters = self._counter("pelton_dead_letters", "Records sent to a dead-letter topic.")
+        self.publish_failures = self._counter(
+            "pelton_publish_failures", "Flushes of replies that failed and were tried again."
         )
-        self.generated_tokens = Counter(
-            "pelton_generated_tokens", "Tokens generated for answered requests.", registry=r
+        self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
+        self.cached_tokens = self._counter(
+            "pelton_cached_prompt_tokens", "Prompt tokens of answered requests that the engine had computed before."
         )
-        self.waiting_requests = Gauge("pelton_waiting_requests", "Requests in the waiting line.", registry=r)
-        self.waiting_tokens = Gauge("pelton_waiting_tokens", "Tokens in the waiting line.", registry=r)
-        self.waiting_sessions = Gauge(
-            "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history.", registry=r
+        self.generated_tokens = self._counter("pelton_generated_tokens", "Tokens generated for answered requests.")
+
+    def _times(self) -> None:
+        self.stage_seconds = self._histogram(
+            "pelton_stage_seconds", "Seconds a request spent in each stage.", _SECONDS, "stage"
         )
-        self.running_requests = Gauge("pelton_running_requests", "Requests in the engine.", registry=r)
-        self.batch_rows = Histogram("pelton_batch_rows", "Requests per engine step.", buckets=_SIZES, registry=r)
-        self.batch_fill = Histogram(
-            "pelton_batch_fill",
-            "Share of an engine step's tokens that were no padding.",
-            buckets=_FRACTIONS,
-            registry=r,
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+        self.first_token_seconds = self._histogram(
+            "pelton_time_to_first_token_seconds", "From sending a request to its first token.", _REQUEST_SECONDS
         )
-        self.stage_seconds = Histogram(
-            "pelton_stage_seconds",
-            "Seconds a request spent in each stage.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=r,
+        self.token_seconds = self._histogram(
+            "pelton_time_per_output_token_seconds", "Mean time between a request's tokens.", _TOKEN_SECONDS
         )
-        self.cache_requests = Counter(
-            "pelton_cache_requests", "Answers sent, by where they came from.", ["outcome"], registry=r
+        self.request_seconds = self._histogram(
+            "pelton_request_seconds", "From sending a request to its committed reply.", _REQUEST_SECONDS
         )
-        self.cache_failures = Counter(
-            "pelton_cache_failures", "What went wrong with the shared cache, by kind.", ["kind"], registry=r
+        self.step_seconds = self._histogram("pelton_step_seconds", "Time of an engine step.", _SECONDS)
+
+    def _waiting(self) -> None:
+        self.partitions = self._gauge("pelton_partitions", "Partitions of request topics that this worker owns.")
+        self.waiting_requests = self._gauge("pelton_waiting_requests", "Requests in the waiting line.")
+        self.waiting_tokens = self._gauge("pelton_waiting_tokens", "Tokens in the waiting line.")
+        self.waiting_sessions = self._gauge(
+            "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history."
         )
-        self.cache_local_bytes = Gauge(
-            "pelton_cache_local_bytes", "Memory that the worker's own cache tier takes.", registry=r
+        self.backlog_requests = self._gauge(
+            "pelton_backlog_requests", "Requests of this worker's partitions that are not answered, in Kafka or here."
         )
-        self.cache_followers = Gauge(
-            "pelton_cache_followers", "Requests that wait for the answer to an equal one.", registry=r
+        self.backlog_tokens = self._gauge(
+            "pelton_backlog_tokens", "Tokens that these take, at the mean of the requests answered lately."
         )
-        self.publish_failures = Counter(
-            "pelton_publish_failures", "Flushes of replies that failed and were tried again.", registry=r
+        self.tokens_per_second = self._gauge(
+            "pelton_tokens_per_second", "Tokens of answered requests a second, over the last busy minute."
         )
+        self.backlog_seconds = self._gauge(
+            "pelton_backlog_seconds", "How long this worker takes for its backlog; NaN while its speed is unknown."
+        )
+
+    def _engine(self) -> None:
+        self.running_requests = self._gauge("pelton_running_requests", "Requests in the engine.")
+        self.batch_rows = self._histogram("pelton_batch_rows", "Requests per engine step.", _SIZES)
+        self.batch_fill = self._histogram(
+            "pelton_batch_fill", "Share of an engine step's tokens that were no padding.", _FRACTIONS
+        )
+        self.kv_pages = self._gauge("pelton_kv_pages", "KV pages that the engine has; 0 for one without pages.")
+        self.kv_pages_used = self._gauge("pelton_kv_pages_used", "KV pages that running requests hold.")
+        self.preemptions = self._counter(
+            "pelton_preemptions", "Times that a running request gave its pages back, to be computed again."
+        )
+        self.prefix_lookups = self._counter(
+            "pelton_prefix_lookup_tokens", "Prompt tokens looked up in the prefix cache."
+        )
+        self.prefix_hits = self._counter("pelton_prefix_hit_tokens", "Prompt tokens that it had.")
+
+    def _cache(self) -> None:
+        self.cache_requests = self._counter(
+            "pelton_cache_requests", "Answers sent, by where they came from.", "outcome"
+        )
+        for outcome in CacheOutcome:
+            self.cache_requests.labels(outcome)
+        self.cache_failures = self._counter(
+            "pelton_cache_failures", "What went wrong with the shared cache, by kind.", "kind"
+        )
+        self.cache_local_bytes = self._gauge(
+            "pelton_cache_local_bytes", "Memory that the worker's own cache tier takes."
+        )
+        self.cache_followers = self._gauge(
+            "pelton_cache_followers", "Requests that wait for the answer to an equal one."
+        )
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(name, meaning, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)

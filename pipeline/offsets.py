@@ -86,6 +86,11 @@ class OffsetTracker:
         return len(self._open) - len(self._unfetched)
 
     @property
+    def unanswered(self) -> int:
+        """Records below the horizon that are not answered, fetched or not."""
+        return len(self._open)
+
+    @property
     def horizon(self) -> int:
         """Behind the highest offset that was ever admitted."""
         return self._horizon

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import docker
+import hypothesis
 import pytest
 from docker.errors import DockerException
 from testcontainers.community.valkey import ValkeyContainer
@@ -36,6 +37,10 @@ except OSError:
 if side_by_side := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Threads of one computation wait for each other: where others take the cores, they are slower than one alone.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(side_by_side))))
+
+# How long an example takes says more about the machine's other users than about the code.
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 KAFKA_VARIABLE = "PELTON_KAFKA__BOOTSTRAP_SERVERS"
 REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"

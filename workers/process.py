@@ -5,13 +5,11 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-
-from prometheus_client import start_http_server
 
 from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
 from pelton.pipeline.metrics import Metrics
@@ -25,6 +23,7 @@ from pelton.workers.kafka.log_limit import limit_logs
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
+from pelton.workers.status_server import serve_status
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.parent_link import ChildState, ParentLink
 from pelton.workers.supervisor.watchdog import Watchdog
@@ -58,18 +57,23 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
         loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
     if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
         return
+    metrics = Metrics()
     async with _following(SuspectFeed(settings.kafka, guard.suspects)):
-        metrics = _serve_metrics(settings)
-        log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
-        # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
-        # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
-        with ThreadPoolExecutor(1, "loading") as thread:
-            served = await loop.run_in_executor(thread, _load, settings)
-        try:
-            if not lifecycle.leaving:
-                await Worker(settings, served, lifecycle, metrics, guard).run()
-        finally:
-            await asyncio.to_thread(served.close)
+        with _status(settings, metrics, lifecycle):
+            await _load_and_work(settings, lifecycle, metrics, guard)
+
+
+async def _load_and_work(settings: Settings, lifecycle: Lifecycle, metrics: Metrics, guard: CrashProtection) -> None:
+    log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
+    # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
+    # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
+    with ThreadPoolExecutor(1, "loading") as thread:
+        served = await asyncio.get_running_loop().run_in_executor(thread, _load, settings)
+    try:
+        if not lifecycle.leaving:
+            await Worker(settings, served, lifecycle, metrics, guard).run()
+    finally:
+        await asyncio.to_thread(served.close)
 
 
 def _under(parent: Parent, settings: Settings) -> tuple[CrashProtection, Lifecycle]:
@@ -111,18 +115,22 @@ async def _following(feed: SuspectFeed) -> AsyncIterator[None]:
         await feed.stop()
 
 
-def _serve_metrics(settings: Settings) -> Metrics:
-    metrics = Metrics()
+@contextmanager
+def _status(settings: Settings, metrics: Metrics, lifecycle: Lifecycle) -> Iterator[None]:
+    """Raises `SettingsError`."""
     port, host = settings.worker.metrics_port, settings.worker.metrics_host
-    if port is not None:
-        try:
-            start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            raise SettingsError(_without_metrics(port, host, error)) from error
-    return metrics
+    try:
+        server = serve_status(host, port, metrics.registry, lambda: lifecycle.state)
+    except OSError as error:
+        raise SettingsError(_without_metrics(port, host, error)) from error
+    log.info("metrics and health on http://%s:%d/metrics, /healthz, /readyz", host, server.port)
+    try:
+        yield
+    finally:
+        server.close()
 
 
-def _without_metrics(port: int, host: str, error: OSError) -> str:
+def _without_metrics(port: int | None, host: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"worker.metrics_port: another process listens on port {port} of {host}; set another port."
     if error.errno == errno.EACCES:

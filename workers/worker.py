@@ -21,12 +21,14 @@ from pelton.pipeline.settings.loading import Settings
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.linger import LingerPolicy
 from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
 from pelton.workers.delivery.publisher import Publisher
 from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
+from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
 from pelton.workers.inference.crash_protection import CrashProtection
@@ -124,8 +126,9 @@ class Worker:
             flights=self._sharing.flights,
             recall=self._sharing.recall,
             sessions=self._sessions,
-            metrics=metrics,
         )
+        self._backlog = BacklogMeter()
+        self._counts = ReplyCounts(metrics, self._sharing.recall, self._backlog)
         self._intake = self._make_intake(served)
         self._sessions.pass_on = self._publisher.pass_on_turn
 
@@ -174,7 +177,7 @@ class Worker:
             "session histories": self._sessions.read(),
             "session turns": self._sessions.write(),
             "partial text": self._streams.run(),
-            "watch over the logs": LogWatch(self._ranges, self._assignment).run(),
+            "watch over the logs": LogWatch(self._ranges, self._assignment, self._backlog, self._metrics).run(),
         }
         tasks = {name: asyncio.create_task(part) for name, part in running.items()}
         leaving = asyncio.create_task(self._lifecycle.wait_leaving())
@@ -261,7 +264,7 @@ class Worker:
         )
 
     def _published(self, parcels: list[OutgoingReply]) -> None:
-        self._publisher.count(parcels)
+        self._counts.note(parcels)
         self._sessions.published(parcels)
         self._guard.suspects.settle(parcel.ending.ticket.record.source for parcel in parcels)
 

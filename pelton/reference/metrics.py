@@ -6,8 +6,8 @@ from pelton.pipeline.metrics import Metrics
 from pelton.reference.markdown import code, document, table
 
 _INTRODUCTION = """\
-Each worker serves these to Prometheus on `worker.metrics_port`, if that is set. A counter's name ends with `_total`;
-a histogram comes as `_bucket`, `_sum` and `_count`."""
+Each worker serves these to Prometheus under `/metrics` on `worker.metrics_port`, beside `/healthz` and `/readyz`. A
+counter's name ends with `_total`; a histogram comes as `_bucket`, `_sum` and `_count`."""
 
 
 def page() -> str:

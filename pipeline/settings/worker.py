@@ -38,6 +38,7 @@ class WorkerSettings(Section):
     ready_file: Path | None = None
     """Exists while all workers are ready: for a container's health check. Worker i has its own, with `-i` appended."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Worker i serves Prometheus metrics on this port + i (0: on any free one); unset: not at all."""
+    """Worker i serves metrics and health on this port + i (0: on any free one); unset: on the first that is free from
+    9400 on. The log says which."""
     metrics_host: str = "127.0.0.1"
-    """The address that metrics are served on."""
+    """The address that metrics and health are served on."""

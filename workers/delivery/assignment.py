@@ -89,10 +89,10 @@ class Assignment(ConsumerRebalanceListener):
         )
         self._abandon(trackers)
 
-    def horizons(self) -> dict[TopicPartition, int]:
-        """Up to where each partition was read, of those that are taken over."""
+    def trackers(self) -> dict[TopicPartition, OffsetTracker]:
+        """What was read and answered of each partition that is taken over."""
         owned = {partition: publisher.tracker for partition, publisher in self._publishers.items()}
-        return {partition: tracker.horizon for partition, tracker in owned.items() if tracker is not None}
+        return {partition: tracker for partition, tracker in owned.items() if tracker is not None}
 
     def restart(self, partition: TopicPartition) -> None:
         """Forget what is known of a partition, and what is open of it, and take it over as if it were new."""

@@ -1,4 +1,7 @@
-"""Notices that a topic was deleted and made anew under a worker that goes on owning its partitions."""
+"""Looks at where the logs of a worker's partitions end: for its backlog, and for topics that were made anew.
+
+A topic may be deleted and made anew under a worker that goes on owning its partitions.
+"""
 
 import asyncio
 import logging
@@ -7,7 +10,9 @@ from collections import Counter
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.metrics import Metrics
 from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.kafka.log_ranges import LogRanges
 from pelton.workers.notices import Notice
 
@@ -21,9 +26,11 @@ SURE = 2
 class LogWatch:
     """Compares what was read of each partition with where its log ends."""
 
-    def __init__(self, ranges: LogRanges, assignment: Assignment) -> None:
+    def __init__(self, ranges: LogRanges, assignment: Assignment, backlog: BacklogMeter, metrics: Metrics) -> None:
         self._ranges = ranges
         self._assignment = assignment
+        self._backlog = backlog
+        self._metrics = metrics
         self._short: Counter[TopicPartition] = Counter()
         self._trouble = Notice(log)
 
@@ -39,9 +46,12 @@ class LogWatch:
                 self._trouble.over("the ends of the request topics' logs can be read again")
 
     async def _look(self) -> None:
-        horizons = self._assignment.horizons()
-        ends = await self._ranges.ends(horizons) if horizons else {}
-        for partition, horizon in horizons.items():
+        owned = self._assignment.trackers()
+        ends = await self._ranges.ends(owned) if owned else {}
+        self._show(sum(max(0, ends[at] - tracker.horizon) + tracker.unanswered for at, tracker in owned.items()))
+        self._metrics.partitions.set(len(owned))
+        for partition, tracker in owned.items():
+            horizon = tracker.horizon
             self._short[partition] = self._short[partition] + 1 if horizon > ends[partition] else 0
             if self._short[partition] == SURE:
                 log.error(
@@ -51,3 +61,10 @@ class LogWatch:
                 )  # fmt: skip
                 self._short[partition] = 0
                 self._assignment.restart(partition)
+
+    def _show(self, waiting: int) -> None:
+        backlog = self._backlog.look(waiting)
+        self._metrics.backlog_requests.set(backlog.requests)
+        self._metrics.backlog_tokens.set(backlog.tokens)
+        self._metrics.tokens_per_second.set(backlog.tokens_per_second)
+        self._metrics.backlog_seconds.set(backlog.seconds)

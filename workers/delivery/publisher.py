@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.metrics import Metrics
 from pelton.workers.containment import harmless
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.reply_builder import ReplyBuilder
@@ -31,7 +28,6 @@ class Publisher:
         flights: SingleFlight,
         recall: ReplyCache,
         sessions: SessionCoordinator,
-        metrics: Metrics,
     ) -> None:
         self._endings = endings
         self._packer = packer
@@ -39,7 +35,6 @@ class Publisher:
         self._flights = flights
         self._recall = recall
         self._sessions = sessions
-        self._metrics = metrics
 
     async def run(self) -> None:
         """Pass on until the endings are closed and empty; returns when all of it is committed."""
@@ -99,30 +94,3 @@ class Publisher:
         """To the partition's publisher, if the partition was not lost meanwhile."""
         if publisher := self._assignment.publisher(parcel.ending.ticket):
             publisher.put(parcel)
-
-    def count(self, parcels: Sequence[OutgoingReply]) -> None:
-        """Note what has been committed."""
-        for parcel in parcels:
-            with harmless("count a reply"):
-                self._count(parcel.ending)
-
-    def _count(self, ending: Result) -> None:
-        metrics, stage = self._metrics, self._metrics.stage_seconds
-        stage.labels("queue").observe(ending.ticket.queue_s)
-        if isinstance(ending, Failed):
-            metrics.finished.labels(ending.error.code).inc()
-            metrics.dead_letters.inc(ending.error.dead_letter)
-            log.warning("%s ended with %s: %s", ending.ticket.record.source, ending.error.code, ending.error.message)
-            return
-        metrics.finished.labels("ok").inc()
-        metrics.cache_requests.labels(ending.outcome).inc()
-        self._recall.count(ending.outcome)
-        if not isinstance(ending, Generated):
-            return
-        metrics.prompt_tokens.inc(ending.prompt_tokens)
-        metrics.cached_tokens.inc(ending.completion.cached_tokens)
-        metrics.generated_tokens.inc(ending.completion.generated_tokens)
-        stage.labels("batch_wait").observe(ending.batch_wait_s)
-        stage.labels("prefill").observe(ending.completion.prefill_s)
-        stage.labels("decode").observe(ending.completion.decode_s)
-        stage.labels("publish").observe(time.monotonic() - ending.finished_at)

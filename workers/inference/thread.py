@@ -29,6 +29,7 @@ from pelton.workers.engine.api import (
 )
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import Retries
+from pelton.workers.inference.step_metrics import StepMetrics
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
@@ -92,7 +93,7 @@ class Inference:
         self._listen = listen
         self._line = line
         self._endings = endings
-        self._metrics = metrics
+        self._metrics = StepMetrics(metrics)
         self._guard = guard or CrashProtection()
         self._isolation = QuarantinePolicy(self._guard.max_lone_crashes)
         self._refused: dict[int, Failed] = {}
@@ -149,9 +150,10 @@ class Inference:
             for place in places:
                 if id(place) in self._refused:
                     self._endings.put(self._refused[id(place)])
+            began = time.monotonic()
             for outcome in self._step([place for place in places if id(place) not in self._refused]):
                 self._end(outcome)
-            self._observe()
+            self._metrics.observe(self._engine.last_step, self._engine.running, time.monotonic() - began)
 
     def _choose(self, places: Sequence[QueuedRequest[PreparedRequest]]) -> Chosen:
         """Which are to leave the line now: to run, or to be refused."""
@@ -274,13 +276,6 @@ class Inference:
             job.ticket.record.source, job.attempt, self._retries.policy.max_attempts, failure.message,
         )  # fmt: skip
         self._retries.add(running.place)
-
-    def _observe(self) -> None:
-        self._metrics.running_requests.set(self._engine.running)
-        stats = self._engine.last_step
-        if stats is not None and stats.computed_tokens:
-            self._metrics.batch_rows.observe(stats.rows)
-            self._metrics.batch_fill.observe(stats.useful_tokens / stats.computed_tokens)
 
 
 def _error_of(failure: Failure) -> errors.PeltonError:

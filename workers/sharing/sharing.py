@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.tiered import TieredCache
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
@@ -32,6 +33,8 @@ class Sharing:
         """Make it on the loop that uses it. Where the cache is off, Redis is left alone."""
         chosen = settings.cache if settings.cache.enabled else settings.cache.model_copy(update={"redis_url": None})
         cache = TieredCache(chosen, on_failure=lambda kind: metrics.cache_failures.labels(kind).inc())
+        for kind in Failure:
+            metrics.cache_failures.labels(kind)
         metrics.cache_local_bytes.set_function(lambda: cache.local.size)
         flights = SingleFlight(
             most_waiting=FOLLOWERS_PER_PLACE * settings.worker.max_waiting_requests,

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from pelton.pipeline import paths
+from pelton.pipeline.lifecycle import Lifecycle
+from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.workers import process, served_model
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import Fault
+
+
+def enter(settings: Settings) -> None:
+    with process._status(settings, Metrics(), Lifecycle()):
+        pass
 
 
 def test_a_taken_metrics_port_names_its_setting():
@@ -19,13 +26,13 @@ def test_a_taken_metrics_port_names_its_setting():
         port = taken.getsockname()[1]
         settings = Settings(worker={"metrics_port": port, "metrics_host": "127.0.0.1"})
         with pytest.raises(SettingsError, match=f"worker.metrics_port: .*port {port}"):
-            process._serve_metrics(settings)
+            enter(settings)
 
 
 def test_a_metrics_host_elsewhere_names_its_setting():
     """An address for documentation: no machine has it."""
     with pytest.raises(SettingsError, match=r"worker.metrics_host: '192\.0\.2\.1'"):
-        process._serve_metrics(Settings(worker={"metrics_port": 1, "metrics_host": "192.0.2.1"}))
+        enter(Settings(worker={"metrics_port": 1, "metrics_host": "192.0.2.1"}))
 
 
 def test_no_home_names_the_variable_to_set(monkeypatch):

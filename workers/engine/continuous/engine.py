@@ -17,7 +17,16 @@ from collections.abc import Sequence as Items
 
 import torch
 
-from pelton.workers.engine.api import EngineRequest, Failure, Outcome, SamplingParams, Selection, StepStats, Waiting
+from pelton.workers.engine.api import (
+    EngineRequest,
+    Failure,
+    KVCacheStats,
+    Outcome,
+    SamplingParams,
+    Selection,
+    StepStats,
+    Waiting,
+)
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.executors import ExecutorFactory, executor_for
 from pelton.workers.engine.continuous.kv_memory import allocate
@@ -139,12 +148,17 @@ class ContinuousEngine:
         outcomes = self._interrupted()
         works = self._scheduler.plan()
         tokens = sum(work.count for work in works)
-        self._last_step = StepStats(len(works), tokens, tokens)
+        self._last_step = StepStats(len(works), tokens, tokens, self._kv_cache_stats())
         if works:
             outcomes += self._launch(works)
         elif self._running and not self._launched and not outcomes:
             raise RuntimeError(f"none of {len(self._running)} running requests can be computed")
         return outcomes + self._land(all_but=self._executor.steps_ahead if works else 0)
+
+    def _kv_cache_stats(self) -> KVCacheStats:
+        pool, prefixes = self._pool, self._scheduler.prefix_stats
+        used = pool.num_pages - pool.available
+        return KVCacheStats(pool.num_pages, used, self._scheduler.preemptions, prefixes.asked, prefixes.hit)
 
     def _interrupted(self) -> list[Outcome]:
         now = self._clock()

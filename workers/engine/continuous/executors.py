@@ -34,8 +34,12 @@ class HostExecutor:
 
     @torch.inference_mode()
     def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
-        logits = self._runner.logits(works)
-        return CompletedStep(self._chooser.choose(logits, asks) if asks else [])
+        masks = self._chooser.begin_masks(asks)
+        try:
+            logits = self._runner.logits(works)
+        finally:
+            masks.settle()  # also after an error: whoever tries again finds the grammars at rest
+        return CompletedStep(self._chooser.choose(logits, asks, masks) if asks else [])
 
 
 def executor_for(loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> Executor:

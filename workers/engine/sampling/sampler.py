@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
-from pelton.workers.engine.grammars.masks import GrammarMasks
+from pelton.workers.engine.grammars.masks import GrammarMasks, StepMasks
 from pelton.workers.engine.grammars.matching import GrammarState
 from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import History, penalise
@@ -43,7 +43,11 @@ class Sampler:
         self._tensors: SamplingTensors | None = None
         self._masks = GrammarMasks()
 
-    def choose(self, logits: Tensor, asks: Items[SamplingRequest]) -> list[SampledToken]:
+    def begin_masks(self, asks: Items[SamplingRequest]) -> StepMasks:
+        """What the grammars admit next: to be filled while the model computes."""
+        return self._masks.begin([ask.grammar for ask in asks])
+
+    def choose(self, logits: Tensor, asks: Items[SamplingRequest], masks: StepMasks) -> list[SampledToken]:
         """One choice for each row of float32 `logits` [rows, vocab], which is overwritten."""
         params = [ask.params for ask in asks]
         wanted = [row for row, each in enumerate(params) if each.logprobs is not None]
@@ -51,7 +55,7 @@ class Sampler:
         broken_or_not = broken_rows(logits).long()
         adjusted = penalise(logits, params, [ask.history for ask in asks])
         adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
-        self._masks.apply(adjusted, [ask.grammar for ask in asks])
+        masks.hold(adjusted)
         positions = torch.tensor([ask.position for ask in asks], device=self._device)
         tokens = sample(adjusted, self._sampling(asks), positions)
         chosen, broken = torch.stack((tokens, broken_or_not)).tolist()

@@ -82,9 +82,9 @@ def test_clearing_leaves_nothing():
 
 
 @pytest.mark.parametrize(
-    ("inserts", "max_bytes", "sizes"), [(1_000_000, 4_000_000, (200, 3_000)), (200_000, 2_000_000, (20, 200))]
+    ("inserts", "max_bytes", "sizes"), [(100_000, 4_000_000, (200, 3_000)), (50_000, 2_000_000, (20, 200))]
 )
-def test_a_million_inserts_stay_within_the_bound(inserts, max_bytes, sizes):
+def test_many_inserts_stay_within_the_bound(inserts, max_bytes, sizes):
     """By tracemalloc within 5 % of it, for long values and for short ones, whose bookkeeping is most of them.
 
     Traced are the last inserts, several times as many as the tier holds: of what was there before nothing is left then.

@@ -4,7 +4,6 @@ import asyncio
 from types import SimpleNamespace
 
 from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.publisher import Publisher
@@ -28,7 +27,6 @@ class Around:
             flights=SingleFlight(most_waiting=10),
             recall=SimpleNamespace(keep=lambda keys, *_: self.kept.append(keys)),
             sessions=SimpleNamespace(takes=lambda _: takes, settled=_done),
-            metrics=Metrics(),
         )
 
     def parcel(self, one: Delivery) -> OutgoingReply:

@@ -1,0 +1,124 @@
+"""`pelton backlog`: what waits, and how long it will take."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import orjson
+import typer
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.loading import load_settings
+from pelton.producers.errors import BrokerUnreachable
+from pelton.producers.kafka.backlog import BacklogReader, Speed, TopicBacklog
+
+FIRST_LOOK_S = 3.0
+"""Between the two looks that a speed is measured by."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    topic: str
+    waiting: int
+    per_second: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """None while nobody answers."""
+        if not self.waiting:
+            return 0.0
+        return self.waiting / self.per_second if self.per_second else None
+
+
+def backlog(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    serve: Annotated[
+        int | None, typer.Option(min=1, max=65_535, metavar="PORT", help="Serve it to Prometheus until interrupted.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to serve it on.")] = "127.0.0.1",
+    interval: Annotated[float, typer.Option(min=0.5, help="Seconds between looks, with --serve.")] = 5.0,
+    config: Config = None,
+) -> None:
+    """Show how many requests are not answered, and how long they take.
+
+    It is counted from what the workers have committed, so it is there while
+    no worker runs: scale from zero by it. The speed is what was answered
+    between two looks.
+
+    Exit codes: 0 shown, or told to stop; 2 bad arguments or settings, or no
+    Kafka; 130 interrupted.
+    """
+    with clear_errors():
+        kafka = load_settings(config).kafka
+    quiet_libraries()
+    if serve is not None:
+        run_async(_serve(kafka, host, serve, interval), interrupted="Stopped.")
+        return
+    with stderr.status(f"Looking twice, {FIRST_LOOK_S:.0f} s apart ..."):
+        rows = run_async(_look_twice(kafka))
+    if as_json:
+        shown = [
+            {"topic": r.topic, "requests": r.waiting, "per_second": r.per_second, "seconds": r.seconds} for r in rows
+        ]
+        say(orjson.dumps(shown).decode())
+    else:
+        Console().print(_table(rows))
+
+
+async def _look_twice(kafka: KafkaSettings) -> list[_Row]:
+    reader, speeds = BacklogReader(kafka), {topic: Speed() for topic in kafka.request_topics}
+    await reader.start()
+    try:
+        _rows(await reader.read(), speeds)
+        await asyncio.sleep(FIRST_LOOK_S)
+        return _rows(await reader.read(), speeds)
+    finally:
+        await reader.close()
+
+
+def _rows(found: Sequence[TopicBacklog], speeds: dict[str, Speed]) -> list[_Row]:
+    return [_Row(each.topic, each.waiting, speeds[each.topic].note(each.answered)) for each in found]
+
+
+def _table(rows: Sequence[_Row]) -> Table:
+    table = Table("topic", box=box.SIMPLE_HEAD)
+    for name in ("not answered", "answered a second", "time left"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        speed = "none" if row.per_second is None else f"{row.per_second:,.1f}"
+        left = "unknown" if row.seconds is None else f"{row.seconds:,.0f} s"
+        table.add_row(row.topic, f"{row.waiting:,}", speed, left)
+    return table
+
+
+async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) -> None:
+    """Keep the figures true; while Kafka is away they are gone, as old ones would mislead a scaler."""
+    registry = CollectorRegistry()
+    requests = Gauge("pelton_topic_backlog_requests", "Requests that are not answered.", ["topic"], registry=registry)
+    speed = Gauge("pelton_topic_answered_per_second", "Over the last minute.", ["topic"], registry=registry)
+    reader, speeds = BacklogReader(kafka), {topic: Speed() for topic in kafka.request_topics}
+    try:
+        start_http_server(port, host, registry)
+    except OSError as error:
+        fail(f"--serve: port {port} of {host} cannot be listened on: {error.strerror}.", Exit.UNUSABLE)
+    await reader.start()
+    say(f"Serving http://{host}:{port}/metrics; Ctrl-C ends it.")
+    try:
+        while True:
+            try:
+                for row in _rows(await reader.read(), speeds):
+                    requests.labels(row.topic).set(row.waiting)
+                    speed.labels(row.topic).set(row.per_second or 0.0)
+            except BrokerUnreachable as error:
+                requests.clear()
+                speed.clear()
+                stderr.print(str(error), markup=False)
+            await asyncio.sleep(interval_s)
+    finally:
+        await reader.close()

@@ -1,0 +1,60 @@
+"""What the metrics show of committed replies."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from pelton.pipeline.metrics import Metrics
+from pelton.workers.containment import harmless
+from pelton.workers.delivery.backlog import BacklogMeter
+from pelton.workers.requests import Failed, Generated, OutgoingReply, Result
+from pelton.workers.sharing.reply_cache import ReplyCache
+
+log = logging.getLogger(__name__)
+
+
+class ReplyCounts:
+    """Counts replies and times their way. Lives on the event loop."""
+
+    def __init__(self, metrics: Metrics, recall: ReplyCache, backlog: BacklogMeter) -> None:
+        self._metrics = metrics
+        self._recall = recall
+        self._backlog = backlog
+
+    def note(self, parcels: Sequence[OutgoingReply]) -> None:
+        """Note what has been committed."""
+        for parcel in parcels:
+            with harmless("count a reply"):
+                self._note(parcel.ending)
+
+    def _note(self, ending: Result) -> None:
+        metrics, ticket, now = self._metrics, ending.ticket, time.monotonic()
+        metrics.stage_seconds.labels("queue").observe(ticket.queue_s)
+        metrics.request_seconds.observe(ticket.queue_s + now - ticket.fetched_at)
+        if isinstance(ending, Failed):
+            self._backlog.answered(0)
+            metrics.finished.labels(ending.error.code).inc()
+            metrics.dead_letters.inc(ending.error.dead_letter)
+            log.warning("%s ended with %s: %s", ticket.record.source, ending.error.code, ending.error.message)
+            return
+        metrics.finished.labels("ok").inc()
+        metrics.cache_requests.labels(ending.outcome).inc()
+        self._recall.count(ending.outcome)
+        if isinstance(ending, Generated):
+            self._note_generated(ending, now)
+        else:
+            self._backlog.answered(0)
+
+    def _note_generated(self, ending: Generated, now: float) -> None:
+        metrics, stage, completion = self._metrics, self._metrics.stage_seconds, ending.completion
+        metrics.prompt_tokens.inc(ending.prompt_tokens)
+        metrics.cached_tokens.inc(completion.cached_tokens)
+        metrics.generated_tokens.inc(completion.generated_tokens)
+        self._backlog.answered(ending.prompt_tokens - completion.cached_tokens + completion.generated_tokens)
+        stage.labels("batch_wait").observe(ending.batch_wait_s)
+        stage.labels("prefill").observe(completion.prefill_s)
+        stage.labels("decode").observe(completion.decode_s)
+        stage.labels("publish").observe(now - ending.finished_at)
+        metrics.first_token_seconds.observe(ending.ticket.queue_s + ending.batch_wait_s + completion.prefill_s)
+        if (steps := len(completion.token_ids) - 1) > 0:
+            metrics.token_seconds.observe(completion.decode_s / steps)
