@@ -12,6 +12,7 @@ from pelton.commands.config import app as config
 from pelton.commands.demo import demo
 from pelton.commands.dlt.commands import app as dlt
 from pelton.commands.figures import app as figures
+from pelton.commands.files import app as files
 from pelton.commands.reports.app import app as reports
 from pelton.commands.reports.report import report
 from pelton.commands.serve import serve
@@ -32,6 +33,7 @@ app.add_typer(cache)
 app.add_typer(config)
 app.add_typer(dlt)
 app.add_typer(figures)
+app.add_typer(files)
 app.add_typer(reports)
 
 

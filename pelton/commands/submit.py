@@ -24,6 +24,10 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     timeout: Annotated[
         float, typer.Option(min=0, help="Give up after so many seconds without any progress; 0: never.")
     ] = DEFAULT_TIMEOUT_S,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Send at most so many requests a second.")] = None,
+    max_tokens_total: Annotated[
+        int | None, typer.Option(min=1, help="Stop sending before the answers of all runs use more tokens.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the final counts as JSON on stdout.")] = False,
     config: Config = None,
 ) -> None:
@@ -41,14 +45,23 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     Exit codes: 0 all answered; 1 some failed (the output has their errors);
     2 bad arguments, files or settings, or no Kafka; 3 no progress within
-    --timeout; 130 interrupted.
+    --timeout, or --max-tokens-total is reached; 130 interrupted.
     """
     quiet_libraries()
 
     async def run(show: Callable[[Progress], None]) -> Summary:
         kafka = load_settings(config).kafka
         limit_s = timeout or None
-        return await submit_batch(kafka, source, out, max_in_flight=max_in_flight, timeout_s=limit_s, on_progress=show)
+        return await submit_batch(
+            kafka,
+            source,
+            out,
+            max_in_flight=max_in_flight,
+            timeout_s=limit_s,
+            rate_per_s=rate,
+            max_tokens_total=max_tokens_total,
+            on_progress=show,
+        )
 
     with progress_bar() as show:
         interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
