@@ -24,7 +24,7 @@ class Behaviour:
     """What becomes of one call.
 
     `status` other than 200 comes with an error body; `broken_off` closes the connection in the middle of the answer,
-    `hangs` never answers, `body` is sent in place of an answer.
+    `hangs` never answers, `body` is sent in place of an answer. A streamed answer takes `piece_s` for every few bytes.
     """
 
     latency_s: float = 0.0
@@ -34,6 +34,7 @@ class Behaviour:
     hangs: bool = False
     body: bytes | None = None
     code: str | None = None
+    piece_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -112,6 +113,8 @@ class MockEndpoint:
             await reader.read(1)
             self.hung_up += 1
             return False
+        if body.get("stream") and how.status == 200 and how.body is None:
+            return await _stream(_answer(number, body, how), how, writer)
         response = _response(how.status, _answer(number, body, how), how.headers)
         if how.broken_off:
             writer.write(response[: len(response) - 20])
@@ -120,6 +123,29 @@ class MockEndpoint:
             return False
         writer.write(response)
         return True
+
+
+async def _stream(answer: bytes, how: Behaviour, writer: asyncio.StreamWriter) -> bool:
+    """The answer as events; whether the connection may be used again."""
+    completion = orjson.loads(answer)
+    text = completion["choices"][0]["message"]["content"]
+    pieces = [{"role": "assistant", "content": ""}, *({"content": text[at : at + 4]} for at in range(0, len(text), 4))]
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in pieces
+    ]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    chunks.append({"choices": [], "usage": completion["usage"]})
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    for index, chunk in enumerate(chunks):
+        if how.broken_off and index == len(pieces) // 2:
+            writer.transport.abort()
+            return False
+        event = b"data: " + orjson.dumps(chunk) + b"\n\n"
+        writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(how.piece_s)
+    writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+    return True
 
 
 def _response(status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:

@@ -100,6 +100,9 @@ class TokenListener(Protocol):
     def token(self, place: int, token_id: int) -> None:
         """A token that is not the last; `place` is below what came before when the answer is computed anew."""
 
+    def text(self, so_far: str) -> None:
+        """The text so far, from an engine that works on text. Any thread."""
+
     def ended(self, outcome: Outcome) -> None:
         """The attempt is over."""
 

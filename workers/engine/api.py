@@ -75,7 +75,8 @@ class EngineRequest:
     Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
     With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it. `text` is what
     the prompt's tokens were made of, for an engine that works on text. `on_token` is called in a step with the place
-    and id of each token that the answer goes on behind; an engine that computes an answer anew begins again with 0.
+    and id of each token that the answer goes on behind; an engine that computes an answer anew begins again with 0. One
+    that works on text calls `on_text` in their place, with all of the text so far.
     """
 
     id: int
@@ -87,6 +88,7 @@ class EngineRequest:
     grammar: Grammar | None = None
     text: str = ""
     on_token: Callable[[int, int], None] | None = None
+    on_text: Callable[[str], None] | None = None
 
     @property
     def chosen_by_text(self) -> bool:

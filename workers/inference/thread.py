@@ -236,6 +236,7 @@ class Inference:
         request = EngineRequest(
             request_id, job.prompt, params, place.expires, cache_salt=salt, grammar=grammar, text=job.text,
             on_token=None if listener is None else listener.token,
+            on_text=None if listener is None else listener.text,
         )  # fmt: skip
         self._engine.add(request)
 

@@ -1,17 +1,22 @@
 """Calls of an endpoint over HTTP, on connections that are kept."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
 from pelton.pipeline.outside_text import shown
+from pelton.workers.remote.answer import InvalidAnswer
+from pelton.workers.remote.event_stream import StreamedCompletion
 from pelton.workers.remote.verdict import Fate, Verdict, judge
 
 PROBE_S = 5.0
 KEPT_S = 15.0
 """How long an idle connection is kept. Servers close theirs too; one that closes meanwhile is noticed."""
-_SERVER_ERROR = 500
+STREAMED = b',"stream":true,"stream_options":{"include_usage":true}}'
+"""In place of a body's last brace: asks for events."""
+_OK, _SERVER_ERROR = 200, 500
+_EVENTS = "text/event-stream"
 _REFUSES_US = frozenset({401, 403, 407})
 
 
@@ -32,14 +37,23 @@ class Caller:
     async def close(self) -> None:
         await self._session.close()
 
-    async def complete(self, url: str, body: bytes) -> Verdict:
-        """Send a chat-completions body and wait for all of the answer. Cancelled, it closes the connection."""
+    async def complete(self, url: str, body: bytes, on_text: Callable[[str], None] | None = None) -> Verdict:
+        """Send a chat-completions body and wait for all of the answer. Cancelled, it closes the connection.
+
+        With `on_text` the endpoint is asked to send the text as it comes; one that does not do so is no worse.
+        """
+        sent = body if on_text is None else body[:-1] + STREAMED
         try:
-            async with self._session.post(f"{url}/chat/completions", data=body, allow_redirects=False) as response:
-                content = await self._read(response)
+            async with self._session.post(f"{url}/chat/completions", data=sent, allow_redirects=False) as response:
+                follow = None
+                if on_text is not None and response.status == _OK and response.content_type == _EVENTS:
+                    follow = StreamedCompletion(on_text)
+                content = await self._read(response, follow)
                 if content is None:
                     return Verdict(Fate.FAILED, f"The endpoint's answer has more than {self._most_bytes:,} bytes.")
                 return judge(response.status, response.headers, content)
+        except InvalidAnswer as error:
+            return Verdict(Fate.FAILED, f"The endpoint's answer is none: {error}.")
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             return Verdict(Fate.UNREACHABLE, f"No connection to the endpoint: {shown(str(error))}.")
         except TimeoutError:
@@ -58,8 +72,8 @@ class Caller:
         # Not every endpoint has a list of models: another status shows as much that somebody listens.
         return f"status {status}" if status >= _SERVER_ERROR or status in _REFUSES_US else None
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """None for a body that is too long."""
+    async def _read(self, response: aiohttp.ClientResponse, follow: StreamedCompletion | None) -> bytes | None:
+        """None for a body that is too long. Of one that is followed, what its events come to."""
         pieces: list[bytes] = []
         size = 0
         async for piece in response.content.iter_any():
@@ -67,5 +81,8 @@ class Caller:
             if size > self._most_bytes:
                 response.close()
                 return None
-            pieces.append(piece)
-        return b"".join(pieces)
+            if follow is None:
+                pieces.append(piece)
+            else:
+                follow.feed(piece)
+        return b"".join(pieces) if follow is None else follow.completion()

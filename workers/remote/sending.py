@@ -46,7 +46,7 @@ class Sending:
         body = request.text.encode()
         said = "all endpoints have as many requests as they carry."
         while True:
-            sent_at, verdict = await self._call(body, give_up_at)
+            sent_at, verdict = await self._call(request, body, give_up_at)
             match verdict:
                 case None:
                     message = f"No endpoint has taken the request within {self.patience_s:g} s: {said}"
@@ -60,7 +60,7 @@ class Sending:
                     return Failure(request.id, FailureKind.INTERNAL, verdict.message)
             said = verdict.message
 
-    async def _call(self, body: bytes, give_up_at: float) -> tuple[float, Verdict | None]:
+    async def _call(self, request: EngineRequest, body: bytes, give_up_at: float) -> tuple[float, Verdict | None]:
         """When it was sent, and what came of it; None where nobody had a place for it."""
         try:
             async with asyncio.timeout_at(give_up_at):
@@ -70,7 +70,7 @@ class Sending:
         sent_at = time.monotonic()
         verdict = None
         try:
-            verdict = await self.caller.complete(endpoint.url, body)
+            verdict = await self.caller.complete(endpoint.url, body, request.on_text)
         finally:
             self.pool.give(endpoint, verdict, sent_at)
         return sent_at, verdict

@@ -39,9 +39,10 @@ class _Watched:
 
     job: PreparedRequest
     attempt: int
-    text: StableText
+    stable: StableText
     wake: Callable[["_Watched"], None]
     tokens: list[int] = field(default_factory=list)
+    written: str | None = None
     complete: bool = False
     dropped: bool = False
     number: int = 0
@@ -51,8 +52,14 @@ class _Watched:
         self.tokens.append(token_id)
         self.wake(self)
 
+    def text(self, so_far: str) -> None:
+        self.written = so_far
+        self.wake(self)
+
     def ended(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Completion) and outcome.written is None:
+        if isinstance(outcome, Completion) and self.written is not None:
+            self.complete = True
+        elif isinstance(outcome, Completion) and outcome.written is None:
             self.tokens = list(outcome.token_ids)
             self.complete = True
         else:
@@ -148,14 +155,19 @@ class StreamWriter:
     def _piece(self, watched: _Watched) -> _Piece | None:
         if watched.dropped:
             return None
-        complete, tokens = watched.complete, tuple(watched.tokens)
-        at = len(watched.text.told)
-        text = self._codec.content(tokens, watched.job.request, watched.job.prompt, complete=complete)
-        content = watched.text.finish(text) if complete else watched.text.advance(text)
+        complete = watched.complete  # before the text is read: what is not complete now may be in a moment
+        at = len(watched.stable.told)
+        text = self._text(watched, complete=complete)
+        content = watched.stable.finish(text) if complete else watched.stable.advance(text)
         if not content:
             return None
         watched.number += 1
         return _Piece(watched, watched.number - 1, at, content)
+
+    def _text(self, watched: _Watched, *, complete: bool) -> str:
+        if watched.written is not None:
+            return watched.written
+        return self._codec.content(tuple(watched.tokens), watched.job.request, watched.job.prompt, complete=complete)
 
     async def _send(self, producer: AIOKafkaProducer, piece: _Piece) -> None:
         envelope = piece.watched.job.ticket.envelope

@@ -97,6 +97,28 @@ async def test_a_session_sends_the_endpoint_all_that_was_said(place, redis_url):
     assert [message["content"] for message in endpoint.calls[-1]["messages"]] == ["one", "echo: one", "two"]
 
 
+async def test_partial_text_of_an_endpoint_goes_to_the_stream_topic(place, client, chat_body):
+    """Its pieces joined are the committed reply's text; without the header there are none."""
+    topic = f"live-{uuid.uuid4().hex[:8]}"
+    async with MockEndpoint(lambda *_: Behaviour(piece_s=0.02)).serving() as endpoint:
+        at = await place(engine=through(endpoint), kafka={"stream_topic": topic})
+        question = "What is a 10-K, and who must file one? " * 3
+        async with at.worker():
+            await client.send(at.requests, chat_body("quiet"), [("kafka_correlationId", b"1")])
+            await client.send(
+                at.requests, chat_body(question), [("kafka_correlationId", b"2"), ("pelton-stream", b"true")]
+            )
+            replies = await client.read(at.replies, 2)
+            told = {dict(each.headers)["kafka_correlationId"]: orjson.loads(each.value) for each in replies}
+            committed = told[b"2"]["choices"][0]["message"]["content"]
+            async with asyncio.timeout(LIMIT_S):
+                while _joined(pieces := await _pieces(client, topic)) != committed:
+                    assert committed.startswith(_joined(pieces))
+    assert committed == f"echo: {question}"
+    assert len(pieces) > 3
+    assert [piece["at"] for piece in pieces][:2] == [0, len(pieces[0]["content"])]
+
+
 async def test_a_worker_killed_in_between_loses_and_repeats_nothing(kafka_bootstrap, client):
     """Twice, with requests under way: each is answered once, with the answer to its own question."""
     count = 400
@@ -121,6 +143,14 @@ async def test_a_worker_killed_in_between_loses_and_repeats_nothing(kafka_bootst
     assert sorted(map(int, answered)) == list(range(count))
     contents = [orjson.loads(reply.value)["choices"][0]["message"]["content"] for reply in replies]
     assert all(text.startswith(f"echo: {number}: ") for number, text in zip(answered, contents, strict=True))
+
+
+async def _pieces(client: Any, topic: str) -> list[dict[str, Any]]:
+    return [orjson.loads(piece.value) for piece in await client.read_all(topic)]
+
+
+def _joined(pieces: list[dict[str, Any]]) -> str:
+    return "".join(piece["content"] for piece in pieces)
 
 
 async def _read_until(reader: AIOKafkaConsumer, seen: list[ConsumerRecord], until: int) -> None:

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -253,3 +254,21 @@ async def test_an_endpoint_that_only_fails_is_left_alone() -> None:
     failed = sum(isinstance(each, Failure) for each in outcomes.values())
     assert failed == broken.count <= 20
     assert sound.count == 300 - failed
+
+
+async def test_text_is_told_as_the_endpoint_streams_it() -> None:
+    """To those who listen, and of no other call is a stream asked; one that breaks is an attempt that failed."""
+    heard: list[str] = []
+    asked = [replace(request(0), on_text=heard.append), request(1), replace(request(2), on_text=lambda _: None)]
+
+    def behave(_number: int, body: dict[str, Any]) -> Behaviour:
+        return Behaviour(piece_s=0.01, broken_off=body["messages"][0]["content"] == "q2")
+
+    async with MockEndpoint(behave).serving() as endpoint, engine_for(endpoint) as engine:
+        outcomes = await outcomes_of(engine, asked)
+    assert [content(outcomes[number]) for number in (0, 1)] == ["echo: q0", "echo: q1"]
+    assert heard == ["echo", "echo: q0"]
+    assert outcomes[0].written.generated_tokens > 0
+    assert sorted(bool(call.get("stream")) for call in endpoint.calls) == [False, True, True]
+    assert isinstance(outcomes[2], Failure)
+    assert outcomes[2].kind is FailureKind.INTERNAL
