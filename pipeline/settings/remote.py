@@ -33,8 +33,8 @@ class RemoteSettings(Section):
     max_answer_bytes: Positive = 16_777_216
     """A longer answer is not read to its end."""
     context_tokens: Positive | None = None
-    """Prompt and answer of one request, by estimate: what histories of sessions are cut to. Unset: no bound but
-    `worker.max_waiting_tokens`."""
+    """Prompt and answer of one request, by estimate: histories of sessions are cut to it, and what is longer without
+    one is refused. Unset: no bound but `worker.max_waiting_tokens`."""
 
     @field_validator("endpoints")
     @classmethod
