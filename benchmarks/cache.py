@@ -75,7 +75,7 @@ def _subjects() -> dict[str, tuple[Callable[[str, bytes], Any], Callable[[str], 
     lru: LRUCache[str, bytes] = LRUCache(KEYS)
     ttl: TTLCache[str, bytes] = TTLCache(KEYS, 300)
     subjects: dict[str, tuple[Callable[[str, bytes], Any], Callable[[str], Any]]] = {
-        "pelton peek": (pelton.put, pelton.peek),
+        "pelton local": (pelton.put, pelton.local.get),
         "pelton get_many": (pelton.put, lambda key: pelton.get_many((key,))),
         "cachetools LRUCache": (lru.__setitem__, lru.get),
         "cachetools TTLCache": (ttl.__setitem__, ttl.get),

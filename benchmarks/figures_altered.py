@@ -9,7 +9,9 @@ from typing import Any
 DIGIT, SCALE, SIGN, PERIOD, UNIT = "digit", "scale", "sign", "period", "unit"
 KINDS = (DIGIT, SCALE, SIGN, PERIOD, UNIT)
 _ANSWER = re.compile(r"[-–−(]?\s*[$€£¥]?\s*[-(]?[\d,]*\.?\d+\)?\s*%?\)?( ?(million|billion|thousand))?")  # noqa: RUF001  # dashes as filings have them
-_YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?![\d,]|\.\d)")
+# Of other periods the answer may well be the same.
+_SAME_ELSEWHERE = frozenset({"count of things", "count of periods"})
+_YEAR = re.compile(r"(?<![\d,.$])((?:19|20)\d\d)(?!\d|[,.]\d)")
 _SCALE = re.compile(r"thousand|million|billion")
 # "FY19", "2018/19", "2023-2024": years that are not written out, or of which one makes no sense without the other.
 _CURRENCIES = (("$", "USD"), ("€", "EUR"), ("£", "GBP"), ("¥", "JPY"), ("₩", "KRW"))
@@ -28,14 +30,15 @@ class Statement:
 class Question:
     """A question with one number as its answer, written with its scale or percent sign."""
 
-    context: int
+    context: str
     text: str
     answer: str
     derivation: str
     answer_type: str
+    operation: str
 
 
-def questions(context: int, record: dict[str, Any]) -> Iterator[Question]:
+def questions(record: dict[str, Any]) -> Iterator[Question]:
     """The questions of a record that one number answers; a bare year is a date, not an amount."""
     for question in record["questions"]:
         given = question["answer"]
@@ -44,9 +47,23 @@ def questions(context: int, record: dict[str, Any]) -> Iterator[Question]:
         is_year = _YEAR.fullmatch(answer) and question["answer_type"] != "arithmetic"
         if _ANSWER.fullmatch(answer) and not is_year:
             written = _with_scale(answer, question["scale"])
-            yield Question(
-                context, question["question"].strip(), written, question["derivation"], question["answer_type"]
-            )
+            operation = question.get("operation") or _operation(question)
+            text, derivation = question["question"].strip(), question["derivation"]
+            yield Question(record["uid"], text, written, derivation, question["answer_type"], operation)
+
+
+def _operation(question: dict[str, Any]) -> str:
+    """What the gold answer was computed by, read from its derivation."""
+    if question["answer_type"] != "arithmetic":
+        return "count" if question["answer_type"] == "count" else "value"
+    derivation = re.sub(r"(?<![\d)%\s])\s*[-–−]\s*(?=[\d$(])", "", question["derivation"])  # noqa: RUF001  # signs are no operation
+    subtracts, divides, adds = (re.search(sign, derivation) for sign in (r"[-–−]", r"/|÷", r"\+"))  # noqa: RUF001  # likewise
+    if divides:
+        of_sum = adds and re.search(r"/\s*\d\s*(?:$|[-)])", derivation)
+        return "average" if of_sum else "percentage change" if subtracts else "ratio or share"
+    if adds:
+        return "sum and difference" if subtracts else "sum"
+    return "difference or change" if subtracts else "product" if re.search(r"[*×x]", derivation) else "other"  # noqa: RUF001
 
 
 def _with_scale(answer: str, scale: str) -> str:
@@ -63,6 +80,8 @@ def statement(question: str, answer: str) -> Statement:
 def altered(question: Question, record: dict[str, Any], kind: str, rng: random.Random) -> Statement | None:
     """A wrong statement of one kind, or None where the question offers nothing to alter in that way."""
     if kind == PERIOD:
+        if question.operation in _SAME_ELSEWHERE:
+            return None
         text = _other_period(question.text, record, rng)
         return statement(text, question.answer) if text else None
     answer = _ALTER[kind](question, record, rng)

@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from pelton.cache.causes import cause_of
 from pelton.pipeline.settings.cache import CacheSettings
 
 TIMEOUT_S = 2.0
@@ -45,7 +46,7 @@ async def connected(settings: CacheSettings) -> AsyncIterator[Redis]:
     try:
         yield client
     except (RedisError, OSError, TimeoutError) as error:
-        raise CacheUnavailable(f"The cache at {address(settings)} does not answer: {str(error).rstrip('.')}.") from None
+        raise CacheUnavailable(f"Redis at {address(settings)} {cause_of(settings, error).reason}.") from None
     finally:
         await client.aclose()
 

@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pelton.pipeline.settings.loading import Settings, load_settings
-    from pelton.producers import InferenceClient, Reply, ReplyError, ReplyTimeout
+    from pelton.producers import BlockingClient, InferenceClient, Reply, ReplyError, ReplyTimeout, RequestItem
 
-__all__ = ["InferenceClient", "Reply", "ReplyError", "ReplyTimeout", "Settings", "load_settings"]
+__all__ = [
+    "BlockingClient",
+    "InferenceClient",
+    "Reply",
+    "ReplyError",
+    "ReplyTimeout",
+    "RequestItem",
+    "Settings",
+    "load_settings",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("Settings", "load_settings"):
-        from pelton.pipeline import settings  # noqa: PLC0415 (the point of this function)
+        from pelton.pipeline.settings import loading  # noqa: PLC0415 (the point of this function)
 
-        return getattr(settings, name)
+        return getattr(loading, name)
     if name in __all__:
         from pelton import producers  # noqa: PLC0415 (likewise)
 

@@ -1,40 +1,69 @@
-"""The `pelton` command."""
+"""The `pelton` command. Each command is imported when it is asked for: all of them together take seconds."""
 
-from importlib import metadata
-from typing import Annotated
+from collections.abc import Callable
+from importlib import import_module, metadata
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from pelton.commands.ask import ask
-from pelton.commands.backlog import backlog
-from pelton.commands.cache import app as cache
-from pelton.commands.config import app as config
-from pelton.commands.demo import demo
-from pelton.commands.dlt.commands import app as dlt
-from pelton.commands.figures import app as figures
-from pelton.commands.files import app as files
-from pelton.commands.reports.app import app as reports
-from pelton.commands.reports.report import report
-from pelton.commands.serve import serve
-from pelton.commands.submit import submit
-from pelton.commands.up import up
-from pelton.commands.worker import worker
+from pelton.quiet_imports import quiet_imports
+
+COMMANDS = {
+    "demo": "demo:demo",
+    "up": "up:up",
+    "worker": "worker:worker",
+    "serve": "serve:serve",
+    "ask": "ask:ask",
+    "submit": "submit:submit",
+    "report": "reports.report:report",
+    "backlog": "backlog:backlog",
+    "cache": "cache:app",
+    "config": "config:app",
+    "dlt": "dlt.commands:app",
+    "figures": "figures:app",
+    "files": "files:app",
+    "reports": "reports.app:app",
+}
+"""Modules below `pelton.commands`, and what is a command in each: a function, or a group of commands."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the signature is click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # likewise
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        with quiet_imports():
+            imported = import_module(f"pelton.commands.{module}")
+        return _command(cmd_name, getattr(imported, name))
+
+
+def _command(name: str, found: typer.Typer | Callable[..., None]) -> Any:
+    """What typer makes of a function or of a group: it does so only inside a program."""
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.callback()(lambda: None)
+    if isinstance(found, typer.Typer):
+        program.add_typer(found, name=name)
+    else:
+        program.command(name)(found)
+    made: Any = get_command(program)
+    return made.commands[name]
+
 
 app = typer.Typer(
     name="pelton",
     help="Turns a Kafka topic into finished LLM work: one reply for each chat-completions request.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, worker, serve, ask, submit, report, backlog):
-    app.command()(command)
-app.add_typer(cache)
-app.add_typer(config)
-app.add_typer(dlt)
-app.add_typer(figures)
-app.add_typer(files)
-app.add_typer(reports)
 
 
 def _version(wanted: bool) -> None:
@@ -46,7 +75,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, metavar="", help="Print the version and exit."),
     ] = False,
 ) -> None:
     del version  # its callback has done the work

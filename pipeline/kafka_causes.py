@@ -9,7 +9,8 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.kafka import OAUTH, KafkaSettings
+from pelton.pipeline.settings.kafka_security import TokenUnusable
 
 _CLIENT_LOGGER = "aiokafka"
 _KEPT = 8
@@ -41,10 +42,10 @@ def client_errors() -> Iterator[list[BaseException]]:
 def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseException]) -> str:
     """One sentence on `error`, or on the latest of the `logged` ones, which led to it and say more."""
     where = f"Kafka at {kafka.bootstrap_servers}"
-    for cause in (*reversed(logged), error):
+    for cause in _origins(error, logged):
         if reason := _known(kafka, cause):
             return f"{where} {reason}."
-    said = str(logged[-1]) if logged else repr(error)
+    said = (str(logged[-1]) or repr(logged[-1])) if logged else repr(error)
     return (
         f"{where} cannot be reached ({said}): start one with `pelton up`, or set kafka.bootstrap_servers "
         "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
@@ -55,7 +56,7 @@ def may_pass(error: BaseException, logged: list[BaseException]) -> bool:
     """Whether the same settings may work later: the broker is away or its name unknown, but nothing is refused."""
     return not any(
         isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), type(cause).__name__)
-        for cause in (*logged, error)
+        for cause in _origins(error, logged)
     )
 
 
@@ -64,35 +65,65 @@ def is_cut_off(error: BaseException, logged: list[BaseException]) -> bool:
     return any(map(_cut_off, (*logged, error)))
 
 
+def _origins(error: BaseException, logged: list[BaseException]) -> Iterator[BaseException]:
+    """The latest first, and what an error came from, such as an alert of TLS, before the error itself."""
+    for raised in (*reversed(logged), error):
+        if origin := raised.__cause__ or raised.__context__:
+            yield origin
+        yield raised
+
+
 def _cut_off(cause: BaseException) -> bool:
+    if isinstance(cause, ConnectionResetError):
+        return True
     return not isinstance(cause, ConnectionRefusedError) and any(word in str(cause).lower() for word in _CUT_OFF)
 
 
 def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
-    return _of_the_account(kafka, type(cause).__name__) or _of_the_connection(kafka, cause)
+    return (
+        _of_the_account(kafka, type(cause).__name__) or _of_the_token(kafka, cause) or _of_the_connection(kafka, cause)
+    )
 
 
 def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
     if name in ("SaslAuthenticationFailed", "AuthenticationFailedError"):
+        if kafka.sasl_mechanism == OAUTH:
+            return f"refuses the token in {kafka.sasl_oauth_token_file}: see that kafka.sasl_oauth_token_file is fresh"
         return f"refuses the user {kafka.sasl_username!r}: check kafka.sasl_username and kafka.sasl_password"
     if name in ("UnsupportedSaslMechanismError", "UnsupportedSaslMechanism"):
         return f"does not offer the mechanism {kafka.sasl_mechanism}: set kafka.sasl_mechanism to one that it does"
-    if name == "IllegalSaslState":
+    if name == "IllegalSaslStateError":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
     if name.endswith("AuthorizationFailedError"):
-        return f"does not allow this ({name}): give the user {kafka.sasl_username!r} the ACL"
+        return f"does not allow this ({name}): give {who(kafka)} the ACL"
+    return None
+
+
+def who(kafka: KafkaSettings) -> str:
+    """By what the broker knows this client."""
+    if kafka.security_protocol.startswith("SASL"):
+        named = kafka.sasl_mechanism == OAUTH
+        return "the owner of kafka.sasl_oauth_token_file" if named else f"the user {kafka.sasl_username!r}"
+    return f"the owner of kafka.ssl_certfile {kafka.ssl_certfile}" if kafka.ssl_certfile else "users without a login"
+
+
+def _of_the_token(kafka: KafkaSettings, cause: BaseException) -> str | None:
+    if isinstance(cause, TokenUnusable):
+        return f"has not been asked, as kafka.sasl_oauth_token_file {cause}"
+    if kafka.sasl_mechanism == OAUTH and type(cause).__name__ in ("StaleMetadata", "NodeNotReadyError"):
+        # Where a token is refused, the client takes itself for logged in, and is answered with nothing.
+        return "names no brokers: it probably refuses the token in kafka.sasl_oauth_token_file, or is starting"
     return None
 
 
 def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
-    text = str(cause).lower()
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted ({cause.verify_message}): set kafka.ssl_cafile to the CA that "
             "signed it, and kafka.bootstrap_servers to a name that it is for"
         )
     if isinstance(cause, ssl.SSLError):
-        return _tls(text)
+        return _tls(kafka, (getattr(cause, "reason", None) or str(cause)).lower().replace("_", " "))
     if type(cause).__name__ == "gaierror":
         return "has a name that is not known to DNS: check kafka.bootstrap_servers"
     if _cut_off(cause):
@@ -103,7 +134,9 @@ def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None
     return None
 
 
-def _tls(text: str) -> str:
-    if "certificate required" in text or "certificate_required" in text or "handshake failure" in text:
-        return "wants a certificate of the client, which Pelton cannot show yet: use SASL_SSL on another port"
+def _tls(kafka: KafkaSettings, text: str) -> str:
+    if "alert" in text and "certificate" in text and kafka.ssl_certfile is not None:
+        return f"refuses the certificate in kafka.ssl_certfile {kafka.ssl_certfile} ({text}): use one of a CA it trusts"
+    if "certificate" in text or "handshake failure" in text:
+        return "wants a certificate of the client: set kafka.ssl_certfile and kafka.ssl_keyfile"
     return f"does not speak TLS on this port ({text}): set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT"

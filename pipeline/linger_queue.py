@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Generic, TypeVar
 
 import janus
@@ -73,7 +73,7 @@ class LingerQueue(Generic[Item]):
         self._bring_forward(0.0)
         await mark.wait()
 
-    async def batches(self) -> AsyncIterator[list[Item]]:
+    async def batches(self) -> AsyncGenerator[list[Item]]:
         """Yield what gathered until the first item's patience ended, or sooner half of what the queue holds.
 
         Ends when closed and empty. A batch counts as dealt with when the next one is asked for.

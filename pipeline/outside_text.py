@@ -26,4 +26,4 @@ def escaped(text: str, *, lines: bool = False) -> str:
 
 
 def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode()
+    return repr(char)[1:-1]

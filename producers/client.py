@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,17 @@ from pelton.producers.replies import Reply, refusal
 from pelton.producers.reply_router import ReplyRouter
 
 DEFAULT_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestItem:
+    """A body for `submit_many` with what is its own; None: an id that is made, and the tenant given for all."""
+
+    body: Body
+    correlation_id: bytes | None = None
+    tenant: str | None = None
+    session: str | None = None
+    deadline_ms: int | None = None
 
 
 class InferenceClient:
@@ -80,7 +91,8 @@ class InferenceClient:
 
         In a `session` the workers remember what was said before, and `messages` is only what is new. `deadline_ms`
         (Unix milliseconds) tells them when the answer is of no more use. Raises `ReplyError` for an error reply,
-        `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, or `RepliesUnreadable`.
+        `ReplyTimeout` after `timeout_s` seconds, `SendFailed`, `RepliesUnreadable`, `BodyInvalid` for what cannot be
+        written as JSON, or `ClientNotOpen`.
         """
         whole = {"model": model, "messages": messages, **body}
         reply = await self.request(whole, timeout_s=timeout_s, tenant=tenant, session=session, deadline_ms=deadline_ms)
@@ -148,7 +160,7 @@ class InferenceClient:
 
     async def submit_many(
         self,
-        bodies: Iterable[Body] | AsyncIterable[Body],
+        bodies: Iterable[Body | RequestItem] | AsyncIterable[Body | RequestItem],
         *,
         max_in_flight: int = 256,
         timeout_s: float | None = None,
@@ -156,27 +168,42 @@ class InferenceClient:
     ) -> AsyncGenerator[Reply, None]:
         """Send all of `bodies` and give out replies as they arrive, error replies included; `index` tells whose.
 
-        `bodies` is read only as fast as replies are taken: at most `max_in_flight` requests are unanswered or their
-        replies untaken. `timeout_s` bounds the wait for each one. Raises as `request`, ending the stream. Close the
-        iterator (`contextlib.aclosing`) when leaving it early.
+        A body that has an id, tenant, session or deadline of its own comes in a `RequestItem`; of one session send the
+        next turn when the reply to the last is there. `bodies` is read only as fast as replies are taken: at most
+        `max_in_flight` requests are unanswered or their replies untaken. `timeout_s` bounds the wait for each one.
+        Raises as `request`, ending the stream. Close the iterator (`contextlib.aclosing`) when leaving it early.
         """
         jobs = (
-            self._answer(index, body, timeout_s=timeout_s, tenant=tenant) async for index, body in _numbered(bodies)
+            self._answer(index, item, timeout_s=timeout_s, tenant=tenant) async for index, item in _numbered(bodies)
         )
         async with contextlib.aclosing(as_finished(jobs, limit=max_in_flight)) as replies:
             async for reply in replies:
                 yield reply
 
-    async def _answer(self, index: int, body: Body, *, timeout_s: float | None, tenant: str | None) -> Reply:
-        return replace(await self.request(body, timeout_s=timeout_s, tenant=tenant), index=index)
+    async def _answer(self, index: int, item: RequestItem, *, timeout_s: float | None, tenant: str | None) -> Reply:
+        reply = await self.request(
+            item.body,
+            correlation_id=item.correlation_id,
+            timeout_s=timeout_s,
+            tenant=tenant if item.tenant is None else item.tenant,
+            session=item.session,
+            deadline_ms=item.deadline_ms,
+        )
+        return replace(reply, index=index)
 
 
-async def _numbered(bodies: Iterable[Body] | AsyncIterable[Body]) -> AsyncIterator[tuple[int, Body]]:
+async def _numbered(
+    bodies: Iterable[Body | RequestItem] | AsyncIterable[Body | RequestItem],
+) -> AsyncIterator[tuple[int, RequestItem]]:
     index = 0
     if isinstance(bodies, AsyncIterable):
         async for body in bodies:
-            yield index, body
+            yield index, _item(body)
             index += 1
     else:
         for index, body in enumerate(bodies):
-            yield index, body
+            yield index, _item(body)
+
+
+def _item(body: Body | RequestItem) -> RequestItem:
+    return body if isinstance(body, RequestItem) else RequestItem(body)

@@ -3,6 +3,8 @@
     ProducerError
     ├── BrokerUnreachable    no Kafka at the address, or it does not let us in
     ├── TopicMissing         a topic that requests or replies go through does not exist
+    ├── ClientNotOpen        a client is used outside of its `async with`
+    ├── BodyInvalid          a body cannot be written as JSON
     ├── SendFailed           Kafka did not take a request; whether it holds it is not known
     ├── RepliesUnreadable    the reader of the reply partition stopped: nothing that waits will hear of its reply
     ├── ReplyError           the reply is an error
@@ -29,6 +31,17 @@ class BrokerUnreachable(ProducerError):
 
 
 class TopicMissing(ProducerError):
+    pass
+
+
+class ClientNotOpen(ProducerError):
+    """A mistake of the program; the message shows how it is written."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__(f"The client is not open: use it inside `async with {client}(...) as client:`.")
+
+
+class BodyInvalid(ProducerError):
     pass
 
 

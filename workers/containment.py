@@ -23,7 +23,10 @@ def fault(error: Exception, station: str, ticket: Delivery) -> PeltonError:
     """What a request's sender is told of a failure at a station; `station` is a verb: what was being done."""
     if isinstance(error, PeltonError):
         return error
-    log.error("This worker failed to %s %s, which ends by it", station, ticket.record.source, exc_info=error)
+    log.error(
+        "This worker failed to %s %s, which ends by it",
+        *(station, ticket.record.source), exc_info=error, extra=ticket.log_fields,
+    )  # fmt: skip
     return InternalError(
         f"The worker failed to {station} this request ({type(error).__name__}). The fault is not the sender's: the "
         "request is kept as a dead letter, and the worker's log has the details."

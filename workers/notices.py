@@ -4,6 +4,15 @@ import logging
 import time
 
 REPEAT_S = 60.0
+ABOUT_KAFKA = {"about_kafka": True}
+"""`extra` of a log line about trouble with Kafka: left out where the broker is away, which is said once for all."""
+
+
+def about_kafka(record: logging.LogRecord) -> bool:
+    """Whether a line is about trouble with Kafka, in our words or in its client's."""
+    return getattr(record, "about_kafka", False) or (
+        record.name.partition(".")[0] == "aiokafka" and record.levelno >= logging.WARNING
+    )
 
 
 class Notice:
@@ -19,11 +28,11 @@ class Notice:
         """Say what is in the way, unless that was just said."""
         told = message % args
         if told != self._said or time.monotonic() >= self._next:
-            self._log.log(self._level, "%s", told)
+            self._log.log(self._level, "%s", told, extra=ABOUT_KAFKA | {"notice": id(self)})
             self._said, self._next = told, time.monotonic() + REPEAT_S
 
     def over(self, message: str, *args: object) -> None:
         """Say that it is over, if anything was said."""
         if self._said is not None:
             self._said = None
-            self._log.log(self._level, message, *args)
+            self._log.log(self._level, message, *args, extra=ABOUT_KAFKA | {"notice": id(self), "over": True})

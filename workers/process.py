@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
 from pelton.pipeline.metrics import Metrics
@@ -17,9 +18,11 @@ from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
 from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.workers import served_model
 from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.model.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs
+from pelton.workers.kafka.outage import one_voice
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
@@ -42,7 +45,7 @@ class Parent:
 
 
 async def serve(settings: Settings, parent: Parent | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain.
+    """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain. While a model loads, end the process.
 
     The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
     joined after, so that no partition waits for a model. Raises what those parts raise.
@@ -58,22 +61,43 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
     if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
         return
     metrics = Metrics()
-    async with _following(SuspectFeed(settings.kafka, guard.suspects)):
+    async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
         with _status(settings, metrics, lifecycle):
-            await _load_and_work(settings, lifecycle, metrics, guard)
+            served = await _loaded(settings, lifecycle)
+            if served is not None:
+                try:
+                    await Worker(settings, served, lifecycle, metrics, guard).run()
+                finally:
+                    await asyncio.to_thread(served.close)
+    if served is None:
+        _end_at_once()
 
 
-async def _load_and_work(settings: Settings, lifecycle: Lifecycle, metrics: Metrics, guard: CrashProtection) -> None:
+async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.ServedModel | None:
+    """The model; None where the worker is told to leave before it is there. Raises what `_load` does."""
     log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
+    loop = asyncio.get_running_loop()
     # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
     # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
-    with ThreadPoolExecutor(1, "loading") as thread:
-        served = await asyncio.get_running_loop().run_in_executor(thread, _load, settings)
-    try:
-        if not lifecycle.leaving:
-            await Worker(settings, served, lifecycle, metrics, guard).run()
-    finally:
-        await asyncio.to_thread(served.close)
+    thread = ThreadPoolExecutor(1, "loading")
+    loading = loop.run_in_executor(thread, _load, settings)
+    leaving = asyncio.create_task(lifecycle.wait_leaving())
+    either: tuple[asyncio.Future[Any], ...] = (loading, leaving)
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if lifecycle.leaving:
+        return None
+    leaving.cancel()
+    served = await loading
+    thread.shutdown()
+    return served
+
+
+def _end_at_once() -> None:
+    """Nothing can interrupt the thread that loads a model, and Python would wait for it at its end."""
+    remove_partial_folders(served_model.models_dir())
+    log.info("told to leave while the model was loading")
+    logging.shutdown()
+    os._exit(WorkerExit.DRAINED)
 
 
 def _under(parent: Parent, settings: Settings) -> tuple[CrashProtection, Lifecycle]:

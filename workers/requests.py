@@ -32,6 +32,13 @@ class Delivery:
     queue_s: float
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """For `extra` of a log line about this request: its place, and its sender's id where it has one."""
+        source, given = str(self.record.source), self.envelope.correlation_id
+        fields = {"request": source}
+        return fields if given == source.encode() else fields | {"correlation_id": given.decode("utf-8", "replace")}
+
+    @property
     def sent_ms(self) -> int:
         """When the request was sent (Unix milliseconds); 0 where it claims to come from the future."""
         return self.record.timestamp_ms if self.record.timestamp_ms <= time.time() * 1000 else 0

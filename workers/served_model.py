@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,6 +45,8 @@ class ServedModel:
     codec: Codec
     model_name: str
     fingerprint: bytes
+    on_cpu: bool = False
+    """Whether steps are computed by the machine's cores."""
     close: Callable[[], None] = lambda: None
     """To be called when the engine is used no more."""
 
@@ -68,7 +71,13 @@ def build(settings: Settings) -> ServedModel:
         TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=parts),
         settings.model.name,
         _fingerprint(told),
+        on_cpu=loaded.device.type == "cpu",
     )
+
+
+def models_dir() -> Path:
+    """Where converted models are kept. Raises `SettingsError` where there is no cache folder."""
+    return cache_dir() / "models"
 
 
 def _remote(settings: Settings) -> ServedModel:
@@ -81,7 +90,7 @@ def _remote(settings: Settings) -> ServedModel:
     log.info("requests go to %s as model %s", ", ".join(remote.endpoints), name)
     engine = remote_engine(remote, estimate)
     told = {"engine": "openai", "model": name}
-    return ServedModel(engine, RemoteCodec(name, estimate), settings.model.name, _fingerprint(told), engine.close)
+    return ServedModel(engine, RemoteCodec(name, estimate), settings.model.name, _fingerprint(told), close=engine.close)
 
 
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:
@@ -112,6 +121,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "batch_invariant": settings.batch_invariant,
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
+        "positions": loaded.positions_for,
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -133,8 +143,9 @@ def _load(model: ModelSettings) -> "LoadedModel":
         dtype=model.dtype,
         device=model.device,
         trust_remote_code=model.trust_remote_code,
+        context_length=model.context_length,
     )
-    return load(spec, cache_dir() / "models")
+    return load(spec, models_dir())
 
 
 def _engine(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:

@@ -31,6 +31,7 @@ from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
+from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
 from pelton.workers.intake.admission import Admission
@@ -127,6 +128,8 @@ class Worker:
             recall=self._sharing.recall,
             sessions=self._sessions,
         )
+        interval_s = settings.worker.figures_interval_s
+        self._figures = FiguresLog(metrics, self._guard.steps, interval_s, on_cpu=served.on_cpu)
         self._backlog = BacklogMeter()
         self._counts = ReplyCounts(metrics, self._sharing.recall, self._backlog)
         self._intake = self._make_intake(served)
@@ -178,6 +181,7 @@ class Worker:
             "session turns": self._sessions.write(),
             "partial text": self._streams.run(),
             "watch over the logs": LogWatch(self._ranges, self._assignment, self._backlog, self._metrics).run(),
+            "figures": self._figures.run(),
         }
         tasks = {name: asyncio.create_task(part) for name, part in running.items()}
         leaving = asyncio.create_task(self._lifecycle.wait_leaving())

@@ -67,10 +67,6 @@ class TieredCache:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.remote.close()
 
-    def peek(self, key: str) -> bytes | None:
-        """What the local tier has."""
-        return self.local.get(key)
-
     async def get_many(self, keys: Sequence[str]) -> dict[str, Found]:
         """What there is of `keys`: local first, and then one round trip for all the others."""
         found = self._values.held(keys)

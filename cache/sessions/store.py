@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from pelton.cache import value_format
+from pelton.cache.causes import cause_of
 from pelton.cache.connection import connect
 from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, Turn, packed
 from pelton.cache.value_format import ValueFormat
@@ -122,9 +123,13 @@ class SessionStore:
 
     def __init__(self, cache: CacheSettings, session: SessionSettings) -> None:
         """Where no server is set, all is `UNAVAILABLE`."""
-        self._redis: Redis | None = connect(cache, timeout_s=OPERATION_S) if cache.redis_url else None
+        own = cache if session.redis_url is None else cache.model_copy(update={"redis_url": session.redis_url})
+        self._cache = own
+        self._redis: Redis | None = connect(own, timeout_s=OPERATION_S) if own.redis_url else None
         self._ttl_ms = session.ttl_s * 1000
         self._format = ValueFormat.of(cache, MAX_HISTORY_BYTES)
+        self.refused = False
+        """Whether Redis last answered with a refusal that will not pass by itself."""
 
     @property
     def there(self) -> bool:
@@ -187,10 +192,16 @@ class SessionStore:
             async with asyncio.timeout(OPERATION_S), self._redis.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
-                return await pipe.execute(raise_on_error=False)
+                answers = await pipe.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
-            log.warning("sessions cannot be reached: %s", shown(repr(error)))
+            self._note_refusals([error])
+            log.warning("sessions cannot be reached: Redis %s", shown(cause_of(self._cache, error).reason))
             return [StoreFailure.UNAVAILABLE] * len(commands)
+        self._note_refusals([answer for answer in answers if isinstance(answer, Exception)])
+        return answers
+
+    def _note_refusals(self, errors: Sequence[Exception]) -> None:
+        self.refused = any(not cause_of(self._cache, error).passing for error in errors)
 
     def _loaded(self, key: str, answer: Any) -> Loaded | StoreFailure:
         try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pelton.commands.common import Config, Exit, fail, quiet_libraries, run_async, say
+from pelton.commands.waiting import spoken, waiting
 from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
@@ -22,7 +23,9 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     model: Annotated[str, typer.Option(help="A model some worker serves.")] = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 for the likeliest answer.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole chat.completion object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the whole chat.completion object.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = DEFAULT_TIMEOUT_S,
     config: Config = None,
 ) -> None:
@@ -40,7 +43,10 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     settings, or no Kafka; 3 no reply in time; 130 interrupted.
     """
     quiet_libraries()
-    text = sys.stdin.read().strip() if question == "-" else question
+    text = _standard_input() if question == "-" else question
+    for name, given in (("question", text), ("--system", system), ("--session", session), ("--model", model)):
+        if given is not None and given.encode(errors="replace").decode() != given:
+            fail(f"The {name} is no text in UTF-8.", Exit.UNUSABLE)
     if not text:
         fail("The question is empty.", Exit.UNUSABLE)
     messages = [{"role": "user", "content": text}]
@@ -52,9 +58,18 @@ def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     say(completion.model_dump_json(indent=2) if as_json else completion.choices[0].message.content or "")
 
 
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        fail("What standard input holds is no text in UTF-8.", Exit.UNUSABLE)
+
+
 async def _ask(
     config: Path | None, messages: list[dict[str, str]], model: str, timeout_s: float, body: dict[str, Any]
 ) -> ChatCompletion:
-    async with InferenceClient(load_settings(config).kafka) as client:
-        deadline_ms = int((time.time() + timeout_s) * 1000)
-        return await client.complete(messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, **body)
+    kafka = load_settings(config).kafka
+    with spoken("Waiting for an answer") as say_waiting:
+        async with InferenceClient(kafka) as client, waiting(kafka, say_waiting):
+            deadline_ms = int((time.time() + timeout_s) * 1000)
+            return await client.complete(messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, **body)

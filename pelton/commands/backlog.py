@@ -37,7 +37,7 @@ class _Row:
 
 
 def backlog(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")] = False,
     serve: Annotated[
         int | None, typer.Option(min=1, max=65_535, metavar="PORT", help="Serve it to Prometheus until interrupted.")
     ] = None,

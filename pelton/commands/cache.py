@@ -23,11 +23,12 @@ from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.cache_warming import WarmingCounts
 from pelton.producers.batch.cache_warming import warm as warm_cache
+from pelton.producers.batch.input_file import readable_input
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress
 
 app = typer.Typer(name="cache", help="Look over the reply cache, purge it, or warm it.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")]
 
 
 @app.command()
@@ -63,7 +64,7 @@ def purge(
     tenant: Annotated[
         str | None, typer.Option(metavar="NAME", help='Only entries of this tenant; "" for those without one.')
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    everything: Annotated[bool, typer.Option("--all", metavar="", help="Every entry.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -92,7 +93,10 @@ def purge(
 
 @app.command()
 def warm(  # noqa: PLR0913, PLR0917  # the command's options, each by name
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="OpenAI Batch requests, one JSON object a line.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="OpenAI Batch requests, one JSON object a line; - reads standard input."),
+    ],
     tenant: Annotated[
         str | None, typer.Option(metavar="NAME", help="Ask as this tenant: answers are cached by it.")
     ] = None,
@@ -116,18 +120,18 @@ def warm(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     """
     quiet_libraries()
 
-    async def run(show: Callable[[Progress], None]) -> WarmingCounts:
+    async def run(lines: Path, show: Callable[[Progress], None]) -> WarmingCounts:
         return await warm_cache(
             load_settings(config).kafka,
-            source,
+            lines,
             tenant=tenant,
             max_in_flight=max_in_flight,
             timeout_s=timeout or None,
             on_progress=show,
         )
 
-    with progress_bar() as show:
-        tally = run_async(run(show), interrupted="Interrupted. What was answered is in the cache.")
+    with clear_errors(), readable_input(source) as lines, progress_bar() as show:
+        tally = run_async(run(lines, show), interrupted="Interrupted. What was answered is in the cache.")
     if as_json:
         counts = {"requests": tally.requests, "outcomes": tally.outcomes, "failures": tally.failures}
         say(orjson.dumps(counts))

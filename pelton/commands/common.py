@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -15,6 +17,7 @@ from rich.console import Console
 from pelton.cache.connection import CacheUnavailable
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import CONFIG_VARIABLE, SettingsError
+from pelton.pipeline.settings.log import LogFormat
 from pelton.producers.errors import CapReached, NoProgress, ProducerError, ReplyError, ReplyTimeout
 
 T = TypeVar("T")
@@ -31,6 +34,11 @@ Config = Annotated[
     ),
 ]
 
+Verbose = Annotated[bool, typer.Option(metavar="", help="Log more, the Kafka client's words too: log.level debug.")]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option("--log-format", help="For people, or one JSON object a line. Default: log.format.")
+]
+
 
 class Exit(IntEnum):
     """Exit codes of every command that talks to Kafka."""
@@ -42,6 +50,7 @@ class Exit(IntEnum):
     """Arguments, settings, files, Kafka or Redis: nothing went wrong with a request, but there was no way to go on."""
     TIMED_OUT = 3
     INTERRUPTED = 130
+    """By Ctrl-C or SIGTERM."""
 
 
 _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
@@ -67,21 +76,67 @@ def say(text: str | bytes) -> None:
     typer.echo(escaped(line, lines=True) if sys.stdout.isatty() else line)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C cleans up is cleaned up."""
+
+
 @contextmanager
 def clear_errors(*, interrupted: str = "Interrupted.") -> Iterator[None]:
-    """Turn the errors a user can mend, and Ctrl-C, into one message and an exit code; leave all others as they are."""
+    """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others."""
     try:
-        yield
+        with _terminable():
+            yield
     except KeyboardInterrupt:
         fail(interrupted, Exit.INTERRUPTED)
     except tuple(kind for kind, _ in _EXITS) as error:
         fail(str(error), next(code for kind, code in _EXITS if isinstance(error, kind)))
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` inside. Signals are the main thread's: elsewhere nothing is changed."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if not _is_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def run_async(main: Coroutine[Any, Any, T], *, interrupted: str = "Interrupted.") -> T:
-    """Run a command's coroutine under `clear_errors`. The first Ctrl-C cancels it and lets it clean up."""
+    """Run a command's coroutine under `clear_errors`. The first Ctrl-C or SIGTERM cancels it and lets it clean up."""
     with clear_errors(interrupted=interrupted):
-        return asyncio.run(main)
+        return asyncio.run(_until_terminated(main))
+
+
+async def _until_terminated(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio itself does for Ctrl-C: an error raised anywhere in the loop would be no orderly end."""
+    running = asyncio.ensure_future(main)
+    told = False
+
+    def cancel() -> None:
+        nonlocal told
+        told = True
+        running.cancel()
+
+    if _is_main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if told:
+            raise Terminated from None
+        raise
 
 
 def quiet_libraries() -> None:

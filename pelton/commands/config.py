@@ -17,6 +17,7 @@ from pelton.commands.common import Config, clear_errors, say, stderr
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import NAMES, Settings, load_settings, read_toml, settings_file, settings_origin
 from pelton.pipeline.settings.names import DELIMITER, setting_variables, variable_of
+from pelton.pipeline.settings.value_files import value_files
 
 _MASK = "**********"
 _CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
@@ -40,13 +41,13 @@ class Setting:
     source: str
     """`default`, `file` or `variable`."""
     origin: str | None
-    """The file's path or the variable's name."""
+    """The file's path, or the variable's name, with its file where it names one (`..._FILE=/run/secrets/x`)."""
 
 
 @app.command()
 def show(
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from the default.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", metavar="", help="Only what differs from the default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON on stdout.")] = False,
     config: Config = None,
 ) -> None:
     """Show every setting that is in effect, its value and where it comes from.
@@ -91,11 +92,14 @@ def _effective(config: Path | None) -> Iterator[Setting]:
     file = settings_file(config)
     stored = read_toml(file) if file else {}
     variables = setting_variables(os.environ)
+    named_files = value_files(os.environ, NAMES.leaves)
     for name in NAMES.leaves:
         path = name.split(".")
         value, default = (reduce(getattr, path, root) for root in (settings, defaults))
         source, origin = "default", None
-        if variable := _variable_that_sets(path, variables):
+        if held := named_files.get(variable_of(name)):
+            source, origin = "variable", "=".join(held)
+        elif variable := _variable_that_sets(path, variables):
             source, origin = "variable", variable
         elif file and _has(stored, path):
             source, origin = "file", str(file)

@@ -13,7 +13,9 @@ from pelton.stack.errors import StackError
 
 def demo(
     requests: Annotated[int, typer.Option(min=1, help="How many questions to ask.")] = 24,
-    as_json: Annotated[bool, typer.Option("--json", help="Print answers and measurements as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print answers and measurements as JSON.")
+    ] = False,
 ) -> None:
     """Ask a real model real questions through a real Kafka, all on this machine.
 

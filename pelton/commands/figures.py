@@ -26,7 +26,10 @@ def check(
         Path | None, typer.Option("--out", "-o", metavar="PATH", dir_okay=False, help="Write there. Default: stdout.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final counts as JSON: on stdout with --out, else on stderr.")
+        bool,
+        typer.Option(
+            "--json", metavar="", help="Print the final counts as JSON: on stdout with --out, else on stderr."
+        ),
     ] = False,
 ) -> None:
     """Say of every figure whether its source supports it.

@@ -39,4 +39,5 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
     try:
         yield show
     finally:
-        bar.stop()
+        if first is not None:  # stopped without a start, it prints an empty line
+            bar.stop()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pelton.commands.common import Config, Exit, clear_errors, fail
+from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http
@@ -14,7 +14,8 @@ from pelton.producers.http.server import serve_http
 def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: serve.port; 0: any.")] = None,
     host: Annotated[str | None, typer.Option(help="Default: serve.host, which is this machine only.")] = None,
-    verbose: Annotated[bool, typer.Option(help="Log more.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormatOption = None,
     config: Config = None,
 ) -> None:
     """Serve OpenAI's HTTP API: chat completions, files and batches.
@@ -27,9 +28,9 @@ def serve(
 
     Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
     """
-    configure_logging(verbose=verbose)
     with clear_errors():
         settings = load_settings(config)
+        configure_logging(settings.log, verbose=verbose, log_format=log_format)
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
         here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
         try:

@@ -8,15 +8,22 @@ from typing import Annotated
 import orjson
 import typer
 
-from pelton.commands.common import Config, Exit, quiet_libraries, run_async, stderr
+from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, run_async, stderr
 from pelton.commands.progress import progress_bar
+from pelton.commands.waiting import say_line, waiting
+from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.loading import load_settings
+from pelton.producers.batch.input_file import readable_input
+from pelton.producers.batch.retry_failed import without_answer
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
 
 
 def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="OpenAI Batch requests, one JSON object a line.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="OpenAI Batch requests, one JSON object a line; - for standard input."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="Append the results here, as they come.")],
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Most requests sent and unanswered: some 500 for each worker keep it busy.")
@@ -24,11 +31,16 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     timeout: Annotated[
         float, typer.Option(min=0, help="Give up after so many seconds without any progress; 0: never.")
     ] = DEFAULT_TIMEOUT_S,
+    retry_failed: Annotated[
+        Path | None, typer.Option(metavar="EARLIER", help="Send only what has no answer in this earlier output.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Send at most so many requests a second.")] = None,
     max_tokens_total: Annotated[
         int | None, typer.Option(min=1, help="Stop sending before the answers of all runs use more tokens.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final counts as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the final counts as JSON on stdout.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Send a file of OpenAI Batch requests, and collect the results.
@@ -37,6 +49,8 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions",
     "body": {"model": "default", "messages": [...]}}
+
+    INPUT may be a pipe, gzip, or UTF-16 and UTF-32: it is copied first.
 
     A journal beside the output (PATH.journal) remembers what was sent. After
     an interruption, a kill or a time-out the same command goes on where it
@@ -49,26 +63,38 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     """
     quiet_libraries()
 
-    async def run(show: Callable[[Progress], None]) -> Summary:
+    async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
         kafka = load_settings(config).kafka
-        limit_s = timeout or None
-        return await submit_batch(
-            kafka,
-            source,
-            out,
-            max_in_flight=max_in_flight,
-            timeout_s=limit_s,
-            rate_per_s=rate,
-            max_tokens_total=max_tokens_total,
-            on_progress=show,
-        )
+        async with waiting(kafka, say_line) as teller:
 
-    with progress_bar() as show:
-        interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
-        summary = run_async(run(show), interrupted=interrupted)
+            def progress(now: Progress) -> None:
+                teller.moved()
+                show(now)
+
+            return await submit_batch(
+                kafka,
+                lines,
+                out,
+                max_in_flight=max_in_flight,
+                timeout_s=timeout or None,
+                rate_per_s=rate,
+                max_tokens_total=max_tokens_total,
+                on_progress=progress,
+            )
+
+    interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
+    with (
+        clear_errors(interrupted=interrupted),
+        readable_input(source) as whole,
+        without_answer(whole, retry_failed) as lines,
+        progress_bar() as show,
+    ):
+        summary = run_async(run(lines, show), interrupted=interrupted)
     if as_json:
         typer.echo(orjson.dumps(dataclasses.asdict(summary)))
     counts = f"{summary.requests:,} requests: {summary.answered:,} answered, {summary.failed:,} failed"
     stderr.print(f"{counts}. Results: {out}", markup=False, highlight=False, soft_wrap=True)
+    for code, count in summary.errors.items():
+        stderr.print(f"  {count:,} {shown(code)}", markup=False, highlight=False, soft_wrap=True)
     if summary.failed:
         raise typer.Exit(Exit.FAILED)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.loading import load_settings
+from pelton.stack.env_file import EnvFile
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig
@@ -42,28 +44,36 @@ def up(
 
     source stack.env && pelton worker
 
-    Exit codes: 0 stopped when asked to; 1 could not start, or a server died;
-    2 the settings cannot be used.
+    Exit codes: 0 stopped when asked to; 1 a server died; 2 the settings or
+    options cannot be used, or a server could not be started; 130 interrupted
+    before.
     """
     quiet_libraries()
     with clear_errors():
         try:
-            ensure_jars(cache_dir(), console=stderr)  # takes minutes once; Ctrl-C still ends it here
-            stopping = _catch_signals()
-            stderr.print("Starting Kafka and Valkey ...")
-            with LocalStack(StackConfig(data, kafka_port, valkey_port)) as stack:
+            with ExitStack() as held:
+                settings_file = None if env_file is None else held.enter_context(EnvFile(env_file))
+                ensure_jars(cache_dir(), console=stderr)  # takes minutes once; Ctrl-C still ends it here
+                stopping = _catch_signals()
+                stderr.print("Starting Kafka and Valkey ...")
+                stack = held.enter_context(LocalStack(StackConfig(data, kafka_port, valkey_port)))
                 _create_topics(stack)
-                if env_file is not None:
-                    stack.write_env_file(env_file)
+                if settings_file is not None:
+                    settings_file.write(stack.exports)
                 _announce(stack)
                 _serve(stack, stopping)
         except StackError as error:
-            fail(str(error), Exit.FAILED)
+            fail(str(error), Exit.UNUSABLE)
     stderr.print("Stopped.")
 
 
 def _create_topics(stack: LocalStack) -> None:
-    here = {"bootstrap_servers": stack.kafka.bootstrap_servers, "create_topics": True, "replication_factor": 1}
+    here = {
+        "bootstrap_servers": stack.kafka.bootstrap_servers,
+        "security_protocol": "PLAINTEXT",
+        "create_topics": True,
+        "replication_factor": 1,
+    }
     asyncio.run(ensure_topics(load_settings().kafka.model_copy(update=here)))
 
 
@@ -85,5 +95,8 @@ def _announce(stack: LocalStack) -> None:
 
 
 def _serve(stack: LocalStack, stopping: threading.Event) -> None:
-    while not stopping.wait(_CHECK_INTERVAL_S):
-        stack.check()
+    try:
+        while not stopping.wait(_CHECK_INTERVAL_S):
+            stack.check()
+    except StackError as error:
+        fail(str(error), Exit.FAILED)

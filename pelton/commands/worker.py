@@ -13,19 +13,22 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from pelton.commands.common import Config, Exit, clear_errors, fail
+from pelton.cache.first_look import look_at_redis
+from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings.loading import Settings, load_settings
+from pelton.pipeline.settings.log import LogFormat
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
+from pelton.workers.kafka.new_group import warn_of_history
 from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
-from pelton.workers.process import Parent, serve
+from pelton.workers.model_place import look_at_model
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import visible_gpus
+from pelton.workers.supervisor.identity import number_in
 from pelton.workers.supervisor.supervisor import Supervisor
-from pelton.workers.worker import WorkerFailed
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ def worker(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one for each GPU. Default: worker.replicas.")
     ] = None,
-    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormatOption = None,
     child: Annotated[tuple[int, int, str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer requests from Kafka until told to stop.
@@ -50,32 +54,42 @@ def worker(
     Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
     that refuses them, or a model that cannot be loaded.
     """
-    configure_logging(verbose=verbose)
     with clear_errors():
         settings = load_settings(config)
+        number = None if child is None else number_in(child[2])
+        configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)
         if child is not None:
-            _serve(settings, Parent(*child))
+            _serve(settings, child)
         else:
-            raise typer.Exit(_keep(settings, replicas, _command(config, verbose=verbose)))
+            raise typer.Exit(_keep(settings, replicas, _command(config, log_format, verbose=verbose)))
 
 
 def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
-    """Be the parent. The topics are looked at first: what keeps all workers from starting is told once."""
+    """Be the parent. It looks at all first that may keep workers from starting, so that it is told once, and early."""
     here = settings.worker if replicas is None else settings.worker.model_copy(update={"replicas": replicas})
     gpus = [] if settings.model.device == "cpu" else visible_gpus()
 
     async def run() -> WorkerExit:
         with _on_sigterm() as told:
-            there = await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait)
-        if not there:
-            log.info("told to stop while waiting for Kafka")
+            if await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait):
+                await _look_around(settings)
+        if told.is_set():
+            log.info("told to stop before any worker was started")
             return WorkerExit.DRAINED
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
     try:
+        look_at_model(settings)
         return asyncio.run(run())
-    except (KafkaUnusable, TopicsMissing) as error:
+    except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
+
+
+async def _look_around(settings: Settings) -> None:
+    """Say what an operator should know. Raises `CacheUnavailable` for a Redis that cannot be used."""
+    if warning := await look_at_redis(settings.cache):
+        log.warning("%s", warning)
+    await warn_of_history(settings.kafka)
 
 
 @contextmanager
@@ -89,16 +103,24 @@ def _on_sigterm() -> Iterator[asyncio.Event]:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-def _command(config: Path | None, *, verbose: bool) -> list[str]:
-    options = [*(["--config", str(config)] if config else []), *(["--verbose"] if verbose else [])]
+def _command(config: Path | None, log_format: LogFormat | None, *, verbose: bool) -> list[str]:
+    options = [
+        *(["--config", str(config)] if config else []),
+        *(["--log-format", log_format] if log_format else []),
+        *(["--verbose"] if verbose else []),
+    ]
     return [sys.executable, "-P", "-m", "pelton", "worker", *options]
 
 
-def _serve(settings: Settings, parent: Parent) -> None:
+def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     """Be a worker; the exit code tells the parent how it ended."""
+    # The parent needs neither engine nor tokenizer.
+    from pelton.workers.process import Parent, serve  # noqa: PLC0415
+    from pelton.workers.worker import WorkerFailed  # noqa: PLC0415
+
     try:
         with client_errors() as logged:
-            asyncio.run(serve(settings, parent))
+            asyncio.run(serve(settings, Parent(*child)))
     except KafkaError as error:
         # The broker may have gone again after it was waited for: the parent then starts this worker anew.
         passing = may_pass(error, logged)

@@ -31,22 +31,30 @@ ANSWER_TIMEOUT_S = 600
 def run_demo(requests: int, console: Console) -> DemoResult:
     """Run it all; `console` shows progress. Raises `StackError` and what the client raises; nothing is left running."""
     with ExitStack() as cleanup:
-        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-demo-")))
-        with console.status("Starting Kafka and Valkey …"):
-            stack = cleanup.enter_context(LocalStack(StackConfig()))
-        metrics_port = free_port()
-        with console.status("Starting a worker: it loads the model and warms up …"):
-            worker = _start_worker(folder, stack, metrics_port)
-            cleanup.callback(worker.stop)
-            worker.wait_ready((folder / "ready").exists, WORKER_READY_S)
-        asked = questions(requests)
-        started = time.monotonic()
-        with _progress(console) as progress:
-            bar = progress.add_task("Asking", total=len(asked))
-            kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
-            exchanges = asyncio.run(_ask_all(kafka, asked, lambda: progress.advance(bar)))
-        seconds = time.monotonic() - started
-        return DemoResult(ModelSettings().name, exchanges, seconds, _batch_stats(metrics_port))
+        try:
+            return _run(requests, console, cleanup)
+        except KeyboardInterrupt:
+            console.print("Stopping …")  # what was started takes some seconds to end
+            raise
+
+
+def _run(requests: int, console: Console, cleanup: ExitStack) -> DemoResult:
+    folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-demo-")))
+    with console.status("Starting Kafka and Valkey …"):
+        stack = cleanup.enter_context(LocalStack(StackConfig()))
+    metrics_port = free_port()
+    with console.status("Starting a worker: it loads the model and warms up …"):
+        worker = _start_worker(folder, stack, metrics_port)
+        cleanup.callback(worker.stop)
+        worker.wait_ready((folder / "ready").exists, WORKER_READY_S)
+    asked = questions(requests)
+    started = time.monotonic()
+    with _progress(console) as progress:
+        bar = progress.add_task("Asking", total=len(asked))
+        kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
+        exchanges = asyncio.run(_ask_all(kafka, asked, lambda: progress.advance(bar)))
+    seconds = time.monotonic() - started
+    return DemoResult(ModelSettings().name, exchanges, seconds, _batch_stats(metrics_port))
 
 
 def _start_worker(folder: Path, stack: LocalStack, metrics_port: int) -> ChildProcess:

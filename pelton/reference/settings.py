@@ -10,12 +10,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from pelton.pipeline.settings.loading import CONFIG_VARIABLE, Settings
+from pelton.pipeline.settings.value_files import SUFFIX
 from pelton.reference.markdown import code, document, one_line, table
 from pelton.reference.value_types import describe_type
 
 _INTRODUCTION = f"""\
 Settings are read from a TOML file, the one that `--config` or the variable `{CONFIG_VARIABLE}` names. A variable
-overrides the file. In a variable, lists and tables are written as JSON. A name that is not on this page is refused."""
+overrides the file. In a variable, lists and tables are written as JSON. A name that is not on this page is refused.
+
+Secrets are best kept in files, as Docker and Kubernetes hand them over: a variable with `{SUFFIX}` appended names the
+file that holds the value, for every setting. `PELTON_KAFKA__SASL_PASSWORD{SUFFIX}=/run/secrets/kafka-password` sets
+`kafka.sasl_password`. Such files are read at the start; a line's end at the end of a file is no part of the value."""
 
 _HEAD = ("setting", "type", "default", "meaning", "variable")
 _Schema = dict[str, Any]

@@ -40,6 +40,7 @@ class ChildProcess:
         """
         self.name = name
         self._log_file = log_file
+        self._log_goes = scratch is not None and log_file.is_relative_to(scratch)
         options = [f"--grace={grace_s}", *([f"--remove={scratch}"] if scratch else [])]
         with log_file.open("ab") as output:
             self._log_start = output.tell()
@@ -105,4 +106,5 @@ class ChildProcess:
         with self._log_file.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
-        return "\n  ".join([f"its log {self._log_file} ends:", *lines[-_TAIL_LINES:]])
+        said = "it said last:" if self._log_goes else f"its log {self._log_file} ends:"
+        return "\n  ".join([said, *lines[-_TAIL_LINES:]])

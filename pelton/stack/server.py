@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -32,6 +33,7 @@ class Server(ABC):
         self._chosen_folder = data
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._child: ChildProcess | None = None
+        self._given_up = threading.Event()
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -43,9 +45,14 @@ class Server(ABC):
 
     @property
     def folder(self) -> Path:
-        """Data, configuration and log; made when first asked for."""
+        """Data, configuration and log; made when first asked for. Raises `StackError` where it cannot be."""
         if self._chosen_folder is not None:
-            self._chosen_folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._chosen_folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StackError(
+                    f"{self.name} cannot keep its data in {self._chosen_folder}: {error.strerror}."
+                ) from error
             return self._chosen_folder.absolute()
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="pelton-", ignore_cleanup_errors=True)
@@ -72,6 +79,8 @@ class Server(ABC):
         ports.require_free(self.port, server=self.name, option=self.port_option)
         began = time.monotonic()
         command = self.command()
+        if self._given_up.is_set():
+            raise StackError(f"{self.name} was not wanted any more.")
         self._child = ChildProcess(
             self.name,
             command,
@@ -79,12 +88,19 @@ class Server(ABC):
             grace_s=self.grace_s,
             scratch=Path(self._temporary.name) if self._temporary else None,
         )
+        if self._given_up.is_set():  # while it was being started
+            self._child.stop()
         try:
             self._child.wait_ready(self.answers, self.ready_timeout_s)
         except BaseException:
             self._child.stop()
             raise
         log.info("%s answers on port %d after %.1f s", self.name, self.port, time.monotonic() - began)
+
+    def give_up(self) -> None:
+        """For another thread than the one that starts it: let that end soon, with `StackError`, and start no more."""
+        self._given_up.set()
+        self.stop()
 
     def check(self) -> None:
         """Raises `StackError`, with the end of its log, when the server was started and has ended."""

@@ -1,13 +1,11 @@
 """Kafka and Valkey together: what Pelton needs to run on one machine."""
 
-import os
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pelton.stack.errors import StackError
 from pelton.stack.kafka import KafkaConfig, KafkaServer
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
 
@@ -29,7 +27,6 @@ class LocalStack:
         data = config.data
         self.kafka = KafkaServer(KafkaConfig(config.kafka_port, data and data / "kafka"))
         self.valkey = ValkeyServer(ValkeyConfig(config.valkey_port, data and data / "valkey"))
-        self._env_file: Path | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -47,38 +44,27 @@ class LocalStack:
     def start(self) -> None:
         """Start both at once and wait until both answer. Raises `StackError` where one cannot; then none runs."""
         try:
-            with ThreadPoolExecutor(2) as pool:
-                for starting in [pool.submit(self.kafka.start), pool.submit(self.valkey.start)]:
-                    starting.result()
+            self._start_both()
         except BaseException:
             self.close()
             raise
+
+    def _start_both(self) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                for starting in [pool.submit(self.kafka.start), pool.submit(self.valkey.start)]:
+                    starting.result()
+            except BaseException:  # the pool waits for both
+                self.kafka.give_up()
+                self.valkey.give_up()
+                raise
 
     def check(self) -> None:
         """Raises `StackError`, with the end of its log, when one of the servers has ended."""
         self.kafka.check()
         self.valkey.check()
 
-    def write_env_file(self, path: Path) -> None:
-        """Write `exports` for a shell to `source`. The file appears complete, and `close()` deletes it.
-
-        Raises `StackError` when it cannot be written.
-        """
-        path = path.absolute()
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            draft.write_text("".join(f"{line}\n" for line in self.exports), "utf-8")
-            draft.chmod(0o644)
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise StackError(f"Cannot write the settings to {path}: {error.strerror}.") from error
-        self._env_file = path
-
     def close(self) -> None:
-        if self._env_file is not None:
-            self._env_file.unlink(missing_ok=True)
-            self._env_file = None
         self.valkey.close()
         self.kafka.close()
 

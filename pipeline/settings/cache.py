@@ -45,15 +45,8 @@ class CacheSettings(Section):
 
     @model_validator(mode="after")
     def _url_fits(self) -> Self:
-        scheme = (self.redis_url or "").partition("://")[0]
-        if self.redis_url is not None and scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
-        if self.redis_url is not None and scheme != "unix" and not _is_whole(self.redis_url):
-            raise ValueError(
-                "redis_url cannot be read: in its user and password write / as %2F, # as %23 and ? as %3F, or set "
-                "cache.username and cache.password instead"
-            )
-        if self.ssl_cafile is not None and scheme != "rediss":
+        _check_url(self.redis_url)
+        if self.ssl_cafile is not None and _scheme(self.redis_url) != "rediss":
             raise ValueError("ssl_cafile has no use without a redis_url that begins with rediss://")
         return self
 
@@ -61,12 +54,35 @@ class CacheSettings(Section):
 class SessionSettings(Section):
     """Conversations whose history is kept in Redis (`cache.redis_url`)."""
 
+    redis_url: str | None = Field(default=None, repr=False)
+    """A server for histories alone, with the user, password and certificates of the section `cache`: one that keeps its
+    data over a restart and evicts none. Unset, `cache.redis_url`."""
     ttl_s: Positive = 604_800
     """How long a history is kept after its last turn."""
     max_context_tokens: Positive | None = None
     """The longest prompt that a history may make; its oldest turns are dropped for it. Unset: the model's context."""
     wait_ms: NotNegative = 5_000.0
     """How long a request waits for Redis, when it is away, before it ends with `session_unavailable`."""
+
+    @model_validator(mode="after")
+    def _url_fits(self) -> Self:
+        _check_url(self.redis_url)
+        return self
+
+
+def _scheme(url: str | None) -> str:
+    return (url or "").partition("://")[0]
+
+
+def _check_url(url: str | None) -> None:
+    """Raises ValueError, without the URL, which may have a password in it."""
+    if url is not None and _scheme(url) not in {"redis", "rediss", "unix"}:
+        raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+    if url is not None and _scheme(url) != "unix" and not _is_whole(url):
+        raise ValueError(
+            "redis_url cannot be read: in its user and password write / as %2F, # as %23 and ? as %3F, or set "
+            "cache.username and cache.password instead"
+        )
 
 
 def _is_whole(url: str) -> bool:

@@ -22,6 +22,9 @@ class ModelSettings(Section):
     """`auto`: bfloat16 where the device computes it natively, else float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
+    context_length: Positive | None = None
+    """Most tokens of prompt and answer together; unset, the lower of what the model and its tokenizer state. A higher
+    value than the tokenizer's `model_max_length` is taken, one beyond the model's positions is refused."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model's files."""
 
@@ -51,10 +54,6 @@ class SimulatedSettings(Section):
     """Requests that share a step."""
     context_length: Positive = 32_768
     """Longest prompt and answer together."""
-    poison: str = ""
-    """A request with this text in its prompt kills the worker's process: for fault tests. Empty: none does."""
-    failing: str = ""
-    """A request with this text in its prompt fails. Empty: none does."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -1,5 +1,7 @@
 """Settings: a TOML file, overridden by `PELTON_*` variables (`PELTON_KAFKA__BOOTSTRAP_SERVERS`, …).
 
+A variable with `_FILE` appended names a file that holds the value.
+
 Every name is refused that means nothing here, in the file and in `PELTON_…__…` variables alike, and the nearest known
 one is named: a typo must not run a fleet on defaults.
 """
@@ -17,9 +19,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.settings.log import LogSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
+from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.worker import WorkerSettings
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
@@ -30,7 +34,17 @@ class SettingsError(Exception):
 
 
 class _Environment(EnvSettingsSource):
-    """Variables; a value that should be JSON and is not is passed on, so that its fault is told with its name."""
+    """Variables, and the files that they name.
+
+    A value that should be JSON and is not is passed on, so that its fault is told with its name.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        named = {variable.lower() for variable, _ in value_files(os.environ, NAMES.leaves).values()}
+        values, _ = values_from_files(os.environ, NAMES.leaves)
+        plain = {name: value for name, value in self.env_vars.items() if name not in named}
+        self.env_vars = plain | {name.lower(): value for name, value in values.items()}
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -59,6 +73,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
     reports: ReportSettings = ReportSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -87,7 +102,8 @@ def load_settings(config: Path | None = None) -> Settings:
     Raises `SettingsError`, which names every fault.
     """
     file = settings_file(config)
-    strange = NAMES.strange_variables(os.environ)
+    _, unread = values_from_files(os.environ, NAMES.leaves)
+    strange = NAMES.strange_variables(os.environ) | unread
     told = [f"{variable}: {fault}" for variable, fault in strange.items()]
     try:
         settings = Settings(**(read_toml(file) if file else {}))

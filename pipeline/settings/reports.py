@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import DirectoryPath
 
-from pelton.pipeline.settings.section import Positive, Seconds, Section
+from pelton.pipeline.settings.section import Positive, Seconds, Section, Topic
 from pelton.pipeline.wire import contract
 
 
@@ -16,17 +16,17 @@ class ReportSettings(Section):
 
     group_id: str = "pelton-reports"
     """The job services' consumer group."""
-    jobs_topic: str = contract.REPORT_JOBS_TOPIC
+    jobs_topic: Topic = contract.REPORT_JOBS_TOPIC
     """Where jobs are sent."""
-    results_topic: str = contract.REPORT_RESULTS_TOPIC
+    results_topic: Topic = contract.REPORT_RESULTS_TOPIC
     """Where finished reports go."""
-    status_topic: str = contract.REPORT_STATUS_TOPIC
+    status_topic: Topic = contract.REPORT_STATUS_TOPIC
     """Compacted: how each job stands."""
-    sections_topic: str = contract.REPORT_SECTIONS_TOPIC
+    sections_topic: Topic = contract.REPORT_SECTIONS_TOPIC
     """Compacted: which sections were sent, and the texts of those that are finished."""
-    replies_topic: str = contract.REPORT_REPLIES_TOPIC
+    replies_topic: Topic = contract.REPORT_REPLIES_TOPIC
     """Workers answer sections here; it must be among their `kafka.reply_topics_allowed`."""
-    cancels_topic: str = contract.REPORT_CANCELS_TOPIC
+    cancels_topic: Topic = contract.REPORT_CANCELS_TOPIC
     """Where jobs are taken back."""
     partitions: Positive = 12
     """Of each of these topics."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, FilePath
 
-from pelton.pipeline.settings.section import Positive, Seconds, Section
+from pelton.pipeline.settings.section import Positive, Seconds, Section, Topic
 
 
 class ServeSettings(Section):
@@ -19,7 +19,7 @@ class ServeSettings(Section):
     storage: str = "pelton-files"
     """Where uploaded files and results lie: a folder, or any URL that fsspec opens (`s3://bucket/prefix`). Servers
     that share work share it."""
-    batches_topic: str = "inference.batches"
+    batches_topic: Topic = "inference.batches"
     """Compacted; holds what every batch is and how far it has come."""
     request_timeout_s: Seconds = 600.0
     """How long a chat completion may take before its client gets an error, and its request is cancelled."""

@@ -35,6 +35,9 @@ class WorkerSettings(Section):
     """A request that is alone in the engine when its worker dies, this many times, is poison: it is not tried again."""
     stall_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     """A worker whose engine takes longer than this for one step is ended and started again."""
+    figures_interval_s: NotNegative = 10.0
+    """How often a line of figures is logged while there is something to do (running, waiting, tokens/s, cache hits,
+    steps); 0: never."""
     ready_file: Path | None = None
     """Exists while all workers are ready: for a container's health check. Worker i has its own, with `-i` appended."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None

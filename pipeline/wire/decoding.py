@@ -37,7 +37,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "refusal")
+_UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "reasoning", "refusal")
 _UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
 _UNSUPPORTED_ROLES = ("function",)
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")

@@ -26,6 +26,7 @@ class AppendOnlyFile:
         """Nothing is cut off a file that does not begin as ours do: it is somebody else's."""
         self.path = path
         self._begins = begins
+        self._new = not path.exists()
         with self._writing():
             self._file = path.open("a+b")
         try:
@@ -47,6 +48,12 @@ class AppendOnlyFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def remove_if_unused(self) -> None:
+        """Leave no file behind that was made here and holds nothing."""
+        with self._writing():
+            if self._new and not os.fstat(self._file.fileno()).st_size:
+                self.path.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The lines, parsed. Raises `BatchError` for one that is not a JSON object: no crash of ours leaves that."""
@@ -83,7 +90,13 @@ class AppendOnlyFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BatchError(f"Another process is writing {self.path}: let it finish, or end it first.") from None
+            raise self._in_use() from None
+        # One that ends may have removed its unused file since this one was opened: what is written here had no name.
+        if not self.path.exists() or not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+            raise self._in_use()
+
+    def _in_use(self) -> BatchError:
+        return BatchError(f"Another process is writing {self.path}: let it finish, or end it first.")
 
     def _refuse_foreign(self) -> None:
         self._file.seek(0)

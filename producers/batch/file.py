@@ -6,6 +6,7 @@ there is one authority. Lines are numbered from 1, as editors do; files are stre
 
 import codecs
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import orjson
 
 from pelton.pipeline.errors import status_of
 from pelton.pipeline.wire import contract
+from pelton.producers.batch.text_form import HEAD_BYTES, text_form
 from pelton.producers.errors import BatchError, ReplyError
 from pelton.producers.replies import INVALID_REPLY, Reply
 
@@ -93,11 +95,30 @@ def requests_after(path: Path, number: int = 0, offset: int = 0) -> Iterator[tup
                 yield _parse(at, raw.removeprefix(codecs.BOM_UTF8)), file.tell()
 
 
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines as they stand, each with its end. Raises `BatchError`."""
+    with _opened(path) as file:
+        yield from _lines(file)
+
+
 def _opened(path: Path) -> BufferedReader:
+    """Raises `BatchError` for what cannot be read, and for what is not UTF-8 as a whole."""
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except OSError as error:
         raise BatchError(f"The input {path} cannot be read: {error.strerror}.") from None
+    fault = _unreadable(file)
+    if fault is not None:
+        file.close()
+        raise BatchError(f"The input {path} {fault}.")
+    return file
+
+
+def _unreadable(file: BufferedReader) -> str | None:
+    if not file.seekable():
+        return "can be read only once: save it as a file first"
+    form = text_form(file.peek(HEAD_BYTES)[:HEAD_BYTES])
+    return None if form is None else f"is {form}, where a file of UTF-8 lines is needed"
 
 
 def _lines(file: BufferedReader) -> Iterator[bytes]:
@@ -114,7 +135,8 @@ def _parse(number: int, raw: bytes) -> RequestLine:
     try:
         line = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        return _refused(number, None, "invalid_json_line", f"not JSON, {error.msg} at column {error.colno}")
+        reason = f"not JSON, {error.msg} at column {error.colno}"
+        return _refused(number, _salvaged_id(raw), "invalid_json_line", reason)
     if not isinstance(line, dict):
         return _refused(number, None, "invalid_json_line", "not a JSON object")
     custom_id = line.get("custom_id")
@@ -123,6 +145,17 @@ def _parse(number: int, raw: bytes) -> RequestLine:
     if not isinstance(custom_id, str):
         return _refused(number, None, "invalid_custom_id", "custom_id is not a string")
     return _parse_request(number, custom_id, line)
+
+
+def _salvaged_id(raw: bytes) -> str | None:
+    """The `custom_id` of a line that is almost JSON: with half a surrogate pair, NaN, or bytes that are no UTF-8."""
+    try:
+        line = json.loads(raw.decode("utf-8", "surrogateescape"))
+        custom_id: str = line["custom_id"]
+        custom_id.encode()  # raises for half a pair in the id itself
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return custom_id
 
 
 def _parse_request(number: int, custom_id: str, line: dict[str, Any]) -> RequestLine:
@@ -195,3 +228,11 @@ def is_answer(output_line: dict[str, Any]) -> bool:
     """Whether a parsed output line is an answer, and not an error of either kind."""
     response = output_line.get("response")
     return output_line.get("error") is None and isinstance(response, dict) and response.get("status_code") == OK_STATUS
+
+
+def error_code(output_line: dict[str, Any]) -> str:
+    """The code of the error in a parsed output line that is no answer: of the line, or of the reply in it."""
+    body = (output_line.get("response") or {}).get("body")
+    detail = output_line.get("error") or (body.get("error") if isinstance(body, dict) else None)
+    code = detail.get("code") if isinstance(detail, dict) else None
+    return code if isinstance(code, str) else "unknown"

@@ -62,6 +62,11 @@ class Journal(AppendOnlyFile):
     def __init__(self, out: Path) -> None:
         super().__init__(out.with_name(out.name + SUFFIX), begins=b'{"pelton_journal":')
 
+    def close(self) -> None:
+        """A run that never began leaves no journal."""
+        self.remove_if_unused()
+        super().close()
+
     def load(self, content: InputSummary) -> Record | None:
         """Read it all; None for an empty one. Raises `BatchError`, also when it is not of the input with `content`."""
         entries = self.entries()

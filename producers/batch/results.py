@@ -3,13 +3,16 @@
 Which lines are done is read from the output itself: a result is either there, whole, or it is not.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+import orjson
+
 from pelton.producers.batch.append_only_file import AppendOnlyFile
-from pelton.producers.batch.file import is_answer
+from pelton.producers.batch.file import error_code, is_answer
 from pelton.producers.errors import BatchError
 
 _RESULT_PREFIX = "batch_req_"
@@ -54,7 +57,8 @@ class Results(AppendOnlyFile):
     def __init__(self, path: Path, names: RunNames, states: bytearray) -> None:
         super().__init__(path, begins=b'{"id":')
         self.answered = 0
-        self.failed = 0
+        self.errors: Counter[str] = Counter()
+        """Results that are no answers, by their code."""
         try:
             self._load(names, states)
         except BaseException:
@@ -65,11 +69,15 @@ class Results(AppendOnlyFile):
     def count(self) -> int:
         return self.answered + self.failed
 
+    @property
+    def failed(self) -> int:
+        return self.errors.total()
+
     def add(self, lines: Sequence[tuple[bytes, bool]]) -> None:
         """Append output lines; each comes with whether it is an answer."""
         self.append([line for line, _ in lines])
-        for _, answered in lines:
-            self._tally(answered)
+        for line, answered in lines:
+            self._tally(None if answered else error_code(orjson.loads(line)))
 
     def _load(self, names: RunNames, states: bytearray) -> None:
         for entry in self.entries():
@@ -80,10 +88,10 @@ class Results(AppendOnlyFile):
                     "from the beginning, or choose another output."
                 )
             states[line] = LineState.DONE
-            self._tally(is_answer(entry))
+            self._tally(None if is_answer(entry) else error_code(entry))
 
-    def _tally(self, answered: bool) -> None:
-        if answered:
+    def _tally(self, error: str | None) -> None:
+        if error is None:
             self.answered += 1
         else:
-            self.failed += 1
+            self.errors[error] += 1

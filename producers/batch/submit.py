@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The finished batch. `sent` counts what this call sent, the others the whole batch."""
+    """The finished batch. `sent` counts what this call sent, the others the whole batch; `errors` by their code."""
 
     run_id: str
     output: str
@@ -56,6 +56,7 @@ class Summary:
     answered: int
     failed: int
     sent: int
+    errors: dict[str, int]
 
 
 async def submit(  # noqa: PLR0913  # the command passes each of these options on
@@ -107,7 +108,8 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
             f"come to nearly {max_tokens_total:,} tokens. What is done is in {out}; run the same command with a higher "
             "--max-tokens-total to go on."
         )
-    return Summary(names.run_id, str(out), content.requests, results.answered, results.failed, batch.sent)
+    errors = dict(results.errors.most_common())
+    return Summary(names.run_id, str(out), content.requests, results.answered, results.failed, batch.sent, errors)
 
 
 async def _begin(kafka: KafkaSettings, journal: Journal, content: InputSummary, out: Path) -> Record:

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import signal
+import threading
 import time
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -22,6 +25,7 @@ from pelton.producers.kafka.delta_reader import DeltaReader
 
 log = logging.getLogger(__name__)
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 10
 """How long requests under way may take when the server stops."""
 
@@ -52,7 +56,7 @@ async def serve_http(settings: Settings) -> None:
             models=(settings.model.name, "default"),
             started_at=int(time.time()),
         )
-        await _run(uvicorn.Server(_uvicorn(settings, faces)), service)
+        await _run(_Server(_uvicorn(settings, faces)), service)
 
 
 def _uvicorn(settings: Settings, faces: Faces) -> uvicorn.Config:
@@ -66,6 +70,24 @@ def _uvicorn(settings: Settings, faces: Faces) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=65_536,
     )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal again when it has stopped, which would end the process with clients still open."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # whose signals are another's
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in _STOP_SIGNALS:
+                loop.remove_signal_handler(number)
 
 
 async def _run(server: uvicorn.Server, service: BatchService) -> None:

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause
+from pelton.pipeline.kafka_causes import client_errors, kafka_cause, who
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable, TopicMissing
 
@@ -62,9 +62,10 @@ async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
             description = await admin.describe_cluster()
             partitions = await _partitions(admin, topics)
             if missing := [topic for topic in topics if topic not in partitions]:
+                hidden = "" if kafka.security_protocol == "PLAINTEXT" else f", or hides it: give {who(kafka)} the ACL"
                 raise TopicMissing(
                     f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start a "
-                    "worker with kafka.create_topics = true."
+                    f"worker with kafka.create_topics = true{hidden}."
                 )
             limits = await _limits(admin, topics)
     finally:

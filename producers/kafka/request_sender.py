@@ -15,7 +15,7 @@ from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import INT32_BYTES
-from pelton.producers.errors import SendFailed
+from pelton.producers.errors import BodyInvalid, ClientNotOpen, SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,13 @@ def request_headers(  # noqa: PLR0913  # all that may be said of a request, each
     return headers
 
 
+def _as_json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise BodyInvalid(f"The body cannot be written as JSON: {error}.") from None
+
+
 class RequestSender:
     """An idempotent producer for one request topic: a request it retries is stored once."""
 
@@ -106,10 +113,12 @@ class RequestSender:
     ) -> asyncio.Future[Any]:
         """Put a request into the current batch; give the result to `acknowledgement`. Waits while batches are full.
 
-        Requests with the same `key` stay in order. Raises `RequestTooLarge`, `SendFailed` or `BrokerUnreachable`; then
-        the request was not sent.
+        Requests with the same `key` stay in order. Raises `ClientNotOpen`, `BodyInvalid`, `RequestTooLarge`,
+        `SendFailed` or `BrokerUnreachable`; then the request was not sent.
         """
-        value = body if isinstance(body, bytes) else orjson.dumps(body)
+        if self._producer is None:
+            raise ClientNotOpen("InferenceClient")
+        value = body if isinstance(body, bytes) else _as_json(body)
         if self._broken:
             await self._replace_producer()
         try:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.wire import contract
-from pelton.producers.errors import NoProgress, SendFailed
+from pelton.producers.errors import ClientNotOpen, NoProgress, SendFailed
 from pelton.producers.kafka.cluster import reaching
 from pelton.producers.reports.assembly.report import JobState, Report
 from pelton.producers.reports.errors import JobInvalid, ReportError
@@ -63,7 +63,12 @@ class ReportClient:
         await self._producer.stop()
 
     async def submit(self, job: JobSpec, *, tenant: str | None = None) -> Submitted:
-        """Publish a job that has its sections and sources in it (`read_job`). Raises `JobInvalid` or `SendFailed`."""
+        """Publish a job that has its sections and sources in it (`read_job`).
+
+        Raises `JobInvalid`, `SendFailed` or `ClientNotOpen`.
+        """
+        if self._producer is None:
+            raise ClientNotOpen("ReportClient")
         reports, job_id, correlation_id = self._reports, job.identity, secrets.token_hex(16).encode()
         headers = [(contract.CORRELATION_ID, correlation_id)]
         if tenant is not None:

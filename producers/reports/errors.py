@@ -3,8 +3,7 @@
 ReportError
 ├── JobInvalid        the specification cannot be used; the message names line and field
 ├── SourceUnusable    a source is missing, too large, damaged, or holds too little to write about
-├── PromptUnusable    a prompt template is not allowed, or asks for something that is not there
-└── JobUnknown        nothing is known of a job
+└── PromptUnusable    a prompt template is not allowed, or asks for something that is not there
 """
 
 from pelton.producers.errors import ProducerError
@@ -26,7 +25,3 @@ class SourceUnusable(ReportError):
 
 class PromptUnusable(ReportError):
     code = "prompt_unusable"
-
-
-class JobUnknown(ReportError):
-    code = "job_unknown"

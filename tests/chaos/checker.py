@@ -11,11 +11,15 @@ from enum import StrEnum
 from typing import Any
 
 from pelton.pipeline.wire.contract import CacheOutcome
-from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
+from tests.chaos.history import Acts, History, Kind, Reply, Sent, Stored
 
 EXAMPLES = 50
 """How many anomalies a verdict's JSON spells out."""
 PERCENTILES = (50, 95, 99, 100)
+NO_TOPIC = "invalid_header"
+"""The error of a request that names a topic which does not exist."""
+BELIEVED_MS = 12_000
+"""How long a worker may believe that a topic is still away, or still there."""
 SHARED = frozenset({CacheOutcome.HIT_LOCAL, CacheOutcome.HIT_REMOTE, CacheOutcome.JOINED})
 
 
@@ -39,6 +43,10 @@ class Wrong(StrEnum):
     """The request topic contradicts Kafka's acknowledgements: nothing else about the run can be trusted."""
     UNCOMMITTED = "uncommitted"
     """An answered record whose offset is not committed: the next worker would answer it again."""
+    MISPLACED = "misplaced"
+    """An answer that is not where its sender asked for it, though there was such a place."""
+    SILENT = "silent"
+    """A batch that cannot be read was passed over without a word in any log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +98,16 @@ class Verdict:
 def check(history: History) -> Verdict:
     """Weigh a whole run."""
     sent = {request.correlation_id: request for request in history.sent}
+    sent |= {record.source: _without_id(record) for record in history.stored if _is_unsure(record, sent)}
     owed = {record.source: sent[record.correlation_id] for record in history.stored if record.correlation_id in sent}
     anomalies = (
         *_misstored(sent, history.stored),
-        *_badly_answered(owed, history.stored, history.replies),
+        *_badly_answered(owed, history),
         *_confused(history.replies),
-        *_badly_buried(owed, history.letters),
+        *_misplaced(owed, history.replies),
+        *_badly_buried(owed, history),
         *(Anomaly(Wrong.UNCOMMITTED, f"partition {p}", f"{lag} records") for p, lag in history.lag.items() if lag),
+        *(Anomaly(Wrong.SILENT, source, "passed over, and no log names it") for source in history.silent),
     )
     return Verdict(
         anomalies=anomalies,
@@ -127,19 +138,35 @@ def _misstored(sent: Mapping[str, Sent], stored: Sequence[Stored]) -> Iterator[A
             yield Anomaly(Wrong.MISSTORED, found[0], f"{request.correlation_id} is stored also at {found[1:]}")
 
 
-def _badly_answered(owed: Mapping[str, Sent], stored: Sequence[Stored], replies: Sequence[Reply]) -> Iterator[Anomaly]:
-    known = {record.source: record for record in stored}
-    first: dict[str, Reply] = {}
-    for reply in replies:
+def _is_unsure(record: Stored, sent: Mapping[str, Sent]) -> bool:
+    """Whether it is an odd record whose acknowledgement was lost: it has no id, so nothing in it says which."""
+    return record.correlation_id == record.source and record.source not in sent
+
+
+def _without_id(record: Stored) -> Sent:
+    return Sent(record.source, Kind.BAD, "unreadable_record" if record.unreadable else "invalid_header", None)
+
+
+def _badly_answered(owed: Mapping[str, Sent], history: History) -> Iterator[Anomaly]:
+    known = {record.source: record for record in history.stored}
+    given: defaultdict[str, list[Reply]] = defaultdict(list)
+    for reply in history.replies:
         if reply.source not in known:
             yield Anomaly(Wrong.UNKNOWN, reply.source, f"replied to by {reply.worker}, but never stored")
-        elif reply.source in first:
-            yield Anomaly(Wrong.TWICE, reply.source, _both(first[reply.source], reply))
-        if reply.source in owed and (fault := _fault(owed[reply.source], reply)):
+        elif len(given[reply.source]) > history.acts.again.get(reply.source, 0):
+            yield Anomaly(Wrong.TWICE, reply.source, _both(given[reply.source][-1], reply))
+        if reply.source in owed and (fault := _fault(owed[reply.source], reply, history.acts)):
             yield Anomaly(Wrong.CORRUPT, reply.source, fault)
-        first.setdefault(reply.source, reply)
-    for source in sorted(known.keys() - first.keys()):
-        yield Anomaly(Wrong.LOST, source, f"{known[source].correlation_id} was never replied to")
+        given[reply.source].append(reply)
+    for source, record in sorted(known.items()):
+        due = _times(source, history.acts)
+        if len(given[source]) < due - (source in history.acts.gone):
+            yield Anomaly(Wrong.LOST, source, f"{record.correlation_id}: {len(given[source])} replies of {due}")
+
+
+def _times(source: str, acts: Acts) -> int:
+    """How many replies a source is due at least."""
+    return 0 if source in acts.void else 1 + acts.again.get(source, 0)
 
 
 def _confused(replies: Sequence[Reply]) -> Iterator[Anomaly]:
@@ -155,12 +182,25 @@ def _both(one: Reply, two: Reply) -> str:
     return f"by {one.worker} at {one.timestamp_ms}, by {two.worker} {two.timestamp_ms - one.timestamp_ms} ms later"
 
 
-def _fault(request: Sent, reply: Reply) -> str | None:
+def _misplaced(owed: Mapping[str, Sent], replies: Sequence[Reply]) -> Iterator[Anomaly]:
+    """Answers elsewhere than asked for; a topic that was deleted meanwhile has another in its place."""
+    for reply in replies:
+        request = owed.get(reply.source)
+        if request is None or reply.answer is None or request.reply_topic is not None:
+            continue
+        if request.reply_partition not in (None, reply.partition):
+            note = f"partition {request.reply_partition} was asked for, it is in {reply.partition}"
+            yield Anomaly(Wrong.MISPLACED, reply.source, note)
+
+
+def _fault(request: Sent, reply: Reply, acts: Acts) -> str | None:
     """What is wrong with a reply to `request`; None for the right one."""
     if reply.correlation_id != request.correlation_id:
         return f"correlation id {reply.correlation_id!r} instead of {request.correlation_id!r}"
     if reply.outcome in SHARED and not request.shareable:
         return f"{reply.outcome}: an answer that was generated for another"
+    if _found_no_topic(request, reply, acts):
+        return None
     if request.kind is Kind.GOOD:
         right = reply.answer is not None and reply.answer.startswith(request.due)
     else:
@@ -168,18 +208,31 @@ def _fault(request: Sent, reply: Reply) -> str | None:
     return None if right else f"{request.due!r} is due, got answer {reply.answer!r:.80}, error {reply.error!r}"
 
 
-def _badly_buried(owed: Mapping[str, Sent], letters: Sequence[Letter]) -> Iterator[Anomaly]:
-    due = {source: request.due for source, request in owed.items() if request.kind is not Kind.GOOD}
-    seen: set[str] = set()
-    for letter in letters:
-        if letter.source in seen:
+def _found_no_topic(request: Sent, reply: Reply, acts: Acts) -> bool:
+    """Whether it is refused for naming a reply topic which was not there then."""
+    return (
+        request.reply_topic is not None
+        and reply.error == NO_TOPIC
+        and any(since <= reply.timestamp_ms <= until + BELIEVED_MS for since, until in acts.away)
+    )
+
+
+def _badly_buried(owed: Mapping[str, Sent], history: History) -> Iterator[Anomaly]:
+    due = {source: request.due for source, request in owed.items() if request.kind is not Kind.GOOD and request.letter}
+    due |= {reply.source: NO_TOPIC for reply in history.replies if reply.source in owed and reply.error == NO_TOPIC}
+    seen: Counter[str] = Counter()
+    for letter in history.letters:
+        if seen[letter.source] > history.acts.again.get(letter.source, 0):
             yield Anomaly(Wrong.LETTER_EXTRA, letter.source, "a second dead letter")
         elif letter.code != due.get(letter.source):
             reason = due.get(letter.source, "none")
             yield Anomaly(Wrong.LETTER_EXTRA, letter.source, f"a dead letter for {letter.code!r}, due is {reason!r}")
-        seen.add(letter.source)
-    for source in sorted(due.keys() - seen):
-        yield Anomaly(Wrong.LETTER_MISSING, source, f"no dead letter for {due[source]!r}")
+        seen[letter.source] += 1
+    for source in sorted(due):
+        if seen[source] < min(1, _times(source, history.acts)):
+            yield Anomaly(Wrong.LETTER_MISSING, source, f"no dead letter for {due[source]!r}")
+    if history.unlisted:
+        yield Anomaly(Wrong.LETTER_MISSING, "pelton dlt list", f"does not show {history.unlisted} of the letters")
 
 
 def _latency(stored: Sequence[Stored], replies: Sequence[Reply]) -> dict[str, int]:

@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -30,6 +30,8 @@ class Launch:
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is set no worker is started."""
 
 
 class Berth:
@@ -52,7 +54,8 @@ class Berth:
 
     def _is_empty(self) -> bool:
         """Whether a process is wanted, there is none, and the last was not started a moment ago."""
-        return self.wanted and not self.running and time.monotonic() >= self._not_before
+        held = self._launch.held.is_set()
+        return self.wanted and not held and not self.running and time.monotonic() >= self._not_before
 
     async def keep_alive(self) -> None:
         """Start a process where one is missing."""
@@ -170,6 +173,14 @@ class Fleet:
         for worker in self.everyone:
             worker.wanted = False
             await worker.kill()
+
+    async def hold(self) -> None:
+        """Drain all, and start none until `let_go`."""
+        self._launch.held.set()
+        await asyncio.gather(*(worker.drain() for worker in self.everyone))
+
+    def let_go(self) -> None:
+        self._launch.held.clear()
 
     async def stop(self) -> None:
         """Drain all at once."""

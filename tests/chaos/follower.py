@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -12,8 +11,7 @@ from tests.chaos.logs import POLL_MS, lag, reader, reply
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-"""After so long without a reply it is asked whether the group still owes any."""
+LOOK_S = 1.0
 
 
 class Follower:
@@ -21,7 +19,6 @@ class Follower:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._arrived = asyncio.Event()
         self.answered: set[str] = set()
         self.replies = 0
 
@@ -37,22 +34,22 @@ class Follower:
                 else:
                     self._take([record for records in fetched.values() for record in records])
 
-    async def wait_for(self, sources: Collection[str], patience_s: float) -> bool:
-        """Wait until all `sources` are answered; False when no reply has come for `patience_s`, or none is to come."""
-        quiet_s = 0.0
-        while not self.answered.issuperset(sources):
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), LOOK_S)
-                quiet_s = 0.0
-            except TimeoutError:
-                quiet_s += LOOK_S
-                if quiet_s >= patience_s or not any((await lag(self._kafka)).values()):
-                    return False
+    async def wait_until_settled(self, patience_s: float) -> bool:
+        """Wait until the group has committed all requests; False when nothing has moved for `patience_s`."""
+        quiet_s, before = 0.0, await self._standing()
+        while any(before[1].values()):
+            await asyncio.sleep(LOOK_S)
+            now = await self._standing()
+            quiet_s = 0.0 if now != before else quiet_s + LOOK_S
+            before = now
+            if quiet_s >= patience_s:
+                return False
         return True
+
+    async def _standing(self) -> tuple[int, dict[str, int]]:
+        return self.replies, await lag(self._kafka)
 
     def _take(self, records: list[Any]) -> None:
         if records:
             self.replies += len(records)
             self.answered.update(reply(record).source for record in records)
-            self._arrived.set()

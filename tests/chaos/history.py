@@ -32,15 +32,24 @@ class Sent:
     due: str
     source: str | None
     shareable: bool = False
+    letter: bool = True
+    """Whether its error, where one is due, leaves a dead letter."""
+    reply_topic: str | None = None
+    reply_partition: int | None = None
+    """Where the sender wants the reply, if it minds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record of the request topic. `timestamp_ms` is Unix milliseconds, here and below."""
+    """A record of a request topic. `timestamp_ms` is Unix milliseconds, here and below.
+
+    One without a usable id goes by its place. `unreadable` is one that no client can read.
+    """
 
     source: str
     correlation_id: str
     timestamp_ms: int
+    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +67,48 @@ class Reply:
     timestamp_ms: int
     outcome: str = ""
     completion_id: str = ""
+    topic: str = ""
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A record of the dead-letter topic: where it came from, and the error code it was put there for."""
+    """A record of a dead-letter topic: where it came from, and the error code it was put there for."""
 
     source: str
     code: str
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What an operator did to Kafka, as far as it changes what is due.
+
+    `gone` are sources whose reply lay in a topic that was deleted, in a transaction that may have been committed since;
+    `again` says how often a source that was answered has come before the committed position once more; `void` are
+    requests of a topic that was deleted; `away` are the times, in Unix milliseconds, without the reply topic that some
+    requests name.
+    """
+
+    gone: frozenset[str] = frozenset()
+    again: Mapping[str, int] = field(default_factory=dict)
+    void: frozenset[str] = frozenset()
+    away: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All of a run. `lag` is how many records of each request partition the group has not committed."""
+    """All of a run. `lag` is how many records of each request partition the group has not committed.
+
+    `silent` are unreadable batches that no worker's log names, `unlisted` how many dead letters `pelton dlt list` does
+    not show.
+    """
 
     sent: tuple[Sent, ...]
     stored: tuple[Stored, ...]
     replies: tuple[Reply, ...]
     letters: tuple[Letter, ...]
-    lag: Mapping[int, int] = field(default_factory=dict)
+    lag: Mapping[str, int] = field(default_factory=dict)
+    acts: Acts = field(default_factory=Acts)
+    silent: tuple[str, ...] = ()
+    unlisted: int = 0

@@ -6,14 +6,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
+from pelton.workers.kafka.consumer import SiftingConsumer
+from pelton.workers.kafka.sieve import UNREADABLE
 from tests.chaos.history import Letter, Reply, Stored
 
 POLL_MS = 500
+METADATA_AGE_MS = 1_000
+"""Topics grow while they are read."""
+ODD = "chaos-odd"
+"""Header of a dead letter that is none of a worker's."""
 ASK_AGAIN_S = 0.2
 READ_S = 120.0
 """A log that cannot be read to its end by then has a transaction that nobody ends."""
@@ -23,14 +30,19 @@ class LogStuck(Exception):
     """A log's end cannot be reached read committed."""
 
 
-async def read_log(kafka: KafkaSettings, topic: str) -> list[Any]:
-    """Every committed record of `topic`. Raises `LogStuck`."""
-    ends = await _ends(kafka, topic)
+async def read_log(
+    kafka: KafkaSettings, topic: str, isolation: str = "read_committed", *, open_ones: bool = True
+) -> list[Any]:
+    """Every record of `topic`. Raises `LogStuck`.
+
+    What is in open transactions is waited for, unless `open_ones` is False.
+    """
     records: list[Any] = []
-    async with reader(kafka, topic, "read_committed") as consumer:
+    async with reader(kafka, topic, isolation) as consumer:
+        last = await ends(kafka, topic) if open_ones else await consumer.end_offsets(list(consumer.assignment()))
         try:
             async with asyncio.timeout(READ_S):
-                while not all([await consumer.position(partition) >= end for partition, end in ends.items()]):
+                while not all([await consumer.position(partition) >= end for partition, end in last.items()]):
                     for fetched in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                         records.extend(fetched)
         except TimeoutError:
@@ -38,12 +50,14 @@ async def read_log(kafka: KafkaSettings, topic: str) -> list[Any]:
     return records
 
 
-async def lag(kafka: KafkaSettings) -> dict[int, int]:
-    """For each partition of the request topic, how many records the group has not committed."""
-    ends = await _ends(kafka, kafka.request_topics[0])
+async def lag(kafka: KafkaSettings) -> dict[str, int]:
+    """For each partition of the request topics, how many records the group has not committed."""
+    last: dict[TopicPartition, int] = {}
+    for topic in kafka.request_topics:
+        last |= await ends(kafka, topic)
     async with asyncio.timeout(READ_S):
-        committed = await _committed(kafka, list(ends))
-    return {partition.partition: end - max(0, committed[partition].offset) for partition, end in ends.items()}
+        committed = await _committed(kafka, list(last))
+    return {f"{place.topic}-{place.partition}": end - max(0, committed[place].offset) for place, end in last.items()}
 
 
 async def _committed(kafka: KafkaSettings, partitions: list[TopicPartition]) -> dict[TopicPartition, Any]:
@@ -61,7 +75,7 @@ async def _committed(kafka: KafkaSettings, partitions: list[TopicPartition]) -> 
         await admin.close()
 
 
-async def _ends(kafka: KafkaSettings, topic: str) -> dict[TopicPartition, int]:
+async def ends(kafka: KafkaSettings, topic: str) -> dict[TopicPartition, int]:
     """The ends of the log, what is in open transactions included."""
     async with reader(kafka, topic, "read_uncommitted") as consumer:
         ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
@@ -70,9 +84,15 @@ async def _ends(kafka: KafkaSettings, topic: str) -> dict[TopicPartition, int]:
 
 @asynccontextmanager
 async def reader(kafka: KafkaSettings, topic: str, isolation: str) -> AsyncIterator[Any]:
-    """A consumer without a group, from the beginning."""
-    options = {"auto_offset_reset": "earliest", "isolation_level": isolation, "enable_auto_commit": False}
-    consumer = AIOKafkaConsumer(topic, **kafka.client_options(), **options)
+    """A consumer without a group, from the beginning. It reads as workers do, who stop at no odd record."""
+    consumer = SiftingConsumer(
+        topic,
+        client=kafka.client_options(),
+        auto_offset_reset="earliest",
+        isolation_level=isolation,
+        enable_auto_commit=False,
+        metadata_max_age_ms=METADATA_AGE_MS,
+    )
     await consumer.start()
     try:
         yield consumer
@@ -80,9 +100,20 @@ async def reader(kafka: KafkaSettings, topic: str, isolation: str) -> AsyncItera
         await consumer.stop()
 
 
-def stored(record: Any) -> Stored:
-    correlation_id = dict(record.headers).get(contract.CORRELATION_ID, b"")
-    return Stored(_place(record), correlation_id.decode(errors="replace"), record.timestamp)
+def stored(record: Any, life: int | None = None) -> Stored:
+    """`life` is counted for a topic that is made anew: its offsets begin anew, too."""
+    headers = dict(record.headers)
+    place = _place(record)
+    correlation_id = headers.get(contract.CORRELATION_ID) or b""
+    if not 0 < len(correlation_id) <= MAX_CORRELATION_ID_BYTES:
+        correlation_id = place.encode()
+    source = place if life is None else f"{place}@{life}"
+    return Stored(source, correlation_id.decode(errors="replace"), record.timestamp, UNREADABLE in headers)
+
+
+def is_odd(record: Any) -> bool:
+    """Whether a dead letter is none of a worker's."""
+    return not {UNREADABLE, ODD}.isdisjoint(dict(record.headers))
 
 
 def reply(record: Any) -> Reply:
@@ -97,6 +128,8 @@ def reply(record: Any) -> Reply:
         record.timestamp,
         headers.get(contract.CACHE, ""),
         completion_id,
+        record.topic,
+        record.partition,
     )
 
 
@@ -107,7 +140,8 @@ def letter(record: Any) -> Letter:
         int.from_bytes(headers.get(f"kafka_dlt-original-{name}", b""), "big") for name in ("partition", "offset")
     )
     code, _, _ = headers.get("kafka_dlt-exception-message", b"").decode().partition(":")
-    return Letter(f"{topic}-{partition}-{offset}", code)
+    correlation_id = headers.get(contract.CORRELATION_ID, b"").decode(errors="replace")
+    return Letter(f"{topic}-{partition}-{offset}", code, correlation_id)
 
 
 def _place(record: Any) -> str:

@@ -9,9 +9,8 @@ from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.headers import INT32_BYTES
 from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind
+from tests.faulty.engine import Mark
 
-POISON = "this one kills"
-FAILING = "this one fails"
 """What the simulated engine is told to die of, and to fail."""
 POISON_CODE = "poisoned"
 FAILING_CODE = "engine_error"
@@ -20,6 +19,9 @@ LETTER_BYTES = 20_000
 """What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
 BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE, SHARED_SHARE = 0.02, 0.005, 0.25, 0.3
 MOST_WORDS = 60
+OWN_TOPIC_SHARE = 0.15
+OWN_TOPIC = "chaos.own-replies"
+"""A reply topic that some senders name, which is deleted and made anew."""
 QUESTIONS = 40
 """What is asked again and again, the first of them most often."""
 FAILING_QUESTION = 15
@@ -36,21 +38,24 @@ class Content:
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
     shareable: bool = False
+    letter: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record to publish. `reply_partition` is where the sender wants the reply, if it minds."""
+    """A record to publish. `reply_topic` and `reply_partition` are where the sender wants the reply, if it minds."""
 
     correlation_id: str
     partition: int
     content: Content
     reply_partition: int | None = None
+    reply_topic: str | None = None
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
         address = [] if self.reply_partition is None else [(contract.REPLY_PARTITION, _int32(self.reply_partition))]
-        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *self.content.headers]
+        topic = [] if self.reply_topic is None else [(contract.REPLY_TOPIC, self.reply_topic.encode())]
+        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *topic, *self.content.headers]
 
 
 def _int32(number: int) -> bytes:
@@ -86,13 +91,27 @@ class Mix:
         rng = random.Random(f"{self._seed} {number}")
         partition, wanted = rng.randrange(self._partitions), rng.randrange(self._partitions)
         content = self._content(rng, number)
-        return Request(f"{self._seed}-{number}", partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
+        name = f"{self._seed}-{number}"
+        if content.kind is Kind.GOOD and rng.random() < OWN_TOPIC_SHARE:
+            return Request(name, partition, content, reply_topic=OWN_TOPIC)
+        return Request(name, partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
 
     def poison(self, number: int) -> Request:
         """A request that the worker dies of which takes it."""
         rng = random.Random(f"{self._seed} poison {number}")
-        content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {POISON}"))
+        content = Content(Kind.POISON, POISON_CODE, _body(f"{number} of {self._seed}: {Mark.KILL}"))
         return Request(f"{self._seed}-poison-{number}", rng.randrange(self._partitions), content)
+
+    def probe(self, name: str, partition: int, reply_partition: int | None = None) -> Request:
+        """A good request with this name, besides the load."""
+        text = f"Probe {name} of {self._seed}"
+        content = Content(Kind.GOOD, signature(f"user: {text}"), _body(text))
+        return Request(f"{self._seed}-{name}", partition, content, reply_partition)
+
+    def taken_back(self, number: int, partition: int) -> Request:
+        """A request that its sender cancels before a worker can see it."""
+        content = Content(Kind.BAD, "cancelled", _body(f"Not this {number} of {self._seed}"), letter=False)
+        return Request(f"{self._seed}-cancelled-{number}", partition, content)
 
     def _content(self, rng: random.Random, number: int) -> Content:
         drawn = rng.random()
@@ -102,12 +121,12 @@ class Mix:
             return self._question(int(rng.paretovariate(1.0)) % QUESTIONS)
         text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MOST_WORDS)))}?"
         if drawn < BAD_SHARE + FAILING_SHARE:
-            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}"))
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {Mark.FAIL}"))
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text))
 
     def _question(self, rank: int) -> Content:
         """One of those that many ask: its answer may be another's."""
         text = f"Question {rank} of {self._seed}?"
         if rank == FAILING_QUESTION:
-            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {FAILING}", temperature=0), shareable=True)
+            return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {Mark.FAIL}", temperature=0), shareable=True)
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text, temperature=0), shareable=True)

@@ -20,6 +20,7 @@ from pelton.workers import worker
 from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.process import serve
+from tests.faulty import engine
 
 
 class OneIdPerWorker(TransactionalWriter):
@@ -103,6 +104,7 @@ MUTANTS = {
 def main(name: str) -> None:
     """Serve as `pelton worker` does, but for the one rule."""
     configure_logging(verbose=False)
+    engine.install()
     with patch.object(worker, "TransactionalWriter", MUTANTS[name]):
         asyncio.run(serve(load_settings()))
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -12,26 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import dead_letter_topic
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
-from tests.chaos import logs
 from tests.chaos.checker import Verdict, check
-from tests.chaos.faults import Breaker
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults.breaker import Breaker
+from tests.chaos.faults.operator import Operator, administering
+from tests.chaos.faults.topics import TopicFaults
 from tests.chaos.fleet import Fleet, Launch
 from tests.chaos.follower import Follower
-from tests.chaos.history import History
-from tests.chaos.load import Load
-from tests.chaos.mix import FAILING, LETTER_BYTES, POISON, Mix
+from tests.chaos.load import Load, take_back
+from tests.chaos.mix import LETTER_BYTES, OWN_TOPIC, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
 
 log = logging.getLogger(__name__)
 
 PARTITIONS = 12
+OWN_PARTITIONS = 4
+SECRET = "known to the group"  # noqa: S105  # of a Kafka that lives as long as the run
+REQUEST_TOPICS = (contract.REQUESTS_TOPIC, "chaos.other-requests")
+"""The second is the one that is deleted and made anew."""
 SESSION_S = 6.0
 PATIENCE_S = 60.0
 """A healed system without a single reply for so long has stopped: sessions, transactions and drains take less."""
@@ -42,8 +49,6 @@ ENGINE = {
     "ITL_MS": "30",
     "MEAN_OUTPUT_TOKENS": "48",
     "MAX_OUTPUT_TOKENS": "160",
-    "POISON": POISON,
-    "FAILING": FAILING,
 }
 
 
@@ -54,7 +59,7 @@ class Run:
     seed: int
     requests: int
     storm: Storm
-    worker: Sequence[str] = ("-m", "pelton", "worker")
+    worker: Sequence[str] = ("-m", "tests.faulty.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,22 @@ class Rig:
             create_topics=True,
             partitions=PARTITIONS,
             session_timeout_ms=int(SESSION_S * 1000),
+            request_topics=REQUEST_TOPICS,
+            reply_topics_allowed=(re.escape(OWN_TOPIC),),
+            group_secret=SECRET,
         )
         launch = Launch([sys.executable, *run.worker], _environment(self._stack, self._kafka), folder)
         self._fleet = Fleet(run.storm.workers, launch)
         self._mix = Mix(run.seed, PARTITIONS)
         self._load = Load(self._kafka)
         self._follower = Follower(self._kafka)
-        self._breaker = Breaker(self._stack, self._fleet, self._send_poison)
+        self._operator = operator = Operator(self._kafka, self._fleet)
+        self._other_load = other_load = Load(self._kafka, REQUEST_TOPICS[1])
+        self._topics = TopicFaults(
+            kafka=self._kafka, seed=run.seed, mix=self._mix, operator=operator, load=self._load, other_load=other_load
+        )
+        self._evidence = Evidence(self._kafka, operator, self._topics, (self._load, other_load), folder)
+        self._breaker = Breaker(self._stack, self._fleet, self._send_poison, self._topics)
         self._began = time.monotonic()
         self._phase = "starting"
         self._load_s = 0.0
@@ -143,31 +157,33 @@ class Rig:
             self._phase = "draining"
             await self._fleet.stop()
             self._phase = "checking"
-            verdict = check(await self._history())
+            verdict = check(await self._evidence.gather())
             return Outcome(
                 verdict, self._breaker.struck, self._fleet.starts, self._load_s, time.monotonic() - self._began
             )
         finally:
             await self._fleet.kill()
-            await self._load.close()
+            await self._close_loads()
             self._keep_logs()
             await asyncio.to_thread(self._stack.close)
 
     async def _create_topics(self) -> None:
         await ensure_topics(self._kafka)
+        async with administering(self._kafka) as admin:
+            await admin.create_topics([NewTopic(OWN_TOPIC, OWN_PARTITIONS, 1)])
+        await self._limit_letters()
+
+    async def _limit_letters(self) -> None:
         letters = dead_letter_topic(self._kafka.request_topics[0])
         limit = ConfigResource(ConfigResourceType.TOPIC, letters, configs={"max.message.bytes": str(LETTER_BYTES)})
-        admin = AIOKafkaAdminClient(**self._kafka.client_options())
-        await admin.start()
-        try:
+        async with administering(self._kafka) as admin:
             await admin.alter_configs([limit])
-        finally:
-            await admin.close()
 
     async def _storm(self) -> None:
         self._phase = "storm"
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._topics.fill_other())
             group.create_task(self._steady_load())
             group.create_task(self._breaker.run(schedule(self._run.seed, self._run.storm)))
         self._load_s = time.monotonic() - began
@@ -175,10 +191,18 @@ class Rig:
     async def _calm(self) -> None:
         """All faults are over: wait until every stored request is answered, or nothing moves any more."""
         self._phase = "catching up"
+        if await self._follower.wait_until_settled(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._operator.wait_for_members(self._run.storm.workers)
+            await take_back(self._kafka, self._load, self._mix)
+            await self._follower.wait_until_settled(PATIENCE_S)
+        else:
+            log.error("nothing has moved for %s s, but not all requests are answered", PATIENCE_S)
+        await self._close_loads()
+
+    async def _close_loads(self) -> None:
         await self._load.close()
-        stored = await logs.read_log(self._kafka, self._kafka.request_topics[0])
-        if not await self._follower.wait_for({logs.stored(record).source for record in stored}, PATIENCE_S):
-            log.error("no reply for %s s, but not all requests are answered", PATIENCE_S)
+        await self._other_load.close()
 
     async def _steady_load(self) -> None:
         loop = asyncio.get_running_loop()
@@ -189,16 +213,6 @@ class Rig:
 
     async def _send_poison(self, number: int) -> None:
         await self._load.send(self._mix.poison(number))
-
-    async def _history(self) -> History:
-        kafka, requests = self._kafka, self._kafka.request_topics[0]
-        return History(
-            sent=self._load.sent,
-            stored=tuple(map(logs.stored, await logs.read_log(kafka, requests))),
-            replies=tuple(map(logs.reply, await logs.read_log(kafka, kafka.reply_topic))),
-            letters=tuple(map(logs.letter, await logs.read_log(kafka, dead_letter_topic(requests)))),
-            lag=await logs.lag(kafka),
-        )
 
     def _keep_logs(self) -> None:
         for server in (self._stack.kafka, self._stack.valkey):
@@ -214,6 +228,8 @@ def _environment(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
         "PELTON_KAFKA__GROUP_ID": kafka.group_id,
         "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
         "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
+        "PELTON_KAFKA__REPLY_TOPICS_ALLOWED": orjson.dumps(kafka.reply_topics_allowed).decode(),
+        "PELTON_KAFKA__GROUP_SECRET": kafka.group_secret.get_secret_value() if kafka.group_secret else "",
         "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
         "PELTON_ENGINE__KIND": "simulated",
         **{name: os.environ.get(name, value) for name, value in engine.items()},

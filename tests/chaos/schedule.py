@@ -40,11 +40,28 @@ class Fault(StrEnum):
     """Valkey by SIGSTOP, then SIGCONT: it takes connections and does not answer."""
     CACHE_FULL = "cache-full"
     """Valkey has no memory left: it answers, and refuses every write."""
+    REPLIES_RENEWED = "replies-renewed"
+    """A reply topic that senders name is deleted, stays away for a while, and is made anew."""
+    REPLIES_GROWN = "replies-grown"
+    """The default reply topic has one partition more, which senders ask for at once."""
+    REQUESTS_GROWN = "requests-grown"
+    """The request topic has one partition more, which senders use at once."""
+    REQUESTS_RENEWED = "requests-renewed"
+    """Another request topic is deleted with requests in it that run or wait, and made anew."""
+    OFFSETS_BACK = "offsets-back"
+    """All workers are stopped, and what the group has committed of some partitions is moved back."""
+    OFFSETS_BEYOND = "offsets-beyond"
+    """The same, to where no log reaches."""
+    ODD_RECORDS = "odd-records"
+    """Every topic that is read gets records of all kinds that nobody should send."""
     POISON = "poison"
     """A request that kills the worker it reaches."""
 
 
 ONE_WORKER = frozenset({Fault.KILL, Fault.CRASH, Fault.ORPHAN, Fault.FREEZE, Fault.TERMINATE, Fault.LEAVE})
+ALL_WORKERS = frozenset({Fault.KILL_ALL, Fault.OFFSETS_BACK, Fault.OFFSETS_BEYOND})
+STOPPED_S = 8.0
+"""How long it takes to stop all workers and to move what they have committed."""
 SPARED_SERVER = frozenset({Fault.BROKER_FREEZE, Fault.BROKER_STUTTER, Fault.CACHE_FREEZE, Fault.CACHE_FULL})
 SERVER_OF = {
     Fault.BROKER_KILL: "broker",
@@ -86,7 +103,7 @@ def schedule(seed: int, storm: Storm) -> tuple[Strike, ...]:
     """The strikes, in order of time.
 
     Each kind appears as often as the others, give or take one. Faults may overlap, but a second one never hits what the
-    first one holds, and one worker at least is left alone (`KILL_ALL` apart, which is over at once). Where that needs
+    first one holds, and one worker at least is left alone (`ALL_WORKERS` apart). Where that needs
     it, a strike is put off.
     """
     rng = random.Random(seed)
@@ -109,18 +126,26 @@ def _deck(rng: random.Random, storm: Storm) -> Iterator[Fault]:
             yield fault
 
 
+_LENGTHS_S = {
+    Fault.LEAVE: (3.0, 12.0),
+    Fault.JOIN: (3.0, 12.0),
+    Fault.BROKER_KILL: (0.0, 5.0),
+    Fault.BROKER_FREEZE: (1.0, 8.0),
+    Fault.BROKER_STUTTER: (1.0, 8.0),
+    Fault.CACHE_KILL: (1.0, 8.0),
+    Fault.CACHE_FREEZE: (1.0, 8.0),
+    Fault.CACHE_FULL: (1.0, 8.0),
+    Fault.REPLIES_RENEWED: (0.0, 4.0),
+    Fault.REQUESTS_RENEWED: (0.0, 10.0),
+}
+
+
 def _length_s(rng: random.Random, fault: Fault, session_s: float) -> float:
-    match fault:
-        case Fault.FREEZE:
-            return session_s * rng.uniform(1.05, 2.0)
-        case Fault.LEAVE | Fault.JOIN:
-            return rng.uniform(3.0, 12.0)
-        case Fault.BROKER_KILL:
-            return rng.uniform(0.0, 5.0)
-        case Fault.BROKER_FREEZE | Fault.BROKER_STUTTER | Fault.CACHE_KILL | Fault.CACHE_FREEZE | Fault.CACHE_FULL:
-            return rng.uniform(1.0, 8.0)
-        case _:
-            return 0.0
+    if fault is Fault.FREEZE:
+        return session_s * rng.uniform(1.05, 2.0)
+    if fault in (Fault.OFFSETS_BACK, Fault.OFFSETS_BEYOND):
+        return STOPPED_S
+    return rng.uniform(*_LENGTHS_S[fault]) if fault in _LENGTHS_S else 0.0
 
 
 def settle_s(fault: Fault) -> float:
@@ -141,9 +166,9 @@ class _FreeAt:
             target = rng.choice([number for number, free_s in enumerate(self._workers) if free_s <= at_s])
             self._workers[target] = at_s + lasts_s + SETTLE_S
             return Strike(at_s, fault, lasts_s, target)
-        if fault is Fault.KILL_ALL:
+        if fault in ALL_WORKERS:
             at_s = max(at_s, *self._workers)
-            self._workers = [at_s + SETTLE_S] * len(self._workers)
+            self._workers = [at_s + lasts_s + SETTLE_S] * len(self._workers)
         elif fault in SERVER_OF:
             server = SERVER_OF[fault]
             at_s = max(at_s, self._servers[server])

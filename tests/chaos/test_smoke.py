@@ -9,14 +9,37 @@ from tests.chaos.schedule import Fault
 QUICK = {"PELTON_ENGINE__SIMULATED__ITL_MS": "15"}
 
 
+OPERATORS = (
+    Fault.REPLIES_RENEWED,
+    Fault.REPLIES_GROWN,
+    Fault.REQUESTS_GROWN,
+    Fault.REQUESTS_RENEWED,
+    Fault.OFFSETS_BACK,
+    Fault.OFFSETS_BEYOND,
+    Fault.ODD_RECORDS,
+)
+"""What an operator or a sender does; all else happens to processes."""
+PROCESSES = tuple(fault for fault in Fault if fault not in (*OPERATORS, Fault.POISON))  # poison is counted apart
+
+
 @pytest.mark.timeout(180)
 def test_every_fault_once_and_every_request_answered_once(chaos):
     """Three workers under one fault of each kind: nothing lost, nothing twice, nothing unknown or corrupt."""
-    faults = f"--faults={len(Fault) - 1}"  # poison is counted apart
-    ended = chaos("--seed=4", "--minutes=0.45", "--requests=500", faults, "--poison=1", **QUICK)
+    faults = ("--only", *PROCESSES, f"--faults={len(PROCESSES)}")
+    ended = chaos("--seed=4", "--minutes=0.45", "--requests=500", *faults, "--poison=1", **QUICK)
     assert {wrong: ended.verdict[wrong] for wrong in Wrong} == dict.fromkeys(Wrong, 0), ended.verdict["examples"]
     assert ended.status == 0, ended.said
-    assert ended.verdict["faults"] == dict.fromkeys(Fault, 1)
+    assert ended.verdict["faults"] == dict.fromkeys((*PROCESSES, Fault.POISON), 1)
     assert ended.verdict["stored"] == ended.verdict["replies"]
     assert set(ended.verdict["sent"]) == set(Kind)
     assert sum(ended.verdict["outcomes"].get(outcome, 0) for outcome in SHARED) > 0
+
+
+@pytest.mark.timeout(180)
+def test_what_operators_and_senders_do_costs_no_more_than_it_must(chaos):
+    """Topics deleted, grown and made anew, offsets moved, odd records everywhere: each record has what it is due."""
+    faults = ("--only", *OPERATORS, f"--faults={len(OPERATORS)}")
+    ended = chaos("--seed=4", "--workers=2", "--minutes=0.3", "--requests=300", *faults, "--poison=0", **QUICK)
+    assert {wrong: ended.verdict[wrong] for wrong in Wrong} == dict.fromkeys(Wrong, 0), ended.verdict["examples"]
+    assert ended.status == 0, ended.said
+    assert ended.verdict["faults"] == dict.fromkeys(OPERATORS, 1)

@@ -5,16 +5,20 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 import pytest
 
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.stack.process import ChildProcess
 
+PARTITIONS = 4
+SESSION_MS = 6_000
 READY_S = 90
 GRACE_S = 40
+WORKER = (sys.executable, "-P", "-m", "pelton", "worker")
 
 
 class Pelton:
@@ -30,25 +34,51 @@ class Pelton:
             "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps([self.requests]).decode(),
             "PELTON_KAFKA__REPLY_TOPIC": self.replies,
             "PELTON_KAFKA__CREATE_TOPICS": "true",
-            "PELTON_KAFKA__PARTITIONS": "4",
-            "PELTON_KAFKA__SESSION_TIMEOUT_MS": "6000",
+            "PELTON_KAFKA__PARTITIONS": str(PARTITIONS),
+            "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_MS),
         }
-        self._workers: list[ChildProcess] = []
+        self.workers: list[ChildProcess] = []
 
-    def start_worker(self, **settings: str) -> ChildProcess:
+    def kafka_settings(self) -> KafkaSettings:
+        """The same settings for a test's own clients."""
+        return KafkaSettings(
+            bootstrap_servers=self.environment["PELTON_KAFKA__BOOTSTRAP_SERVERS"],
+            group_id=self.environment["PELTON_KAFKA__GROUP_ID"],
+            request_topics=(self.requests,),
+            reply_topic=self.replies,
+            create_topics=True,
+            partitions=PARTITIONS,
+            session_timeout_ms=SESSION_MS,
+        )
+
+    def start_worker(self, command: Sequence[str] = WORKER, **settings: str) -> ChildProcess:
         """A worker process, ready."""
-        number = len(self._workers)
-        ready = self.folder / f"ready-{number}"
+        worker = self.launch_worker(command, **settings)
+        self.await_ready(worker)
+        return worker
+
+    def await_ready(self, worker: ChildProcess) -> None:
+        worker.wait_ready(self._ready_file(self.workers.index(worker)).exists, READY_S)
+
+    def launch_worker(self, command: Sequence[str] = WORKER, **settings: str) -> ChildProcess:
+        """A worker process, just started."""
+        number = len(self.workers)
         worker = ChildProcess(
             f"worker {number}",
-            [sys.executable, "-P", "-m", "pelton", "worker"],
+            command,
             log_file=self.folder / f"worker-{number}.log",
             grace_s=GRACE_S,
-            environment={**self.environment, "PELTON_WORKER__READY_FILE": str(ready), **settings},
+            environment={
+                **self.environment,
+                "PELTON_WORKER__READY_FILE": str(self._ready_file(number)),
+                **settings,
+            },
         )
-        self._workers.append(worker)
-        worker.wait_ready(ready.exists, READY_S)
+        self.workers.append(worker)
         return worker
+
+    def _ready_file(self, number: int) -> Path:
+        return self.folder / f"ready-{number}"
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -72,7 +102,7 @@ class Pelton:
         return (self.folder / f"worker-{worker}.log").read_text()
 
     def close(self) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.stop()
 
 

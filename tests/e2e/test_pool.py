@@ -12,11 +12,13 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
+from tests.faulty.engine import Mark
+from tests.faulty.worker import COMMAND
+
 SIMULATED = {
     "PELTON_ENGINE__KIND": "simulated",
     "PELTON_ENGINE__MAX_BATCH_TOKENS": "32768",
     "PELTON_ENGINE__SIMULATED__ITL_MS": "10",
-    "PELTON_ENGINE__SIMULATED__POISON": "POISON",
     "PELTON_WORKER__MAX_WAITING_TOKENS": "1000000",
 }
 
@@ -86,8 +88,8 @@ def suspects(bootstrap: str, group_id: str) -> list[bytes]:
 
 def test_one_poison_record_among_255_good_ones_in_flight(pelton, kafka_bootstrap):
     """It kills its worker whenever it runs; yet there are 255 answers, one error, one dead letter, and not 40 s."""
-    texts = [f"good {index}" for index in range(255)] + ["POISON"]
-    pool = pelton.start_worker(**SIMULATED)
+    texts = [f"good {index}" for index in range(255)] + [Mark.KILL]
+    pool = pelton.start_worker(COMMAND, **SIMULATED)
     started = time.monotonic()
     asyncio.run(publish(kafka_bootstrap, pelton.requests, texts))
     found = asyncio.run(replies(kafka_bootstrap, pelton.replies, 256))
@@ -98,7 +100,7 @@ def test_one_poison_record_among_255_good_ones_in_flight(pelton, kafka_bootstrap
     assert header(poisoned, "kafka_correlationId") == b"255"
     assert pool.stop() == 0
     (letter,) = asyncio.run(everything(kafka_bootstrap, f"{pelton.requests}-dlt"))
-    assert orjson.loads(letter.value)["messages"][0]["content"] == "POISON"
+    assert orjson.loads(letter.value)["messages"][0]["content"] == Mark.KILL
     assert header(letter, "kafka_dlt-original-topic") == pelton.requests.encode()
     assert header(letter, "kafka_dlt-exception-message").startswith(b"poisoned: ")
     assert int(header(letter, "pelton-attempt")) == int(header(poisoned, "pelton-attempt")) == crashes(pelton.log())
@@ -109,14 +111,14 @@ def test_one_poison_record_among_255_good_ones_in_flight(pelton, kafka_bootstrap
 def test_counts_survive_the_death_of_everything(pelton, kafka_bootstrap):
     """A parent killed in the middle of the search leaves what it found: the next pool needs only the rest."""
     settings = {**SIMULATED, "PELTON_WORKER__MAX_LONE_CRASHES": "3"}
-    first = pelton.start_worker(**settings)
-    asyncio.run(publish(kafka_bootstrap, pelton.requests, ["POISON"]))
+    first = pelton.start_worker(COMMAND, **settings)
+    asyncio.run(publish(kafka_bootstrap, pelton.requests, [Mark.KILL]))
     deadline = time.monotonic() + 30
     while crashes(pelton.log(0)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     first.kill()
-    pelton.start_worker(**settings)
+    pelton.start_worker(COMMAND, **settings)
     (reply,) = asyncio.run(replies(kafka_bootstrap, pelton.replies, 1))
     assert error_code(reply) == "poisoned"
     assert "3 times with no other request running" in orjson.loads(reply.value)["error"]["message"]

@@ -91,4 +91,6 @@ def sample(port: int, name: str) -> float:
             text = answer.read().decode()
     except urllib.error.URLError:  # dead, or not up again
         return 0.0
-    return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    assert found, f"no metric {name}"
+    return float(found[1])

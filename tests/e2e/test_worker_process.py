@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -23,7 +24,7 @@ def test_a_question_is_answered_by_the_real_model(pelton):
     asked = pelton.run("ask", "What is 2 + 2?", "--temperature", "0", "--max-tokens", "40", "--json")
     assert asked.returncode == 0, asked.stderr
     completion = ChatCompletion.model_validate_json(asked.stdout)
-    assert "4" in completion.choices[0].message.content
+    assert "4" in (completion.choices[0].message.content or "")
     assert completion.model == "smollm2-135m-instruct"
 
     again = pelton.run("ask", "What is 2 + 2?", "--temperature", "0", "--max-tokens", "40")
@@ -72,7 +73,13 @@ def test_submit_gives_every_line_its_result(pelton, tmp_path):
     """Of 100 lines with 5 broken ones 95 are completed and 5 fail, each under its custom_id; the exit code is 1."""
     pelton.start_worker(**{**SLOW, "PELTON_ENGINE__SIMULATED__ITL_MS": "0"})
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    broken = {10: {"messages": []}, 30: {"temprature": 1}, 50: {"model": "gpt-17"}, 70: {"n": 9}, 90: {"stop": 7}}
+    broken: dict[int, dict[str, Any]] = {
+        10: {"messages": []},
+        30: {"temprature": 1},
+        50: {"model": "gpt-17"},
+        70: {"n": 9},
+        90: {"stop": 7},
+    }
     with source.open("w") as file:
         for index in range(100):
             body = {"model": "default", "messages": [{"role": "user", "content": str(index)}], **broken.get(index, {})}

@@ -21,6 +21,7 @@ from pelton.workers.engine.api import EngineRequest
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.worker import Worker
+from tests.faulty.engine import FaultyEngine
 
 FAST = {"ttft_ms": 0, "itl_ms": 0, "itl_ms_per_row": 0}
 
@@ -178,6 +179,12 @@ def _collect() -> Iterator[None]:
 
 
 @pytest.fixture
+def faulty_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process serve an engine that marked requests break: see `tests/faulty/engine.py`."""
+    monkeypatch.setattr(served_model, "SimulatedEngine", FaultyEngine)
+
+
+@pytest.fixture
 def chat_body() -> Callable[..., bytes]:
     """A valid chat-completions body."""
     return chat
@@ -215,6 +222,7 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
         **other: Section,
     ) -> Place:
         name = uuid.uuid4().hex[:8]
+        rest: dict[str, Any] = {section: chosen or {} for section, chosen in other.items()}
         settings = Settings(
             kafka={
                 "bootstrap_servers": kafka_bootstrap,
@@ -228,7 +236,7 @@ async def place(kafka_bootstrap: str) -> AsyncIterator[Callable[..., Any]]:
                 **(kafka or {}),
             },
             engine={"kind": "simulated", "simulated": {**FAST, **(simulated or {})}, **(engine or {})},
-            **{section: chosen or {} for section, chosen in other.items()},
+            **rest,
         )
         await ensure_topics(settings.kafka)
         made.append(Place(settings))

@@ -41,17 +41,21 @@ def after(function: Callable[..., Any], act: Callable[[], None]) -> Callable[...
     return wrapped
 
 
+def _strike_before(owner: Any, name: str, act: Callable[[], None]) -> None:
+    setattr(owner, name, before(getattr(owner, name), act))
+
+
 def sabotage(moment: str, act: Callable[[], None]) -> None:
     """Lay the trap."""
     match moment:
         case "after-fetch":
-            admission.make_drafts = before(admission.make_drafts, act)
+            _strike_before(admission, "make_drafts", act)
         case "after-generation":
-            reply_builder.ReplyBuilder.pack = before(reply_builder.ReplyBuilder.pack, act)
+            _strike_before(reply_builder.ReplyBuilder, "pack", act)
         case "after-send":
-            AIOKafkaProducer.send_offsets_to_transaction = before(AIOKafkaProducer.send_offsets_to_transaction, act)
+            _strike_before(AIOKafkaProducer, "send_offsets_to_transaction", act)
         case "before-commit":
-            AIOKafkaProducer.commit_transaction = before(AIOKafkaProducer.commit_transaction, act)
+            _strike_before(AIOKafkaProducer, "commit_transaction", act)
         case "after-commit":
             AIOKafkaProducer.commit_transaction = after(AIOKafkaProducer.commit_transaction, act)
         case _:

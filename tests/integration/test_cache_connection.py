@@ -28,7 +28,7 @@ async def test_a_cache_that_answers_passes_the_check(redis_url):
 
 async def test_a_cache_that_is_not_there_is_named():
     """The error says which address was tried, and keeps the password to itself."""
-    with pytest.raises(CacheUnavailable, match=r"redis://127\.0\.0\.1:1 does not answer"):
+    with pytest.raises(CacheUnavailable, match=r"redis://127\.0\.0\.1:1 is not there"):
         await check(CacheSettings(redis_url="redis://someone:secret@127.0.0.1:1"))
 
 

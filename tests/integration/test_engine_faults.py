@@ -1,8 +1,6 @@
 """An engine that raises and one that hangs, under a real pool and on a real broker: found out like any other poison."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import orjson
 import pytest
@@ -11,11 +9,11 @@ from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.replica import Crash
 from pelton.workers.supervisor.supervisor import Supervisor
+from tests.faulty.engine import Mark
+from tests.faulty.worker import COMMAND
 
-FAULTY = str(Path(__file__).with_name("faulty_worker.py"))
 
-
-@pytest.mark.parametrize("fault", ["RAISE", "HANG"])
+@pytest.mark.parametrize("fault", [Mark.RAISE, Mark.HANG])
 async def test_what_the_engine_cannot_stand_is_found_and_the_rest_is_answered(
     fault, place, client, chat_body, monkeypatch
 ):
@@ -42,7 +40,7 @@ async def test_what_the_engine_cannot_stand_is_found_and_the_rest_is_answered(
         await follow_up(crash)
 
     await client.send_many(at.requests, [chat_body(fault if index == 7 else f"good {index}") for index in range(12)])
-    pool = Supervisor(at.settings.worker, [sys.executable, FAULTY], on_crash)
+    pool = Supervisor(at.settings.worker, COMMAND, on_crash)
     running = asyncio.create_task(pool.run())
     replies = await client.read(at.replies, 12, 40)
     codes = {int(dict(reply.headers)["kafka_correlationId"]): orjson.loads(reply.value) for reply in replies}

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ async def assert_each_answered_once(at, client) -> None:
     assert replies == Counter(dict.fromkeys(sent, 1))
 
 
-async def every_moment(scenario: Callable[[str], Awaitable[None]]) -> None:
+async def every_moment(scenario: Callable[[str], Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for moment in MOMENTS:
             group.create_task(scenario(moment))

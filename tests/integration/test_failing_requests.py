@@ -5,6 +5,9 @@ from collections import Counter
 from typing import Any
 
 import orjson
+import pytest
+
+from tests.faulty.engine import Mark
 
 GOOD = 600
 FAILING = GOOD // 4
@@ -15,7 +18,6 @@ SATURATED = {
     "mean_output_tokens": 24,
     "max_output_tokens": 24,
     "max_running": 16,
-    "failing": "FAIL",
 }
 
 
@@ -27,11 +29,12 @@ def error_code(record: Any) -> str | None:
     return orjson.loads(record.value).get("error", {}).get("code")
 
 
+@pytest.mark.usefixtures("faulty_engine")
 async def test_a_fifth_of_failing_requests_slows_the_others_by_at_most_a_tenth(place, client, chat_body):
     """Side by side: a worker with good requests, and one with as many among which a fifth fails for ever."""
     calm, troubled = [await place(partitions=2, simulated=SATURATED) for _ in range(2)]
     good = [chat_body(f"good {index}") for index in range(GOOD)]
-    bad = [chat_body(f"FAIL {index}") for index in range(FAILING)]
+    bad = [chat_body(f"{Mark.FAIL} {index}") for index in range(FAILING)]
     mixed = [body for index in range(FAILING) for body in (bad[index], *good[4 * index : 4 * index + 4])]
     await client.send_many(calm.requests, good)
     await client.send_many(troubled.requests, mixed)

@@ -19,7 +19,6 @@ from pelton.workers.quarantine.in_flight_journal import Entry
 from pelton.workers.supervisor import replica as replica_module
 from pelton.workers.supervisor import supervisor as pool_module
 from pelton.workers.supervisor.exit_codes import WorkerExit
-from pelton.workers.supervisor.gpus import gpu_for, visible_gpus
 from pelton.workers.supervisor.replica import Crash
 from pelton.workers.supervisor.supervisor import Supervisor
 
@@ -228,15 +227,3 @@ async def test_each_worker_has_its_own_gpu_and_metrics_port(parent):
         "env-9100": "GPU-a",
         "env-9101": "GPU-b",
     }
-
-
-def test_gpus_are_those_this_process_may_use(tmp_path):
-    """As the environment names them, else all the driver shows; a single worker keeps what there is."""
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
-        (tmp_path / name).touch()
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "3, GPU-x"}, tmp_path) == ["3", "GPU-x"]
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
-    assert visible_gpus({}, tmp_path) == ["0", "1"]
-    assert gpu_for(0, 1, ["0", "1"]) == {}
-    assert gpu_for(2, 3, ["0", "1"]) == {"CUDA_VISIBLE_DEVICES": "0"}
-    assert gpu_for(1, 2, []) == {}

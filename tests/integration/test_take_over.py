@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
@@ -12,6 +13,7 @@ from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter
+from pelton.workers.kafka.group import ConsumerGroup
 
 TAKE_OVERS = 25
 
@@ -48,7 +50,7 @@ async def outlets(kafka_bootstrap):
 
     def make() -> tuple[TransactionalWriter, Group]:
         group = Group(admin, name)
-        made.append(TransactionalWriter(kafka, partition, group))
+        made.append(TransactionalWriter(kafka, partition, cast(ConsumerGroup, group)))
         return made[-1], group
 
     yield make

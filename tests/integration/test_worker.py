@@ -140,12 +140,12 @@ async def test_bad_input_is_answered_and_dead_lettered_and_the_worker_lives_on(p
     letters = await client.read_all(at.dead_letters)
     assert len(letters) == len(BAD_INPUT)
     for letter in letters:
-        headers = headers_of(letter)
-        name, raw = sources[int.from_bytes(headers["kafka_dlt-original-offset"], "big")]
+        found = headers_of(letter)
+        name, raw = sources[int.from_bytes(found["kafka_dlt-original-offset"], "big")]
         assert letter.value == raw
-        assert headers["kafka_dlt-original-topic"] == at.requests.encode()
-        assert headers["kafka_dlt-original-partition"] == (0).to_bytes(4, "big")
-        assert headers["kafka_dlt-exception-message"].startswith(BAD_INPUT[name][2].encode())
+        assert found["kafka_dlt-original-topic"] == at.requests.encode()
+        assert found["kafka_dlt-original-partition"] == (0).to_bytes(4, "big")
+        assert found["kafka_dlt-exception-message"].startswith(BAD_INPUT[name][2].encode())
     assert (await committed(at.bootstrap, at.settings.kafka.group_id)) == {
         TopicPartition(at.requests, 0): len(BAD_INPUT) + 1
     }

@@ -4,8 +4,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.wire import contract
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -21,6 +25,7 @@ GENERATED = {
 FOLDERS = "benchmarks|cache|configs|docs|pelton|pipeline|producers|tests|workers"
 PATH = re.compile(rf"(?<![\w/.~-])(?:{FOLDERS})(?:/[\w.-]+)+/?")
 MODULE = re.compile(r"[\w./-]+\.py")
+SETTING = re.compile(rf"((?:{'|'.join(Settings.model_fields)})\.[a-z_.]+)(?: =.*)?$")
 INLINE_CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,6 +45,23 @@ def missing_paths(text: str) -> list[str]:
     named = {path for code in codes for path in PATH.findall(code)}
     named |= {code for code in codes if MODULE.fullmatch(code)}
     return sorted(path for path in named if not (ROOT / path).exists())
+
+
+def unknown_settings(text: str) -> list[str]:
+    """Settings in inline code that do not exist."""
+    codes = [match[1] for code in INLINE_CODE.findall(prose(text)) if (match := SETTING.match(code))]
+    topics = {value for name, value in vars(contract).items() if name.endswith("_TOPIC")}
+    return sorted({code for code in codes if not is_setting(code)} - topics)
+
+
+def is_setting(name: str) -> bool:
+    model: Any = Settings
+    for part in name.split("."):
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            return False
+        model = fields[part].annotation
+    return True
 
 
 def broken_links(page: Path, text: str) -> list[str]:
@@ -83,6 +105,13 @@ def test_paths_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*FRONT, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_exist(page: Path) -> None:
+    """Every setting that a page names can be set."""
+    if page.name != "CHANGELOG.md":  # which also names those that are gone
+        assert unknown_settings(page.read_text()) == []
+
+
+@pytest.mark.parametrize("page", [*FRONT, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
     """Every relative link leads to a page, and to a title of it where it names one."""
     assert broken_links(page, page.read_text()) == []
@@ -113,6 +142,7 @@ def test_every_page_is_reachable() -> None:
 def test_the_checks_can_fail() -> None:
     """A page with a wrong path, link and example is found out."""
     page = DOCS / "index.md"
+    assert unknown_settings("`engine.nowhere` `engine.kind` `kafka.partitions = 3`") == ["engine.nowhere"]
     text = "`workers/nowhere.py` `slots.py` [a](nowhere.md) [b](index.md#nowhere) [c](../README.md)\n\n"
     text += "```python\nif:\n```\n\n```json\n{]\n```\n"
     assert missing_paths(text) == ["slots.py", "workers/nowhere.py"]

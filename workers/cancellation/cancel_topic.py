@@ -23,6 +23,7 @@ from pelton.pipeline.wire.records import Headers
 from pelton.pipeline.wire.tenants import TenantPolicy
 from pelton.workers.cancellation.cancelled_ids import CancelledIds
 from pelton.workers.kafka.consumers import feed_consumer
+from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.requests import Delivery
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,10 @@ class CancelTopicReader:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
             except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
-                log.warning("cancels cannot be read from topic %s, trying again: %s", self._topic, shown(repr(error)))
+                log.warning(
+                    "cancels cannot be read from topic %s, trying again: %s", self._topic, shown(repr(error)),
+                    extra=ABOUT_KAFKA,
+                )  # fmt: skip
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()

@@ -21,7 +21,7 @@ from pelton.workers.prepare.message_parsing import ParsedMessage
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Generated
 
-ANSWER_FORMAT = 2
+ANSWER_FORMAT = 3
 """To be raised when the same completion is told in other words: what was cached before is not found any more."""
 
 
@@ -65,20 +65,24 @@ def _choice(index: int, completion: api.Completion, parsed: ParsedMessage, codec
 
 
 def _logprobs(completion: api.Completion, codec: Codec) -> ChoiceLogprobs | None:
+    """As OpenAI has them: no entry for the token that ended the answer, which is none of its text."""
     if completion.logprobs is None:
         return None
+    told = completion.logprobs
+    if told and completion.finish_reason is api.FinishReason.STOP and not codec.decode([told[-1].token_id]):
+        told = told[:-1]
     return ChoiceLogprobs(
         content=[
             TokenLogprob(
                 **_top(codec, token.token_id, token.logprob).model_dump(),
                 top_logprobs=[_top(codec, token_id, logprob) for token_id, logprob in token.top],
             )
-            for token in completion.logprobs
+            for token in told
         ]
     )
 
 
 def _top(codec: Codec, token_id: int, logprob: float) -> TopLogprob:
-    text = codec.decode([token_id])
-    whole = "\ufffd" not in text  # a token that is part of a character has no text of its own
-    return TopLogprob(token=text, logprob=logprob, bytes=list(text.encode()) if whole else None)
+    """Bytes of all tokens of an answer, put together, are its text; one that is part of a character has escapes."""
+    content = codec.token_bytes(token_id)
+    return TopLogprob(token=content.decode(errors="backslashreplace"), logprob=logprob, bytes=list(content))

@@ -125,9 +125,10 @@ class PartitionPublisher:
     async def _take_over(self) -> None:
         while True:
             try:
-                progress = await self._outlet.open(one_by_one=self._one_by_one)
-                if self.tracker is None:
-                    progress = await self._starting_point(progress)
+                committed = await self._outlet.open(one_by_one=self._one_by_one)
+                start = await self._starting_point(committed)
+                # A commit for another log says nothing of what is open here: until the first one of ours, it stays.
+                progress = start if self.tracker is None or start == committed else None
                 break
             except BadMetadata as error:
                 self._trouble.say(

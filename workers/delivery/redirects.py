@@ -58,7 +58,10 @@ class Redirects:
         ]
         value = orjson.dumps(told.body())
         record = OutgoingRecord(self._kafka.reply_topic, value, envelope.correlation_id, headers)
-        log.error("the reply to %s cannot be published, an error goes out instead: %r", ticket.record.source, error)
+        log.error(
+            "the reply to %s cannot be published, an error goes out instead: %r",
+            *(ticket.record.source, error), extra=ticket.log_fields,
+        )  # fmt: skip
         return OutgoingReply(Failed(ticket, told), (record, self._dead_letter(reply, told)))
 
     def _around(self, reply: OutgoingReply, partitions: Mapping[str, int | None]) -> OutgoingReply:

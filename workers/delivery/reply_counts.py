@@ -35,8 +35,13 @@ class ReplyCounts:
             self._backlog.answered(0)
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
-            log.warning("%s ended with %s: %s", ticket.record.source, ending.error.code, ending.error.message)
+            log.warning(
+                "%s ended with %s: %s",
+                *(ticket.record.source, ending.error.code, ending.error.message), extra=ticket.log_fields,
+            )  # fmt: skip
             return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s is answered (%s)", ticket.record.source, ending.outcome, extra=ticket.log_fields)
         metrics.finished.labels("ok").inc()
         metrics.cache_requests.labels(ending.outcome).inc()
         self._recall.count(ending.outcome)

@@ -249,10 +249,14 @@ class Inference:
             running.listener.ended(outcome)
         if outcome.request_id in self._abandoned:
             self._abandoned.discard(outcome.request_id)
-        elif isinstance(outcome, Completion):
-            self._end_complete(running, outcome)
-        else:
-            self._end_failed(running, outcome)
+            return
+        try:
+            if isinstance(outcome, Completion):
+                self._end_complete(running, outcome)
+            else:
+                self._end_failed(running, outcome)
+        except Exception as error:  # noqa: BLE001  # such as a schema that cannot be compared: it is this request's
+            self._endings.put(refusal(error, "end", running.place.item.ticket))
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         job = running.place.item
@@ -264,7 +268,10 @@ class Inference:
             message = f"Two answers did not match the schema, parts of which no grammar can hold an answer to; {fault}."
             self._endings.put(Failed(job.ticket, errors.InvalidOutput(message), running.attempt))
         else:
-            log.info("%s gets another answer, as the first did not match: %s", job.ticket.record.source, fault)
+            log.info(
+                "%s gets another answer, as the first did not match: %s",
+                *(job.ticket.record.source, fault), extra=job.ticket.log_fields,
+            )  # fmt: skip
             self._retries.add(replace(running.place, item=replace(job, again=True)))
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
@@ -275,6 +282,7 @@ class Inference:
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
             job.ticket.record.source, job.attempt, self._retries.policy.max_attempts, failure.message,
+            extra=job.ticket.log_fields,
         )  # fmt: skip
         self._retries.add(running.place)
 

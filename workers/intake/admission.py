@@ -104,9 +104,9 @@ class Admission:
     def _admit(self, ticket: Delivery) -> Delivery:
         """Raises the error of one that is not to be answered; a session takes its own in."""
         if is_too_late(ticket):
-            raise too_late("before a worker fetched it")
+            raise too_late("before a worker fetched it", ticket.envelope.deadline_ms)
         if ticket.envelope.session and not self._sessions.available:
-            message = f"Header {contract.SESSION} is not supported by this worker, which has no cache.redis_url."
+            message = f"Header {contract.SESSION} needs session.redis_url or cache.redis_url, which is unset here."
             raise UnsupportedHeader(message, param=contract.SESSION)
         if self._cancels.covers(ticket):
             raise cancelled()

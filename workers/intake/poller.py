@@ -14,12 +14,15 @@ from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import UnreadableRecord
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
+from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
+from pelton.workers.cancellation.deadlines import FIRST_PLAUSIBLE_MS
 from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.intake.admission import Admission
 from pelton.workers.kafka.sieve import UNREADABLE
+from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.requests import Delivery
 from pelton.workers.sessions.coordinator import SessionCoordinator
 
@@ -55,6 +58,7 @@ class Poller:
         self._reception = reception
         self._metrics = metrics
         self._stopping = False
+        self._untimed = SparseLog()
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
 
     def stop(self) -> None:
@@ -86,7 +90,7 @@ class Poller:
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one topic, the others go on
             wait_s = self._backoff.next_s()
-            log.warning("requests cannot be fetched, trying again in %.1f s: %r", wait_s, error)
+            log.warning("requests cannot be fetched, trying again in %.1f s: %r", wait_s, error, extra=ABOUT_KAFKA)
             for partition in partitions:
                 if tracker := self._assignment.tracker(partition):
                     self._seek(partition, tracker.fetch_from)
@@ -113,11 +117,24 @@ class Poller:
         with contextlib.suppress(IllegalStateError):  # just revoked: whoever gets it starts from the commit
             self._consumer.seek(partition, offset)
 
+    def _queue_s(self, record: RequestRecord) -> float:
+        """How long a record has waited in Kafka; 0 where its timestamp does not say."""
+        if record.timestamp_ms >= FIRST_PLAUSIBLE_MS:
+            return max(0.0, time.time() - record.timestamp_ms / 1000)
+        if count := self._untimed.due():
+            log.warning(
+                "%d request(s) with a timestamp of %d (Unix milliseconds) that their sender set, the last at %s: "
+                "retention deletes such records early, and nobody can tell how long they waited; leave the timestamp "
+                "out, or set message.timestamp.type=LogAppendTime on the topic",
+                count, record.timestamp_ms, record.source,
+            )  # fmt: skip
+        return 0.0
+
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
         """The record's ticket, whatever is wrong with it: that is told to its sender further on."""
         record = _request_record(fetched)
         nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
-        queue_s = max(0.0, time.time() - record.timestamp_ms / 1000)
+        queue_s = self._queue_s(record)
         ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
         try:
             envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)

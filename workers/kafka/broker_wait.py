@@ -1,4 +1,4 @@
-"""Waits for Kafka when a worker starts: a broker that is away may come back, a wrong setting stays wrong."""
+"""Waits for Kafka: a broker that is away may come back, a wrong setting stays wrong."""
 
 import asyncio
 import logging
@@ -51,7 +51,20 @@ async def wait_for_broker(
             await asyncio.gather(trying, stopping, return_exceptions=True)
 
 
-async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], remind_s: float) -> None:
+async def wait_while_away(
+    kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[], None]
+) -> None:
+    """Try `attempt` until it succeeds; `on_away` is called when it has failed. Raises `KafkaUnusable`."""
+    with _client_unheard():
+        await _until_there(kafka, attempt, REMIND_S, on_away)
+
+
+async def _until_there(
+    kafka: KafkaSettings,
+    attempt: Callable[[], Awaitable[None]],
+    remind_s: float,
+    on_away: Callable[[], None] = lambda: None,
+) -> None:
     backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since = time.monotonic()
     said: float | None = None
@@ -64,12 +77,14 @@ async def _until_there(kafka: KafkaSettings, attempt: Callable[[], Awaitable[Non
             except (KafkaError, OSError) as error:  # a time-out is an OSError
                 cause = kafka_cause(kafka, error, logged)
                 cut_offs = cut_offs + 1 if is_cut_off(error, logged) else 0
+                # Nothing is said of the first: they lead to an error, or to a broker that is away.
                 if cut_offs == CUT_OFFS or not may_pass(error, logged):
                     raise KafkaUnusable(cause) from error
             else:
                 break
+        on_away()
         now = time.monotonic()
-        if said is None or now - said >= remind_s:
+        if not cut_offs and (said is None or now - said >= remind_s):
             log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
             said = now
         await asyncio.sleep(backoff.next_s())

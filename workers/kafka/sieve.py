@@ -62,8 +62,8 @@ class Sieve:
                 break
             try:
                 readable = self._readable(raw)
-            except (Damaged, Unpackable) as error:
-                readable, gone = _stand_in(raw, str(error), fetch_offset, end)
+            except Exception as error:  # noqa: BLE001  # whatever is wrong with one batch, the others are read
+                readable, gone = _stand_in(raw, _cause(error), fetch_offset, end)
                 passed_over.append(gone)
             if readable is not raw:
                 self.left -= len(readable)
@@ -86,6 +86,10 @@ class Sieve:
         payload = unpacked(head.codec, raw[LENGTH_ENDS + _LEAST_LENGTH :], self.most_batch)
         plain = batch(head, payload, head.records) if head.codec else raw
         return plain if _is_clean(plain) else _mended(head, payload)
+
+
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, (Damaged, Unpackable)) else f"reading it failed ({error!r})"
 
 
 def _control(raw: bytes) -> bytes:

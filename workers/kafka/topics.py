@@ -131,4 +131,4 @@ class TopicDirectory:
             configs = {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):
             configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
-        return NewTopic(topic, partitions, kafka.replication_factor, topic_configs=configs)
+        return NewTopic(topic, partitions, **kafka.copies, topic_configs=configs)

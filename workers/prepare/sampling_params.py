@@ -3,13 +3,16 @@
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.workers.engine.api import SamplingParams
 
+_LEAST_TOP_P = 1e-6
+"""For 0, which OpenAI takes: the likeliest token, and those exactly as likely."""
+
 
 def sampling_params(request: ChatRequest, max_tokens: int) -> SamplingParams:
     """The engine's terms for what the request asked for; OpenAI's defaults where it asked for nothing."""
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
+        top_p=1.0 if request.top_p is None else request.top_p or _LEAST_TOP_P,
         top_k=max(request.top_k or 0, 0),
         min_p=request.min_p or 0.0,
         repetition_penalty=request.repetition_penalty or 1.0,

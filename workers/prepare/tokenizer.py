@@ -10,8 +10,9 @@ from pelton.pipeline.errors import InvalidValue, UnsupportedParameter
 from pelton.pipeline.wire.chat import ChatRequest, Message
 from pelton.pipeline.wire.tools import MAX_TOOLS
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
+from pelton.workers.engine.grammars.spec import GrammarError
 from pelton.workers.engine.grammars.vocabulary import of_bytes, of_tokenizer
-from pelton.workers.engine.simulated.text import decode_tokens, encode_text
+from pelton.workers.engine.simulated.text import decode_tokens, encode_text, token_content
 from pelton.workers.forms.answer_form import AnswerForm, compile_form
 from pelton.workers.prepare.answer_grammar import grammar_spec
 from pelton.workers.prepare.control_strings import ControlStrings
@@ -43,6 +44,9 @@ class Codec(Protocol):
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens, without control tokens."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token adds to a text, in UTF-8, of which it may be a part; of a control token its name."""
 
     def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:
         """What the answer to a rendered prompt is held to. Raises `InvalidValue` for a form that cannot be had."""
@@ -109,6 +113,13 @@ class TokenizerCodec:
     def decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+    def token_bytes(self, token_id: int) -> bytes:
+        try:
+            return self._grammars.token_bytes(token_id)
+        except GrammarError:  # a tokenizer of a kind that is not known: its own words are next best
+            text: str = self._tokenizer.decode([token_id])
+            return text.encode()
 
     def _encoded(self, pieces: Iterator[str]) -> Iterator[list[int]]:
         while batch := list(islice(pieces, _PIECES_AT_ONCE)):
@@ -183,6 +194,9 @@ class SimulatedCodec:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(token_ids)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return token_content(token_id)
 
     def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:  # noqa: ARG002 (it never thinks)
         return compile_form(grammar_spec(request, _SIMULATED), self._grammars, self.decode)

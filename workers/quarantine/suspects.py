@@ -17,6 +17,7 @@ from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire.records import Source
 from pelton.workers.kafka.consumers import feed_consumer
+from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.quarantine.crash_history import CrashHistory
 from pelton.workers.quarantine.suspect_records import SuspectRecords, Suspicion
 
@@ -127,8 +128,9 @@ class SuspectFeed:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
             except Exception as error:  # noqa: BLE001  # a record may be of any kind: nothing in it may end this task
                 log.warning(
-                    "suspects cannot be read from topic %s, trying again: %s", self._partition.topic, shown(repr(error))
-                )
+                    "suspects cannot be read from topic %s, trying again: %s",
+                    self._partition.topic, shown(repr(error)), extra=ABOUT_KAFKA,
+                )  # fmt: skip
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -173,8 +175,9 @@ class SuspectFeed:
                 return await publish_suspects(self._kafka, suspects)
             except Exception as error:  # noqa: BLE001  # as in `_follow`: this task must outlive whatever it is
                 log.warning(
-                    "topic %s cannot be written to, trying again: %s", self._kafka.suspects_topic, shown(repr(error))
-                )
+                    "topic %s cannot be written to, trying again: %s", self._kafka.suspects_topic, shown(repr(error)),
+                    extra=ABOUT_KAFKA,
+                )  # fmt: skip
                 await asyncio.sleep(backoff.next_s())
 
 

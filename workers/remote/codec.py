@@ -35,14 +35,16 @@ class RemoteCodec:
     def decode(self, token_ids: Sequence[int]) -> NoReturn:
         raise TypeError(f"{len(token_ids)} tokens to decode: an endpoint answers in words")
 
+    def token_bytes(self, token_id: int) -> NoReturn:
+        """Never asked, as what follows: answers come as they were written."""
+        self.decode([token_id])
+
     def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:
-        """Never asked: answers come as they were written."""
         del request, prompt_ids
         self.decode(token_ids)
 
     def content(
         self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
     ) -> str:
-        """Never asked either."""
         del request, prompt_ids, complete
         self.decode(token_ids)

@@ -34,6 +34,10 @@ MOST_READS = 5
 """A history that has changed under a request so often is being written to from elsewhere."""
 
 _UNAVAILABLE = "The session's history cannot be reached for now: send the request again in a while."
+_REFUSED = (
+    "The session's history cannot be used, as the workers' Redis refuses it, which will not pass by itself: have it "
+    "mended (the workers' log has the cause), or send the request without a session."
+)
 _DAMAGED = "The session's history is damaged and cannot be continued: begin another session."
 _TOO_LONG = "The turn is longer than a session's history may be: send less at once, or send it outside of a session."
 _MESSAGES = {StoreFailure.MOVED: _UNAVAILABLE, StoreFailure.TOO_LONG: _TOO_LONG}
@@ -157,7 +161,8 @@ class SessionCoordinator:
 
     def give_up(self, now: float) -> list[Failed]:
         """End those that have waited for Redis long enough. What may have been stored of them will be withdrawn."""
-        return [self._refused(visit, _UNAVAILABLE) for visit in self._lanes.out_of_patience(now, self._wait_s)]
+        message = _REFUSED if self._store.refused else _UNAVAILABLE
+        return [self._refused(visit, message) for visit in self._lanes.out_of_patience(now, self._wait_s)]
 
     async def read(self) -> None:
         """Read the histories of those whose turn it is, for ever, and let them go on."""

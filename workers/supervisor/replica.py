@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import signal
 import socket
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pelton.pipeline.backoff import Backoff
 from pelton.workers.quarantine.in_flight_journal import Entry, InFlightJournal
 from pelton.workers.supervisor.exit_codes import WorkerExit, describe_exit, is_crash
+from pelton.workers.supervisor.identity import new_identity
 from pelton.workers.supervisor.parent_link import ChildState
 from pelton.workers.supervisor.watchdog import BEAT_S
 
@@ -102,7 +102,7 @@ class Replica:
     async def keep(self) -> None:
         """Start the worker, and start it again whenever it ends, until `stop`. Raises `Unusable`."""
         while not self._stopping.is_set():
-            identity = f"{socket.gethostname()}-{self._index}-{secrets.token_hex(4)}"
+            identity = new_identity(self._index)
             with contextlib.closing(InFlightJournal.create()) as journal:
                 code = await self._run(identity, journal)
                 crash = Crash(identity, tuple(journal.entries()))

@@ -75,10 +75,8 @@ def list_letters(  # noqa: PLR0913, PLR0917  # the command's options, each by na
 
     with stderr.status(f"Reading {name} ..."):
         run_async(_each(kafka, name, selection, keep))
-    table = view.new_table(name)
-    for when in sorted(rows):
-        table.add_row(*rows[when])
-    _console().print(table)
+    console = _console()
+    console.print(view.listing(name, [rows[when] for when in sorted(rows)], console.width))
 
 
 async def _each(
@@ -133,9 +131,11 @@ def replay(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     correlation_id: CorrelationId = None,
     tenant: Tenant = None,
     text: Text = None,
-    again: Annotated[bool, typer.Option("--again", help="Send also what was replayed before: each time.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Send without asking.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", metavar="", help="Send also what was replayed before: each time.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would be sent.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Send without asking.")] = False,
     topic: Topic = None,
     config: Config = None,
 ) -> None:

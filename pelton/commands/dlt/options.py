@@ -49,4 +49,4 @@ Text = Annotated[str | None, typer.Option(help="Only with this in the message, i
 Topic = Annotated[
     str | None, typer.Option(metavar="NAME", help="The dead-letter topic. Default: the first request topic's.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line for each letter.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, a line for each letter.")]

@@ -4,13 +4,14 @@ What a letter says was written by whoever sent the request: on the terminal noth
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +28,10 @@ from pelton.producers.dead_letters.letters import (
 
 Row = list[Text]
 
+TABLE_WIDTH = 110
+"""Columns that a table needs so that a message has some for itself."""
+_COLUMNS = ("place", "when", "code", "message", "origin", "attempts", "replayed")
+_INDENT = (0, 0, 0, 2)
 MAX_LISTED_CHARS = 2_000
 """Of a message in a list; a worker's own are half as long."""
 
@@ -39,12 +44,37 @@ def harmless(text: str) -> Text:
     return Text(escaped(text, lines=True))
 
 
-def new_table(topic: str) -> Table:
-    """For letters of `topic`, a `row` each; times are local."""
-    table = Table(title=f"Dead letters of {topic}", title_justify="left", box=box.SIMPLE_HEAD, expand=True)
-    for name in ("place", "when", "code", "message", "origin", "attempts", "replayed"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "message" else None)
+def listing(topic: str, rows: Sequence[Row], width: int) -> RenderableType:
+    """Letters of `topic`, a `row` each; times are local. At any width place, code and message are there, whole."""
+    title = f"Dead letters of {topic}"
+    return _table(title, rows) if width >= TABLE_WIDTH else _blocks(title, rows)
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True)
+    for name in _COLUMNS:
+        if name == "message":
+            table.add_column(name, overflow="fold", ratio=1)
+        else:
+            table.add_column(name, no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
     return table
+
+
+def _blocks(title: str, rows: Sequence[Row]) -> Group:
+    """For a narrow terminal: place, time and code in a line, the rest folded below."""
+    lines: list[RenderableType] = [harmless(title)]
+    for place, when, code, message, origin, attempts, replayed in rows:
+        facts = Text.assemble(
+            "origin ", origin, ", attempts ", attempts if attempts.plain else "?", ", replayed ", replayed
+        )
+        lines += [
+            Text("  ").join((place, when, code)),
+            Padding(Text(message.plain, overflow="fold"), _INDENT),
+            Padding(facts, _INDENT),
+        ]
+    return Group(*lines)
 
 
 def row(letter: DeadLetter, replayed: Replayed | None) -> Row:

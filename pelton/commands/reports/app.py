@@ -12,7 +12,16 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async
+from pelton.commands.common import (
+    Config,
+    Exit,
+    LogFormatOption,
+    Verbose,
+    clear_errors,
+    fail,
+    quiet_libraries,
+    run_async,
+)
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -26,14 +35,15 @@ from pelton.producers.reports.web.job_index import JobIndex
 
 app = typer.Typer(name="reports", help="Report jobs: serve them, list them, cancel them.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `pelton reports list` shows it.")]
 
 
 @app.command()
 def serve(
     config: Config = None,
-    verbose: Annotated[bool, typer.Option(help="Log more, the Kafka client's words too.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Run report jobs until told to stop.
 
@@ -42,9 +52,9 @@ def serve(
 
     Exit codes: 0 stopped; 2 bad settings, or no Kafka.
     """
-    configure_logging(verbose=verbose)
     with clear_errors():
         settings = load_settings(config)
+        configure_logging(settings.log, verbose=verbose, log_format=log_format)
         asyncio.run(_serve(settings))
 
 
@@ -112,10 +122,10 @@ def web(
 
     Exit codes: 0 stopped; 2 bad settings, or no Kafka.
     """
-    configure_logging(verbose=False)
 
     async def run() -> None:
         settings = load_settings(config)
+        configure_logging(settings.log)
         kafka, reports = settings.kafka, settings.reports
         await ensure_topics(kafka, reports)
         pages = ReportPages(JobIndex(kafka, reports), ReportClient(kafka, reports))

@@ -24,7 +24,10 @@ def report(
     job: Annotated[Path, typer.Argument(metavar="JOB", dir_okay=False, help="The job, YAML or JSON.")],
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="Write the report into this folder.")],
     local: Annotated[
-        bool, typer.Option("--local", help="Start Kafka, Valkey, a worker and the job service here, for this job.")
+        bool,
+        typer.Option(
+            "--local", metavar="", help="Start Kafka, Valkey, a worker and the job service here, for this job."
+        ),
     ] = False,
     timeout: Annotated[
         float, typer.Option(min=0, help="Give up after so many seconds without progress; 0: never.")

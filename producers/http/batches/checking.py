@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pelton.producers.batch.file import read_requests
+from pelton.producers.batch.text_form import HEAD_BYTES, text_form
 from pelton.producers.http.batches.documents import Fault
 
 MOST_FAULTS = 100
@@ -23,6 +24,10 @@ def check_input(path: Path, *, max_requests: int) -> Checked:
     """Read all of a file, on a thread. Raises `BatchError` where it cannot be read."""
     requests = lines = 0
     faults: list[Fault] = []
+    with path.open("rb") as file:
+        form = text_form(file.read(HEAD_BYTES))
+    if form is not None:
+        return Checked(0, 0, (Fault("invalid_file", f"The input file is {form}: upload a file of UTF-8 lines."),))
     for line in read_requests(path):
         requests += 1
         lines = line.number

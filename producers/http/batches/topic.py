@@ -23,7 +23,7 @@ async def ensure_batches_topic(settings: Settings) -> int:
                 "set kafka.create_topics = true."
             ) from None
     admin = AIOKafkaAdminClient(**kafka.client_options())
-    new = NewTopic(topic, kafka.partitions, kafka.replication_factor, topic_configs={"cleanup.policy": "compact"})
+    new = NewTopic(topic, kafka.partitions, **kafka.copies, topic_configs={"cleanup.policy": "compact"})
     try:
         with reaching(kafka):
             await admin.start()

@@ -37,7 +37,6 @@ class Table:
         id: `T1`.
         caption: what stands above it, or the title of a document part.
         headings: the text above each column, joined over the header rows (empty for the label column).
-        header_rows: how many leading rows are headers.
 
     """
 
@@ -45,12 +44,6 @@ class Table:
     caption: str
     cells: tuple[Cell, ...]
     headings: tuple[str, ...]
-    header_rows: int
-    row_count: int
-
-    @cached_property
-    def by_id(self) -> dict[str, Cell]:
-        return {cell.id: cell for cell in self.cells}
 
     @cached_property
     def numeric(self) -> tuple[Cell, ...]:

@@ -29,30 +29,28 @@ MAX_TABLE_ROWS = 200
 def build_report(run: JobRun, now_ms: int) -> Report:
     """All of a job whose nodes are finished."""
     job = run.plan.job
-    return Report(
-        id=run.submission.job_id,
-        run=run.submission.run,
-        state=JobState.DONE,
-        title=job.title,
-        entity=job.entity,
-        period=job.period,
-        created_ms=run.submission.created_ms,
-        finished_ms=now_ms,
-        sections=tuple(_section(run, section) for section in job.sections),
-        tables=tuple(_tables(run)),
-        sources=tuple(_source(run, source) for source in job.sources),
-        formats=job.formats,
-    )
+    made = {
+        "sections": tuple(_section(run, section) for section in job.sections),
+        "tables": tuple(_tables(run)),
+        "sources": tuple(_source(run, source) for source in job.sources),
+        "formats": job.formats,
+    }
+    return _bare_report(run.submission, job, JobState.DONE, now_ms).model_copy(update=made)
 
 
 def failed_report(  # noqa: PLR0913, PLR0917  # what is known of a job that has no report
     submission: Submission, job: JobSpec | None, state: JobState, code: str, message: str, now_ms: int
 ) -> Report:
+    error = {"code": code, "message": message}
+    return _bare_report(submission, job, state, now_ms).model_copy(update={"error": error})
+
+
+def _bare_report(submission: Submission, job: JobSpec | None, state: JobState, now_ms: int) -> Report:
+    """The names and times that every report has; those of the job are empty where it could not be read."""
     return Report(
         id=submission.job_id,
         run=submission.run,
         state=state,
-        error={"code": code, "message": message},
         title=job.title if job else "",
         entity=job.entity if job else "",
         period=job.period if job else "",
@@ -72,13 +70,7 @@ def _section(run: JobRun, section: SectionSpec) -> ReportSection:
         mode=section.figures,
         text=outcome.text,
         figures=tuple(_figure(figure, node.excerpt) for figure in outcome.figures),
-        findings=(
-            *(
-                Finding(text=p.text, start=p.start, end=p.end, verdict=p.kind, reason=p.detail)
-                for p in outcome.problems
-            ),
-            *(_finding(verdict) for verdict in outcome.verdicts),
-        ),
+        findings=(*map(_of_problem, outcome.problems), *map(_of_verdict, outcome.verdicts)),
         flagged=outcome.faults > run.plan.job.max_unsupported,
         chart=_chart(section, node.excerpt),
         notes=tuple(
@@ -104,26 +96,24 @@ def _figure(figure: figures.Figure, excerpt: Excerpt) -> ReportFigure:
 
 
 def _cell(source: figures.Source, excerpt: Excerpt) -> CellSource:
+    bare = CellSource(quote=source.quote, label=source.label, period=source.period)
     table, *rest = source.id.split(".")
     place = excerpt.place_of(table)
-    row, column = (int(part[1:]) - 1 for part in rest) if len(rest) == _ROW_AND_COLUMN else (-1, -1)
     if place is None:
-        return CellSource(quote=source.quote, label=source.label, period=source.period)
-    return CellSource(
-        table=_table_id(place.source, place.table),
-        row=row,
-        column=column,
-        quote=source.quote,
-        label=source.label,
-        period=source.period,
-    )
+        return bare
+    row, column = (int(part[1:]) - 1 for part in rest) if len(rest) == _ROW_AND_COLUMN else (-1, -1)
+    return bare.model_copy(update={"table": _table_id(place.source, place.table), "row": row, "column": column})
 
 
 _ROW_AND_COLUMN = 2
 _COLUMN = re.compile(r"T[0-9]+\.c[0-9]+")
 
 
-def _finding(verdict: figures.Verdict) -> Finding:
+def _of_problem(problem: figures.Problem) -> Finding:
+    return Finding(text=problem.text, start=problem.start, end=problem.end, verdict=problem.kind, reason=problem.detail)
+
+
+def _of_verdict(verdict: figures.Verdict) -> Finding:
     return Finding(
         text=verdict.text,
         start=verdict.start,

@@ -60,4 +60,4 @@ def _new(topic: str, kafka: KafkaSettings, reports: ReportSettings) -> NewTopic:
         configs["max.message.bytes"] = str(reports.max_job_bytes + _SPARE_BYTES)
     if topic in (reports.jobs_topic, reports.cancels_topic):
         configs["message.timestamp.type"] = "LogAppendTime"  # a cancel takes back what was submitted before it
-    return NewTopic(topic, reports.partitions, kafka.replication_factor, topic_configs=configs)
+    return NewTopic(topic, reports.partitions, **kafka.copies, topic_configs=configs)

@@ -56,7 +56,7 @@ async def test_a_killed_redis_is_missed_and_found_again(caches, valkey, new_key,
     assert set(failures) == {Failure.UNREACHABLE}
     assert max(took) < 3 * BUDGET_MS
     cache.put(key, b"value")
-    assert cache.peek(key) == b"value"
+    assert cache.local.get(key) == b"value"
     await asyncio.to_thread(valkey.start)
     await eventually(lambda: cache.remote.answering.passes and not len(cache._outbox))
     other = await caches()
@@ -184,4 +184,4 @@ async def test_what_waits_for_redis_is_bounded(caches, frozen, new_key):
         for key in keys:
             cache.put(key, bytes(1_000_000))
     assert failures.count(Failure.DROPPED) == pytest.approx(50 - 33.5, abs=1)
-    assert all(cache.peek(key) for key in keys)
+    assert all(cache.local.get(key) for key in keys)

@@ -25,10 +25,10 @@ async def test_a_value_is_found_locally_and_by_others(caches, new_key):
     one, other = await caches(), await caches()
     key = new_key()
     one.put(key, b"value")
-    assert one.peek(key) == b"value"
+    assert one.local.get(key) == b"value"
     assert await one.get_many([key]) == {key: Found(b"value", Tier.LOCAL)}
     await one._outbox.send()
-    assert other.peek(key) is None
+    assert other.local.get(key) is None
     assert await other.get_many([key]) == {key: Found(b"value", Tier.REMOTE)}
     assert await other.get_many([key]) == {key: Found(b"value", Tier.LOCAL)}
 
@@ -64,7 +64,7 @@ async def test_times_to_live(caches, redis, new_key):
     assert len(await other.get_many(keys)) == 50
     await asyncio.sleep(0.6)
     assert await redis.exists(*keys) == 0
-    assert not any(map(other.peek, keys))
+    assert not any(map(other.local.get, keys))
     assert await one.get_many(keys) == {}
 
 
@@ -118,7 +118,7 @@ async def test_a_value_too_large_for_others_stays_local(caches, redis, new_key):
     key = new_key()
     cache.put(key, bytes(2_000_000))
     await cache._outbox.send()
-    assert cache.peek(key) == bytes(2_000_000)
+    assert cache.local.get(key) == bytes(2_000_000)
     assert failures == [Failure.DROPPED]
     assert await redis.exists(key) == 0
 

@@ -38,7 +38,7 @@ async def _relay(port, certificate):
     """A TLS server that passes everything on to a plain one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate[1], certificate[0])
-    relaying = set()
+    relaying: set[asyncio.Task[None] | None] = set()
 
     async def copy(reader, writer):
         with contextlib.suppress(OSError):
@@ -55,9 +55,9 @@ async def _relay(port, certificate):
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
         yield f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    for task in relaying:
+    for task in filter(None, relaying):
         task.cancel()
-    await asyncio.gather(*relaying, return_exceptions=True)
+        await asyncio.wait([task])
 
 
 async def test_tls_with_its_authority(valkey, redis, certificate, new_key):

@@ -33,7 +33,7 @@ async def stocked(caches):
         for model in ("small", "l*rge")
         for tenant in ("acme", "")
     }
-    keys["resend"] = resend_key(tenant="acme", reply_topic="r", reply_partition=0, correlation_id=b"1", body=b"{}")
+    keys["resend", ""] = resend_key(tenant="acme", reply_topic="r", reply_partition=0, correlation_id=b"1", body=b"{}")
     for key in keys.values():
         cache.put(key, b"value")
     await cache._outbox.send()
@@ -111,7 +111,7 @@ async def test_purge_wants_to_be_told_what(pelton, options):
 
 @pytest.mark.parametrize("command", [["stats"], ["purge", "--all"]])
 @pytest.mark.parametrize(
-    ("url", "told"), [("redis://:secret@127.0.0.1:1", "redis://127.0.0.1:1 does not answer"), ("", "begin with")]
+    ("url", "told"), [("redis://:secret@127.0.0.1:1", "redis://127.0.0.1:1 is not there"), ("", "begin with")]
 )
 async def test_no_redis_is_told(pelton, command, url, told):
     """In one line, without the password."""

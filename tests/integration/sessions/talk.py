@@ -35,7 +35,7 @@ class Talk:
             timeout_s=timeout_s,
             **fields,
         )
-        answer = completion.choices[0].message.content
+        answer = completion.choices[0].message.content or ""
         self.said += [Message(role="user", content=text), Message(role="assistant", content=answer)]
         return answer
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import orjson
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pelton.pipeline.wire.chat import Message
+from tests.faulty.engine import Mark
 from tests.integration.sessions.talk import Talk, read_by_model
 
 
@@ -97,12 +101,13 @@ async def test_the_system_message_stays_when_old_turns_go(scene):
         assert asked == [f"question {number}" for number in range(12 - len(asked), 12)]
 
 
+@pytest.mark.usefixtures("faulty_engine")
 async def test_what_fails_is_not_in_the_history(scene):
     """After a body that is wrong, an engine that fails and a deadline that passes, the session is as it was."""
     async with (
         scene(
             partitions=1,
-            simulated={"failing": "break", "itl_ms": 20, "min_output_tokens": 20, "mean_output_tokens": 20},
+            simulated={"itl_ms": 20, "min_output_tokens": 20, "mean_output_tokens": 20},
             worker={"max_attempts": 1},
         ) as it,
         it.worker(),
@@ -110,21 +115,34 @@ async def test_what_fails_is_not_in_the_history(scene):
         talk = it.talk()
         await talk.says("first")
         assert await talk.fails("wrong", temprature=1) == "unknown_parameter"
-        assert await talk.fails("please break") == "engine_error"
+        assert await talk.fails(f"please, {Mark.FAIL}") == "engine_error"
         assert await talk.fails("late", deadline_ms=1) == "deadline_exceeded"
         await talk.says("second")
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  # what a worker does has no event here
+            await asyncio.sleep(0.01)
+
+
+def waiting_turns(worker: Any) -> float:
+    """Requests that wait for their turn in a session."""
+    return worker.metrics.registry.get_sample_value("pelton_waiting_sessions")
 
 
 async def test_a_deadline_is_kept_while_it_waits_its_turn(scene):
     """What waits behind a long answer ends when its time is up, and the conversation goes on without it."""
     async with (
-        scene(partitions=1, simulated={"itl_ms": 50, "min_output_tokens": 20, "mean_output_tokens": 20}) as it,
-        it.worker(),
+        scene(partitions=1, simulated={"itl_ms": 50, "min_output_tokens": 60, "mean_output_tokens": 60}) as it,
+        it.worker() as worker,
     ):
         talk = it.talk()
         long = asyncio.create_task(talk.ask("a long one"))
-        await asyncio.sleep(0.1)
-        late = asyncio.create_task(talk.fails("an impatient one", deadline_ms=int(time.time() * 1000) + 300))
+        await until(lambda: worker.generated)
+        late = asyncio.create_task(talk.fails("an impatient one", deadline_ms=int(time.time() * 1000) + 1_000))
+        await until(lambda: waiting_turns(worker) == 1)
+        assert not late.done()
         assert await late == "deadline_exceeded"
         assert not long.done()
         await long
@@ -134,16 +152,14 @@ async def test_a_deadline_is_kept_while_it_waits_its_turn(scene):
 async def test_a_cancelled_turn_waits_no_longer_and_was_never_said(scene, client):
     """A cancel finds a request that waits for its session; those before and after it are answered without it."""
     async with (
-        scene(partitions=1, simulated={"itl_ms": 30, "min_output_tokens": 30, "mean_output_tokens": 30}) as it,
+        scene(partitions=1, simulated={"itl_ms": 30, "min_output_tokens": 60, "mean_output_tokens": 60}) as it,
         it.worker() as worker,
     ):
         talk = it.talk()
         long = asyncio.create_task(talk.ask("a long one"))
-        async with asyncio.timeout(10):
-            while not worker.generated:  # noqa: ASYNC110  # until it runs
-                await asyncio.sleep(0.01)
+        await until(lambda: worker.generated)
         unwanted = asyncio.create_task(talk.send("never mind", correlation_id=b"mine"))
-        await asyncio.sleep(0.2)
+        await until(lambda: waiting_turns(worker) == 1)
         await client.send(it.at.settings.kafka.cancels_topic, b"", [("kafka_correlationId", b"mine")])
         error = (await unwanted).error
         assert error is not None

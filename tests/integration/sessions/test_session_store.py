@@ -8,6 +8,7 @@ import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
@@ -44,7 +45,8 @@ class Owner:
         (done,) = await self.store.raise_fences([self.fence])
         return done
 
-    async def load(self) -> Loaded | StoreFailure:
+    async def load(self) -> Any:
+        """The history, or the failure where a test expects one."""
         (loaded,) = await self.store.load([self.key])
         return loaded
 
@@ -97,7 +99,12 @@ async def test_many_sessions_take_one_round_trip_each_way(redis_url, monkeypatch
         await owner.take_over()
     trips = []
     round_trip = SessionStore._round_trip
-    monkeypatch.setattr(SessionStore, "_round_trip", lambda *args: trips.append(1) or round_trip(*args))
+
+    def counted(*args: Any) -> Any:
+        trips.append(1)
+        return round_trip(*args)
+
+    monkeypatch.setattr(SessionStore, "_round_trip", counted)
     outcomes = await store.store([owner.write(Loaded(), turn(at)) for at, owner in enumerate(many)])
     assert outcomes == [StoreFailure.FENCED, *map(turn, range(1, 5))]
     loaded = await store.load([owner.key for owner in many])
@@ -144,7 +151,7 @@ async def test_of_two_that_store_at_once_one_is_told_to_read_again(owners):
     one, other = owners
     other.fence = Fence.fresh("g", one.session, 1)
     assert await other.store.raise_fences([other.fence]) == [True]
-    outcomes = await asyncio.gather(one.put(Loaded(), turn(1)), other.put(Loaded(), turn(2)))
+    outcomes = list(await asyncio.gather(one.put(Loaded(), turn(1)), other.put(Loaded(), turn(2))))
     (winner,) = await one.turns()
     loser, missing = (other, turn(2)) if winner == turn(1) else (one, turn(1))
     assert outcomes == [winner if winner == turn(number) else StoreFailure.MOVED for number in (1, 2)]
@@ -335,6 +342,19 @@ async def test_names_cannot_run_into_each_other():
     """No tenant and session together name what another tenant's do."""
     assert session_key("a:b", "c") != session_key("a", "b:c")
     assert session_key("", "a") != session_key("a", "")
+
+
+async def test_histories_may_have_a_server_of_their_own(redis_url):
+    """Beside one for the cache, or without any; its URL is looked at like the other, and never shown."""
+    for cache in (CacheSettings(), CacheSettings(redis_url="redis://127.0.0.1:1")):
+        store = SessionStore(cache, SessionSettings(redis_url=redis_url))
+        assert store.there
+        (loaded,) = await store.load([session_key("own", "server")])
+        assert isinstance(loaded, Loaded)
+        await store.close()
+    with pytest.raises(ValueError, match="redis_url cannot be read") as raised:
+        SessionSettings(redis_url="redis://:se/cret@host")
+    assert "cret" not in str(raised.value)
 
 
 async def test_without_a_server_there_are_no_sessions():

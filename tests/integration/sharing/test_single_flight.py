@@ -4,7 +4,9 @@ import asyncio
 from collections import Counter
 
 import orjson
+import pytest
 
+from tests.faulty.engine import Mark
 from tests.integration.sharing.told import code, content, id_of, outcome
 
 PATIENT = {"timeout_ms": 500}
@@ -34,17 +36,18 @@ async def test_fifty_equal_requests_at_five_workers_are_generated_once(scene, re
     assert counted == outcomes["joined"]
 
 
+@pytest.mark.usefixtures("faulty_engine")
 async def test_an_error_is_nobody_elses(scene, redis_url):
     """Requests that fail, fail each for itself: nothing is replayed to those that wait, and nothing is kept."""
     await scene.begin(
         partitions=1,
-        simulated={**SLOW, "failing": "fail"},
+        simulated=SLOW,
         worker={"max_attempts": 1},
         cache={**PATIENT, "redis_url": redis_url},
     )
     async with scene.worker():
         for number in range(4):
-            await scene.ask(str(number), text=f"fail {scene.text}", max_completion_tokens=7)
+            await scene.ask(str(number), text=f"{Mark.FAIL} {scene.text}", max_completion_tokens=7)
         replies = await scene.read(4)
     assert [code(reply) for reply in replies] == ["engine_error"] * 4
     assert len({dict(reply.headers)["pelton-source"] for reply in replies}) == 4

@@ -57,6 +57,7 @@ class FakeStore:
 
     there: bool = True
     away: bool = False
+    refused: bool = False
     on_store: Callable[[], None] = lambda: None
     """Called when turns are stored, before they are."""
     forgetful: bool = False

@@ -1,6 +1,7 @@
 """Keys: the same for requests that must get the same answer, and for no others."""
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,10 +52,11 @@ def test_one_field_that_differs_makes_another_key(make, fields, data):
 )
 def test_what_moves_to_the_next_field_makes_another_key(make, one, moved):
     """Fields do not run together: "ab" + "c" is not "a" + "bc"."""
-    base = {
+    bases: dict[Any, dict[str, Any]] = {
         answer_key: {"model": "m", "tenant": "t", "fingerprint": b"", "prompt": "", "sampling": {}},
         resend_key: {"tenant": "t", "reply_topic": "", "reply_partition": None, "correlation_id": b"", "body": b""},
-    }[make]
+    }
+    base = bases[make]
     assert make(**{**base, **one}) != make(**{**base, **moved})
 
 
@@ -67,7 +69,7 @@ def test_the_order_of_sampling_fields_does_not_matter(fields):
 
 def test_a_field_that_is_one_is_not_a_field_that_is_true():
     """Nor is an absent one null: what JSON tells apart, keys do."""
-    base = {"model": "m", "tenant": "", "fingerprint": b"", "prompt": "p"}
+    base: dict[str, Any] = {"model": "m", "tenant": "", "fingerprint": b"", "prompt": "p"}
     keys = {answer_key(**base, sampling=fields) for fields in ({}, {"a": None}, {"a": 1}, {"a": True}, {"a": "1"})}
     assert len(keys) == 5
 

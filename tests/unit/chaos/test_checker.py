@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.checker import Wrong, check
-from tests.chaos.history import History, Kind, Letter, Reply, Sent, Stored
+from tests.chaos.checker import NO_TOPIC, Wrong, check
+from tests.chaos.history import Acts, History, Kind, Letter, Reply, Sent, Stored
 
 DUE = {Kind.GOOD: "sim:{}", Kind.BAD: "invalid_json", Kind.FAILING: "engine_error", Kind.POISON: "poisoned"}
 
@@ -32,7 +33,7 @@ def clean_histories(draw: st.DrawFn) -> History:
         tuple(record for _, record in stored),
         tuple(draw(st.permutations(replies))),
         tuple(draw(st.permutations(letters))),
-        {0: 0, 1: 0},
+        {"t-0": 0, "t-1": 0},
     )
 
 
@@ -72,6 +73,26 @@ def _swapped(history: History) -> History:
 
 def _same_ids(history: History) -> History:
     return replace(history, replies=tuple(replace(reply, completion_id="same") for reply in history.replies))
+
+
+def _asking_for(history: History, partition: int) -> History:
+    return replace(history, sent=tuple(replace(request, reply_partition=partition) for request in history.sent))
+
+
+def _acted(history: History, **acts: Any) -> History:
+    return replace(history, acts=Acts(**acts))
+
+
+def _refused_for_its_topic(history: History) -> History:
+    """The first good request names a reply topic, is refused for that, and has its dead letter."""
+    first = _of_good(history)
+    named = tuple(
+        replace(request, reply_topic="own") if request.correlation_id == first.correlation_id else request
+        for request in history.sent
+    )
+    refused = replace(first, answer=None, error=NO_TOPIC)
+    with_letter = replace(history, sent=named, letters=(*history.letters, Letter(first.source, NO_TOPIC)))
+    return _with_reply(with_letter, first, refused)
 
 
 ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
@@ -134,7 +155,23 @@ ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
         lambda h: replace(h, stored=(*h.stored, Stored("requests-0-777", "id-777", 0))),
         Wrong.MISSTORED,
     ),
-    "an answered record not committed": (lambda h: replace(h, lag={0: 0, 1: 3}), Wrong.UNCOMMITTED),
+    "an answered record not committed": (lambda h: replace(h, lag={"t-0": 0, "t-1": 3}), Wrong.UNCOMMITTED),
+    "an answer in another partition than asked for": (lambda h: _asking_for(h, 3), Wrong.MISPLACED),
+    "an unreadable batch that no log names": (lambda h: replace(h, silent=("requests-0-777",)), Wrong.SILENT),
+    "a dead letter that is not listed": (lambda h: replace(h, unlisted=1), Wrong.LETTER_MISSING),
+    "a moved offset that nothing came of": (lambda h: _acted(h, again={_of_good(h).source: 1}), Wrong.LOST),
+    "a third reply after one moved offset": (
+        lambda h: _acted(_with_reply(h, _of_good(h), *[_of_good(h)] * 3), again={_of_good(h).source: 1}),
+        Wrong.TWICE,
+    ),
+    "two replies of a topic's former life": (
+        lambda h: _acted(_with_reply(h, _of_good(h), *[_of_good(h)] * 2), void=frozenset({_of_good(h).source})),
+        Wrong.TWICE,
+    ),
+    "a refusal for want of a topic that was there": (
+        lambda h: _acted(_refused_for_its_topic(h), away=((10**9, 10**9),)),
+        Wrong.CORRUPT,
+    ),
 }
 
 
@@ -201,3 +238,25 @@ def test_an_answer_may_be_shared_where_the_request_allows_it(outcome):
     verdict = check(History(tuple(sent), tuple(stored), tuple(replies), ()))
     assert verdict.valid
     assert verdict.outcomes == {outcome: 2}
+
+
+@given(history=clean_histories())
+def test_what_an_operator_did_is_accounted_for(history):
+    """Offsets moved back are due another reply and letter, a deleted topic's requests none, its replies were given."""
+    good, bad = _of_good(history), _of_bad(history)
+    (letter,) = [letter for letter in history.letters if letter.source == bad.source]
+    twice = replace(history, replies=(*history.replies, good, bad), letters=(*history.letters, letter))
+    assert check(_acted(twice, again={good.source: 1, bad.source: 1})).valid
+    assert check(_acted(_with_reply(history, good), void=frozenset({good.source}))).valid
+    assert check(_acted(_with_reply(history, good), gone=frozenset({good.source}))).valid
+    assert check(_acted(_refused_for_its_topic(history), away=((0, good.timestamp_ms),))).valid
+
+
+def test_an_odd_record_whose_acknowledgement_was_lost_is_due_its_error():
+    """Nothing in it says whose it is: it goes by its place, and is not taken for one that nobody sent."""
+    stored = Stored("requests-0-7", "requests-0-7", 0, unreadable=True)
+    reply = Reply(stored.source, stored.source, None, "unreadable_record", "worker-1", 5)
+    letter = Letter(stored.source, "unreadable_record")
+    assert check(History((), (stored,), (reply,), (letter,))).valid
+    assert check(History((), (stored,), (), (letter,))).count(Wrong.LOST) == 1
+    assert check(History((), (stored,), (reply,), ())).count(Wrong.LETTER_MISSING) == 1

@@ -11,7 +11,8 @@ from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind, Letter
 from tests.chaos.logs import letter, reply
-from tests.chaos.mix import FAILING, LETTER_BYTES, POISON, Mix
+from tests.chaos.mix import LETTER_BYTES, Mix
+from tests.faulty.engine import Mark
 
 PARTITIONS = 12
 MANY = 4_000
@@ -44,8 +45,8 @@ def test_requests_are_due_what_they_say():
         elif content.kind is Kind.GOOD:
             text = decode_request(content.value, max_bytes=10**6).messages[0].text
             assert content.due == signature(f"user: {text}")
-            assert POISON not in text
-            assert FAILING not in text
+            assert Mark.KILL not in text
+            assert Mark.FAIL not in text
     kinds = Counter(request.content.kind for request in requests)
     assert 0.005 < kinds[Kind.BAD] / MANY < 0.04
     assert 0 < kinds[Kind.FAILING] / MANY < 0.02

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.schedule import ONE_WORKER, SERVER_OF, SETTLE_S, Fault, Storm, Strike, last_s, schedule, settle_s
+from tests.chaos.schedule import (
+    ALL_WORKERS,
+    ONE_WORKER,
+    SERVER_OF,
+    SETTLE_S,
+    Fault,
+    Storm,
+    Strike,
+    last_s,
+    schedule,
+    settle_s,
+)
 
 storms = st.builds(
     Storm,
@@ -55,7 +66,23 @@ def test_one_worker_is_always_left_alone(seed, storm):
     for strike in on_workers:
         held = [other for other in on_workers if other.at_s <= strike.at_s < other.at_s + other.lasts_s + SETTLE_S]
         assert len({other.target for other in held}) == len(held) < storm.workers
-        assert all(0 <= other.target < storm.workers for other in held)
+        assert all(other.target in range(storm.workers) for other in held)
+
+
+@given(seed=seeds, storm=storms)
+def test_all_workers_are_stopped_when_no_other_fault_holds_one(seed, storm):
+    """What is done with every worker stopped meets none that is struck, and strikes none before they had time."""
+    strikes = schedule(seed, storm)
+    for strike in (strike for strike in strikes if strike.fault in ALL_WORKERS):
+        held = [
+            other
+            for other in strikes
+            if other is not strike
+            and (other.fault in ONE_WORKER or other.fault in ALL_WORKERS)
+            and other.at_s < strike.at_s + strike.lasts_s + SETTLE_S
+            and strike.at_s < other.at_s + other.lasts_s + SETTLE_S
+        ]
+        assert held == []
 
 
 @given(seed=seeds, storm=storms)

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -17,7 +18,7 @@ HOSTILE = "\x1b]52;c;Zm9v\x07 \x9b2J\r \u202e"
 FORGED = "x\n2026-01-01 00:00:00,000 CRITICAL pelton: all is lost"
 
 
-def logged(*arguments: object, **options: object) -> str:
+def logged(*arguments: Any, **options: Any) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(SafeFormatter(FORMAT))

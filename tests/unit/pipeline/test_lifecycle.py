@@ -74,8 +74,10 @@ def test_ready_file_of_a_killed_worker_is_gone_while_the_next_one_starts(tmp_pat
     assert not ready.exists()
 
 
-def test_no_ready_file_is_fine() -> None:
-    """Without a path the marker does nothing in any state."""
+def test_no_ready_file_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a path the marker leaves nothing behind in any state."""
+    monkeypatch.chdir(tmp_path)
     mark = ready_file_marker(None)
     for state in State:
         mark(state)
+        assert list(tmp_path.iterdir()) == []

@@ -127,7 +127,9 @@ async def test_closing_releases_a_writer_that_waits_for_room():
     handoff: LingerQueue[int] = LingerQueue(1)
     await handoff.put_async(1)
     waiting = asyncio.create_task(asyncio.to_thread(handoff.put, 2))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while not handoff._queue._sync_not_full_waiting:  # noqa: ASYNC110  # a thread that waits has no event
+            await asyncio.sleep(0.001)
     handoff.close()
     with pytest.raises(LingerQueueClosed):
         await asyncio.wait_for(waiting, 2)

@@ -1,10 +1,12 @@
 """Five lines tell an operator what was decided when a model was loaded."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from pelton.pipeline.settings.loading import Settings
+from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.model_report import load_report
 
 LOADED = SimpleNamespace(
@@ -20,7 +22,7 @@ ENGINE = SimpleNamespace(max_batch_tokens=512, max_request_tokens=4096)
 
 
 def report(settings: Settings, reason: str | None = None) -> list[str]:
-    return load_report(settings, LOADED, ENGINE, padded_because=reason, parts=False)
+    return load_report(settings, cast(LoadedModel, LOADED), ENGINE, padded_because=reason, parts=False)
 
 
 def test_each_decision_has_its_line():

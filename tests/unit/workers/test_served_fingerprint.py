@@ -1,7 +1,7 @@
 """What engine and model put into the cache's keys: the same wherever the same request gets the same answer."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -9,6 +9,7 @@ from pelton.pipeline.settings.engine import EngineSettings
 from pelton.pipeline.settings.loading import Settings
 from pelton.workers import served_model
 from pelton.workers.delivery import completion_body
+from pelton.workers.engine.model.loading import LoadedModel
 
 
 def simulated(**changed: Any) -> bytes:
@@ -24,7 +25,7 @@ def test_what_decides_the_simulated_answers_is_in_it(changed):
     assert simulated(**changed) != simulated()
 
 
-@pytest.mark.parametrize("changed", [{"itl_ms": 99}, {"ttft_ms": 99}, {"max_running": 9}, {"poison": "x"}])
+@pytest.mark.parametrize("changed", [{"itl_ms": 99}, {"ttft_ms": 99}, {"max_running": 9}])
 def test_what_decides_only_the_speed_is_not(changed):
     """A slow worker and a fast one share their answers."""
     assert simulated(**changed) == simulated()
@@ -44,8 +45,15 @@ def model(**changed: Any) -> bytes:
     """The fingerprint of a model, of which only what is in it is there."""
     settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
     engine = changed.pop("engine", SimpleNamespace())
-    plain = {"tokenizer": FakeTokenizer(), "weights_digest": b"w", "dtype": "bfloat16", "eos_token_ids": (2,)}
-    return served_model._fingerprint(served_model._told_of(SimpleNamespace(**{**plain, **changed}), engine, settings))
+    plain = {
+        "tokenizer": FakeTokenizer(),
+        "weights_digest": b"w",
+        "dtype": "bfloat16",
+        "eos_token_ids": (2,),
+        "positions_for": None,
+    }
+    loaded = cast(LoadedModel, SimpleNamespace(**{**plain, **changed}))
+    return served_model._fingerprint(served_model._told_of(loaded, engine, settings))
 
 
 @pytest.mark.parametrize(
@@ -55,13 +63,14 @@ def model(**changed: Any) -> bytes:
         {"dtype": "float32"},
         {"eos_token_ids": (2, 3)},
         {"batch_invariant": True},
+        {"positions_for": 4_096},
         {"engine": FakeTokenizer()},
         {"tokenizer": FakeTokenizer(template="{{ messages }}!")},
         {"tokenizer": FakeTokenizer(vocabulary=("b", "a"))},
     ],
 )
 def test_what_decides_a_models_answers_is_in_it(changed):
-    """Weights, data type, ends of sequence, engine and its settings, tokeniser and template."""
+    """Weights, data type, ends of sequence, fixed positions, engine and its settings, tokeniser and template."""
     assert model(**changed) != model() == model()
 
 

@@ -43,7 +43,7 @@ def test_no_home_names_the_variable_to_set(monkeypatch):
 
     monkeypatch.delenv("PELTON_CACHE_DIR", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(paths.Path, "home", no_home)
+    monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(SettingsError, match="PELTON_CACHE_DIR"):
         paths.cache_dir()
 

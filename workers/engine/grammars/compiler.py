@@ -77,6 +77,11 @@ class GrammarCompiler:
         """How many results are remembered."""
         return len(self._cached)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one token, a control token's name. Any thread. Raises GrammarError for an unknown tokenizer."""
+        content: bytes = self._ready_tokenizer().decode_bytes([token_id])
+        return content
+
     def compile(self, spec: GrammarSpec) -> Grammar:
         """Any thread. Raises GrammarError."""
         if len(spec.text) > MAX_TEXT_CHARS:

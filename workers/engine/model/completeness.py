@@ -18,21 +18,15 @@ _HEADER_LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 _PACKED_TYPES = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I8", "U8", "I16", "I32"})
 _SCALES = ("_scale", "_scale_inv", "_scales", "_zero_point", "_scale_2", "qweight", "qzeros", "g_idx")
-_ADAPTER = "adapter_config.json"
 _ADAPTER_KEYS = ("lora_A", "lora_B", "lora_embedding", "lora_magnitude")
 
 
 def check_folder(name: str, folder: Path) -> None:
     """Look at a folder of safetensors before it is loaded; reads the files' headers only.
 
-    Raises ModelLoadError for an adapter without its model, for quantised tensors that the config does not declare, and
+    Raises ModelLoadError for the weights of an adapter, for quantised tensors that the config does not declare, and
     for a file that is cut short.
     """
-    if (folder / _ADAPTER).is_file():
-        raise ModelLoadError(
-            f"model.path: {name} holds an adapter ({_ADAPTER}), which would be left out; merge it into its base model "
-            "(peft: merge_and_unload, save_pretrained) and set model.path to the result"
-        )
     tensors = {key: kind for file in sorted(folder.glob("*.safetensors")) for key, kind in _header(file).items()}
     if adapters := [key for key in tensors if any(part in key for part in _ADAPTER_KEYS)]:
         raise ModelLoadError(

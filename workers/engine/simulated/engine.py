@@ -28,7 +28,6 @@ from pelton.workers.engine.api import (
 from pelton.workers.engine.grammars.matching import Grammar
 from pelton.workers.engine.grammars.random_text import random_text
 from pelton.workers.engine.simulated.config import SimulatedConfig
-from pelton.workers.engine.simulated.faults import Faults
 from pelton.workers.engine.simulated.text import decode_tokens, encode_text, signature
 
 # Sleeping costs some 0.1 ms of overhead, so shorter decode steps are done several in one call.
@@ -108,7 +107,6 @@ class SimulatedEngine:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._config = config
-        self._faults = Faults(config.poison, config.failing)
         self._clock = clock
         self._sleep = sleep
         self._running: dict[int, _Running] = {}
@@ -176,7 +174,7 @@ class SimulatedEngine:
 
     def step(self) -> list[Outcome]:
         """One step, or, where steps are much shorter than a millisecond, as many as fit into one."""
-        outcomes: list[Outcome] = [*self._cancellations(), *self._missed_deadlines(), *self._provoked_failures()]
+        outcomes: list[Outcome] = [*self._cancellations(), *self._missed_deadlines()]
         if self._running:
             elapsed_s, completions = self._decode()
             outcomes += completions
@@ -200,12 +198,6 @@ class SimulatedEngine:
                 yield Failure(
                     running.request.id, FailureKind.DEADLINE, "The deadline passed before the answer was complete."
                 )
-
-    def _provoked_failures(self) -> Iterator[Failure]:
-        for running in self._joining:
-            if self._is_live(running) and self._faults.strike(running.request.prompt):
-                del self._running[running.request.id]
-                yield Failure(running.request.id, FailureKind.INTERNAL, "The simulated engine was told to fail this.")
 
     def _decode(self) -> tuple[float, list[Completion]]:
         started_s = self._simulated_s

@@ -19,7 +19,12 @@ def encode_text(text: str) -> list[int]:
 def decode_tokens(tokens: Sequence[int]) -> str:
     """The text of `encode_text`'s ids, and of concatenations of such; what is no character becomes U+FFFD."""
     # The highest byte of an id is a 1 that marks where its text begins.
-    return b"".join(token.to_bytes((token.bit_length() + 7) // 8)[1:] for token in tokens).decode(errors="replace")
+    return b"".join(map(token_content, tokens)).decode(errors="replace")
+
+
+def token_content(token: int) -> bytes:
+    """The bytes of one id."""
+    return token.to_bytes((token.bit_length() + 7) // 8)[1:]
 
 
 def signature(prompt_text: str) -> str:

@@ -10,6 +10,7 @@ from pelton.producers.reports.figures.lexing.periods import Period, PeriodMentio
 _CLOSE = 9  # characters between two items of a list: ", and US"
 _COMPARED = re.compile(r"\b(?:compared\s(?:to|with)|versus|vs\.?|against|than|from)\s\S{0,14}$", re.IGNORECASE)
 _COLON = re.compile(r":\s*")
+_TWO_ENDS = re.compile(r"\s(?:to|and|through|until|versus)\s(?:\w+\s){0,5}", re.IGNORECASE)
 _JOIN = re.compile(
     r"\s*(?:,|,?\s?(?:and|or|versus|vs\.?|compared\s(?:to|with)|from|to)|;|&)?\s*(?:the\s)?(?:fiscal\s)?(?:years?\s)?",
     re.IGNORECASE,
@@ -99,6 +100,14 @@ def _is_one_list(mentions: list[PeriodMention], side: list[PeriodMention], amoun
     ]
     between = [one for one in amounts if mentions[0].start < one.start < mentions[-1].end]
     return all(gap <= _CLOSE for gap in gaps) and not beside and not between
+
+
+def repeated_period(sentence: str, found: Scan) -> Period | None:
+    """The period that a span or list of two names twice, which says nothing: "from 2019 to 2019"."""
+    for one, two in pairwise(found.periods):
+        if one.period == two.period and one.period.year and _TWO_ENDS.fullmatch(sentence[one.end : two.start]):
+            return one.period
+    return None
 
 
 def _first_run(sentence: str, mentions: list[PeriodMention]) -> tuple[Period, ...]:

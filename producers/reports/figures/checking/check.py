@@ -1,20 +1,24 @@
 """The check: where each number of a text stands in the source, how it follows from it, or that it does neither."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import localcontext
-from itertools import chain
 from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
 from pelton.producers.reports.figures.checking.claims import Claim, claims
-from pelton.producers.reports.figures.checking.counts import bounded, counted
-from pelton.producers.reports.figures.checking.derive import CHANGE, DIFFERENCE, Candidate, candidates
+from pelton.producers.reports.figures.checking.computing.chance import in_line
+from pelton.producers.reports.figures.checking.computing.counts import bounded, counted
+from pelton.producers.reports.figures.checking.computing.derive import CHANGE, DIFFERENCE, Candidate, candidates
+from pelton.producers.reports.figures.checking.computing.identities import identities
+from pelton.producers.reports.figures.checking.computing.sets import from_sets
+from pelton.producers.reports.figures.checking.computing.unlike import for_each
 from pelton.producers.reports.figures.checking.direct import supporting
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, collect
 from pelton.producers.reports.figures.checking.matching import Setting, compare
-from pelton.producers.reports.figures.checking.ranking import rank
+from pelton.producers.reports.figures.checking.ranking import Ranked, rank
 from pelton.producers.reports.figures.checking.scales import with_inferred_scales
-from pelton.producers.reports.figures.checking.words import stems
+from pelton.producers.reports.figures.checking.things import View, views
+from pelton.producers.reports.figures.checking.words import known, stems
 from pelton.producers.reports.figures.checking.years import year_verdicts
 from pelton.producers.reports.figures.lexing.lexer import UNREADABLE, scan
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Table, Verdict
@@ -30,6 +34,7 @@ class Checker:
 
     def __init__(self, tables: Sequence[Table], paragraphs: Sequence[str]) -> None:
         self._facts = collect(with_inferred_scales(tables, paragraphs), paragraphs)
+        self._views = views(self._facts)
 
     @classmethod
     def of(cls, tables: Sequence[Sequence[Sequence[str]]], paragraphs: Sequence[str]) -> "Checker":
@@ -45,7 +50,7 @@ class Checker:
         """
         with localcontext() as context:
             context.prec = _PRECISION
-            verdicts = [_verdict(claim, self._facts) for claim in claims(text)]
+            verdicts = [_verdict(claim, self._facts, self._views) for claim in claims(text)]
             verdicts += year_verdicts(text, self._facts)
             verdicts += _unreadable(text)
         return sorted(verdicts, key=lambda verdict: verdict.start)
@@ -71,16 +76,20 @@ def _unreadable(text: str) -> list[Verdict]:
     ]
 
 
-def _verdict(claim: Claim, facts: Facts) -> Verdict:
-    ranked = rank(claim.words, facts)
+def _verdict(claim: Claim, facts: Facts, tables: Sequence[tuple[View, View]]) -> Verdict:
     text, start, end = claim.number.text, claim.start, claim.end
+    if claim.repeated is not None:
+        return Verdict(text, start, end, UNSUPPORTED, reason=f"the sentence names {claim.repeated} twice")
+    ranked = rank(claim.words, facts)
     direct = supporting(claim, facts, ranked)
     if direct.fact is not None:
         unstated = claim.number.quantity.scale and not direct.fact.quantity.scale_known
         source = _source(direct.fact) + (" (the source does not state its scale)" if unstated else "")
         return Verdict(text, start, end, SUPPORTED, source)
     reason = direct.reason
-    for candidate in chain(counted(claim, ranked, facts), bounded(claim, ranked), candidates(claim, ranked, facts)):
+    for candidate in _computed(claim, ranked, facts, tables):
+        if candidate.is_last_resort and reason:
+            break  # a number that differs from one that the words choose is wrong, whatever else may give it
         difference = _compare(claim, candidate, facts)
         if difference == matching.SAME:
             source = "; ".join(dict.fromkeys(_source(fact) for fact in candidate.facts))
@@ -88,6 +97,20 @@ def _verdict(claim: Claim, facts: Facts) -> Verdict:
         if difference != matching.OTHER_VALUE and not reason:
             reason = f"{candidate.formula} has another {difference}"
     return Verdict(text, start, end, UNSUPPORTED, reason=reason or "nothing in the source gives this number")
+
+
+def _computed(
+    claim: Claim, ranked: Sequence[Ranked], facts: Facts, tables: Sequence[tuple[View, View]]
+) -> Iterator[Candidate]:
+    """What may be computed from the source, in the order of how well the words of the sentence choose it."""
+    words = known(claim.words, facts.table_words)
+    yield from counted(claim, ranked, facts)
+    yield from bounded(claim, ranked)
+    yield from candidates(claim, ranked, facts)
+    yield from from_sets(claim, tables, words, facts)
+    yield from for_each(claim, ranked, facts)
+    yield from identities(claim, facts)
+    yield from in_line(claim, tables, words, facts.weights)
 
 
 def _compare(claim: Claim, candidate: Candidate, facts: Facts) -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from pelton.producers.reports.figures.checking.alignment import periods_of
+from pelton.producers.reports.figures.checking.alignment import periods_of, repeated_period
 from pelton.producers.reports.figures.checking.intent import Intent, intent_of
 from pelton.producers.reports.figures.checking.words import stem, stems
 from pelton.producers.reports.figures.lexing.lexer import Number, scan
@@ -30,6 +30,7 @@ class Claim:
         order: the sentence's words in order, as stems.
         periods: those it is said of, by its place among the sentence's numbers.
         all_periods: every period of the sentence.
+        repeated: a period that stands at both ends of a span: "from 2019 to 2019".
 
     """
 
@@ -43,6 +44,7 @@ class Claim:
     periods: tuple[Period, ...]
     all_periods: tuple[Period, ...]
     intent: Intent
+    repeated: Period | None = None
 
     def position(self, words: frozenset[str]) -> int:
         """Where the first of these words stands; behind all where none does."""
@@ -59,6 +61,7 @@ def claims(text: str) -> list[Claim]:
         words = stems(sentence) | (last if _OF_THE_LAST.match(sentence) else frozenset())
         last = words
         order = tuple(stem(word.lower()) for word in _WORD.findall(sentence))
+        twice = repeated_period(sentence, scanned)
         everything = tuple(dict.fromkeys(mention.period for mention in scanned.periods))
         found += [
             Claim(
@@ -72,6 +75,7 @@ def claims(text: str) -> list[Claim]:
                 periods_of(sentence, scanned, number),
                 everything,
                 intent_of(sentence, number.start, number.end, is_rate=number.quantity.is_rate),
+                twice,
             )
             for number in scanned.amounts
         ]

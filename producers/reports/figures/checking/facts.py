@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.alignment import periods_of
+from pelton.producers.reports.figures.checking.cell_periods import cell_periods, latest_two, movements
 from pelton.producers.reports.figures.checking.intent import speaks_of_change
 from pelton.producers.reports.figures.checking.matching import mantissa, mantissa_range
 from pelton.producers.reports.figures.checking.words import stems
@@ -156,10 +157,11 @@ def _series(facts: Iterable[Fact]) -> list[Series]:
 
 def _table_facts(table: Table) -> Iterable[Fact]:
     caption = stems(table.caption)
-    times = _latest_two(table)
+    times = latest_two(table)
+    moved = movements(table)
     for cell, quantity in _with_dashes(table):
         group, _, own = cell.label.rpartition(" — ")
-        periods = _cell_periods(cell, group, own)
+        periods = cell_periods(cell, group, own) or moved.get(cell.row, ())
         compares = not periods and speaks_of_change(cell.heading)
         yield Fact(
             cell.id,
@@ -185,26 +187,6 @@ def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:
             yield cell, cell.quantity
         elif beside is not None and _DASH.fullmatch(cell.text):
             yield cell, replace(beside, value=Decimal(0))
-
-
-def _latest_two(table: Table) -> tuple[Period, ...]:
-    """The periods that a column of changes compares: the two latest of the headings, the later first."""
-    found = {mention.period for heading in table.headings for mention in mentions(heading) if mention.period.year}
-    latest = sorted(found, key=lambda period: (period.year, period.month, period.part), reverse=True)
-    return tuple(latest[:2])
-
-
-def _cell_periods(cell: Cell, group: str, own: str) -> tuple[Period, ...]:
-    """From the column's header, the row's label and the group above; a month of one joins the year of another."""
-    found = [tuple(mention.period for mention in mentions(text)) for text in (cell.heading, own, group)]
-    heading, label, above = found
-    if heading and label and not any(period.year for period in label):
-        return tuple(_join(one, two) for one in heading for two in label)
-    return label if any(period.year for period in label) and not heading else heading or label or above
-
-
-def _join(one: Period, two: Period) -> Period:
-    return Period(one.year or two.year, one.month or two.month, one.part or two.part, one.day or two.day)
 
 
 def _without_periods(text: str) -> str:

@@ -2,11 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
+_VERBS_UP = r"climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+_VERBS_DOWN = (
+    r"contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
+    r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
+)
 _CHANGE = re.compile(
     r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?|rose|rises?|risen|dropp?\w*|"
     r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
-    r"exceed\w*|gained|lost|reduc\w+|expanded|movement)\b",
+    r"exceed\w*|gained|lost|reduc\w+|expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
+    rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )
 _RELATIVE = re.compile(
@@ -14,7 +21,8 @@ _RELATIVE = re.compile(
 )
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b", re.IGNORECASE)
 _SUM = re.compile(
-    r"\b(?:totals?|totall?ed|totall?ing|sums?|combined|aggregate\w*|together|altogether|overall|cumulative\w*|both|all)\b",
+    r"\b(?:totals?|totall?ed|totall?ing|sums?|combined|aggregate\w*|together|altogether|overall|cumulative\w*|both|all|plus|"
+    r"add(?:s|ed)?\s(?:up|together))\b",
     re.IGNORECASE,
 )
 _SHARE = re.compile(
@@ -25,11 +33,13 @@ _SHARE = re.compile(
     re.IGNORECASE,
 )
 _UP = re.compile(
-    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|improve\w*|exceed\w*|gained)\b",
+    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|improve\w*|exceed\w*|gained|"
+    rf"expand\w*|{_VERBS_UP})\b",
     re.IGNORECASE,
 )
 _DOWN = re.compile(
-    r"\b(?:decreas\w+|declin\w+|fell|falls?|dropp?\w*|down|lower|less than|reduc\w+|lost|shr[iau]nk\w*)\b",
+    r"\b(?:decreas\w+|declin\w+|fell|falls?|dropp?\w*|down|lower|less than|reduc\w+|lost|"
+    rf"{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )
 _EITHER = re.compile(
@@ -38,7 +48,7 @@ _EITHER = re.compile(
 _BETWEEN_TWO = re.compile(
     r"\bdifferen\w+|\bhow (?:much|many) (?:more|less|fewer|higher|lower|larger|smaller|greater)\b|\bhow many percent\b|"
     r"\bcompared (?:to|with)\b|\bmore than\b|\bless than\b|\bhigher than\b|\blower than\b|\bexceed\w*|\bgap\b|"
-    r"\bnet of\b|\bminus\b|"
+    r"\bnet of\b|\bminus\b|\bwithout\b|\bless\b(?! than)|"
     r"\bfewer than\b|\bexcluding\b|\bother than\b|\bremain(?:ing|der)\b|\bapart from\b|\bbesides\b",
     re.IGNORECASE,
 )
@@ -52,13 +62,17 @@ _VALUE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CHANGE_BEFORE = re.compile(
-    r"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|"
+    rf"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|{_VERBS_UP}|{_VERBS_DOWN}|"
     rf"(?:increase|decrease|growth|decline|change|rise|drop|fall|reduction|gain|improvement|difference)s? of){_HEDGED}",
     re.IGNORECASE,
 )
 _PRIOR_BEFORE = re.compile(rf"\b(?:from|versus|vs\.?|compared (?:to|with)|against|than){_HEDGED}", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
+_REMAINDER = re.compile(
+    r"\b(?:without|excluding|except|other than|apart from|besides|net of|remain(?:s|ing|der))\b", re.IGNORECASE
+)
+_PRODUCT = re.compile(r"\b(?:multipl\w+|value|worth|prices?|priced|proceeds|cost)\b", re.IGNORECASE)
 _COUNT = re.compile(
     r"\bhow many\b(?!\s(?:percent\w*|per cent|basis|points?|thousand|million|billion|more|fewer|less))", re.IGNORECASE
 )
@@ -69,7 +83,7 @@ class Intent:
     """What the words claim. Several may hold ("change in the average").
 
     `before`: the number is what a change started from ("down from 5"). `unsigned`: a difference without a direction.
-    `distance`: "how much more", which is never negative.
+    `distance`: "how much more", which is never negative. `remainder`: a thing without another.
     """
 
     change: bool = False
@@ -85,45 +99,87 @@ class Intent:
     distance: bool = False
     value: bool = True
     count: bool = False
+    remainder: bool = False
+    product: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a sentence says of all its numbers."""
+
+    change: bool
+    average: bool
+    sum: bool
+    difference: bool
+    distance: bool
+    unsigned: bool
+    count: bool
+    remainder: bool
+    product: bool
+    either: bool
+    up: bool
+    down: bool
+
+
+@lru_cache(maxsize=64)  # a sentence is asked about for each of its numbers
+def _said(sentence: str) -> _Said:
+    def says(pattern: re.Pattern[str]) -> bool:
+        return pattern.search(sentence) is not None
+
+    return _Said(
+        change=says(_CHANGE),
+        average=says(_AVERAGE),
+        sum=says(_SUM),
+        difference=says(_BETWEEN_TWO),
+        distance=says(_HOW_MUCH),
+        unsigned=says(_DIFFERENCE) and not says(_DIRECTED),
+        count=says(_COUNT),
+        remainder=says(_REMAINDER),
+        product=says(_PRODUCT),
+        either=says(_EITHER),
+        up=says(_UP),
+        down=says(_DOWN),
+    )
 
 
 def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
     """The intent for the number at `start`..`end` of its sentence. `is_rate`: it is written with a percent sign."""
+    said = _said(sentence)
     words = sentence[:start] + " " + sentence[end:]
     before = sentence[max(0, start - 40) : start]
     asked = sentence.rfind("?", 0, start) >= 0 or before.rstrip().endswith(":")
-    change = _CHANGE.search(words) is not None
-    up, down = _direction(sentence, start, words)
-    value = not change or (
+    up, down = _direction(sentence, start, said)
+    value = not said.change or (
         not asked and (_VALUE_BEFORE.search(before) is not None or not _CHANGE_BEFORE.search(before))
     )
     return Intent(
-        change=change,
+        change=said.change,
         relative=is_rate or _RELATIVE.search(words) is not None,
-        average=_AVERAGE.search(words) is not None,
-        sum=_SUM.search(words) is not None,
-        share=_SHARE.search(words) is not None or (is_rate and not change),
-        difference=_BETWEEN_TWO.search(words) is not None,
+        average=said.average,
+        sum=said.sum,
+        share=_SHARE.search(words) is not None or (is_rate and not said.change),
+        difference=said.difference,
         up=up,
         down=down,
-        distance=_HOW_MUCH.search(words) is not None,
-        before=change and _PRIOR_BEFORE.search(before) is not None,
-        unsigned=_DIFFERENCE.search(words) is not None and _DIRECTED.search(words) is None,
+        distance=said.distance,
+        before=said.change and _PRIOR_BEFORE.search(before) is not None,
+        unsigned=said.unsigned,
         value=value,
-        count=_COUNT.search(words) is not None,
+        count=said.count,
+        remainder=said.remainder,
+        product=said.product,
     )
 
 
-def _direction(sentence: str, start: int, words: str) -> tuple[bool, bool]:
+def _direction(sentence: str, start: int, said: _Said) -> tuple[bool, bool]:
     """Whether the words say up or down; where they say both, the nearest before the number counts."""
-    if _EITHER.search(words):
+    if said.either:
         return False, False
-    up, down = _UP.search(words) is not None, _DOWN.search(words) is not None
-    if up and down:
+    if said.up and said.down:
         last_up = max((match.end() for match in _UP.finditer(sentence, 0, start)), default=-1)
         last_down = max((match.end() for match in _DOWN.finditer(sentence, 0, start)), default=-1)
         return last_up > last_down, last_down > last_up
-    return up, down
+    return said.up, said.down
 
 
 def speaks_of_change(text: str) -> bool:
@@ -132,7 +188,3 @@ def speaks_of_change(text: str) -> bool:
 
 def speaks_of_average(text: str) -> bool:
     return _AVERAGE.search(text) is not None
-
-
-def speaks_of_share(text: str) -> bool:
-    return _SHARE.search(text) is not None or _RELATIVE.search(text) is not None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from pelton.producers.reports.figures.checking.claims import statements
-from pelton.producers.reports.figures.checking.counts import condition
+from pelton.producers.reports.figures.checking.computing.counts import condition
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.ranking import rank
 from pelton.producers.reports.figures.checking.words import stems

@@ -35,7 +35,8 @@ _AFTER = re.compile(
     (?: \s? (?P<pct2>%|per\s?cent\b) | (?P<late>[mbk]n?(?![A-Za-z])) | (?P<after>\s?(?:{SCALE})(?![A-Za-z])) )?
     (?: (?:\s|-)? (?P<points>(?:percentage|basis)[\s-]points?|bps?\b|pps?\b|ppts?\b|%[\s-]points?|points?\b)
       | \s? (?P<times>times|x)\b (?!\s?\d)
-      | \s? (?P<code>USD|EUR|GBP|JPY|CHF|CNY|RMB|INR|AUD|CAD|HKD|SGD|SEK|NOK|DKK|ZAR|BRL|KRW|TWD|€|£|¥)(?![A-Za-z])
+      | \s? (?P<code>USD|EUR|GBP|JPY|CHF|CNY|RMB|INR|AUD|CAD|HKD|SGD|SEK|NOK|DKK|ZAR|BRL|KRW|TWD|€|£|¥)
+          (?![A-Za-z]|\s?\d)
       | \s (?:U\.?S\.?\s)? (?P<name>{_NAMES})\b
       | [\s-] (?P<noun>{_NOUNS})\b )?
     (?P<share>\s?(?:per|a|/|an)\s?(?:\w{{1,9}}\s)?share\b)?
@@ -66,7 +67,6 @@ class Before:
     currency: str
     negative: bool
     parenthesis: bool
-    signed_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def before(text: str, start: int, floor: int) -> Before:
     window = text[base:start]
     match = _BEFORE.search(window)
     if match is None or match.start() == len(window):
-        return Before(start, "", negative=False, parenthesis=False, signed_start=start)
+        return Before(start, "", negative=False, parenthesis=False)
     sign = (match.group("sign") or match.group("sign2") or "").strip()
     begin = base + match.start()
     # A dash after a word or number joins ("5-10%", "mid-2019"); a dash before a space separates ("Total - 5").
@@ -102,7 +102,7 @@ def before(text: str, start: int, floor: int) -> Before:
     if match.group("currency") and text[begin - 1 : begin].isalpha() and match.group("currency")[0].isalpha():
         currency = ""
     parenthesis = bool(match.group("open2") or (match.group("open") and not joins))
-    return Before(begin, currency, sign not in {"", "+"}, parenthesis, begin)
+    return Before(begin, currency, sign not in {"", "+"}, parenthesis)
 
 
 def after(text: str, end: int) -> After:

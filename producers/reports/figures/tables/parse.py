@@ -47,7 +47,7 @@ def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1"
             is_header = index < part.body
             group = group if is_header else _group(grid[index], group)
             cells += _row_cells(_Place(id, index, group, part.headings, ground, is_header=is_header), grid[index])
-    return Table(id, caption, tuple(with_column_units(cells)), first.headings, first.body, len(grid))
+    return Table(id, caption, tuple(with_column_units(cells)), first.headings)
 
 
 @dataclass(frozen=True, slots=True)

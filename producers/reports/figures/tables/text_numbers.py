@@ -55,4 +55,4 @@ def parse_text(text: str, id: str = "P1") -> Table:  # noqa: A002  # its name in
             for column, number in enumerate(found.amounts, start=1)
         ]
     width = max((cell.column for cell in cells), default=0)
-    return Table(id, "", tuple(cells), ("",) * width, 0, max((cell.row for cell in cells), default=0))
+    return Table(id, "", tuple(cells), ("",) * width)

@@ -82,7 +82,7 @@ def test_clearing_leaves_nothing():
 
 
 @pytest.mark.parametrize(
-    ("inserts", "max_bytes", "sizes"), [(100_000, 4_000_000, (200, 3_000)), (50_000, 2_000_000, (20, 200))]
+    ("inserts", "max_bytes", "sizes"), [(30_000, 4_000_000, (200, 3_000)), (40_000, 2_000_000, (20, 200))]
 )
 def test_many_inserts_stay_within_the_bound(inserts, max_bytes, sizes):
     """By tracemalloc within 5 % of it, for long values and for short ones, whose bookkeeping is most of them.
@@ -92,7 +92,7 @@ def test_many_inserts_stay_within_the_bound(inserts, max_bytes, sizes):
     tier = LocalTier(max_bytes, ttl_s=300)
     least, most = sizes
     for index in range(inserts):
-        if index == inserts - 40_000:
+        if index == inserts - 25_000:
             tracemalloc.start()
         tier.put(f"pelton:a1:model::{index:064d}", bytes(least + index * 7919 % (most - least)))
     traced, _ = tracemalloc.get_traced_memory()

@@ -1,5 +1,7 @@
 """A request in its session: what the model reads, what is dropped when it gets too long, and what is kept after."""
 
+from typing import Literal
+
 import orjson
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ def user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-def system(text: str, role: str = "system") -> Message:
+def system(text: str, role: Literal["system", "developer"] = "system") -> Message:
     return Message(role=role, content=text)
 
 

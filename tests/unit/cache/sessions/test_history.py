@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pelton.cache.sessions.history import History, Turn
 from pelton.cache.value_format import Damaged
-from pelton.pipeline.wire.chat import Message
+from pelton.pipeline.wire.chat import Message, TextPart
 
 ROLES = ("system", "developer", "user", "assistant")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -36,7 +36,7 @@ def test_a_history_survives_its_bytes(history):
 
 def test_a_message_in_parts_is_kept_as_its_text():
     """What a model reads is the text; how the sender divided it is not kept."""
-    parts = Message(role="user", content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
+    parts = Message(role="user", content=[TextPart(type="text", text="a"), TextPart(type="text", text="b")])
     kept = History.from_json(History(turns=(Turn("r", (parts,), answer("c")),)).to_json())
     assert kept.turns[0].messages == (Message(role="user", content="ab"),)
 

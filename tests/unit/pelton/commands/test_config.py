@@ -88,6 +88,16 @@ def test_each_value_has_the_source_that_won(toml, monkeypatch):
     assert run("show", "--changed", "--config", file).stdout.splitlines() == lines
 
 
+def test_a_value_from_a_file_says_which(tmp_path, monkeypatch):
+    """The variable and the file, and not the value."""
+    file = tmp_path / "password"
+    file.write_text(SECRET)
+    monkeypatch.setenv("PELTON_CACHE__PASSWORD_FILE", str(file))
+    found = shown("--changed")["cache.password"]
+    assert (found["value"], found["source"]) == ("**********", "variable")
+    assert found["origin"] == f"PELTON_CACHE__PASSWORD_FILE={file}"
+
+
 @pytest.mark.parametrize("arguments", [["show"], ["show", "--json"], ["show", "--changed"]])
 def test_secrets_are_masked_everywhere(arguments, monkeypatch):
     """A pasted listing gives nothing away: secrets, tables of them, and what URLs carry."""

@@ -228,6 +228,32 @@ def test_name_of_the_model(path: str, served: str | None, name: str, monkeypatch
     assert load_settings().model.name == name
 
 
+@pytest.mark.parametrize(
+    ("servers", "usable"),
+    [
+        ("kafka-1.example:9092, kafka-2.example:9092", True),
+        ("kafka_1", True),
+        ("[::1]:9092", True),
+        ("fe80::1", True),
+        ("10.0.0.1:65535", True),
+        ("", False),
+        ("a:1,", False),
+        ("localhost:kafka", False),
+        ("localhost:65536", False),
+        ("localhost:0", False),
+        ("http://localhost:9092", False),
+        ("two words:9092", False),
+    ],
+)
+def test_addresses_of_brokers(servers: str, usable: bool) -> None:
+    """The client would meet a bad one with a traceback."""
+    if usable:
+        assert KafkaSettings(bootstrap_servers=servers).bootstrap_servers == servers
+    else:
+        with pytest.raises(ValidationError, match="write host:port"):
+            KafkaSettings(bootstrap_servers=servers)
+
+
 def test_client_options_are_what_a_kafka_client_takes() -> None:
     """A TLS context exists exactly where the protocol is encrypted, and it verifies the broker."""
     account = {"sasl_username": "u", "sasl_password": "p"}

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.producers.batch import file
-from pelton.producers.batch.file import LineFault, answered_line, is_answer, read_requests, refused_line, survey
+from pelton.producers.batch.file import (
+    LineFault,
+    answered_line,
+    error_code,
+    is_answer,
+    read_requests,
+    refused_line,
+    survey,
+)
+from pelton.producers.batch.text_form import HEAD_BYTES, text_form
 from pelton.producers.errors import BatchError
 from pelton.producers.replies import Reply
 
@@ -43,6 +52,11 @@ def test_a_line_becomes_a_request(written):
         (b"{", None, "invalid_json_line"),
         (b"\xff\xfe", None, "invalid_json_line"),
         (b"[]", None, "invalid_json_line"),
+        (line(body={"x": "HALF"}).replace(b"HALF", rb"\ud83d"), "a", "invalid_json_line"),
+        (line(body={"x": "HALF"}).replace(b"HALF", b"\xe4"), "a", "invalid_json_line"),
+        (line(body={"x": 7}).replace(b"7", b"NaN"), "a", "invalid_json_line"),
+        (line(custom_id="HALF").replace(b"HALF", rb"\ud83d"), None, "invalid_json_line"),
+        (line(custom_id=7, body={"x": 8}).replace(b"8", b"NaN"), None, "invalid_json_line"),
         (b'"text"', None, "invalid_json_line"),
         (line(custom_id=...), None, "missing_custom_id"),
         (line(custom_id=None), None, "missing_custom_id"),
@@ -99,7 +113,7 @@ def test_a_line_without_end_is_not_read_whole(written, monkeypatch):
     assert (survey(path).lines, survey(path).requests) == (4, 4)
 
 
-@given(content=st.binary(max_size=300))
+@given(content=st.binary(max_size=300).filter(lambda content: text_form(content[:HEAD_BYTES]) is None))
 def test_any_file_is_read_to_its_end(content, tmp_path_factory):
     """Whatever the bytes: one entry for each line that is not blank, ascending numbers, and the survey agrees."""
     path = tmp_path_factory.mktemp("any") / "in.jsonl"
@@ -164,3 +178,6 @@ def test_read_back_a_line_is_what_it_was():
     error, _ = answered_line("1", "a", Reply(b"c", b'{"error": {"code": "cancelled"}}'))
     refused = refused_line("1", None, LineFault("invalid_url", "Line 1 was not sent."))
     assert [is_answer(orjson.loads(written)) for written in (answer, error, refused)] == [True, False, False]
+    assert [error_code(orjson.loads(written)) for written in (error, refused)] == ["cancelled", "invalid_url"]
+    nameless, _ = answered_line("1", "a", Reply(b"c", b'{"error": {"code": 7}}'))
+    assert error_code(orjson.loads(nameless)) == "unknown"

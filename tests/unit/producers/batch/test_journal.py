@@ -241,3 +241,31 @@ def test_whose_result_id(result_id):
     """Only this run's own result ids name a line."""
     assert NAMES.line_of_result(result_id) is None
     assert NAMES.line_of_result(NAMES.result_id(12)) == 12
+
+
+def test_a_run_that_never_began_leaves_no_journal(out):
+    """One that began does, and so does somebody else's empty file."""
+    with Journal(out) as journal:
+        path = journal.path
+        assert path.exists()
+    assert not path.exists()
+    path.touch()
+    Journal(out).close()
+    assert path.exists()
+    path.unlink()
+    write(out, [])
+    assert path.exists()
+
+
+def test_a_journal_that_was_removed_while_it_was_opened(out, monkeypatch):
+    """What is written into a file without a name is lost: the second process is refused, as one that came earlier."""
+    first = Journal(out)
+    lock = AppendOnlyFile._lock
+
+    def lock_late(journal):
+        first.close()
+        lock(journal)
+
+    monkeypatch.setattr(AppendOnlyFile, "_lock", lock_late)
+    with pytest.raises(BatchError, match="Another process"):
+        Journal(out)

@@ -1,5 +1,6 @@
 """A batch keeps to its pace, and to its tokens."""
 
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -7,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.producers.batch import limits
 from pelton.producers.batch.limits import FIRST_ANSWER_TOKENS, Pace, TokenCap, tokens_of
 from pelton.producers.replies import Reply
 
@@ -21,7 +21,7 @@ async def test_a_pace_is_even_and_saves_nothing(monkeypatch: pytest.MonkeyPatch)
         slept.append(round(seconds, 6))
         now[0] += seconds
 
-    monkeypatch.setattr(limits.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     pace = Pace(10, clock=lambda: now[0])
     for _ in range(4):
         await pace.wait()

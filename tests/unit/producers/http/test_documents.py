@@ -1,5 +1,7 @@
 """What Kafka holds of a batch can be read back, by this version and by one that knows more."""
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -36,7 +38,7 @@ def test_progress_is_read_as_it_was_written():
 
 def test_fields_of_a_newer_version_are_passed_over():
     """Servers of two versions share the work during an upgrade."""
-    order = {"id": "batch_1", "tenant": "", "input_file_id": "f", "metadata": None, "created_at": 1}
+    order: dict[str, Any] = {"id": "batch_1", "tenant": "", "input_file_id": "f", "metadata": None, "created_at": 1}
     assert parse_order(orjson.dumps({**order, "colour": "blue"})) == Order(**order)
 
 

@@ -46,7 +46,7 @@ def test_what_a_column_counts_is_said():
         ["Parent", "413", "451", "(219)", "8"],
     ]
     table = figures.parse_table(rows, "Results")
-    grammar = facts_grammar([table], [FactKind.CHANGE], 2)
+    grammar = facts_grammar([table], [FactKind.CHANGE], 2) or ""
     assert "Revenues of Tankers came to [[T1.r3.c2]] in [[T1.c2]], compared with [[T1.r3.c3]] in [[T1.c3]]" in grammar
     assert "Income (loss) from operations of Parent came to [[T1.r4.c4]]" in grammar
 

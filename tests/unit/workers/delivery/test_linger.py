@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 
@@ -9,8 +10,8 @@ from pelton.pipeline.errors import Cancelled
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.delivery.linger import MOST_INTERVALS, WAIT_SHARE, LingerPolicy
-from pelton.workers.engine.api import Completion, FinishReason
-from pelton.workers.requests import CacheHit, Failed, Generated, PreparedRequest
+from pelton.workers.engine.api import Completion, FinishReason, StepEngine
+from pelton.workers.requests import CacheHit, Failed, Generated, PreparedRequest, Result
 from tests.unit._support.flights import ANSWER, BODY, place, ticket_of
 
 COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
@@ -19,6 +20,10 @@ COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason
 @dataclass(frozen=True, slots=True)
 class EngineWith:
     running: int
+
+
+def engine_with(running: int) -> StepEngine:
+    return cast(StepEngine, EngineWith(running))
 
 
 @pytest.mark.parametrize(
@@ -38,10 +43,10 @@ async def test_only_answers_gather_longer_and_the_longer_requests_wait(
 ):
     """A share of the longest wait for the engine, its own or another's, within limits; never for a hit or a refusal."""
     line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
-    patience = LingerPolicy(line, EngineWith(running=1), 0.05)
+    patience = LingerPolicy(line, engine_with(running=1), 0.05)
     one = place()
     answered = Generated(one.item, COMPLETION, own_wait_s, 0.0)
-    others = [
+    others: list[Result] = [
         CacheHit(ticket_of(one), ANSWER, BODY, CacheOutcome.HIT_LOCAL),
         Failed(ticket_of(one), Cancelled("by its client")),
     ]
@@ -55,11 +60,11 @@ async def test_only_answers_gather_longer_and_the_longer_requests_wait(
 async def test_the_last_answers_of_an_engine_do_not_wait_for_others():
     """Nobody follows them, and there is no step that a commit would disturb."""
     line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
-    assert LingerPolicy(line, EngineWith(running=0), 0.05)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.05
+    assert LingerPolicy(line, engine_with(running=0), 0.05)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.05
 
 
 async def test_without_an_interval_nothing_gathers():
     """Who asks for each reply at once gets it, however long the line."""
     line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
     await line.put(replace(place(1), since=time.monotonic() - 600))
-    assert LingerPolicy(line, EngineWith(running=1), 0.0)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.0
+    assert LingerPolicy(line, engine_with(running=1), 0.0)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.0

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -82,6 +82,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_publisher, "RETRY_MOST_S", 0.0)
 
 
+StartingPoint = Callable[[Progress | None], Awaitable[Progress | None]]
+
+
 async def as_committed(progress: Progress | None) -> Progress | None:
     """The log is the one that the commit was for."""
     return progress
@@ -99,7 +102,7 @@ class NoRedirects:
 
 
 async def run_to_the_end(
-    broker: Broker, offsets: list[int], batches: list[int]
+    broker: Broker, offsets: list[int], batches: list[int], starting_point: StartingPoint = as_committed
 ) -> tuple[list[int], PartitionPublisher]:
     """Admit all, hand them over in `offsets`' order and in batches; return what was counted as published."""
     counted: list[int] = []
@@ -110,7 +113,7 @@ async def run_to_the_end(
         on_open=lambda *_: opened.set(),
         on_published=lambda parcels: counted.extend(parcel.offset for parcel in parcels),
         on_failure=lambda: None,
-        starting_point=as_committed,
+        starting_point=starting_point,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
@@ -145,6 +148,21 @@ def test_each_reply_is_committed_exactly_once(data: st.DataObject, script: list[
     assert broker.progress == Progress(20, 20)
     assert publisher.tracker is not None
     assert publisher.tracker.open == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(outcomes, max_size=10))
+def test_a_commit_for_another_log_settles_nothing_however_often_publishing_fails(script: list[str]) -> None:
+    """As after a restore: until the first commit of ours, none of what is open is taken for answered."""
+
+    async def from_the_log(committed: Progress | None) -> Progress | None:
+        return committed if committed is None or committed.horizon <= 20 else Progress(0, 0)
+
+    broker = Broker(iter(["ok", *script]))
+    broker.progress = Progress(100_000, 100_000)
+    asyncio.run(run_to_the_end(broker, list(range(20)), [5, 5], from_the_log))
+    assert Counter(record.key for record in broker.published) == Counter(str(offset).encode() for offset in range(20))
+    assert broker.progress == Progress(20, 20)
 
 
 async def test_what_another_owner_has_answered_meanwhile_is_not_answered_again() -> None:

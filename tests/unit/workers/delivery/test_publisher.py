@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.wire.contract import CacheOutcome
@@ -14,6 +15,10 @@ from tests.unit._support.turns import answer, ticket
 KEYS = CacheKeys("answer", "resend")
 
 
+def _fake(**methods: Any) -> Any:
+    return SimpleNamespace(**methods)
+
+
 class Around:
     """What the publisher tells: replies that were put, and keys under which something was kept."""
 
@@ -22,11 +27,11 @@ class Around:
         self.kept: list[CacheKeys] = []
         self.publisher = Publisher(
             endings=LingerQueue(10),
-            packer=SimpleNamespace(pack=lambda endings: [self.parcel(ending.ticket) for ending in endings]),
-            assignment=SimpleNamespace(publisher=lambda _: SimpleNamespace(put=self.put.append), settled=_done),
+            packer=_fake(pack=lambda endings: [self.parcel(ending.ticket) for ending in endings]),
+            assignment=_fake(publisher=lambda _: SimpleNamespace(put=self.put.append), settled=_done),
             flights=SingleFlight(most_waiting=10),
-            recall=SimpleNamespace(keep=lambda keys, *_: self.kept.append(keys)),
-            sessions=SimpleNamespace(takes=lambda _: takes, settled=_done),
+            recall=_fake(keep=lambda keys, *_: self.kept.append(keys)),
+            sessions=_fake(takes=lambda _: takes, settled=_done),
         )
 
     def parcel(self, one: Delivery) -> OutgoingReply:

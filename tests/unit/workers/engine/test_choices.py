@@ -57,13 +57,14 @@ def test_the_prompt_is_computed_once(loaded: LoadedModel) -> None:
 @pytest.mark.parametrize("kind", ["continuous", "padded", "simulated"])
 def test_more_answers_than_rows(loaded: LoadedModel, kind: str) -> None:
     """Choices that find no room wait, and go before new requests."""
+    inner: SimulatedEngine | PaddedEngine | ContinuousEngine
     if kind == "simulated":
         inner = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, max_running=2))
     elif kind == "padded":
         inner = PaddedEngine(loaded, PaddedConfig(200, 2, 0.05))
     else:
         inner = paged(loaded, max_running=2)
-    engine = ChoiceEngine(inner)  # type: ignore[arg-type]
+    engine = ChoiceEngine(inner)
     engine.add(EngineRequest(7, PROMPT, SamplingParams(12, temperature=1.0, seed=1, n=8)))
     [outcome] = drain(engine)
     assert isinstance(outcome, Completion)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
@@ -93,7 +94,7 @@ class Bench:
         self.line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=1_000, max_requests=100)
         self._endings: LingerQueue[Result] = LingerQueue(100)
         self.held: set[int] = set()
-        self.inference = Inference(engine, self.line, self._endings, Metrics(), guard, cleared=self._cleared)
+        self.inference = Inference(cast(Any, engine), self.line, self._endings, Metrics(), guard, cleared=self._cleared)
 
     def _cleared(self, places: Sequence[QueuedRequest[PreparedRequest]], chosen: Sequence[int]) -> Sequence[int]:
         return [index for index in chosen if places[index].item.prompt[0] not in self.held]

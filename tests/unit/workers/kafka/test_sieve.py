@@ -2,7 +2,8 @@
 
 import gzip
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cramjam
 import pytest
@@ -10,15 +11,15 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.workers.kafka import batches
 from pelton.workers.kafka.batches import Head, RawRecord, batch, write_records
 from pelton.workers.kafka.sieve import UNREADABLE, Sieve
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-PACK = {
+PACK: dict[int, Callable[[bytes], Any]] = {
     1: gzip.compress,
     2: cramjam.snappy.compress_raw,
     3: cramjam.lz4.compress,
@@ -46,7 +47,7 @@ def bomb(codec: int, size: int) -> bytes:
     # The same with the codec in its attributes, which `batch` clears.
     body = bytearray(plain[21:])
     body[1] |= codec
-    return plain[:17] + batches.calc_crc32c(bytes(body)).to_bytes(4, "big") + bytes(body)
+    return plain[:17] + calc_crc32c(bytes(body)).to_bytes(4, "big") + bytes(body)
 
 
 def read(data: bytes, fetch_offset: int = 0, end: int = 1_000, sieve: Sieve | None = None) -> list:
@@ -135,7 +136,7 @@ def test_no_bytes_stop_a_fetch(codec: int, flips: list, mend: bool, cut: int) ->
     for at, byte in flips:
         data[(at % (len(data) - 12)) + 12] = byte
     if mend:
-        data[17:21] = batches.calc_crc32c(bytes(data[21:])).to_bytes(4, "big")
+        data[17:21] = calc_crc32c(bytes(data[21:])).to_bytes(4, "big")
     whole = bytes(data[: len(data) - cut] if cut < 60 else data)
     for record in read(whole + produced([b"next"], base=3)):
         assert record.offset >= 0

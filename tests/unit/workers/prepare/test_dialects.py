@@ -111,7 +111,7 @@ def test_calls_there_and_back(family: str) -> None:
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content == "One moment."
     got = choice.message.tool_calls or []
-    assert [json.loads(call.function.arguments) for call in got] == [  # type: ignore[union-attr]
+    assert [json.loads(call.function.arguments) for call in got] == [
         {"city": "Zürich", "days": 3}, {"city": "Basel", "days": 1},
     ]  # fmt: skip
     assert len({call.id for call in got}) == 2

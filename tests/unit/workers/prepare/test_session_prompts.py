@@ -1,5 +1,7 @@
 """From a session's request to its draft: the history in front, shortened by whole turns until there is room."""
 
+from typing import cast
+
 import orjson
 import pytest
 from hypothesis import given
@@ -54,7 +56,7 @@ def test_what_was_said_stands_before_what_is_new():
     assert draft.keys.answer is not None
     (job,), _ = make_jobs([draft], it.codec, LIMITS)
     assert job.prompt == SimulatedCodec().encode([draft.text])[0]
-    assert it.codec.calls == [1]
+    assert cast(CountingCodec, it.codec).calls == [1]
 
 
 def test_a_batch_is_tokenised_in_one_call_and_a_bad_body_is_refused_alone():
@@ -64,7 +66,7 @@ def test_a_batch_is_tokenised_in_one_call_and_a_bad_body_is_refused_alone():
     drafts, refused = it.make_drafts(opened)
     assert [draft.ticket for draft in drafts] == [one for one, _ in opened if one.record.source.offset % 3]
     assert [refusal.error.code for refusal in refused] == ["invalid_json", "invalid_json"]
-    assert it.codec.calls == [4]
+    assert cast(CountingCodec, it.codec).calls == [4]
 
 
 @given(

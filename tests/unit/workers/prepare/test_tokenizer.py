@@ -82,7 +82,8 @@ def test_harmless_content_is_encoded_as_ever(name: str) -> None:
     """Without control tokens in it, a conversation is encoded exactly as the tokenizer does by itself."""
     codec, tokenizer = make_codec(FAMILIES[name])
     messages = [
-        Message(role=role, content=text) for role, text in (("system", "Be brief."), ("user", "Wieviel € <b>?"))
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Wieviel € <b>?"),
     ]
     turns = [{"role": message.role, "content": message.text} for message in messages]
     expected = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]

@@ -59,7 +59,7 @@ def test_any_bytes_are_refused_or_understood(records, key, value, signature):
 def test_numbers_out_of_range_are_refused_by_name(field, value):
     """None of them may overflow the journal or condemn by a trick."""
     key, written, headers = GROUP.write(ONE, CrashHistory(3, 2, 1))
-    odd = orjson.dumps(orjson.loads(written) | {field: value})
+    odd = orjson.dumps(orjson.loads(written or b"") | {field: value})
     with pytest.raises(ValueError, match=field):
         GROUP.read(fetched(key, odd, headers))
 

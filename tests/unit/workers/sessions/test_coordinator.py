@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.history import History
-from pelton.cache.sessions.store import Loaded, session_key
+from pelton.cache.sessions.store import Loaded, SessionStore, session_key
 from pelton.pipeline.errors import EngineError
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.offsets import OffsetTracker, Progress
@@ -35,8 +36,8 @@ class Worker:
         self.member = True
         self.endings: LingerQueue[Result] = LingerQueue(100)
         self.gate = SessionCoordinator(
-            store=store,
-            fences=Fences(store, "g", self._is_member),
+            store=cast(SessionStore, store),
+            fences=Fences(cast(SessionStore, store), "g", self._is_member),
             endings=self.endings,
             wait_s=1.0,
             most_waiting=8,
@@ -254,6 +255,18 @@ async def test_without_redis_a_request_waits_and_then_says_so(worker, store):
     assert said(await worker.open(ticket(4))) == ["q1", "one"]
 
 
+async def test_a_refusal_that_stays_is_not_called_passing(worker, store):
+    """As of a Redis in cluster mode: sending the request again would not help."""
+    await worker.turn(ticket(1), "one")
+    store.away = store.refused = True
+    worker.gate.enter(ticket(2, fetched_at=100.0))
+    loads = store.loads
+    await worker.until(lambda: store.loads > loads + 1)
+    (refused,) = worker.give_up()
+    assert "will not pass by itself" in refused.error.message
+    assert "again" not in refused.error.message
+
+
 async def test_an_outage_shorter_than_the_wait_is_not_noticed(worker, store):
     """Away while a history is wanted, and again while its turn is to be stored, Redis only takes longer."""
     store.away = True
@@ -301,8 +314,10 @@ async def test_a_store_that_comes_late_is_shut_out_by_the_withdrawal(worker, sto
     await worker.open(one)
     before = dict(store.fences)
     store.away = True
+    tried = asyncio.Event()
+    store.on_store = tried.set
     worker.answer(one, "late")
-    await asyncio.sleep(0.03)
+    await asyncio.wait_for(tried.wait(), 5)
     (refused,) = worker.give_up()
     worker.commit(refused)
     store.away = False

@@ -1,6 +1,7 @@
 """The order inside sessions: one at a time, in the order of arrival, and never held up by another session."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -11,7 +12,7 @@ from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
 from tests.unit._support.turns import ticket
 
 
-def entered(lanes: SessionQueues, *offsets: int, session: str = "s", **options: object) -> list[PendingTurn]:
+def entered(lanes: SessionQueues, *offsets: int, session: str = "s", **options: Any) -> list[PendingTurn]:
     visits = [PendingTurn.of(ticket(offset, session, **options)) for offset in offsets]
     for visit in visits:
         lanes.enter(visit)

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
-from pelton.cache.replies.leases import LeaseOutcome
+from pelton.cache.replies.leases import LeaseOutcome, Leases
 from pelton.cache.replies.values import Found, Tier
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
@@ -55,7 +56,7 @@ class Desk:
         self.endings: LingerQueue[Result] = LingerQueue(100)
         self.leases = FakeLeases()
         self.flights = SingleFlight(most_waiting=100, leased=True, release=self.leases.release)
-        self.clearance = LeaseGate(self.flights, self.leases, self.line, self.endings, longest_wait_s)
+        self.clearance = LeaseGate(self.flights, cast(Leases, self.leases), self.line, self.endings, longest_wait_s)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Desk"]:

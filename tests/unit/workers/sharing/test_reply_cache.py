@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
+from pelton.cache.replies.tiered import TieredCache
 from pelton.cache.replies.values import Found, Tier
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.pipeline.wire.chat import ChatRequest
@@ -44,7 +46,7 @@ def cache() -> FakeCache:
 
 @pytest.fixture
 def recall(cache: FakeCache) -> ReplyCache:
-    return ReplyCache(cache, resend_window_s=60)
+    return ReplyCache(cast(TieredCache, cache), resend_window_s=60)
 
 
 def draft(keys: CacheKeys = KEYS) -> RenderedRequest:

@@ -8,6 +8,7 @@ import pytest
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.requests import CacheHit, CacheKeys, Duplicate
+from pelton.workers.sharing.flight import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
 from tests.unit._support.flights import BODY, VALUE, place, returning, ticket_of
 
@@ -15,6 +16,12 @@ from tests.unit._support.flights import BODY, VALUE, place, returning, ticket_of
 @pytest.fixture
 def flights() -> SingleFlight:
     return SingleFlight(most_waiting=100)
+
+
+def flight_of(flights: SingleFlight, key: str) -> Generation:
+    found = flights.get(key)
+    assert found is not None
+    return found
 
 
 async def test_the_first_leads_and_its_answer_is_for_all(flights):
@@ -87,7 +94,7 @@ async def test_requests_of_lost_partitions_are_forgotten():
     for one in places:
         flights.board(one)
     for key in ("answer", "other"):
-        flights.clear(flights.get(key), leased=True)
+        flights.clear(flight_of(flights, key), leased=True)
     flights.abandon({lost})
     assert await returning(flights) == [places[2]]
     assert (flights.get("other"), released) == (None, ["other"])
@@ -169,7 +176,7 @@ async def test_a_leader_that_needs_a_lease_may_not_run_before_it_is_cleared():
     flights.failed(ticket_of(places[0]))
     assert not flights.may_run(ticket_of(places[1]))
     assert flights.may_run(ticket_of(places[0])), "nothing is kept of it"
-    flights.clear(flights.get("answer"), leased=True)
+    flights.clear(flight_of(flights, "answer"), leased=True)
     assert flights.may_run(ticket_of(places[1]))
     flights.failed(ticket_of(places[1]))
     assert flights.may_run(ticket_of(places[2]))
@@ -181,7 +188,7 @@ async def test_a_parked_leader_that_leaves_is_followed_by_the_next():
     places = [place(number, expires=float(number)) for number in range(3)]
     for one in places:
         flights.board(one)
-    flight = flights.get("answer")
+    flight = flight_of(flights, "answer")
     flights.park(flight, now=7.0)
     assert flights.waiting == 3
     assert flights.remove_if(lambda one: one.is_expired(0.0)) == [places[0]]

@@ -16,7 +16,7 @@ from pelton.producers.batch.tools.diff import diff
 from pelton.producers.batch.tools.split import split
 from pelton.producers.errors import BatchError
 
-BODY = {"model": "default", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+BODY: dict[str, Any] = {"model": "default", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 
 def line(custom_id: str, **body: Any) -> bytes:

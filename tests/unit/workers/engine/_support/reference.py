@@ -32,6 +32,7 @@ from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.model.positions import fix_positions
 from pelton.workers.engine.model.supported import kv_shape
 
 PAGE = 4
@@ -64,6 +65,16 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen3-moe": Qwen3MoeConfig(**COMMON, **EXPERTS, num_experts=8, decoder_sparse_step=1, norm_topk_prob=True),
     "mixtral": MixtralConfig(**COMMON, num_local_experts=4, num_experts_per_tok=2),
     "olmoe": OlmoeConfig(**COMMON, num_experts=8, num_experts_per_tok=2),
+    "phi3-longrope": Phi3Config(
+        **COMMON, original_max_position_embeddings=16,
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16,
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], "long_factor": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+        },
+    ),
+    "llama-dynamic": LlamaConfig(
+        **COMMON, rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+    ),
     "gemma3": Gemma3TextConfig(**COMMON | {"num_hidden_layers": 3}, **WINDOWED, sliding_window_pattern=2),
 }  # fmt: skip
 
@@ -82,7 +93,9 @@ def pristine(family: str, dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(1)
     # Not every release of transformers caps scores in its other kinds of attention.
     config = CONFIGS[family]
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval().to(dtype)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval().to(dtype)
+    fix_positions(model, config.max_position_embeddings)
+    return model
 
 
 @cache

@@ -52,12 +52,12 @@ def test_rows_get_what_they_would_alone(
     ]
     store = store_of(paged)
     batch = PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
-    newest = [each[batch.write_pages, :, batch.write_slots] for each in (store.keys[0], store.values[0])]
+    keys, values = (each[batch.write_pages, :, batch.write_slots] for each in (store.keys[0], store.values[0]))
     for each in (store.keys[0], store.values[0]):
         each[batch.write_pages, :, batch.write_slots] = 1e4
     queries = torch.randn(len(spans), heads, dim, generator=torch.Generator().manual_seed(1)).to(dtype)
 
-    out = PageAttention(batch, store, sharing=sharing).attend(0, queries, *newest, scoring)
+    out = PageAttention(batch, store, sharing=sharing).attend(0, queries, keys, values, scoring)
 
     assert torch.equal(store.keys[0][:-1], paged.keys)
     assert torch.equal(store.values[0][:-1], paged.values)

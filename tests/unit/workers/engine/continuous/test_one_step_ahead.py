@@ -152,7 +152,8 @@ def live_through(engine: ContinuousEngine, family: str, story: list[tuple[Any, .
         step()
     assert_right(family, added, ended, eos)
     assert_nothing_left(engine)
-    assert set(engine._pool._page_of) <= {digest for each in added for digest in every_digest(family, each.prompt)}
+    digests = {digest for each in added for digest in every_digest(family, tuple(each.prompt))}
+    assert set(engine._pool._page_of) <= digests
 
 
 def assert_right(family: str, added: list[EngineRequest], ended: dict[int, Outcome], eos: tuple[int, ...]) -> None:
@@ -223,7 +224,8 @@ def test_every_way_of_choosing_is_the_padded_engines(loaded: LoadedModel) -> Non
     for index, (prompt, own) in enumerate(zip(PROMPTS, params, strict=True)):
         padded.add(EngineRequest(index, prompt, own))
     expected = {outcome.request_id: outcome for outcome in padded.step()}
-    for limits in ({}, {"max_batch_tokens": 3, "max_running": 3}):
+    limited: tuple[dict[str, Any], ...] = ({}, {"max_batch_tokens": 3, "max_running": 3})
+    for limits in limited:
         got = run(late_engine(loaded, **limits), params)
         assert tokens_of(got) == tokens_of(expected)
         for index in (0, 3):
@@ -232,9 +234,9 @@ def test_every_way_of_choosing_is_the_padded_engines(loaded: LoadedModel) -> Non
             assert isinstance(theirs, Completion)
             assert mine.logprobs is not None
             assert theirs.logprobs is not None
-            for own, their in zip(mine.logprobs, theirs.logprobs, strict=True):
-                assert own.logprob == pytest.approx(their.logprob, abs=1e-4)
-                assert [token for token, _ in own.top] == [token for token, _ in their.top]
+            for got_one, their in zip(mine.logprobs, theirs.logprobs, strict=True):
+                assert got_one.logprob == pytest.approx(their.logprob, abs=1e-4)
+                assert [token for token, _ in got_one.top] == [token for token, _ in their.top]
 
 
 def test_a_prompt_that_is_there_already_is_not_written_again(loaded: LoadedModel) -> None:

@@ -60,6 +60,6 @@ def test_weights_differ_in_their_digests() -> None:
     assert digest == weights_digest(copy.deepcopy(model))
     tuned = copy.deepcopy(model)
     with torch.no_grad():
-        tuned[1].weight += 1e-3
+        tuned[1].get_parameter("weight").add_(1e-3)
     others = [tuned, copy.deepcopy(model).bfloat16(), nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 63))]
     assert digest not in [weights_digest(other) for other in others]

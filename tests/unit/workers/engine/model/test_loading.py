@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def test_absurd_tokenizer_limits_are_ignored(tmp_path: Path, stated: int, expect
     """Tokenizers without a limit state 10**30; a real one below the model's counts."""
     save_model(tmp_path, model_max_length=stated)
     assert load_on_cpu(tmp_path).context_length == expected
+
+
+def test_a_tokenizer_that_bounds_the_context_is_named_and_can_be_overruled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what bounds it and which setting does not; more than the model has positions for is refused."""
+    save_model(tmp_path, model_max_length=64)
+    assert load_on_cpu(tmp_path).context_length == 64
+    assert "tokenizer's model_max_length of 64 tokens bounds the context, where the model could have 128" in caplog.text
+    for wanted in (100, 128, 32):
+        assert load(ModelSpec(str(tmp_path), device="cpu", context_length=wanted)).context_length == wanted
+    with pytest.raises(ModelLoadError, match=r"model\.context_length: 129 tokens are more than the 128"):
+        load(ModelSpec(str(tmp_path), device="cpu", context_length=129))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +151,15 @@ def test_converted_copies_are_keyed_by_file_and_dtype(tmp_path: Path) -> None:
 def test_converted_copies_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     """A second writer loses quietly, a failing one leaves nothing behind and does not stop the start."""
     copies, entry = GgufCache(tmp_path), tmp_path / "entry"
-    copies.store(entry, lambda folder: (folder / "by").write_text("first") and None)
-    copies.store(entry, lambda folder: (folder / "by").write_text("second") and None)
+
+    def signed(name: str) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            (folder / "by").write_text(name)
+
+        return write
+
+    copies.store(entry, signed("first"))
+    copies.store(entry, signed("second"))
     assert (entry / "by").read_text() == "first"
 
     def fail(folder: Path) -> None:

@@ -1,9 +1,9 @@
 """The simulated engine: honest about time and limits, recognisable answers, cheap."""
 
-import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,6 @@ from pelton.pipeline.request_queue import QueuedRequest
 from pelton.workers.engine.api import (
     Completion,
     EngineRequest,
-    Failure,
-    FailureKind,
     FinishReason,
     Outcome,
     SamplingParams,
@@ -45,7 +43,7 @@ def request(
     return EngineRequest(request_id, encode_text(text), SamplingParams(max_tokens), deadline)
 
 
-def fixed(tokens: int, **times: float) -> SimulatedConfig:
+def fixed(tokens: int, **times: Any) -> SimulatedConfig:
     return SimulatedConfig(min_output_tokens=tokens, mean_output_tokens=tokens, max_output_tokens=tokens, **times)
 
 
@@ -109,7 +107,7 @@ def test_time_passes_as_configured() -> None:
     (outcome,) = run(engine)
     assert isinstance(outcome, Completion)
     assert clock.now - 100 == pytest.approx(0.050 + 10 * 0.004)
-    assert (outcome.prefill_s, outcome.decode_s) == (pytest.approx(0.054), pytest.approx(0.036))
+    assert [outcome.prefill_s, outcome.decode_s] == pytest.approx([0.054, 0.036])
 
 
 def test_time_per_token_grows_with_the_batch() -> None:
@@ -173,36 +171,6 @@ def test_select_keeps_rows_and_tokens_within_limits() -> None:
         engine.select([QueuedRequest(None, 101, 1, 0.0)], 0.0)
 
 
-def test_cancel_and_deadline_end_a_running_request() -> None:
-    """Both come out as failures of their kind; the neighbours and later users of the id are untouched."""
-    clock = Clock()
-    engine = SimulatedEngine(fixed(20, ttft_ms=0, itl_ms=5), clock, clock.sleep)
-    engine.add(request(1))
-    engine.add(request(2, deadline=clock.now + 0.012))
-    engine.add(request(3))
-    engine.step()
-    engine.cancel(3)
-    engine.cancel(99)
-    first = engine.step()
-    engine.add(request(3))
-    outcomes = run(engine)
-    assert [(o.request_id, o.kind) for o in first if isinstance(o, Failure)] == [(3, FailureKind.CANCELLED)]
-    assert [(o.request_id, o.kind) for o in outcomes if isinstance(o, Failure)] == [(2, FailureKind.DEADLINE)]
-    assert [o.request_id for o in outcomes if isinstance(o, Completion)] == [1, 3]
-    assert clock.now - 100 == pytest.approx((2 + 20) * 0.005)
-
-
-def test_logprobs_and_ignore_eos_are_answered_in_form() -> None:
-    """One log-probability for each token where asked for; ignore_eos goes on to max_tokens."""
-    engine = SimulatedEngine(INSTANT)
-    engine.add(EngineRequest(1, [1], SamplingParams(40, logprobs=2, ignore_eos=True)))
-    (outcome,) = engine.step()
-    assert isinstance(outcome, Completion)
-    assert (len(outcome.token_ids), outcome.finish_reason) == (40, FinishReason.LENGTH)
-    assert outcome.logprobs is not None
-    assert [entry.token_id for entry in outcome.logprobs] == list(outcome.token_ids)
-
-
 def test_what_ended_before_it_joined_takes_no_room() -> None:
     """A request cancelled between `add` and `step` does not keep a large one out of an empty engine."""
     engine = SimulatedEngine(SimulatedConfig(max_batch_tokens=100))
@@ -212,51 +180,11 @@ def test_what_ended_before_it_joined_takes_no_room() -> None:
     assert engine.select([QueuedRequest(None, 90, 10, 0.0)], 0.0).indexes == (0,)
 
 
-def test_a_request_told_to_fail_fails_alone() -> None:
-    """It ends as an internal failure when it joins; its neighbours are answered, and without the setting so is it."""
-    texts = ["good", "please fail this", "better"]
-    for failing, expected in (("please fail", {1}), ("", set())):
-        engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, failing=failing))
-        for index, text in enumerate(texts):
-            engine.add(request(index, text))
-        outcomes = run(engine)
-        assert len(outcomes) == len(texts)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-        assert {failure.request_id for failure in failures} == expected
-        assert all(failure.kind is FailureKind.INTERNAL for failure in failures)
-
-
-def test_a_poisonous_request_kills_the_process() -> None:
-    """The process dies by SIGKILL when the request joins a batch, not before, and only where poison is set."""
-    code = """if True:
-        from pelton.workers.engine.api import EngineRequest, SamplingParams
-        from pelton.workers.engine.simulated.config import SimulatedConfig
-        from pelton.workers.engine.simulated.engine import SimulatedEngine
-        from pelton.workers.engine.simulated.text import encode_text
-        for poison in ("", "arsenic"):
-            engine = SimulatedEngine(SimulatedConfig(ttft_ms=0, itl_ms=0, poison=poison))
-            engine.add(EngineRequest(1, encode_text("old arsenic lace"), SamplingParams(9)))
-            print("added", flush=True)
-            engine.step()
-    """
-    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert result.returncode == -signal.SIGKILL
-    assert result.stdout.split() == ["added", "added"]
-
-
 @pytest.mark.parametrize("wrong", [{"itl_ms": -1}, {"min_output_tokens": 70}, {"max_running": 0}])
-def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     """A configuration that cannot be meant fails where it is made."""
     with pytest.raises(ValueError, match="must"):
         SimulatedConfig(**wrong)
-
-
-def test_an_id_in_use_is_refused() -> None:
-    """Two running requests must not share an id."""
-    engine = SimulatedEngine(INSTANT)
-    engine.add(request(1))
-    with pytest.raises(ValueError, match="already"):
-        engine.add(request(1))
 
 
 def test_many_requests_cost_little_processor_time() -> None:

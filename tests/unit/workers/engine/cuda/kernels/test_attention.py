@@ -41,13 +41,13 @@ def decode(
     size = paged.keys.shape[2]
     pages = [int(paged.tables[slot, position // size]) for slot, position in zip(slots, positions, strict=True)]
     places = pages, slice(None), [position % size for position in positions]
-    newest = [store[places].clone() for store in (paged.keys, paged.values)]
+    keys, values = (store[places].clone() for store in (paged.keys, paged.values))
     before = [store.clone() for store in (paged.keys, paged.values)]
     for store in (paged.keys, paged.values):
         store[places] = 1e4
     chosen, at = (torch.tensor(each, device=queries.device) for each in (slots, positions))
     stores = paged.keys, paged.values, paged.tables
-    decode_attention(queries, *newest, *stores, chosen, chosen, at, out, scoring, splits)
+    decode_attention(queries, keys, values, *stores, chosen, chosen, at, out, scoring, splits)
     assert torch.equal(paged.keys, before[0])
     assert torch.equal(paged.values, before[1])
     return out
@@ -128,8 +128,8 @@ def test_write(kv_heads: int, device: str) -> None:
         page = int(paged.tables[slot, position // PAGE])
         for store, fresh in zip(expected, (keys, values), strict=True):
             store[page, :, position % PAGE] = fresh[row]
-    where = (torch.tensor(each, device=device) for each in (slots, positions))
-    write_pages(keys, values, paged.keys, paged.values, paged.tables, *where, first=1)
+    at_slots, at = (torch.tensor(each, device=device) for each in (slots, positions))
+    write_pages(keys, values, paged.keys, paged.values, paged.tables, at_slots, at, first=1)
     assert torch.equal(paged.keys, expected[0])
     assert torch.equal(paged.values, expected[1])
 

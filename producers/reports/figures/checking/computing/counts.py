@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from pelton.producers.reports.figures.checking.claims import Claim
-from pelton.producers.reports.figures.checking.derive import Candidate
+from pelton.producers.reports.figures.checking.computing.derive import Candidate
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.ranking import Ranked
@@ -35,7 +35,7 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
     test = condition(claim.sentence)
     if test is not None and _TIMES.search(claim.sentence):
         for one in ranked[:_MOST_SERIES]:
-            yield from _count(list(one.series.facts), test)
+            yield from count(list(one.series.facts), test)
         return
     for group in _groups(ranked, facts):
         columns = dict.fromkeys(fact.column for one in group for fact in one.facts)
@@ -46,7 +46,7 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
                 for fact in one.facts
                 if fact.column == column and says(fact.periods, claim.periods)
             ]
-            yield from _count(things, test or (lambda _fact: True))
+            yield from count(things, test or (lambda _fact: True))
 
 
 def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
@@ -65,7 +65,7 @@ def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
                 yield Candidate(quantity, f"{fact.quote} {sign} {claim.number.text}", (fact,))
 
 
-def _count(things: Sequence[Fact], test: Callable[[Fact], bool]) -> Iterator[Candidate]:
+def count(things: Sequence[Fact], test: Callable[[Fact], bool]) -> Iterator[Candidate]:
     found = [fact for fact in things if test(fact)]
     if things:
         formula = f"{len(found)} of {len(things)}: " + ", ".join(fact.quote for fact in found)

@@ -13,8 +13,9 @@ from redis.asyncio import Redis
 from pelton.stack.server import Server
 from pelton.stack.stack import LocalStack
 from pelton.stack.valkey import ValkeyServer
+from tests.chaos.faults.topics import TopicFaults
 from tests.chaos.fleet import Berth, Fleet
-from tests.chaos.schedule import Fault, Strike
+from tests.chaos.schedule import SERVER_OF, Fault, Strike
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,13 @@ STUTTER_STOP_S, STUTTER_RUN_S = 0.15, 0.05
 class Breaker:
     """Every fault does its damage, waits as long as it lasts, and undoes it."""
 
-    def __init__(self, stack: LocalStack, fleet: Fleet, send_poison: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(
+        self, stack: LocalStack, fleet: Fleet, send_poison: Callable[[int], Awaitable[None]], topics: TopicFaults
+    ) -> None:
         self._stack = stack
         self._fleet = fleet
         self._send_poison = send_poison
+        self._topics = topics
         self._at_servers = defaultdict[Server, asyncio.Lock](asyncio.Lock)
         self.struck: Counter[Fault] = Counter()
         self.current: list[Strike] = []
@@ -83,8 +87,10 @@ class Breaker:
                 await guest.drain()
             case Fault.POISON:
                 await self._send_poison(self.struck[Fault.POISON])
-            case _:
+            case fault if fault in SERVER_OF:
                 await self._strike_server(strike)
+            case _:
+                await self._topics.strike(strike, self.struck[strike.fault])
 
     async def _strike_server(self, strike: Strike) -> None:
         match strike.fault:

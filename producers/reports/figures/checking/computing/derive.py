@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-from pelton.producers.reports.figures.checking import combine
 from pelton.producers.reports.figures.checking.claims import Claim
+from pelton.producers.reports.figures.checking.computing import combine
 from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import Point, over_time, pairs_over_time, points_of, says
 from pelton.producers.reports.figures.checking.ranking import Ranked
@@ -25,12 +25,19 @@ _COST = re.compile(r"\b(?:expens\w*|costs?|used)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A computed quantity. `kind` says how its sign is to be read: a change has one, a difference of things may."""
+    """A computed quantity.
+
+    Args:
+        kind: how its sign is to be read: a change has one, a difference of things may.
+        is_last_resort: the words choose neither lines nor operation.
+
+    """
 
     quantity: Quantity
     formula: str
     facts: tuple[Fact, ...]
     kind: str = OTHER
+    is_last_resort: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +81,23 @@ def _by_change(material: _Material) -> Iterator[Candidate]:
     claim = material.claim
     for line in material.lines:
         unsigned = combine.magnitudes(line) if _is_spent(line) else []
-        yield from _changes(unsigned or line, claim)
+        yield from changes(unsigned or line, claim)
         if unsigned and claim.intent.unsigned:
-            yield from _changes(line, claim)
+            yield from changes(line, claim)
     for line in material.ratios:
-        yield from _changes(line, claim)
+        yield from changes(line, claim)
     if claim.intent.average:
         for line in material.lines:
-            yield from _changes(combine.average_line(line), claim)
+            yield from changes(combine.average_line(line), claim)
         yield from _differences_of_averages(material)
     if claim.intent.sum:
         for a, b in material.pairs[:_MOST_NESTED]:
-            yield from _changes(combine.sum_line(a, b), claim)
+            yield from changes(combine.sum_line(a, b), claim)
 
 
 def _by_average(material: _Material) -> Iterator[Candidate]:
     for line in material.lines + material.ratios:
-        for signed in _signs(line):
+        for signed in signs(line):
             for run in over_time(signed, material.claim.all_periods, with_previous=True):
                 yield Candidate(*combine.mean(run))
     for a, b in material.pairs if material.claim.intent.difference else ():
@@ -101,7 +108,7 @@ def _by_average(material: _Material) -> Iterator[Candidate]:
 def _by_sum(material: _Material) -> Iterator[Candidate]:
     claim = material.claim
     for line in material.lines:
-        for signed in _signs(line):
+        for signed in signs(line):
             for run in over_time(signed, claim.all_periods, with_previous=False):
                 yield Candidate(*combine.total(run))
     yield from _over_things(material)
@@ -111,12 +118,12 @@ def _by_sum(material: _Material) -> Iterator[Candidate]:
 
 def _by_share(material: _Material) -> Iterator[Candidate]:
     for line in material.ratios:
-        for point in chain.from_iterable(_signs(line)):
+        for point in chain.from_iterable(signs(line)):
             if says(point.periods, material.claim.periods):
                 yield Candidate(point.quantity, point.text, point.facts)
 
 
-def _signs(line: list[Point]) -> list[list[Point]]:
+def signs(line: list[Point]) -> list[list[Point]]:
     """The line as it stands and without its minus signs; only the latter of costs, which nobody tells as negative."""
     unsigned = combine.magnitudes(line) if _is_spent(line) else []
     return [unsigned] if unsigned and _COST.search(line[0].facts[0].about) else [line, unsigned]
@@ -128,7 +135,7 @@ def _is_spent(line: Sequence[Point]) -> bool:
     return _SPENT.search(about) is not None and _BOTH_SIGNS.search(about) is None
 
 
-def _changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:
+def changes(line: Sequence[Point], claim: Claim) -> Iterator[Candidate]:
     for new, old in pairs_over_time(line, _span(claim)):
         yield from _change(new, old, claim)
 
@@ -202,9 +209,9 @@ def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
     """One thing less another of the same time, in the order that the sentence names them."""
     mine, yours = a.own | a.around, b.own | b.around
     first, second = claim.position(mine - yours), claim.position(yours - mine)
-    if first > second:
+    if first > second and not claim.intent.remainder:
         return
-    unsigned = first == second or claim.intent.distance
+    unsigned = first == second or claim.intent.distance or claim.intent.remainder
     for one, two in combine.together(a, b):
         if not says(one.periods, claim.periods):
             continue

@@ -1,0 +1,29 @@
+"""What `--help` says of options."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from pelton.cli import COMMANDS, app
+
+
+def _commands(command: Any) -> Iterator[Any]:
+    yield command
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(None):
+            yield from _commands(command.get_command(None, name))
+
+
+def test_a_switch_does_not_look_as_if_it_took_a_value() -> None:
+    """Of every command; typer would write `<bool>` beside it."""
+    found = list(_commands(get_command(app)))
+    assert len(found) > len(COMMANDS)
+    switches = {
+        f"{command.name} {option.opts[0]}": option.metavar
+        for command in found
+        for option in command.params
+        if getattr(option, "is_flag", False)
+    }
+    assert {name for name, metavar in switches.items() if metavar != ""} == set()
+    assert "ask --json" in switches

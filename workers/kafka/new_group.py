@@ -1,0 +1,70 @@
+"""A group that has never committed reads a topic from its start: it is said before, as new names may be typos."""
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.workers.kafka.group import NONE_COMMITTED
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+ASK_AGAIN_S = 0.2
+
+
+async def warn_of_history(kafka: KafkaSettings) -> None:
+    """Log how many records of each request topic the group will answer though it is new there. Never raises."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            found = await history(kafka)
+    except (KafkaError, OSError) as error:  # a time-out is an OSError
+        log.debug("not known whether group %s is new: %r", kafka.group_id, error)
+        return
+    for topic, records in found.items():
+        log.warning(
+            "Group %s (kafka.group_id) has answered nothing of topic %s yet, and will answer all %d records there, the "
+            "oldest first. If another group has answered them, set kafka.group_id to that group's name.",
+            kafka.group_id, topic, records,
+        )  # fmt: skip
+
+
+async def history(kafka: KafkaSettings) -> dict[str, int]:
+    """Records by request topic, of those that have some and of which the group has committed nothing.
+
+    Marks of transactions count as records. Raises `KafkaError`; waits for the group's coordinator without a bound.
+    """
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False)
+    try:
+        await admin.start()
+        await consumer.start()
+        counts = {topic: await _new_to_the_group(kafka, topic, admin, consumer) for topic in kafka.request_topics}
+    finally:
+        await consumer.stop()
+        await admin.close()
+    return {topic: count for topic, count in counts.items() if count}
+
+
+async def _new_to_the_group(
+    kafka: KafkaSettings, topic: str, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
+) -> int:
+    (described,) = await admin.describe_topics([topic])
+    partitions = [TopicPartition(topic, found["partition"]) for found in described["partitions"]]
+    starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    records = sum(ends[place] - starts[place] for place in partitions)
+    return records if records and await _is_new(kafka.group_id, partitions, admin) else 0
+
+
+async def _is_new(group_id: str, partitions: list[TopicPartition], admin: AIOKafkaAdminClient) -> bool:
+    while True:
+        try:
+            committed = await admin.list_consumer_group_offsets(group_id, partitions=partitions)
+        except GroupCoordinatorNotAvailableError:  # a broker that has had no group yet makes the topic for them
+            await asyncio.sleep(ASK_AGAIN_S)
+            continue
+        # A partition without an answer is one that the broker could not tell of.
+        return all(place in committed and committed[place].offset == NONE_COMMITTED for place in partitions)
