@@ -41,6 +41,7 @@ from pelton.workers.sessions.fences import Fences
 from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.sharing import Sharing
+from pelton.workers.streaming.stream_writer import StreamWriter
 
 RESULTS_QUEUED = 1024
 """Results that may wait to be published before the inference thread is held up."""
@@ -79,6 +80,7 @@ class Parts:
     canceller: Canceller
     cancel_topic: CancelTopicReader
     inference: Inference
+    streams: StreamWriter
     assignment: Assignment
     publisher: Publisher
     admission: Admission
@@ -119,6 +121,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         results.flush,
         canceller.abandon,
     )
+    streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
     keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits)
     admission = Admission(
@@ -154,7 +157,9 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             left=sharing.flights.left,
             runnable=leases.runnable,
             share_prefixes=settings.engine.share_prefixes,
+            listen=streams.listen,
         ),
+        streams=streams,
         assignment=assignment,
         publisher=Publisher(
             results=results,

@@ -88,6 +88,7 @@ class Worker:
             "lease gate": parts.leases.run(),
             "session histories": parts.admission.run_sessions(),
             "session turns": parts.sessions.write(),
+            "partial text": parts.streams.run(),
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),

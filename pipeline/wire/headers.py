@@ -24,7 +24,9 @@ MAX_TRACESTATE_BYTES = 4_096
 INT32_BYTES = 4
 """Spring writes the reply partition as a big-endian 32-bit integer."""
 
-_REQUEST_HEADERS = {contract.TENANT, contract.TENANT_SIGNATURE, contract.DEADLINE, contract.CACHE, contract.SESSION}
+_REQUEST_HEADERS = {
+    contract.TENANT, contract.TENANT_SIGNATURE, contract.DEADLINE, contract.CACHE, contract.SESSION, contract.STREAM,
+}  # fmt: skip
 _NOT_BUILT = {contract.PRIORITY}
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
@@ -37,7 +39,8 @@ class Envelope:
     """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
 
     `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
-    not chosen here. `id_headers` are the names under which the id goes back: Pelton's, and the sender's own.
+    not chosen here. `stream_topic` is where partial text is wanted, if it is. `id_headers` are the names under which
+    the id goes back: Pelton's, and the sender's own.
     """
 
     source: Source
@@ -50,6 +53,7 @@ class Envelope:
     tracestate: bytes | None = None
     cache: CacheUse = CacheUse.USE
     session: str = ""
+    stream_topic: str | None = None
     id_given: bool = False
     id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
@@ -58,13 +62,14 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
-    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, and what
-    has to prove whose a request is.
+    """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, what has
+    to prove whose a request is, and where partial text goes, if anywhere.
     """
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
     tenants: TenantPolicy = field(default_factory=TenantPolicy)
+    stream_topic: str | None = None
 
     def allows(self, topic: str) -> bool:
         """Kafka's own topics are never written to, whatever the patterns say."""
@@ -98,6 +103,7 @@ def read_envelope(
     session = read(contract.SESSION, lambda raw: _session(raw, key), "")
     deadline_ms = read(contract.DEADLINE, _deadline, None)
     cache = read(contract.CACHE, _cache_use, CacheUse.USE)
+    stream_topic = read(contract.STREAM, lambda raw: _stream_topic(raw, policy), None)
     given = correlation_id(last)
     if given is not None and len(given) > MAX_CORRELATION_ID_BYTES:
         faults.append(_long_id(given))
@@ -121,6 +127,7 @@ def read_envelope(
         tracestate=_tracestate(last.get(contract.TRACESTATE)),
         cache=cache,
         session=session,
+        stream_topic=stream_topic,
         id_given=given is not None,
         id_headers=_id_headers(last),
         partition_given=partition is not None,
@@ -202,6 +209,19 @@ def _session(raw: bytes, key: bytes | None) -> str:
             param=contract.SESSION,
         )
     return session
+
+
+def _stream_topic(raw: bytes, policy: ReplyPolicy) -> str | None:
+    wanted = _text(contract.STREAM, raw)
+    if policy.stream_topic is None:
+        message = f"Header {contract.STREAM} is not supported by this worker, which has no kafka.stream_topic."
+        raise UnsupportedHeader(message, param=contract.STREAM)
+    if wanted not in ("true", policy.stream_topic):
+        raise InvalidHeader(
+            f"Header {contract.STREAM} must be true or {policy.stream_topic}, got {wanted[:64]!r}.",
+            param=contract.STREAM,
+        )
+    return policy.stream_topic
 
 
 def _deadline(raw: bytes) -> int:

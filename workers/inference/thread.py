@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
@@ -34,7 +34,7 @@ from pelton.workers.inference.thread_future import ends_with, start_thread
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
-from pelton.workers.requests import Delivery, Generated, PreparedRequest
+from pelton.workers.requests import Delivery, Generated, PreparedRequest, TokenListener
 from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class _Running:
     crashes: CrashHistory
     slot: int | None
     started: float
+    listener: TokenListener | None
 
     @property
     def attempt(self) -> int:
@@ -83,10 +84,12 @@ class Inference:
         left: SimpleQueue[Generation],
         runnable: Runnable = lambda _, chosen: chosen,
         share_prefixes: bool = False,
+        listen: Callable[[PreparedRequest, int], TokenListener | None] = lambda _job, _attempt: None,
     ) -> None:
         """With `share_prefixes` tenants find each other's computed prefixes, else only their own.
 
         `left` gives the generations that lost whoever had waited longest: where that was the last one they are ended.
+        `listen` says who follows the tokens of a request's attempt, if anybody does.
         """
         self._engine = engine
         self._share_prefixes = share_prefixes
@@ -95,6 +98,7 @@ class Inference:
         self._metrics = StepMetrics(metrics)
         self._protection = protection
         self._left = left
+        self._listen = listen
         self._selection = BatchSelection(engine, protection.suspects, protection.max_lone_crashes, runnable)
         self._retries = Retries(queue, protection.retry)
         self._ids = itertools.count()
@@ -186,20 +190,28 @@ class Inference:
         first = generation.first or job.ticket
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
-        self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic())
+        listener = self._listen(job, crashes.crashes + generation.attempt)
+        self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
             self._retries.earn(queued.tokens)
         salt = "" if self._share_prefixes else job.ticket.envelope.tenant
         params = sampling_params(job.request, job.max_new_tokens)
         params = chosen_again(params) if generation.again else params
         grammar = None if job.form is None else job.form.grammar
-        self._engine.add(EngineRequest(request_id, job.prompt, params, cache_salt=salt, grammar=grammar))
+        request = EngineRequest(
+            request_id, job.prompt, params, cache_salt=salt, grammar=grammar, text=job.text,
+            on_token=None if listener is None else listener.token,
+            on_text=None if listener is None else listener.text,
+        )  # fmt: skip
+        self._engine.add(request)
 
     def _end(self, outcome: Outcome) -> None:
         running = self._running.pop(outcome.request_id, None)
         if running is None:  # refused when it was handed over, and taken in all the same
             return
         self._protection.journal.leave(running.slot)
+        if running.listener is not None:
+            running.listener.ended(outcome)
         if not running.generation.wanted:
             return
         try:
@@ -230,8 +242,7 @@ class Inference:
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         generation = running.generation
         if not self._retries.policy.allows(failure.kind, generation.attempt):
-            error = _ERRORS[failure.kind](failure.message)
-            self._results.put(Broken(generation, error, running.attempt))
+            self._results.put(Broken(generation, _error_of(failure), running.attempt))
             return
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
@@ -239,6 +250,12 @@ class Inference:
             extra=running.blamed.log_fields,
         )  # fmt: skip
         self._retries.add(running.queued)
+
+
+def _error_of(failure: Failure) -> errors.PeltonError:
+    if failure.kind is FailureKind.REFUSED:
+        return errors.request_error(failure.code)(failure.message, param=failure.param)
+    return _ERRORS[failure.kind](failure.message)
 
 
 def _missed(job: PreparedRequest, completion: Completion) -> str | None:

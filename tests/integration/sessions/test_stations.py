@@ -16,8 +16,9 @@ from pelton.workers.intake import poller
 from pelton.workers.kafka import sieve
 from pelton.workers.prepare import prepare
 from pelton.workers.prepare.tokenizer import SimulatedCodec
+from tests.faulty.engine import Mark
 
-BAD = "the one that fails"
+BAD = Mark.FAIL.value
 BAD_ID = "id-of-the-bad-one"
 GOOD = 12
 SLOWER_S = 2.0
@@ -171,10 +172,11 @@ async def test_a_failing_station_ends_one_request_alone(  # noqa: PLR0913  # fix
     assert slowest_good(told) < slowest_good(alone) + SLOWER_S
 
 
+@pytest.mark.usefixtures("faulty_engine")
 @pytest.mark.parametrize("sessions", [False, True], ids=["plain", "session"])
 async def test_a_failing_step_ends_one_request_alone(scene, client, chat_body, sessions):
     """The engine says that it failed; one that raises instead ends its process (`test_engine_faults.py`)."""
-    async with scene(partitions=1, simulated={"failing": BAD}) as it, it.worker():
+    async with scene(partitions=1) as it, it.worker():
         alone = await round_trip(client, it.at, chat_body, sessions=sessions, bad=False)
         told = await round_trip(client, it.at, chat_body, sessions=sessions)
     assert faults(told) == {BAD_ID.encode(): "engine_error"}

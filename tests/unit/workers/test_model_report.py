@@ -1,7 +1,7 @@
 """Five lines tell an operator what was decided when a model was loaded."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -50,6 +50,6 @@ def test_why_it_is_the_padded_engine_is_said(kind, reason, said):
 
 def test_quantised_weights_are_said():
     """Beside the data type that all else is computed in."""
-    loaded = SimpleNamespace(**{**vars(LOADED), "weights": "int8 (FbgemmProduct)"})
+    loaded: Any = SimpleNamespace(**{**vars(LOADED), "weights": "int8 (FbgemmProduct)"})
     line = load_report(Settings(), loaded, ENGINE, padded_because=None, parts=False)[1]
     assert line.startswith("weights: bfloat16, linear layers int8 (FbgemmProduct) (model.dtype auto)")

@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import gc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -69,7 +70,7 @@ def in_plain_int8(model: Any, token_ids: Tensor) -> Any:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("extreme", [True, False])
 @pytest.mark.parametrize("rows", [1, 8, 48, 256])
-def test_products_are_exact(kernel: type[Int8Product], extreme: bool, rows: int) -> None:
+def test_products_are_exact(kernel: Callable[[Tensor], Int8Product], extreme: bool, rows: int) -> None:
     """The integer product to the last unit, where all numbers are as large as they may be too."""
     torch.manual_seed(rows)
     floats, given_rows = torch.randn(40, 97), torch.randint(-127, 128, (rows, 97)) / 127
@@ -118,7 +119,9 @@ def test_a_row_depends_on_no_other(seed: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_rows_stay_broken_and_alone(
+    kernel: Callable[[Tensor], Int8Product], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NaN and infinity are still to be seen behind the layer, zeros give the bias, and neighbours are as ever."""
     monkeypatch.setattr(int8_linear, "product_kind", lambda: kernel)
     linear = nn.Linear(24, 16)
@@ -173,12 +176,14 @@ def test_a_gpu_is_refused_by_name() -> None:
     assert type(loaded.model.lm_head) is nn.Linear
 
 
-class _Linears(nn.Sequential):
+class _Linears(nn.Module):
     def __init__(self) -> None:
-        super().__init__(*(nn.Linear(4096, 4096) for _ in range(2)))
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(2)))
 
     def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
-        return super().forward(nn.functional.one_hot(input_ids, 4096).float())
+        out: Tensor = self.layers(nn.functional.one_hot(input_ids, 4096).float())
+        return out
 
 
 def test_memory_falls_by_more_than_half() -> None:
