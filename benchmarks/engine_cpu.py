@@ -1,11 +1,12 @@
 """The engine by itself on a CPU, beside its peers and beside its own bound.
 
     python -m benchmarks.engine --workload mixed|prefix|growth [--runs N] [--threads N]
+                               [--contenders NAME ...]
 
 mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 144 others of the same sizes, so
-        that the system has given it the memory of its pages), the bound (the engine's own steps as forward passes of
-        transformers' body with attention left out, with its layers as they come and as the engine has them),
-        transformers' `generate` in padded batches of 16, and transformers' continuous batching.
+        that the system has given it the memory of its pages), the same with int8 weights, the bound (the engine's own
+        steps as forward passes of transformers' body with attention left out, with its layers as they come and as the
+        engine has them), transformers' `generate` in padded batches of 16, and transformers' continuous batching.
 prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 tokens: with the prefix cache and without.
 growth  the mixed workload once and ten times over, each by an engine that has filled its pages: time per request and
         memory must stay what they were.
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 import psutil
 import torch
 
-from benchmarks.engine_cpu_mixed import run_mixed
+from benchmarks.engine_cpu_mixed import CONTENDERS, run_mixed
 from benchmarks.engine_cpu_peers import MODELS, Contender, Seconds, engine_run, report, warm_engine_run
 from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, joined, mixed_sets, questions
 from pelton.workers.engine.model.loading import ModelSpec, load
@@ -67,12 +68,13 @@ def run_growth(spec: ModelSpec, runs: int) -> None:
     report("growth", generated, seconds, memory_mib=before / 2**20, memory_grown_mib=grown / 2**20)
 
 
-WORKLOADS = {"mixed": run_mixed, "prefix": run_prefix, "growth": run_growth}
+WORKLOADS = {"prefix": run_prefix, "growth": run_growth}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=WORKLOADS, default="mixed")
+    parser.add_argument("--workload", choices=("mixed", *WORKLOADS), default="mixed")
+    parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, help="of mixed, beside the engine; default: all")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: benchmarks/engine_gpu.py")
     parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
@@ -81,7 +83,11 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    WORKLOADS[asked.workload](ModelSpec(asked.model, dtype=asked.dtype, device=asked.device), asked.runs)
+    spec = ModelSpec(asked.model, dtype=asked.dtype, device=asked.device)
+    if asked.workload == "mixed":
+        run_mixed(spec, asked.runs, asked.contenders)
+    else:
+        WORKLOADS[asked.workload](spec, asked.runs)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ def _engine(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
     return warm_engine_run(plain, joined(sets[:2]), sets[2:])
 
 
+def _int8(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
+    return warm_engine_run(prepare(plain, "int8"), joined(sets[:2]), sets[2:])
+
+
 def _bound(plain: LoadedModel, spec: ModelSpec, sets: Sets) -> Contender:
     return bound_run(load(spec, MODELS), plain, sets[0])
 
@@ -51,6 +55,7 @@ def _transformers(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
 
 CONTENDERS: dict[str, Callable[[LoadedModel, ModelSpec, Sets], Contender]] = {
     "engine": _engine,
+    "engine with int8 weights": _int8,
     "bound: transformers' body alone": _bound,
     "the same with the engine's layers": _own_bound,
     "padded generate of 16": _padded,
@@ -71,13 +76,15 @@ def contend(connection: Connection, name: str, spec: ModelSpec, runs: int, threa
     connection.recv()
 
 
-def run_mixed(spec: ModelSpec, runs: int) -> None:
+def run_mixed(spec: ModelSpec, runs: int, contenders: Sequence[str] | None = None) -> None:
+    """The engine beside `contenders`, or all of them."""
     console = Console(stderr=True)
-    measured: dict[str, list[Seconds]] = {name: [] for name in CONTENDERS}
+    names = [name for name in CONTENDERS if contenders is None or name in ("engine", *contenders)]
+    measured: dict[str, list[Seconds]] = {name: [] for name in names}
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(Process(contend, name, spec, runs, torch.get_num_threads()))
-            for name in track(CONTENDERS, "Preparing the contenders", console=console)
+            for name in track(names, "Preparing the contenders", console=console)
         }
         for run in track(range(runs), "Running them in turns", console=console):
             before = {name: process.cpu_seconds for name, process in processes.items()}

@@ -23,6 +23,7 @@ COMMANDS = {
     "config": "config:app",
     "dlt": "dlt.commands:app",
     "figures": "figures:app",
+    "files": "files:app",
     "reports": "reports.app:app",
 }
 """Modules below `pelton.commands`, and what is a command in each: a function, or a group of commands."""

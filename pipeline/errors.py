@@ -17,6 +17,7 @@
     │   ├── TenantNotProven          tenant_not_proven
     │   ├── ModelNotFound            model_not_found
     │   ├── ContextLengthExceeded    context_length_exceeded
+    │   ├── EndpointRefused          endpoint_refused
     │   └── RequestTooLarge          request_too_large
     └── ExecutionError               ours, or time's
         ├── DeadlineExceeded         deadline_exceeded      (not dead-lettered: nothing to mend)
@@ -32,7 +33,7 @@
 Codes are part of the wire contract: add, never rename.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 MAX_MESSAGE_CHARS = 1_000
 MAX_PARAM_CHARS = 200
@@ -155,6 +156,12 @@ class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
 
 
+class EndpointRefused(RequestError):
+    """The endpoint that answers for this worker refuses the request, for a reason that has no code here."""
+
+    code = "endpoint_refused"
+
+
 class RequestTooLarge(RequestError):
     """The body is larger than `worker.max_request_bytes` or the topic allows."""
 
@@ -238,11 +245,15 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
 
 
-def _leaves(kind: type[PeltonError]) -> list[type[PeltonError]]:
+Kind = TypeVar("Kind", bound=PeltonError)
+
+
+def _leaves(kind: type[Kind]) -> list[type[Kind]]:
     below = kind.__subclasses__()
     return [kind] if not below else [leaf for child in below for leaf in _leaves(child)]
 
 
+_REQUEST_ERRORS = {leaf.code: leaf for leaf in _leaves(RequestError)}
 _STATUS_BY_CODE = {leaf.code: leaf.status for leaf in _leaves(PeltonError)}
 
 
@@ -253,3 +264,8 @@ def status_of(code: str | None) -> int:
 
 ERROR_CODES = tuple(kind.code for family in (RequestError, ExecutionError) for kind in family.__subclasses__())
 """Every code that a reply can have."""
+
+
+def request_error(code: str | None) -> type[RequestError]:
+    """The error of the sender's that has this code; of an unknown one, `EndpointRefused`."""
+    return _REQUEST_ERRORS.get(code or "", EndpointRefused)

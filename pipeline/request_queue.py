@@ -18,24 +18,19 @@ Chosen = tuple[Sequence[int], float | None]
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest(Generic[Item]):
-    """One request in the line. `since` is when it joined, `expires` when it is too late for it (`time.monotonic`).
-
-    The higher its `priority`, the sooner it goes.
+    """One request in the line. `since` is when it joined (`time.monotonic`); the higher its `priority`, the sooner it
+    goes.
     """
 
     item: Item
     prompt_tokens: int
     max_new_tokens: int
     since: float
-    expires: float | None = None
     priority: int = 0
 
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.max_new_tokens
-
-    def is_expired(self, now: float) -> bool:
-        return self.expires is not None and self.expires <= now
 
 
 class RequestQueue(Generic[Item]):
@@ -117,13 +112,9 @@ class RequestQueue(Generic[Item]):
             return []
 
     def remove_if(self, unwanted: Callable[[QueuedRequest[Item]], bool]) -> list[QueuedRequest[Item]]:
-        """Remove and return every place that is unwanted, as when its partition was lost."""
+        """Remove and return every place that is unwanted, as when another worker generates its answer."""
         with self._changed:
             return self._remove({index for index, place in enumerate(self._places) if unwanted(place)})
-
-    def remove_expired(self, now: float) -> list[QueuedRequest[Item]]:
-        """Remove and return every place whose time has run out."""
-        return self.remove_if(lambda place: place.is_expired(now))
 
     def close(self) -> list[QueuedRequest[Item]]:
         """Let nothing more in or out; return what still waited."""
@@ -133,11 +124,12 @@ class RequestQueue(Generic[Item]):
             return self._remove(set(range(len(self._places))))
 
     def _join(self, place: QueuedRequest[Item], *, first: bool) -> bool:
+        tokens = place.tokens
         with self._changed:
-            if self._closed or self._tokens + place.tokens > self.max_tokens or len(self._places) >= self.max_requests:
+            if self._closed or self._tokens + tokens > self.max_tokens or len(self._places) >= self.max_requests:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._tokens += place.tokens
+            self._tokens += tokens
             self._changed.notify_all()
             return True
 

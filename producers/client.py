@@ -73,6 +73,11 @@ class InferenceClient:
     ) -> None:
         await self._open.aclose()
 
+    @property
+    def reply_partition(self) -> int:
+        """Where replies come."""
+        return self._reader.partition
+
     async def complete(  # noqa: PLR0913  # all that may be said of a request, each by name
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -110,8 +115,10 @@ class InferenceClient:
         session: str | None = None,
         deadline_ms: int | None = None,
         priority: Lane | None = None,
+        stream: bool = False,
     ) -> Reply:
-        """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever.
+        """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever. `stream`
+        asks the workers for partial text on their stream topic.
 
         A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
         for `ReplyError`.
@@ -120,7 +127,13 @@ class InferenceClient:
         waiting = self._router.expect(chosen)
         sending = asyncio.create_task(
             self.send(
-                body, correlation_id=chosen, tenant=tenant, session=session, deadline_ms=deadline_ms, priority=priority
+                body,
+                correlation_id=chosen,
+                tenant=tenant,
+                session=session,
+                deadline_ms=deadline_ms,
+                priority=priority,
+                stream=stream,
             )
         )
         try:
@@ -150,11 +163,18 @@ class InferenceClient:
         session: str | None = None,
         deadline_ms: int | None = None,
         priority: Lane | None = None,
+        stream: bool = False,
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
         headers = request_headers(
-            correlation_id, address, tenant=tenant, session=session, deadline_ms=deadline_ms, priority=priority
+            correlation_id,
+            address,
+            tenant=tenant,
+            session=session,
+            deadline_ms=deadline_ms,
+            priority=priority,
+            stream=stream,
         )
         key = None if session is None else session.encode()
         return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))

@@ -10,6 +10,7 @@
     ├── ReplyError           the reply is an error
     ├── ReplyTimeout         no reply in time; it may still be on its way
     ├── BatchError           a batch cannot start or go on: its files, or what its journal says, do not fit
+    ├── CapReached           a batch has used the tokens it may; run again with a higher cap, it goes on
     ├── NoProgress           a batch waited in vain; run again, it goes on where it stopped
     └── ReplayFailed         a replay of dead letters cannot start or go on
 
@@ -73,6 +74,10 @@ class ReplyTimeout(ProducerError):
 
 
 class BatchError(ProducerError):
+    pass
+
+
+class CapReached(ProducerError):
     pass
 
 

@@ -29,7 +29,7 @@ def load_report(
     step_tokens = getattr(engine, "max_batch_tokens", engine.max_request_tokens)
     return [
         f"model: {model.name}, from {model.path}{file}",
-        f"weights: {_plain(loaded.dtype)} (model.dtype {model.dtype}) on {loaded.device} (model.device {model.device})",
+        f"weights: {_weights(loaded)} (model.dtype {model.dtype}) on {loaded.device} (model.device {model.device})",
         f"engine: {_engine(settings.engine, padded_because)}",
         (
             f"budgets: context of {loaded.context_length} tokens; at most {step_tokens} tokens in a step "
@@ -50,8 +50,9 @@ def _engine(settings: EngineSettings, padded_because: str | None) -> str:
     return f"continuous, as engine.kind says{', batch-invariant' if settings.batch_invariant else ''}"
 
 
-def _plain(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")
+def _weights(loaded: "LoadedModel") -> str:
+    plain = str(loaded.dtype).removeprefix("torch.")
+    return f"{plain}, linear layers {loaded.weights}" if loaded.weights else plain
 
 
 def _stops(loaded: "LoadedModel") -> str:

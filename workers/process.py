@@ -65,7 +65,10 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
         with _status(settings, metrics, lifecycle):
             served = await _loaded(settings, lifecycle)
             if served is not None:
-                await Worker(settings, served, lifecycle, metrics, guard).run()
+                try:
+                    await Worker(settings, served, lifecycle, metrics, guard).run()
+                finally:
+                    await asyncio.to_thread(served.close)
     if served is None:
         _end_at_once()
 

@@ -1,8 +1,9 @@
-"""What travels through a worker: a ticket for each record, a job for each valid request, an ending for each ticket."""
+"""What travels through a worker: a ticket for each record, a job for each valid request, a result for each ticket."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.pipeline.errors import PeltonError
@@ -11,7 +12,7 @@ from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
-from pelton.workers.engine.api import Completion
+from pelton.workers.engine.api import Completion, Outcome
 from pelton.workers.forms.answer_form import AnswerForm
 
 
@@ -77,25 +78,34 @@ class RenderedRequest:
     request: ChatRequest
     text: str
     keys: CacheKeys = CacheKeys()
-    prompt: list[int] | None = None
+    prompt: Sequence[int] | None = None
     conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A valid request, tokenised, and the form its answer is held to. `attempt` counts from 1.
-
-    One that is generated `again` is to be chosen differently: its first answer did not have the form.
-    """
+    """A valid request, tokenised, and the form its answer is held to. `text` is what the prompt was made of."""
 
     ticket: Delivery
     request: ChatRequest
-    prompt: list[int]
+    prompt: Sequence[int]
     max_new_tokens: int
-    attempt: int = 1
     keys: CacheKeys = CacheKeys()
     form: AnswerForm | None = None
-    again: bool = False
+    text: str = ""
+
+
+class TokenListener(Protocol):
+    """Follows one attempt at an answer, on the inference thread; must not wait."""
+
+    def token(self, place: int, token_id: int) -> None:
+        """A token that is not the last; `place` is below what came before when the answer is computed anew."""
+
+    def text(self, so_far: str) -> None:
+        """The text so far, from an engine that works on text. Any thread."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """The attempt is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,12 @@ class Generated:
     @property
     def keys(self) -> CacheKeys:
         return self.job.keys
+
+    @property
+    def prompt_tokens(self) -> int:
+        """As the answer tells, where it does."""
+        written = self.completion.written
+        return len(self.job.prompt) if written is None else written.prompt_tokens
 
     @property
     def outcome(self) -> CacheOutcome:
@@ -145,15 +161,11 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A record that ends with an error reply, after as many attempts as `attempt` says.
-
-    `goes_on` says that its generation does all the same, for others that wait for the answer.
-    """
+    """A record that ends with an error reply, after as many attempts as `attempt` says."""
 
     ticket: Delivery
     error: PeltonError
     attempt: int = 1
-    goes_on: bool = False
 
 
 Result = Generated | CacheHit | Duplicate | Failed

@@ -1,10 +1,11 @@
 """Builds the engine that the settings ask for. Imports torch only where a model is run."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -46,6 +47,8 @@ class ServedModel:
     fingerprint: bytes
     on_cpu: bool = False
     """Whether steps are computed by the machine's cores."""
+    close: Callable[[], None] = lambda: None
+    """To be called when the engine is used no more."""
 
 
 def build(settings: Settings) -> ServedModel:
@@ -56,7 +59,9 @@ def build(settings: Settings) -> ServedModel:
         return ServedModel(
             ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(told)
         )
-    loaded = _load(settings.model)
+    if settings.engine.kind == "openai":
+        return _remote(settings)
+    loaded = _load(settings.model, settings.engine.weights)
     engine = _engine(loaded, settings.engine)
     told = _told_of(loaded, engine, settings.engine)
     parts = wants_parts(loaded.tokenizer)
@@ -73,6 +78,19 @@ def build(settings: Settings) -> ServedModel:
 def models_dir() -> Path:
     """Where converted models are kept. Raises `SettingsError` where there is no cache folder."""
     return cache_dir() / "models"
+
+
+def _remote(settings: Settings) -> ServedModel:
+    from pelton.workers.remote.build import remote_engine  # noqa: PLC0415 (imports aiohttp, an extra)
+    from pelton.workers.remote.codec import RemoteCodec  # noqa: PLC0415 (likewise)
+    from pelton.workers.remote.tokens import TokenEstimate  # noqa: PLC0415 (likewise)
+
+    remote, estimate = settings.engine.remote, TokenEstimate()
+    name = remote.model or settings.model.name
+    log.info("requests go to %s as model %s", ", ".join(remote.endpoints), name)
+    engine = remote_engine(remote, estimate)
+    told = {"engine": "openai", "model": name}
+    return ServedModel(engine, RemoteCodec(name, estimate), settings.model.name, _fingerprint(told), close=engine.close)
 
 
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:
@@ -104,6 +122,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "weights": loaded.weights_digest.hex(),
         "dtype": str(loaded.dtype),
         "positions": loaded.positions_for,
+        **({"quantised": loaded.weights} if loaded.weights else {}),
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -116,7 +135,7 @@ def _fingerprint(told: dict[str, Any]) -> bytes:
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _load(model: ModelSettings) -> "LoadedModel":
+def _load(model: ModelSettings, weights: Literal["auto", "int8"]) -> "LoadedModel":
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
@@ -126,6 +145,7 @@ def _load(model: ModelSettings) -> "LoadedModel":
         device=model.device,
         trust_remote_code=model.trust_remote_code,
         context_length=model.context_length,
+        weights=weights,
     )
     return load(spec, models_dir())
 

@@ -18,7 +18,7 @@ from pelton.cache.connection import CacheUnavailable
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import CONFIG_VARIABLE, SettingsError
 from pelton.pipeline.settings.log import LogFormat
-from pelton.producers.errors import NoProgress, ProducerError, ReplyError, ReplyTimeout
+from pelton.producers.errors import CapReached, NoProgress, ProducerError, ReplyError, ReplyTimeout
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (ReplyError, Exit.FAILED),
     (ReplyTimeout, Exit.TIMED_OUT),
     (NoProgress, Exit.TIMED_OUT),
+    (CapReached, Exit.TIMED_OUT),
     (ProducerError, Exit.UNUSABLE),
 )
 

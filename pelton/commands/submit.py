@@ -34,6 +34,10 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     retry_failed: Annotated[
         Path | None, typer.Option(metavar="EARLIER", help="Send only what has no answer in this earlier output.")
     ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Send at most so many requests a second.")] = None,
+    max_tokens_total: Annotated[
+        int | None, typer.Option(min=1, help="Stop sending before the answers of all runs use more tokens.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print the final counts as JSON on stdout.")
     ] = False,
@@ -55,7 +59,7 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     Exit codes: 0 all answered; 1 some failed (the output has their errors);
     2 bad arguments, files or settings, or no Kafka; 3 no progress within
-    --timeout; 130 interrupted.
+    --timeout, or --max-tokens-total is reached; 130 interrupted.
     """
     quiet_libraries()
 
@@ -73,6 +77,8 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
                 out,
                 max_in_flight=max_in_flight,
                 timeout_s=timeout or None,
+                rate_per_s=rate,
+                max_tokens_total=max_tokens_total,
                 on_progress=progress,
             )
 

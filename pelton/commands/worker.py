@@ -128,7 +128,8 @@ def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
     except ImportError as error:
-        log.critical("%s cannot be imported; a model needs the extra pelton[engine]", error.name, exc_info=error)
+        needed = "pelton[remote]" if settings.engine.kind == "openai" else "pelton[engine]"
+        log.critical("%s cannot be imported; this engine needs the extra %s", error.name, needed, exc_info=error)
         raise typer.Exit(Exit.UNUSABLE) from error
     except WorkerFailed as error:
         fail(str(error), Exit.FAILED)

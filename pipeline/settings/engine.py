@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pelton.pipeline.settings.remote import RemoteSettings
 from pelton.pipeline.settings.section import NotNegative, Positive, Section
 
 
@@ -64,8 +65,12 @@ class SimulatedSettings(Section):
 class EngineSettings(Section):
     """How requests become batches."""
 
-    kind: Literal["continuous", "padded", "simulated"] = "continuous"
-    """A model that cannot be batched continuously runs on the padded engine all the same; the log says why."""
+    weights: Literal["auto", "int8"] = "auto"
+    """`int8`: on a CPU, linear layers compute in 8-bit integers; a quarter of float32's memory, and other answers here
+    and there. `auto`: in the model's data type."""
+    kind: Literal["continuous", "padded", "simulated", "openai"] = "continuous"
+    """A model that cannot be batched continuously runs on the padded engine all the same; the log says why. `openai`
+    runs none: it passes requests on to `engine.remote.endpoints`."""
     max_batch_tokens: Positive | None = None
     """Most tokens one step may compute; unset, what suits the device. Of a padded batch: all that it will ever compute,
     padding and tokens still to come included."""
@@ -86,3 +91,10 @@ class EngineSettings(Section):
     max_batch_wait_ms: NotNegative = 50.0
     """How long a padded batch with room left waits for company, from its first request on."""
     simulated: SimulatedSettings = SimulatedSettings()
+    remote: RemoteSettings = RemoteSettings()
+
+    @model_validator(mode="after")
+    def _has_endpoints(self) -> Self:
+        if self.kind == "openai" and not self.remote.endpoints:
+            raise ValueError('kind "openai" needs remote.endpoints: the base URLs of what answers')
+        return self

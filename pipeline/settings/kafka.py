@@ -70,6 +70,9 @@ class KafkaSettings(Section):
     letters, are signed with it, and what is not is ignored. Unset, the broker must let nobody else write there."""
     cancels_topic: Topic = contract.CANCELS_TOPIC
     """Senders take requests back there; every worker reads all of it."""
+    stream_topic: str | None = None
+    """Where partial text goes of requests with the header `pelton-stream`, before their replies are committed. Unset,
+    the header is refused."""
     tenant_topics: dict[str, str] = Field(default={})
     """Tenants by request topic: what comes from there is theirs, and nobody else can claim to be them."""
     tenant_keys: dict[str, Secret] = Field(default={})
@@ -107,7 +110,9 @@ class KafkaSettings(Section):
     def reply_policy(self) -> ReplyPolicy:
         """Where replies may go, and what proves whose a request is."""
         allowed = tuple(map(re.compile, self.reply_topics_allowed))
-        return ReplyPolicy(self.reply_topic, allowed, self.tenant_policy(), frozenset(self.interactive_topics))
+        return ReplyPolicy(
+            self.reply_topic, allowed, self.tenant_policy(), frozenset(self.interactive_topics), self.stream_topic
+        )
 
     def tenant_policy(self) -> TenantPolicy:
         """What binds tenants to topics and keys."""

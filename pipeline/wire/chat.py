@@ -181,7 +181,7 @@ class ChoiceLogprobs(BaseModel):
 class ReplyMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None
-    refusal: None = None
+    refusal: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
 
@@ -198,7 +198,7 @@ class Choice(BaseModel):
     index: int = 0
     message: ReplyMessage
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length", "tool_calls"]
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class PromptTokensDetails(BaseModel):

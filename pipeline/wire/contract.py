@@ -29,6 +29,8 @@ TENANT_PATTERN = r"[A-Za-z0-9._:@-]{1,128}"
 DEADLINE = "pelton-deadline"
 PRIORITY = "pelton-priority"
 SESSION = "pelton-session"
+STREAM = "pelton-stream"
+"""`true`, or the name of the topic for partial text."""
 CACHE = "pelton-cache"
 
 SOURCE = "pelton-source"

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
-from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError
+from pelton.pipeline.errors import InvalidHeader, PeltonError, ReplyTopicNotAllowed, RequestError, UnsupportedHeader
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse, Lane
 from pelton.pipeline.wire.records import Headers, Source
@@ -34,6 +34,7 @@ _REQUEST_HEADERS = {
     contract.DEADLINE,
     contract.CACHE,
     contract.SESSION,
+    contract.STREAM,
 }
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
@@ -46,7 +47,8 @@ class Envelope:
     """All of a request but its body. `deadline_ms` is Unix milliseconds; `fault` the first header found wrong.
 
     `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
-    not chosen here. `id_headers` are the names under which the id goes back: Pelton's, and the sender's own.
+    not chosen here. `stream_topic` is where partial text is wanted, if it is. `id_headers` are the names under which
+    the id goes back: Pelton's, and the sender's own.
     """
 
     source: Source
@@ -60,6 +62,7 @@ class Envelope:
     cache: CacheUse = CacheUse.USE
     session: str = ""
     lane: Lane = Lane.BATCH
+    stream_topic: str | None = None
     id_given: bool = False
     id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
@@ -69,13 +72,15 @@ class Envelope:
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
     """Where replies go by default, the other topics (regular expressions, whole name) a sender may ask for, what has to
-    prove whose a request is, and from which topics requests are interactive unless they say otherwise.
+    prove whose a request is, from which topics requests are interactive unless they say otherwise, and where partial
+    text goes, if anywhere.
     """
 
     default_topic: str
     allowed: tuple[re.Pattern[str], ...] = ()
     tenants: TenantPolicy = field(default_factory=TenantPolicy)
     interactive_topics: frozenset[str] = frozenset()
+    stream_topic: str | None = None
 
     def allows(self, topic: str) -> bool:
         """Kafka's own topics are never written to, whatever the patterns say."""
@@ -113,6 +118,7 @@ def read_envelope(
     deadline_ms = read(contract.DEADLINE, _deadline, None)
     cache = read(contract.CACHE, partial(_one_of, contract.CACHE, CacheUse), CacheUse.USE)
     lane = read(contract.PRIORITY, partial(_one_of, contract.PRIORITY, Lane), policy.lane_of(source.topic))
+    stream_topic = read(contract.STREAM, lambda raw: _stream_topic(raw, policy), None)
     given = correlation_id(last)
     if given is not None and len(given) > MAX_CORRELATION_ID_BYTES:
         faults.append(_long_id(given))
@@ -137,6 +143,7 @@ def read_envelope(
         cache=cache,
         session=session,
         lane=lane,
+        stream_topic=stream_topic,
         id_given=given is not None,
         id_headers=_id_headers(last),
         partition_given=partition is not None,
@@ -218,6 +225,19 @@ def _session(raw: bytes, key: bytes | None) -> str:
             param=contract.SESSION,
         )
     return session
+
+
+def _stream_topic(raw: bytes, policy: ReplyPolicy) -> str | None:
+    wanted = _text(contract.STREAM, raw)
+    if policy.stream_topic is None:
+        message = f"Header {contract.STREAM} is not supported by this worker, which has no kafka.stream_topic."
+        raise UnsupportedHeader(message, param=contract.STREAM)
+    if wanted not in ("true", policy.stream_topic):
+        raise InvalidHeader(
+            f"Header {contract.STREAM} must be true or {policy.stream_topic}, got {wanted[:64]!r}.",
+            param=contract.STREAM,
+        )
+    return policy.stream_topic
 
 
 def _deadline(raw: bytes) -> int:

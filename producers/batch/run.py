@@ -10,6 +10,7 @@ from typing import Any
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.producers.batch.file import LineFault, RequestLine, answered_line, read_requests, refused_line
 from pelton.producers.batch.journal import Journal
+from pelton.producers.batch.limits import Pace, TokenCap, tokens_of
 from pelton.producers.batch.results import LineState, Results, RunNames
 from pelton.producers.kafka.reply_reader import ReplyReader
 from pelton.producers.kafka.request_sender import ReplyAddress, RequestSender, request_headers
@@ -41,7 +42,7 @@ class BatchRun:
     whenever something has moved.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # where the batch stands, what it goes through, and how hard
         self,
         batch: Batch,
         sender: RequestSender,
@@ -49,6 +50,8 @@ class BatchRun:
         *,
         max_in_flight: int,
         on_change: Callable[[], None],
+        pace: Pace | None = None,
+        cap: TokenCap | None = None,
     ) -> None:
         self._batch = batch
         self._sender = sender
@@ -56,6 +59,11 @@ class BatchRun:
         self._address = ReplyAddress(reader.topic, reader.partition)
         self._max_in_flight = max_in_flight
         self._on_change = on_change
+        self._pace = pace
+        self._cap = cap
+        if cap is not None:
+            for number in batch.waiting:
+                cap.sent(number, 0)
         self._answered = asyncio.Event()
         self._posted: asyncio.Queue[tuple[int, asyncio.Future[Any]] | None] = asyncio.Queue(max_in_flight)
 
@@ -78,12 +86,28 @@ class BatchRun:
                 continue
             await self._until_waiting_fewer_than(self._max_in_flight)
             if line.fault is None:
+                if not await self._within_cap(line):
+                    break
                 await self._post(line)
             else:
                 self._refuse(line, line.fault)
         await self._posted.put(None)
 
+    async def _within_cap(self, line: RequestLine) -> bool:
+        """Wait for answers, which may have used less than was reserved for them, until there is room for one more."""
+        if self._cap is None:
+            return True
+        while not self._cap.admits(len(line.body)):
+            if not self._batch.waiting:
+                return False
+            self._answered.clear()
+            await self._answered.wait()
+        self._cap.sent(line.number, len(line.body))
+        return True
+
     async def _post(self, line: RequestLine) -> None:
+        if self._pace is not None:
+            await self._pace.wait()
         self._batch.waiting[line.number] = line.custom_id  # before it is sent: the reply may be quick
         headers = request_headers(self._batch.names.correlation_id(line.number), self._address)
         try:
@@ -120,10 +144,14 @@ class BatchRun:
         if number is None or number not in self._batch.waiting:
             return None
         custom_id = self._batch.waiting.pop(number)
+        if self._cap is not None:
+            self._cap.answered(number, tokens_of(reply))
         return answered_line(self._batch.names.result_id(number), custom_id, reply)
 
     def _refuse(self, line: RequestLine, fault: LineFault) -> None:
         self._batch.waiting.pop(line.number, None)
+        if self._cap is not None:
+            self._cap.answered(line.number, 0)
         result = refused_line(self._batch.names.result_id(line.number), line.custom_id, fault)
         self._batch.results.add([(result, False)])
         self._moved()

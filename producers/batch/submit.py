@@ -21,10 +21,11 @@ from pathlib import Path
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.batch.file import InputSummary, read_requests, survey
 from pelton.producers.batch.journal import Header, Journal, Record
+from pelton.producers.batch.limits import Pace, TokenCap
 from pelton.producers.batch.recovery import Stored, stored_since
 from pelton.producers.batch.results import LineState, Results, RunNames
 from pelton.producers.batch.run import Batch, BatchRun
-from pelton.producers.errors import BatchError, NoProgress
+from pelton.producers.errors import BatchError, CapReached, NoProgress
 from pelton.producers.flow import ProgressTimeout
 from pelton.producers.kafka.cluster import look_up
 from pelton.producers.kafka.offsets import end_offsets
@@ -65,11 +66,15 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
     *,
     max_in_flight: int = DEFAULT_IN_FLIGHT,
     timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    rate_per_s: float | None = None,
+    max_tokens_total: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Send every line of `source`, and append the results to `out` as they arrive. Takes up where a former call ended.
 
-    `timeout_s` is how long it waits without any progress; None: for ever. Raises `BatchError` (files), `NoProgress`,
+    `timeout_s` is how long it waits without any progress; None: for ever. At most `rate_per_s` requests are sent in a
+    second. Where the answers of all calls together come to `max_tokens_total`, prompts included, nothing more is sent,
+    and when what was sent is answered `CapReached` is raised. Raises `BatchError` (files), `NoProgress`,
     `BrokerUnreachable`, `TopicMissing`, `SendFailed` or `RepliesUnreadable`; after each, the call can be repeated.
     """
     if max_in_flight < 1:
@@ -89,12 +94,20 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
                     on_progress(Progress(batch.requests, results.answered, results.failed, len(batch.waiting)))
 
                 if results.count < content.requests:
-                    await _carry_on(kafka, batch, record, max_in_flight, report)
+                    pace = None if rate_per_s is None else Pace(rate_per_s)
+                    cap = None if max_tokens_total is None else await _cap(max_tokens_total, out)
+                    await _carry_on(kafka, batch, record, max_in_flight, report, pace, cap)
         except TimeoutError:
             raise NoProgress(
                 f"Nothing has moved for {timeout_s:g} s: is a worker running, and is Kafka up? What is done is kept; "
                 "run the same command again to go on."
             ) from None
+    if results.count < content.requests:
+        raise CapReached(
+            f"{content.requests - results.count:,} of {content.requests:,} requests are not sent: the answers so far "
+            f"come to nearly {max_tokens_total:,} tokens. What is done is in {out}; run the same command with a higher "
+            "--max-tokens-total to go on."
+        )
     errors = dict(results.errors.most_common())
     return Summary(names.run_id, str(out), content.requests, results.answered, results.failed, batch.sent, errors)
 
@@ -125,8 +138,18 @@ def _refuse_foreign(out: Path) -> None:
         raise BatchError(f"{out} exists, and no journal of a run beside it: choose another output, or move it away.")
 
 
-async def _carry_on(
-    kafka: KafkaSettings, batch: Batch, record: Record, max_in_flight: int, report: Callable[[], None]
+async def _cap(most: int, out: Path) -> TokenCap:
+    return await asyncio.to_thread(TokenCap.going_on, most, out)
+
+
+async def _carry_on(  # noqa: PLR0913, PLR0917  # where the batch stands, and how hard it may go on
+    kafka: KafkaSettings,
+    batch: Batch,
+    record: Record,
+    max_in_flight: int,
+    report: Callable[[], None],
+    pace: Pace | None,
+    cap: TokenCap | None,
 ) -> None:
     header = record.header
     partitions = await _check_kafka(kafka, header, batch.journal)
@@ -146,7 +169,8 @@ async def _carry_on(
             report()
         batch.waiting.update(_unanswered(batch))
         report()
-        await BatchRun(batch, sender, reader, max_in_flight=max_in_flight, on_change=report).run()
+        run = BatchRun(batch, sender, reader, max_in_flight=max_in_flight, on_change=report, pace=pace, cap=cap)
+        await run.run()
 
 
 async def _check_kafka(kafka: KafkaSettings, header: Header, journal: Journal) -> int:

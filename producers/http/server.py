@@ -21,6 +21,7 @@ from pelton.producers.http.file_store import FileStore
 from pelton.producers.http.files import Files
 from pelton.producers.http.keys import ApiKeys
 from pelton.producers.kafka.cancel_sender import CancelSender
+from pelton.producers.kafka.delta_reader import DeltaReader
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,16 @@ async def serve_http(settings: Settings) -> None:
         await cancels.start()
         stack.push_async_callback(cancels.stop)
         client = await stack.enter_async_context(InferenceClient(settings.kafka))
+        deltas = None
+        if settings.kafka.stream_topic is not None:
+            deltas = DeltaReader(settings.kafka, settings.kafka.stream_topic, client.reply_partition)
+            await deltas.start()
+            stack.push_async_callback(deltas.stop)
         service = BatchService(settings, store, cancels, partitions)
         stack.push_async_callback(service.stop)
         await service.start()
         faces = Faces(
-            Chat(client, cancels, settings.serve),
+            Chat(client, cancels, settings.serve, deltas),
             Files(store, settings.serve),
             Batches(service, store),
             keys,

@@ -24,6 +24,7 @@ class CancelSender:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._producer: Any = None
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Raises `BrokerUnreachable`."""
@@ -36,9 +37,17 @@ class CancelSender:
             raise
 
     async def stop(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=STOP_S)
         if self._producer is not None:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(self._producer.stop(), STOP_S)
+
+    def cancel_soon(self, correlation_id: bytes, tenant: str = "") -> None:
+        """As `cancel`, for who cannot wait because it is cancelled itself."""
+        task = asyncio.create_task(self.cancel([correlation_id], tenant))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> None:
         """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""

@@ -47,7 +47,7 @@ def new_correlation_id() -> bytes:
     return secrets.token_hex(16).encode()
 
 
-def request_headers(  # noqa: PLR0913  # all that may be said of a request
+def request_headers(  # noqa: PLR0913  # all that may be said of a request, each by name
     correlation_id: bytes,
     address: ReplyAddress,
     *,
@@ -55,8 +55,11 @@ def request_headers(  # noqa: PLR0913  # all that may be said of a request
     session: str | None = None,
     deadline_ms: int | None = None,
     priority: Lane | None = None,
+    stream: bool = False,
 ) -> list[tuple[str, bytes]]:
-    """`deadline_ms` is Unix milliseconds. A request of a session must have it as its key too."""
+    """`deadline_ms` is Unix milliseconds. A request of a session must have it as its key too. `stream` asks for partial
+    text ahead of the reply.
+    """
     headers = [
         (contract.CORRELATION_ID, correlation_id),
         (contract.REPLY_TOPIC, address.topic.encode()),
@@ -70,6 +73,8 @@ def request_headers(  # noqa: PLR0913  # all that may be said of a request
         headers.append((contract.DEADLINE, str(deadline_ms).encode()))
     if priority is not None:
         headers.append((contract.PRIORITY, priority.encode()))
+    if stream:
+        headers.append((contract.STREAM, b"true"))
     return headers
 
 

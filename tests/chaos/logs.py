@@ -113,7 +113,8 @@ def stored(record: Any, life: int | None = None) -> Stored:
 
 def is_odd(record: Any) -> bool:
     """Whether a dead letter is none of a worker's."""
-    return not {UNREADABLE, ODD}.isdisjoint(dict(record.headers))
+    headers = dict(record.headers)
+    return ODD in headers or (UNREADABLE in headers and "kafka_dlt-original-topic" not in headers)
 
 
 def reply(record: Any) -> Reply:

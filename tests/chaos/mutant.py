@@ -16,7 +16,7 @@ from pelton.logs import configure_logging
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.workers import worker
+from pelton.workers.delivery import partition_publishers
 from pelton.workers.delivery.transactions import NotAMember, TransactionalWriter
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.process import serve
@@ -105,7 +105,7 @@ def main(name: str) -> None:
     """Serve as `pelton worker` does, but for the one rule."""
     configure_logging(verbose=False)
     engine.install()
-    with patch.object(worker, "TransactionalWriter", MUTANTS[name]):
+    with patch.object(partition_publishers, "TransactionalWriter", MUTANTS[name]):
         asyncio.run(serve(load_settings()))
 
 

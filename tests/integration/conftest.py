@@ -54,7 +54,8 @@ class Place:
         """A worker, ready; drained at the end."""
         ready = asyncio.Event()
         lifecycle = Lifecycle(lambda state: ready.set() if state is State.READY else None)
-        worker = Worker(self.settings, served_model.build(self.settings), lifecycle, self.metrics)
+        served = served_model.build(self.settings)
+        worker = Worker(self.settings, served, lifecycle, self.metrics)
         running = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -64,6 +65,7 @@ class Place:
             waiting.cancel()
             lifecycle.advance(State.DRAINING)
             await running
+            served.close()
 
 
 class Recorded:
@@ -96,7 +98,7 @@ class Recorded:
 
     @property
     def partitions(self) -> set[int]:
-        return {partition.partition for partition in self.worker._assignment.fetchable()}
+        return {partition.partition for partition in self.worker.parts.assignment.fetchable()}
 
 
 class ForeignClient:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,11 @@ SPEC = ModelSpec(DEFAULT_MODEL, dtype="bfloat16", device="cpu")
 
 @dataclass(frozen=True)
 class Loads:
-    """The model, once converted from GGUF and once loaded from the converted copy; times in seconds."""
+    """The model, converted from GGUF, loaded from the converted copy, and in int8; times in seconds."""
 
     converted: LoadedModel
     cached: LoadedModel
+    int8: LoadedModel
     converting_s: float
     loading_s: float
 
@@ -42,7 +43,8 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> Loads:
     converted = load(SPEC, cache_dir)
     between = time.perf_counter()
     cached = load(SPEC, cache_dir)
-    return Loads(converted, cached, between - started, time.perf_counter() - between)
+    loading_s = time.perf_counter() - between
+    return Loads(converted, cached, load(replace(SPEC, weights="int8"), cache_dir), between - started, loading_s)
 
 
 def padded(loaded: LoadedModel) -> StepEngine:
@@ -66,7 +68,7 @@ def ask(engine: StepEngine, loaded: LoadedModel, *questions: str) -> list[tuple[
     return [(loaded.tokenizer.decode(o.token_ids, skip_special_tokens=True), o.finish_reason) for o in completions]
 
 
-@pytest.mark.parametrize(("make", "source"), [(continuous, "cached"), (padded, "converted")])
+@pytest.mark.parametrize(("make", "source"), [(continuous, "cached"), (padded, "converted"), (continuous, "int8")])
 def test_it_answers_a_question(loads: Loads, make: Callable[[LoadedModel], StepEngine], source: str) -> None:
     """Asked for a sum, the model says it, and ends its turn by itself; a neighbour in the batch gets its own answer."""
     # With these the likeliest token always leads by several times what bfloat16 rounds away.

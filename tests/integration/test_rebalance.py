@@ -50,17 +50,18 @@ async def test_a_full_line_costs_no_membership(place, recorded, client, chat_bod
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
     async with recorded(at.settings).running() as first:
         async with asyncio.timeout(10):
-            while len(first.worker._line) < 4:  # noqa: ASYNC110  # until the line is full
+            while len(first.worker.parts.queue) < 4:  # noqa: ASYNC110  # until the line is full
                 await asyncio.sleep(0.02)
         trackers = {
-            partition: first.worker._assignment.tracker(partition) for partition in first.worker._assignment.fetchable()
+            partition: first.worker.parts.assignment.tracker(partition)
+            for partition in first.worker.parts.assignment.fetchable()
         }
         async with recorded(at.settings).running() as second:
             await asyncio.sleep(FULL_S)
-            kept = first.worker._assignment.fetchable()
+            kept = first.worker.parts.assignment.fetchable()
             assert {partition.partition for partition in kept} | second.partitions == {0, 1, 2, 3}
             assert len(kept) == len(second.partitions) == 2
-            assert all(first.worker._assignment.tracker(partition) is trackers[partition] for partition in kept)
+            assert all(first.worker.parts.assignment.tracker(partition) is trackers[partition] for partition in kept)
     quick = await place(partitions=4)
     settings = at.settings.model_copy(update={"engine": quick.settings.engine})
     async with recorded(settings).running():

@@ -8,7 +8,7 @@ a while: a request that is still in Kafka when its cancel comes is cancelled as 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import ConsumerRecord
 
@@ -24,6 +24,7 @@ from pelton.pipeline.wire.tenants import TenantPolicy
 from pelton.workers.cancellation.cancelled_ids import CancelledIds
 from pelton.workers.kafka.consumers import feed_consumer
 from pelton.workers.notices import ABOUT_KAFKA
+from pelton.workers.open_requests import SenderId
 from pelton.workers.requests import Delivery
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,10 @@ class Cancels:
     def __bool__(self) -> bool:
         return bool(self._ids)
 
-    def note(self, headers: Headers, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
-        """Remember a cancel. It holds for what was sent until now, even where it claims to come from the future.
+    def note(self, headers: Headers, key: bytes | None, value: bytes | None, timestamp_ms: int) -> SenderId:
+        """Remember a cancel; returns whose requests it is about.
 
+        It holds for what was sent until now, even where it claims to come from the future.
         A request and its cancel are dated by the same clock, the sender's, which may be ahead of ours by a little.
         Raises `ValueError` for a record that names no request, and `TenantNotProven`.
         """
@@ -59,6 +61,7 @@ class Cancels:
         self._tenants.check("cancel", tenant.decode("utf-8", "replace"), last, value)
         latest_ms = round(time.time() * 1000) + MAX_AHEAD_MS
         self._ids.add(tenant, wanted, min(timestamp_ms, latest_ms))
+        return tenant, wanted
 
     def covers(self, ticket: Delivery) -> bool:
         """Whether this request was cancelled: not one that was sent under the same id after the cancel.
@@ -79,8 +82,10 @@ def cancelled() -> Cancelled:
 class CancelTopicReader:
     """Follows the topic of cancels."""
 
-    def __init__(self, kafka: KafkaSettings, cancels: Cancels, apply: Callable[[], Awaitable[None]]) -> None:
-        """`apply` is awaited when there are new ones."""
+    def __init__(
+        self, kafka: KafkaSettings, cancels: Cancels, apply: Callable[[Sequence[SenderId]], Awaitable[None]]
+    ) -> None:
+        """`apply` is awaited with new ones."""
         self._cancels = cancels
         self._apply = apply
         self._topic = kafka.cancels_topic
@@ -111,16 +116,15 @@ class CancelTopicReader:
                 continue
             backoff.reset()
             noted = [self._note(record) for records in fetched.values() for record in records]
-            if any(noted):
-                await self._apply()
+            if new := [sender for sender in noted if sender is not None]:
+                await self._apply(new)
 
-    def _note(self, record: ConsumerRecord) -> bool:
+    def _note(self, record: ConsumerRecord) -> SenderId | None:
         try:
-            self._cancels.note(record.headers, record.key, record.value, record.timestamp)
+            return self._cancels.note(record.headers, record.key, record.value, record.timestamp)
         except (ValueError, TenantNotProven) as error:
             if count := self._ignored.due():
                 log.warning(
                     "ignoring record %d of topic %s (1 of %d): %s", record.offset, self._topic, count, shown(str(error))
                 )
-            return False
-        return True
+            return None

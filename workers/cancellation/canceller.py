@@ -3,92 +3,58 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable
-from itertools import chain
 
 from pelton.pipeline.errors import PeltonError
-from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
+from pelton.pipeline.request_queue import RequestQueue
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
-from pelton.workers.cancellation.deadlines import is_too_late, too_late
-from pelton.workers.inference.thread import Inference
-from pelton.workers.requests import Delivery, Failed, PreparedRequest, Result
+from pelton.workers.cancellation.deadlines import too_late
+from pelton.workers.open_requests import OpenRequests, SenderId
+from pelton.workers.requests import Delivery, Failed, Result
 from pelton.workers.sessions.coordinator import SessionCoordinator
-from pelton.workers.sharing.single_flight import SingleFlight
+from pelton.workers.sharing.generation import Generation
 
-SWEEP_S = 0.25
-"""How often all is searched for requests whose deadline has passed, or that were cancelled while on their way from one
-place to the next."""
+LOOK_S = 0.25
+"""How often deadlines are looked for that came after the last look; those known then are met to the moment."""
 
 
 class Canceller:
-    """Lives on the event loop."""
+    """Lives on the event loop. A generation that others wait for as well goes on for them."""
 
-    def __init__(  # noqa: PLR0913  # the places where a request may be, and the way out
+    def __init__(
         self,
-        *,
-        line: RequestQueue[PreparedRequest],
-        flights: SingleFlight,
-        inference: Inference,
-        sessions: SessionCoordinator,
+        open_requests: OpenRequests,
         cancels: Cancels,
-        endings: LingerQueue[Result],
-        metrics: Metrics,
+        sessions: SessionCoordinator,
+        queue: RequestQueue[Generation],
     ) -> None:
-        self._line = line
-        self._flights = flights
-        self._inference = inference
-        self._sessions = sessions
+        self._open = open_requests
         self._cancels = cancels
-        self._endings = endings
-        self._metrics = metrics
+        self._sessions = sessions
+        self._queue = queue
 
-    async def sweep(self) -> None:
-        """Answer, for ever, the requests whose deadline passes while they wait, and those that were cancelled."""
+    async def run(self) -> None:
+        """End, for ever, the requests whose deadline passes, and those that have waited for Redis long enough."""
         while True:
-            await asyncio.sleep(SWEEP_S)
-            await self._expire(time.monotonic())
-            await self.cancel()
-            self._metrics.waiting_requests.set(len(self._line))
-            self._metrics.waiting_tokens.set(self._line.tokens)
-            self._metrics.cache_followers.set(self._flights.waiting)
-            self._metrics.waiting_sessions.set(self._sessions.waiting)
+            await asyncio.sleep(min(LOOK_S, self._open.until_deadline_s()))
+            await self._refuse(self._open.too_late(), too_late("before it was answered"))
+            await self._end(self._sessions.give_up(time.monotonic()))
 
-    async def cancel(self) -> None:
-        """End the requests that are cancelled. A generation that others wait for as well goes on for them."""
-        if not self._cancels:
-            return
-        covers = self._cancels.covers
-        waiting = self._line.remove_if(lambda place: covers(place.item.ticket))
-        following = self._flights.remove_if(lambda place: covers(place.item.ticket))
-        out = {place.item.ticket for place in waiting}
-        parted = self._flights.disown(lambda place: covers(place.item.ticket) and place.item.ticket not in out)
-        retrying = self._inference.cancel(lambda job: covers(job.ticket) and not self._flights.disowned(job.ticket))
-        await self._refuse([*waiting, *following, *retrying], self._sessions.remove_if(covers), cancelled())
-        await self._endings.put_all(Failed(ticket, cancelled(), goes_on=True) for ticket in parted)
+    async def cancel(self, senders: Iterable[SenderId]) -> None:
+        """End the requests that these have cancelled."""
+        tickets = (ticket for sender in senders for ticket in self._open.sent_as(sender))
+        await self._refuse([ticket for ticket in tickets if self._cancels.covers(ticket)], cancelled())
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget, unanswered, the requests of partitions that were lost: their new owner answers them."""
-        self._line.remove_if(lambda place: place.item.ticket.tracker in lost)
-        self._inference.abandon(lambda job: job.ticket.tracker in lost)
-        self._flights.abandon(lost)
+        self._open.abandon(lost)
         self._sessions.abandon(lost)
+        self._queue.notify()
 
-    async def _expire(self, now: float) -> None:
-        waiting = self._line.remove_expired(now)
-        following = self._flights.remove_if(lambda place: place.is_expired(now))
-        in_sessions = self._sessions.remove_if(is_too_late)
-        await self._refuse([*waiting, *following], in_sessions, too_late("while it waited"))
-        await self._endings.put_all(self._sessions.give_up(now))
+    async def _refuse(self, tickets: Iterable[Delivery], error: PeltonError) -> None:
+        await self._end([Failed(ticket, error) for ticket in tickets])
 
-    def stop(self, ticket: Delivery) -> None:
-        """End a generation whose answer nobody waits for any more."""
-        if self._inference.cancel(lambda job: job.ticket is ticket):
-            self._flights.failed(ticket)
-
-    async def _refuse(
-        self, places: Iterable[QueuedRequest[PreparedRequest]], tickets: Iterable[Delivery], error: PeltonError
-    ) -> None:
-        everywhere = chain((place.item.ticket for place in places), tickets)
-        await self._endings.put_all(Failed(ticket, error) for ticket in everywhere)
+    async def _end(self, results: Collection[Result]) -> None:
+        if results:
+            await self._open.end(results)
+            self._queue.notify()

@@ -27,6 +27,8 @@ ANSWER_FORMAT = 3
 
 def answer_body(answered: Generated, codec: Codec) -> bytes:
     """The JSON object of `choices` and `usage`. Decodes tokens, so it is called from a thread."""
+    if answered.completion.written is not None:
+        return answered.completion.written.body
     job, generated = answered.job, answered.completion.generated_tokens
     completions = answered.completion.all
     parsed = [codec.parse(each.token_ids, job.request, job.prompt) for each in completions]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.workers.engine.api import StepEngine
-from pelton.workers.requests import Generated, PreparedRequest, Result
+from pelton.workers.sharing.generation import Computed, Finished, Generation
 
 MOST_INTERVALS = 80
 """Flush intervals that an answer may wait at most."""
@@ -16,17 +16,17 @@ fewer commits disturb an engine on the same cores less. It is the wait of the an
 
 @dataclass(frozen=True, slots=True)
 class LingerPolicy:
-    """How long an ending may wait for others to be published with, in seconds.
+    """How long a result may wait for others to be published with, in seconds.
 
     Answers wait longer only while the engine has something to do that commits would disturb.
     """
 
-    line: RequestQueue[PreparedRequest]
+    line: RequestQueue[Generation]
     engine: StepEngine
     flush_interval_s: float
 
-    def __call__(self, ending: Result) -> float:
-        if not (isinstance(ending, Generated) and self.engine.running):
+    def __call__(self, finished: Finished) -> float:
+        if not (isinstance(finished, Computed) and self.engine.running):
             return self.flush_interval_s
-        share = WAIT_SHARE * max(ending.batch_wait_s, self.line.longest_wait(time.monotonic()))
+        share = WAIT_SHARE * max(finished.result.batch_wait_s, self.line.longest_wait(time.monotonic()))
         return max(self.flush_interval_s, min(share, MOST_INTERVALS * self.flush_interval_s))

@@ -1,96 +1,121 @@
-"""The publisher: turns endings into records and hands them to their partitions' publishers."""
+"""The publisher: turns results into records and hands them to their partitions' publishers.
+
+The answer of a generation is packed once; then each of those who wait for it gets its own result. What is packed for a
+request of a session waits there until its turn is stored.
+"""
 
 import asyncio
-import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
+from pelton.pipeline.errors import PeltonError
 from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.containment import harmless
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.reply_builder import ReplyBuilder
-from pelton.workers.requests import CacheHit, Failed, Generated, OutgoingReply, Result
+from pelton.workers.open_requests import OpenRequests
+from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions.coordinator import SessionCoordinator
+from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 from pelton.workers.sharing.reply_cache import ReplyCache
 from pelton.workers.sharing.single_flight import SingleFlight
 
-log = logging.getLogger(__name__)
-
 
 class Publisher:
-    """Drains the endings, batch by batch."""
+    """Drains the results, batch by batch."""
 
-    def __init__(  # noqa: PLR0913  # what endings come from, go through and are told to
+    def __init__(  # noqa: PLR0913  # what results come from, go through and end
         self,
         *,
-        endings: LingerQueue[Result],
+        results: LingerQueue[Finished],
         packer: ReplyBuilder,
         assignment: Assignment,
+        open_requests: OpenRequests,
         flights: SingleFlight,
         recall: ReplyCache,
         sessions: SessionCoordinator,
     ) -> None:
-        self._endings = endings
+        self._results = results
         self._packer = packer
         self._assignment = assignment
+        self._open = open_requests
         self._flights = flights
         self._recall = recall
         self._sessions = sessions
 
     async def run(self) -> None:
-        """Pass on until the endings are closed and empty; returns when all of it is committed."""
-        async for endings in self._endings.batches():
-            owed = [ending for ending in endings if self._is_owed(ending)]
+        """Pass on until the results are closed and empty; returns when all of it is committed."""
+        async for finished in self._results.batches():
+            owed = [each for one in finished for each in self._owed(one)]
             while owed:
-                parcels = await asyncio.to_thread(self._packer.pack, owed)
-                # What could not be packed ends with an error now: those that wait for its answer are to know.
-                due = [
-                    parcel
-                    for parcel, ending in zip(parcels, owed, strict=True)
-                    if parcel.ending is ending or self._is_owed(parcel.ending)
-                ]
-                owed = [ending for parcel in due for ending in self._deliver(parcel)]
+                results = [each.result if isinstance(each, Computed) else each for each in owed]
+                replies = await asyncio.to_thread(self._packer.pack, results)
+                # Those who waited for an answer are packed when it is: until then more of them may come.
+                owed = [more for one, reply in zip(owed, replies, strict=True) for more in self._deliver(one, reply)]
         await self._sessions.settled()
         await self._assignment.settled()
 
-    def _is_owed(self, ending: Result) -> bool:
-        """False for what was answered already, or is another worker's to answer."""
-        ticket = ending.ticket
-        owed = self._assignment.publisher(ticket) is not None
-        if isinstance(ending, Failed) and not ending.goes_on:
-            owed = owed and not self._flights.disowned(ticket)
-            self._flights.failed(ticket, fault=ending.error.dead_letter)
-        elif not owed:
-            self._flights.failed(ticket)
-        return owed
+    async def run_turns(self) -> None:
+        """Pass on, for ever, the replies of sessions whose turns are stored."""
+        async for reply in self._sessions.stored():
+            with harmless("keep an answer in the cache"):
+                self._keep_turn(reply)
+            self._pass_on(reply.ending.ticket, reply)
 
-    def _deliver(self, parcel: OutgoingReply) -> list[Result]:
-        """Publish a reply, a turn of a session once that is stored. Returns what ends by it: those that followed."""
-        ending = parcel.ending
-        told_already = isinstance(ending, Generated) and self._flights.disowned(ending.ticket)
-        if not (told_already or self._sessions.takes(parcel)):
-            self._pass_on(parcel)
-        if isinstance(ending, Generated | CacheHit):
-            self._keep(parcel, ending)
-        if isinstance(ending, Generated):
-            return self._flights.landed(ending.ticket, parcel.value, parcel.body)
+    def _owed(self, finished: Finished) -> list[Computed | Result]:
+        """What is to be packed of it: nothing where nobody waits any more."""
+        if isinstance(finished, Broken):
+            return [*self._failed(finished.generation, finished.error, finished.attempt)]
+        if isinstance(finished, Computed) and not finished.generation.wanted:
+            return []
+        return [finished]
+
+    def _failed(self, generation: Generation, error: PeltonError, attempt: int = 1) -> list[Failed]:
+        told = self._flights.fail(generation, fault=error.dead_letter)
+        return [Failed(told, error, attempt)] if told is not None and self._open.remove(told) else []
+
+    def _deliver(self, one: Computed | Result, reply: OutgoingReply) -> Sequence[Result]:
+        """Hand a reply over. Returns what ends by it: those who waited for the same answer."""
+        if isinstance(one, Computed):
+            if isinstance(reply.ending, Failed):
+                return self._failed(one.generation, reply.ending.error)
+            return self._share(one.generation, one.result, reply)
+        if isinstance(reply.ending, CacheHit):
+            self._keep(one.ticket, reply.ending.keys, reply.ending.outcome, reply)
+        self._hand_over(one.ticket, reply)
         return []
 
-    def _keep(self, parcel: OutgoingReply, ending: Generated | CacheHit) -> None:
+    def _share(self, generation: Generation, result: Generated, reply: OutgoingReply) -> list[Result]:
+        """Give an answer to all who wait for it. It is kept before its lease is given up."""
+        self._keep(generation.job.ticket, generation.job.keys, result.outcome, reply)
+        more: list[Result] = []
+        for waiter in self._flights.finish(generation):
+            if self._open.remove(waiter.ticket):
+                if waiter is generation.job:
+                    self._hand_over(waiter.ticket, reply)
+                else:
+                    more.append(generation.joined(waiter, reply.body, reply.value))
+        return more
+
+    def _hand_over(self, ticket: Delivery, reply: OutgoingReply) -> None:
+        """Publish a reply; one of a session once its turn is stored."""
+        if not (ticket.envelope.session and self._sessions.takes(reply)):
+            self._pass_on(ticket, reply)
+
+    def _pass_on(self, ticket: Delivery, reply: OutgoingReply) -> None:
+        """To the partition's publisher, if the partition was not lost meanwhile."""
+        if publisher := self._assignment.publisher(ticket):
+            publisher.put(reply)
+
+    def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
         with harmless("keep an answer in the cache"):
             # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
-            keys = replace(ending.keys, resend=None) if ending.ticket.envelope.session else ending.keys
-            self._recall.keep(keys, parcel.value, parcel.body, ending.outcome)
+            keys = replace(keys, resend=None) if ticket.envelope.session else keys
+            self._recall.keep(keys, reply.value, reply.body, outcome)
 
-    def pass_on_turn(self, parcel: OutgoingReply) -> None:
-        """The turn is stored: its reply may be sent, and told again when the same request is sent again."""
-        if isinstance(parcel.ending, Generated | CacheHit):
+    def _keep_turn(self, reply: OutgoingReply) -> None:
+        if isinstance(reply.ending, Generated | CacheHit):
             # The prompt will be another then, the turn being in it: the reply cannot lean on the answer's key.
-            keys = replace(parcel.ending.keys, answer=None)
-            with harmless("keep an answer in the cache"):
-                self._recall.keep(keys, parcel.value, parcel.body, parcel.ending.outcome)
-        self._pass_on(parcel)
-
-    def _pass_on(self, parcel: OutgoingReply) -> None:
-        """To the partition's publisher, if the partition was not lost meanwhile."""
-        if publisher := self._assignment.publisher(parcel.ending.ticket):
-            publisher.put(parcel)
+            keys = replace(reply.ending.keys, answer=None)
+            self._recall.keep(keys, reply.value, reply.body, reply.ending.outcome)

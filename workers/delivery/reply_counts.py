@@ -52,10 +52,10 @@ class ReplyCounts:
 
     def _note_generated(self, ending: Generated, now: float) -> None:
         metrics, stage, completion = self._metrics, self._metrics.stage_seconds, ending.completion
-        metrics.prompt_tokens.inc(len(ending.job.prompt))
+        metrics.prompt_tokens.inc(ending.prompt_tokens)
         metrics.cached_tokens.inc(completion.cached_tokens)
         metrics.generated_tokens.inc(completion.generated_tokens)
-        self._backlog.answered(len(ending.job.prompt) - completion.cached_tokens + completion.generated_tokens)
+        self._backlog.answered(ending.prompt_tokens - completion.cached_tokens + completion.generated_tokens)
         stage.labels("batch_wait").observe(ending.batch_wait_s)
         stage.labels("prefill").observe(completion.prefill_s)
         stage.labels("decode").observe(completion.decode_s)

@@ -47,12 +47,13 @@ def answer_record(ending: Generated | CacheHit | Duplicate, value: bytes, signat
     headers = _stages(ending)
     if isinstance(ending, Generated) and ending.job.form is not None:
         headers.append((contract.STRUCTURED, ending.job.form.strictness.encode()))
-    if ending.outcome is not CacheOutcome.BYPASS:
-        headers.append((contract.CACHE, ending.outcome.encode()))
-    record = _record(ending.ticket, value, signature, attempt, headers)
+    ticket, outcome = ending.ticket, ending.outcome
+    if outcome is not CacheOutcome.BYPASS:
+        headers.append((contract.CACHE, outcome.encode()))
+    record = _record(ticket, value, signature, attempt, headers)
     if len(value) < SAFE_BYTES:
         return record
-    return replace(record, fallback=_too_large(ending.ticket, len(value), signature, attempt))
+    return replace(record, fallback=_too_large(ticket, len(value), signature, attempt))
 
 
 def error_record(ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int) -> OutgoingRecord:

@@ -4,7 +4,7 @@ An engine is driven by one thread. It keeps no queue: the caller offers what wai
 chosen (`add`) and turns the crank (`step`). Times are seconds on `time.monotonic`'s clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -73,7 +73,10 @@ class EngineRequest:
     """One prompt on its way into the engine; past `deadline` it fails with `FailureKind.DEADLINE`.
 
     Higher `priority` goes first where not all can. Only requests with the same `cache_salt` share computed prefixes.
-    With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it.
+    With a `grammar` the answer is a text of that grammar, unless `max_tokens` or a stop string cuts it. `text` is what
+    the prompt's tokens were made of, for an engine that works on text. `on_token` is called in a step with the place
+    and id of each token that the answer goes on behind; an engine that computes an answer anew begins again with 0. One
+    that works on text calls `on_text` in their place, with all of the text so far.
     """
 
     id: int
@@ -83,6 +86,9 @@ class EngineRequest:
     priority: int = 0
     cache_salt: str = ""
     grammar: Grammar | None = None
+    text: str = ""
+    on_token: Callable[[int, int], None] | None = None
+    on_text: Callable[[str], None] | None = None
 
     @property
     def chosen_by_text(self) -> bool:
@@ -129,11 +135,22 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenAnswer:
+    """An answer in words: the JSON object of `choices` and `usage`, and the tokens that its usage speaks of."""
+
+    body: bytes
+    prompt_tokens: int
+    generated_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A finished request. `token_ids` holds all generated tokens, an end-of-sequence token included.
 
     `cached_tokens` of the prompt were not computed, because an earlier prompt began with them. `others` are the further
-    answers to the same prompt, in their order, where more than one was asked for.
+    answers to the same prompt, in their order, where more than one was asked for. An engine that works on text has no
+    tokens to give, but the answer as it was `written`.
     """
 
     request_id: int
@@ -144,6 +161,7 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None = None
     cached_tokens: int = 0
     others: tuple["Completion", ...] = ()
+    written: WrittenAnswer | None = None
 
     @property
     def all(self) -> tuple["Completion", ...]:
@@ -153,6 +171,8 @@ class Completion:
     @property
     def generated_tokens(self) -> int:
         """Of all answers together."""
+        if self.written is not None:
+            return self.written.generated_tokens
         return sum(len(each.token_ids) for each in self.all)
 
 
@@ -162,15 +182,22 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     INVALID_OUTPUT = "invalid_output"
     INTERNAL = "internal"
+    REFUSED = "refused"
+    """The fault is the request's: another attempt would end alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that ended without an answer, and why, in words for its sender."""
+    """A request that ended without an answer, and why, in words for its sender.
+
+    Of one that was refused, `code` says why in one word, where it is known, and `param` which field is at fault.
+    """
 
     request_id: int
     kind: FailureKind
     message: str
+    code: str | None = None
+    param: str | None = None
 
 
 Outcome = Completion | Failure

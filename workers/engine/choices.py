@@ -49,6 +49,10 @@ class _Choice:
     def max_new_tokens(self) -> int:
         return self.group.request.params.max_tokens
 
+    @property
+    def priority(self) -> int:
+        return self.group.request.priority
+
 
 class ChoiceEngine:
     """Implements `StepEngine` over another one. Choices that find no room wait here, before all other requests."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pelton.workers.engine.api import Completion, EngineRequest, Failure, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import ModelSpec, load, wrap
+from pelton.workers.engine.model.loading import ModelSpec, load, prepare, wrap
 
 
 class GenerationError(RuntimeError):
@@ -22,6 +22,7 @@ class _Prompt:
     prompt: Items[int]
     params: SamplingParams
     since: float
+    priority: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -40,24 +41,26 @@ class Engine(ContinuousEngine):
     """
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 (what a model is loaded by; all but the first by name)
         cls,
         model: Any,
         *,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         gguf_file: str | None = None,
+        weights: Literal["auto", "int8"] = "auto",
         cache_dir: Path | None = None,
         **limits: Any,
     ) -> Self:
         """Load `model` (a folder, a hub id, or a transformers model, which stays where and as it is).
 
+        With `weights` "int8" linear layers compute in int8, on a CPU; those of a transformers model are replaced.
         `limits` are those of `ContinuousConfig`. Raises ModelLoadError.
         """
         if isinstance(model, str | Path):
-            loaded = load(ModelSpec(str(model), gguf_file, dtype, device), cache_dir)
+            loaded = load(ModelSpec(str(model), gguf_file, dtype, device, weights=weights), cache_dir)
         else:
-            loaded = wrap(model)
+            loaded = wrap(model) if weights == "auto" else prepare(wrap(model), weights)
         if cache_dir is not None:
             limits.setdefault("kernel_cache", cache_dir / "kernels")
         return cls(loaded, ContinuousConfig(**limits))

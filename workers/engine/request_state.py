@@ -55,7 +55,11 @@ class RequestState:
             ends = ends or self.grammar.ended
         if ends or (self.stop_strings is not None and self.stop_strings.push(token)):
             return FinishReason.STOP
-        return FinishReason.LENGTH if self.tokens >= self.request.params.max_tokens else None
+        if self.tokens >= self.request.params.max_tokens:
+            return FinishReason.LENGTH
+        if self.request.on_token is not None:
+            self.request.on_token(self.tokens - 1, token)
+        return None
 
     def _beyond_grammar(self, error: str) -> Failure:
         message = f"The grammar asked for became too complex at token {self.tokens} of the answer: {error}."

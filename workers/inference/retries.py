@@ -1,4 +1,4 @@
-"""Requests that failed for a reason that may pass: they wait outside the line, in nobody's way, and are tried again."""
+"""Generations that failed for a reason that may pass: they wait outside the line, in nobody's way, and run again."""
 
 import asyncio
 import heapq
@@ -6,12 +6,12 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.engine.api import FailureKind
-from pelton.workers.requests import PreparedRequest
+from pelton.workers.sharing.generation import Generation
 
 SHARE = 0.05
 """Retries get this share of what the others take of the engine, in tokens, while others wait: a stream of requests that
@@ -21,8 +21,8 @@ IDLE_BURST = 16
 TICK_S = 0.01
 RETRYABLE = frozenset({FailureKind.OUT_OF_MEMORY, FailureKind.INTERNAL})
 
-_Waiting = tuple[float, int, QueuedRequest[PreparedRequest]]
-"""Due time (`time.monotonic`), a serial number, and the request."""
+_Waiting = tuple[float, int, QueuedRequest[Generation]]
+"""Due time (`time.monotonic`), a serial number, and the generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Retries:
     """
 
     def __init__(
-        self, line: RequestQueue[PreparedRequest], policy: RetryPolicy, clock: Callable[[], float] = time.monotonic
+        self, line: RequestQueue[Generation], policy: RetryPolicy, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.policy = policy
         self._line = line
@@ -69,13 +69,12 @@ class Retries:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, place: QueuedRequest[PreparedRequest]) -> None:
-        """Try this request again after its wait, as the next attempt."""
-        job = place.item
-        due = self._clock() + self.policy.wait_s(job.attempt)
-        again = replace(place, item=replace(job, attempt=job.attempt + 1))
+    def add(self, place: QueuedRequest[Generation], *, otherwise: bool = False) -> None:
+        """Try again after the wait, as the next attempt; `otherwise`: with other tokens."""
+        due = self._clock() + self.policy.wait_s(place.item.attempt)
+        place.item.try_again(otherwise=otherwise)
         with self._lock:
-            heapq.heappush(self._waiting, (due, next(self._serial), again))
+            heapq.heappush(self._waiting, (due, next(self._serial), place))
             self._tokens += place.tokens
         self._loop.call_soon_threadsafe(self._arrived.set)
 
@@ -84,11 +83,6 @@ class Retries:
         with self._lock:
             # What is not used up is not saved for ever: a burst of retries is what the share is to prevent.
             self._credit = min(self._credit + SHARE * tokens, SHARE * self._line.max_tokens)
-
-    def remove(self, unwanted: Callable[[PreparedRequest], bool]) -> list[QueuedRequest[PreparedRequest]]:
-        """Remove and return requests that are not to be tried again, as when their partition was lost."""
-        with self._lock:
-            return self._remove_if(lambda place: unwanted(place.item))
 
     async def run(self) -> None:
         """Let back into the line what is due, until it closes; what is left then is another worker's to answer."""
@@ -102,11 +96,12 @@ class Retries:
                 continue
             await asyncio.sleep(TICK_S)
 
-    def take_due(self) -> list[QueuedRequest[PreparedRequest]]:
-        """Remove and return what may go back into the line now; where a deadline has passed, to be answered there."""
+    def take_due(self) -> list[QueuedRequest[Generation]]:
+        """Remove and return what may go back into the line now; forget what nobody waits for any more."""
         now = self._clock()
         with self._lock:
-            released = self._remove_if(lambda place: place.is_expired(now))
+            self._drop_unwanted()
+            released: list[QueuedRequest[Generation]] = []
             burst = 0 if len(self._line) else IDLE_BURST
             while self._waiting:
                 idle = len(released) < burst
@@ -122,12 +117,9 @@ class Retries:
     def _is_crowded(self) -> bool:
         return len(self._waiting) > self._line.max_requests or self._tokens > self._line.max_tokens
 
-    def _remove_if(
-        self, unwanted: Callable[[QueuedRequest[PreparedRequest]], bool]
-    ) -> list[QueuedRequest[PreparedRequest]]:
-        removed = [place for *_, place in self._waiting if unwanted(place)]
-        if removed:
-            self._waiting = [entry for entry in self._waiting if not unwanted(entry[2])]
+    def _drop_unwanted(self) -> None:
+        wanted = [entry for entry in self._waiting if entry[2].item.wanted]
+        if len(wanted) < len(self._waiting):
+            self._waiting = wanted
             heapq.heapify(self._waiting)
             self._tokens = sum(place.tokens for *_, place in self._waiting)
-        return removed

@@ -1,30 +1,29 @@
-"""From fetched records to the waiting line: what is asked of each on the way, and where some leave it.
+"""From fetched records to the queue: what is asked of each on the way, and where some leave it.
 
-addressed? ─► drafts (decode, render) ─► cache ─► jobs (tokenise) ─► flight ─► line
-in a thread                at once  in a thread        equal ones follow
+addressed? ─► drafts (decode, render) ─► cache ─► jobs (tokenise) ─► generation ─► queue
+              in a thread                at once  in a thread        equal ones join
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from pelton.pipeline.errors import UnsupportedHeader
-from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
+from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
 from pelton.workers.intake.reply_addresses import ReplyAddresses
+from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
 from pelton.workers.prepare.tokenizer import Codec
-from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest, Result
+from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
 from pelton.workers.sessions.coordinator import Opened, SessionCoordinator
+from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.reply_cache import ReplyCache
 from pelton.workers.sharing.single_flight import SingleFlight
 
@@ -41,11 +40,11 @@ class Admission:
         keyring: CacheKeyBuilder,
         recall: ReplyCache,
         cancels: Cancels,
+        open_requests: OpenRequests,
         flights: SingleFlight,
         sessions: SessionCoordinator,
         continuing: SessionPrompts,
-        line: RequestQueue[PreparedRequest],
-        endings: LingerQueue[Result],
+        queue: RequestQueue[Generation],
     ) -> None:
         self._addresses = addresses
         self._codec = codec
@@ -53,51 +52,63 @@ class Admission:
         self._keyring = keyring
         self._recall = recall
         self._cancels = cancels
+        self._open = open_requests
         self._flights = flights
         self._sessions = sessions
         self._continuing = continuing
-        self._line = line
-        self._endings = endings
+        self._queue = queue
 
     async def wait_for_room(self) -> int:
         """Wait until at least one more request may be taken in; return how many may."""
-        return min(await self._flights.wait_for_room(), await self._line.wait_for_room())
+        return min(await self._flights.wait_for_room(), await self._queue.wait_for_room())
 
     async def take_in(self, tickets: list[Delivery]) -> None:
-        """Bring each request into the line, or to where it waits for others, or to its end."""
+        """Bring each request into the queue, or to where it waits for others, or to its end."""
         addressed, lost = await each_async("address", tickets, self._address, lambda ticket: ticket)
-        wanted, unwanted = each("admit", addressed, self._admit, lambda ticket: ticket)
+        nowhere = [replace(failed, ticket=self._addresses.by_default(failed.ticket)) for failed in lost]
+        for failed in nowhere:
+            self._open.add(failed.ticket)
+        ours = [ticket for ticket in addressed if self._open.add(ticket)]
+        wanted, unwanted = each("admit", ours, self._admit, lambda ticket: ticket)
         plain = [ticket for ticket in wanted if not _is_turn(ticket)]
         drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._keyring)
-        nowhere = [replace(end, ticket=self._addresses.by_default(end.ticket)) for end in lost]
         await self._proceed(drafts, [*nowhere, *unwanted, *malformed])
 
-    async def continue_sessions(self, opened: Sequence[Opened]) -> None:
-        """Take in requests whose session's history was read."""
+    async def run_sessions(self) -> None:
+        """Take in, for ever, requests whose session's history was read."""
+        async for opened in self._sessions.ready():
+            await self._continue_sessions(opened)
+
+    async def _continue_sessions(self, opened: Sequence[Opened]) -> None:
         drafts, malformed = await asyncio.to_thread(self._continuing.make_drafts, opened)
         ready, failed = each("continue", drafts, self._continue, lambda draft: draft.ticket)
         await self._proceed(ready, [*malformed, *failed])
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._recall.look_up(drafts)
-        await self._endings.put_all([*refused, *answered])
+        if ended := [*refused, *answered]:
+            await self._open.end(ended)
         if missing:
-            await self._board(missing)
+            await self._generate(missing)
 
-    async def _board(self, drafts: Sequence[RenderedRequest]) -> None:
+    async def _generate(self, drafts: Sequence[RenderedRequest]) -> None:
         jobs, too_large = await asyncio.to_thread(make_jobs, drafts, self._codec, self._limits)
-        _, failed = await each_async("line up", jobs, self._line_up, lambda job: job.ticket)
-        await self._endings.put_all([*too_large, *failed])
+        _, failed = await each_async("queue", jobs, self._join, lambda job: job.ticket)
+        if refused := [*too_large, *failed]:
+            await self._open.end(refused)
 
-    async def _line_up(self, job: PreparedRequest) -> None:
-        place = _place(job)
-        if self._flights.board(place):
-            await self._line.put(place)
+    async def _join(self, job: PreparedRequest) -> None:
+        """Have it wait for its answer, unless it has ended on the way here."""
+        if job.ticket in self._open and (generation := self._flights.join(job)) is not None:
+            await self._queue.put(generation.queued)
 
     async def _address(self, ticket: Delivery) -> Delivery:
         return replace(ticket, envelope=await self._addresses.resolved(ticket.envelope))
 
     def _continue(self, draft: RenderedRequest) -> RenderedRequest:
+        """Raises the error of one that was cancelled while its session had it."""
+        if self._cancels.covers(draft.ticket):
+            raise cancelled()
         if draft.conversation is not None:
             self._sessions.opened(draft.ticket, draft.conversation)
         return draft
@@ -118,11 +129,3 @@ class Admission:
 
 def _is_turn(ticket: Delivery) -> bool:
     return bool(ticket.envelope.session) and ticket.envelope.fault is None
-
-
-def _place(job: PreparedRequest) -> QueuedRequest[PreparedRequest]:
-    now = time.monotonic()
-    deadline_ms = job.ticket.envelope.deadline_ms
-    expires = None if deadline_ms is None else now + deadline_ms / 1000 - time.time()
-    priority = int(job.ticket.envelope.lane is Lane.INTERACTIVE)
-    return QueuedRequest(job, len(job.prompt), job.max_new_tokens, now, expires, priority)

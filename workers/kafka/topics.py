@@ -43,9 +43,19 @@ class TopicsMissing(Exception):
 
 
 def needed_topics(kafka: KafkaSettings) -> list[str]:
-    """Every topic that requests are read from, that replies and dead letters go to by default, suspects and cancels."""
+    """Every topic that requests are read from, that replies and dead letters go to by default, suspects, cancels, and
+    partial text where that is on.
+    """
     dead_letters = [dead_letter_topic(topic) for topic in kafka.request_topics]
-    return [*kafka.request_topics, kafka.reply_topic, *dead_letters, kafka.suspects_topic, kafka.cancels_topic]
+    streams = [] if kafka.stream_topic is None else [kafka.stream_topic]
+    return [
+        *kafka.request_topics,
+        kafka.reply_topic,
+        *dead_letters,
+        kafka.suspects_topic,
+        kafka.cancels_topic,
+        *streams,
+    ]
 
 
 async def ensure_topics(kafka: KafkaSettings) -> None:
@@ -117,6 +127,8 @@ class TopicDirectory:
             configs |= _BROKERS_CLOCK
         elif topic == kafka.cancels_topic:
             partitions, configs = 1, {"retention.ms": str(_CANCELS_KEPT_MS)}
+        elif topic == kafka.stream_topic:
+            configs = {"retention.ms": str(_CANCELS_KEPT_MS)}
         elif topic in map(dead_letter_topic, kafka.request_topics):
             configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
         return NewTopic(topic, partitions, **kafka.copies, topic_configs=configs)

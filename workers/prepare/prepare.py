@@ -33,16 +33,18 @@ def make_jobs(
 ) -> tuple[list[PreparedRequest], list[Failed]]:
     """Tokenise a batch and compile its grammars, on a thread: a tokenizer is many times faster on a batch."""
 
-    def prompts(some: Sequence[RenderedRequest]) -> list[tuple[RenderedRequest, list[int]]]:
+    def prompts(some: Sequence[RenderedRequest]) -> list[tuple[RenderedRequest, Sequence[int]]]:
         texts = list(dict.fromkeys(draft.text for draft in some if draft.prompt is None))
         made = dict(zip(texts, codec.encode(texts) if texts else [], strict=True))
         return [(draft, made[draft.text] if draft.prompt is None else draft.prompt) for draft in some]
 
-    def job(tokenised: tuple[RenderedRequest, list[int]]) -> PreparedRequest:
+    def job(tokenised: tuple[RenderedRequest, Sequence[int]]) -> PreparedRequest:
         draft, prompt = tokenised
         allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
         form = codec.form(draft.request, draft.text)
-        return PreparedRequest(draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form)
+        return PreparedRequest(
+            draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form, text=draft.text
+        )
 
     tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.ticket)
     jobs, refused = each("size up", tokenised, job, lambda pair: pair[0].ticket)

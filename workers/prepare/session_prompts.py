@@ -56,7 +56,7 @@ class SessionPrompts:
         conversation = Conversation.of(history, request.messages)
         return _Begun(ticket, request, conversation, self.codec.render(conversation.messages, request))
 
-    def _prompted(self, begun: Sequence["_Begun"]) -> list[tuple["_Begun", list[int]]]:
+    def _prompted(self, begun: Sequence["_Begun"]) -> list[tuple["_Begun", Sequence[int]]]:
         return list(zip(begun, self.codec.encode([one.text for one in begun]), strict=True))
 
     def room(self, asked: int | None) -> int:
@@ -68,13 +68,13 @@ class SessionPrompts:
         free = asked or min(self.limits.default_max_new_tokens, most // 2)
         return most - free if self.most_context is None else min(self.most_context, most - free)
 
-    def _draft(self, begun: "_Begun", prompt: list[int]) -> RenderedRequest:
+    def _draft(self, begun: "_Begun", prompt: Sequence[int]) -> RenderedRequest:
         """Where the request is too long without any history, that is for the limits on every request to judge."""
         ticket, request, whole = begun.ticket, begun.request, begun.conversation
         room = self.room(request.new_tokens)
         told = {0: (whole, begun.text, prompt)}
 
-        def tell(dropped: int) -> tuple[Conversation, str, list[int]]:
+        def tell(dropped: int) -> tuple[Conversation, str, Sequence[int]]:
             if dropped not in told:
                 conversation = whole.without_oldest(dropped)
                 rendered = self.codec.render(conversation.messages, request)

@@ -39,7 +39,7 @@ class Codec(Protocol):
         Raises `RequestError` for what its template refuses or the model has no words for.
         """
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -53,6 +53,13 @@ class Codec(Protocol):
 
     def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:
         """Generated tokens as a message."""
+
+    def content(
+        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
+    ) -> str:
+        """The content of a message that is not `complete`: as much of it as more tokens leave as it is, but for its
+        last character and the beginning of a stop string.
+        """
 
 
 class TokenizerCodec:
@@ -133,6 +140,17 @@ class TokenizerCodec:
         parsed = parse_message(text, self._dialect, thinking=thinking, tools=request.offered_tools, most_calls=most)
         return ParsedAnswer(parsed, self._reasoning_tokens(parsed, token_ids))
 
+    def content(
+        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
+    ) -> str:
+        """Nothing where calls may be found in it, or reasoning may still begin or end."""
+        if not complete and request.offered_tools:
+            return ""
+        message = self.parse(token_ids, request, prompt_ids).message
+        prompt = self._tokenizer.decode(list(prompt_ids[-_PROMPT_TAIL:]))
+        undecided = message.reasoning is None and self._dialect.may_think(prompt)
+        return "" if not complete and undecided else message.content
+
     def _begun(self, prompt: str, request: ChatRequest | None) -> str:
         """An answer of a form begins behind the model's reasoning; where that has an end, it must have a beginning."""
         if request is None or grammar_spec(request, self._dialect) is None:
@@ -187,6 +205,13 @@ class SimulatedCodec:
         text = cut_at_stop(self.decode(token_ids), request.stop_strings)
         return ParsedAnswer(
             parse_message(text, _SIMULATED, thinking=False, tools=request.offered_tools, most_calls=MAX_TOOLS)
+        )
+
+    def content(
+        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
+    ) -> str:
+        return (
+            "" if not complete and request.offered_tools else self.parse(token_ids, request, prompt_ids).message.content
         )
 
 

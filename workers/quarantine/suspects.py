@@ -37,7 +37,8 @@ class SuspectTable:
 
     def __init__(self) -> None:
         self._suspicions: dict[Source, tuple[CrashHistory, int]] = {}
-        self.on_settled: Callable[[Source], None] = lambda _: None
+        self.settled: asyncio.Queue[Source] = asyncio.Queue()
+        """Suspects of which that is over: their suspicions are to be withdrawn."""
 
     def __len__(self) -> int:
         return len(self._suspicions)
@@ -63,7 +64,7 @@ class SuspectTable:
         """These are answered and committed: whatever they were suspected of is over."""
         for source in sources:
             if self._suspicions.pop(source, None) is not None:
-                self.on_settled(source)
+                self.settled.put_nowait(source)
 
     def settle_if(self, answered: Callable[[Source], bool]) -> None:
         """The same for all of which it is true: a worker that dies leaves behind what it had no time to withdraw."""
@@ -82,7 +83,6 @@ class SuspectFeed:
         self._records = SuspectRecords.of(kafka)
         self._partition = TopicPartition(kafka.suspects_topic, 0)
         self._consumer = feed_consumer(kafka, auto_offset_reset="earliest")
-        self._settled: asyncio.Queue[Source] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._read = asyncio.Condition()
         self._ignored = SparseLog()
@@ -92,7 +92,6 @@ class SuspectFeed:
         await self._consumer.start()
         ends = await self._consumer.end_offsets([self._partition])
         self._consumer.assign([self._partition])
-        self._table.on_settled = self._settled.put_nowait
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._withdraw())]
         try:
             async with asyncio.timeout(CATCH_UP_S):
@@ -109,7 +108,7 @@ class SuspectFeed:
         """Withdraw what is settled, then end. What cannot be written any more costs an isolated run, no more."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
-                await self._settled.join()
+                await self._table.settled.join()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -161,12 +160,12 @@ class SuspectFeed:
     async def _withdraw(self) -> None:
         """Write a tombstone for each that is settled, with a producer made for it: most workers never need one."""
         while True:
-            settled = [await self._settled.get()]
-            while not self._settled.empty():
-                settled.append(self._settled.get_nowait())
+            settled = [await self._table.settled.get()]
+            while not self._table.settled.empty():
+                settled.append(self._table.settled.get_nowait())
             await self._publish_until_taken(dict.fromkeys(settled))
             for _ in settled:
-                self._settled.task_done()
+                self._table.settled.task_done()
 
     async def _publish_until_taken(self, suspects: Mapping[Source, CrashHistory | None]) -> None:
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)

@@ -6,27 +6,25 @@ and its reply it waits here for its turn to be stored. Requests of other session
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from weakref import WeakSet
+from collections.abc import AsyncIterator, Collection, Iterable
 
 from aiokafka import TopicPartition
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.history import History, Turn
 from pelton.cache.sessions.store import Loaded, SessionStore, StoreFailure
-from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import SessionUnavailable
-from pelton.pipeline.linger_queue import LingerQueue, LingerQueueClosed
+from pelton.pipeline.linger_queue import LingerQueueClosed
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.containment import together_async
+from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions.fences import Fences
+from pelton.workers.sessions.history_reader import HistoryReader
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
-from pelton.workers.sessions.turn_writer import MOST_AT_ONCE, RETRY_FIRST_S, RETRY_MOST_S, TurnWriter
+from pelton.workers.sessions.turn_writer import TurnWriter
 
 TURNS_PER_PLACE = 4
 """Requests that may wait for their turn in a session, for each that may wait in the line."""
@@ -47,25 +45,28 @@ Opened = tuple[Delivery, History]
 
 
 class SessionCoordinator:
-    """Lives on the event loop; `read` and `write` run for as long as the worker does."""
+    """Lives on the event loop. While a request waits for its history it is open as any other; from its answer on it is
+    not, until its turn cannot be stored and it is open again.
+    """
 
     def __init__(
         self,
         *,
         store: SessionStore,
         fences: Fences,
-        endings: LingerQueue[Result],
+        open_requests: OpenRequests,
         wait_s: float,
         most_waiting: int,
     ) -> None:
         """`wait_s` is how long a request waits for Redis when that is away; `most_waiting` requests may wait here."""
         self._store = store
         self._fences = fences
-        self._endings = endings
+        self._open = open_requests
         self._wait_s = wait_s
         self._most_waiting = most_waiting
         self._lanes = SessionQueues()
-        self._lost: WeakSet[OffsetTracker] = WeakSet()
+        self._passed: asyncio.Queue[OutgoingReply] = asyncio.Queue()
+        self._reader = HistoryReader(store, fences, self._lanes, open_requests.__contains__)
         self._turns = TurnWriter(
             store,
             fences,
@@ -74,23 +75,15 @@ class SessionCoordinator:
             on_withdrawn=self._withdrawn,
             on_failed=self._failed,
         )
-        self.write = self._turns.run
-        """Store the turns of those that were answered, for ever."""
-        self.settled = self._turns.settled
-        """Wait until every answer that was taken is passed on or given up."""
-        self.go_on: Callable[[Sequence[Opened]], Awaitable[None]]
-        """Prepares requests whose history was read."""
-        self.pass_on: Callable[[OutgoingReply], None]
-        """Publishes an answer whose turn is stored."""
 
     @classmethod
     def of(
-        cls, settings: Settings, store: SessionStore, fences: Fences, endings: LingerQueue[Result]
+        cls, settings: Settings, store: SessionStore, fences: Fences, open_requests: OpenRequests
     ) -> "SessionCoordinator":
         return cls(
             store=store,
             fences=fences,
-            endings=endings,
+            open_requests=open_requests,
             wait_s=settings.session.wait_ms / 1000,
             most_waiting=TURNS_PER_PLACE * settings.worker.max_waiting_requests,
         )
@@ -109,8 +102,8 @@ class SessionCoordinator:
         return self._lanes.waiting_in(partition) < max(1, self._most_waiting // partitions)
 
     def enter(self, ticket: Delivery) -> None:
-        """Take a request in. It leaves when its ending is committed, or its partition lost."""
-        if ticket.tracker not in self._lost:  # lost on the way here, it would never leave
+        """Take a request in. It leaves when its result is committed, or its partition lost."""
+        if ticket in self._open:  # lost on the way here, it would never leave
             self._lanes.enter(PendingTurn.of(ticket))
 
     def opened(self, ticket: Delivery, conversation: Conversation) -> None:
@@ -142,92 +135,85 @@ class SessionCoordinator:
         """What the broker says is answered: of some of it the commit's outcome was unknown, or it was another's."""
         for visit in self._lanes.visits():
             if visit.partition == partition and progress.answered(visit.ticket.record.source.offset):
+                self._open.remove(visit.ticket)
                 self._committed(visit)
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget the requests of partitions that were lost."""
-        self._lost.update(lost)
         for visit in self._lanes.visits():
             if visit.ticket.tracker in lost:
                 self._turns.drop(visit)
                 self._lanes.leave(visit)
-
-    def remove_if(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Those that wait for their history and are unwanted; they are to be refused."""
-        removed = [v for v in self._lanes.visits() if v.stage is TurnStage.WAITING and unwanted(v.ticket)]
-        for visit in removed:
-            self._lanes.move(visit, TurnStage.ENDED)
-        return [visit.ticket for visit in removed]
 
     def give_up(self, now: float) -> list[Failed]:
         """End those that have waited for Redis long enough. What may have been stored of them will be withdrawn."""
         message = _REFUSED if self._store.refused else _UNAVAILABLE
         return [self._refused(visit, message) for visit in self._lanes.out_of_patience(now, self._wait_s)]
 
-    async def read(self) -> None:
-        """Read the histories of those whose turn it is, for ever, and let them go on."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
-        while True:
-            due = await self._lanes.due(MOST_AT_ONCE)
-            await self._fences.raise_for(visit.ticket for visit in due)
-            able = [visit for visit in due if self._fences.of(visit.ticket) is not None]
-            loaded, broken = await together_async("load the session of", able, self._load, lambda visit: visit.ticket)
-            opened, endings = self._sort(loaded)
-            endings += map(self._broken, broken)
-            failed = [visit for visit in due if self._lanes.is_due(visit)]
-            for visit in failed:
-                self._lanes.failed(visit, time.monotonic())
-            await self._endings.put_all(endings)
-            if opened:
-                await self.go_on(opened)
-            if failed:
-                await asyncio.sleep(backoff.next_s())
-            else:
-                backoff.reset()
+    async def write(self) -> None:
+        """Store the turns of those that were answered, for ever."""
+        await self._turns.run()
 
-    async def _load(self, visits: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Loaded | StoreFailure]]:
-        return list(zip(visits, await self._store.load([visit.key for visit in visits]), strict=True))
+    async def stored(self) -> AsyncIterator[OutgoingReply]:
+        """The replies whose turns are stored, for ever: they may be sent."""
+        while True:
+            yield await self._passed.get()
+            self._passed.task_done()
+
+    async def settled(self) -> None:
+        """Wait until every answer that was taken is passed on or given up."""
+        await self._turns.settled()
+        await self._passed.join()
+
+    async def ready(self) -> AsyncIterator[list[Opened]]:
+        """Those whose turn it is and whose history is read, for ever: they may be prepared."""
+        async for read in self._reader.read():
+            opened, results = self._sort(read.loaded)
+            await self._open.end([*results, *map(self._broken, read.broken)])
+            if opened:
+                yield opened
 
     def _sort(self, loaded: Iterable[tuple[PendingTurn, Loaded | StoreFailure]]) -> tuple[list[Opened], list[Result]]:
         """Who goes on, and who ends here; the others stay due."""
         opened: list[Opened] = []
-        endings: list[Result] = []
+        results: list[Result] = []
         for visit, outcome in loaded:
             if not self._lanes.is_due(visit) or outcome is StoreFailure.UNAVAILABLE:
                 continue
             if not isinstance(outcome, Loaded):
-                endings.append(self._refused(visit, _DAMAGED))
+                results.append(self._refused(visit, _DAMAGED))
                 continue
             self._lanes.succeeded(visit)
             if turn := outcome.history.turn(visit.record):
-                endings.append(self._recalled(visit, turn))
+                results.append(self._recalled(visit, turn))
                 continue
             visit.loaded = outcome
             visit.reads += 1
             self._lanes.move(visit, TurnStage.OPEN)
             opened.append((visit.ticket, outcome.history))
-        return opened, endings
+        return opened, results
 
     async def _stored(self, visit: PendingTurn, outcome: Turn | StoreFailure) -> None:
         self._lanes.succeeded(visit)
         if isinstance(outcome, Turn) and visit.parcel is not None and outcome.answer == visit.parcel.body:
             self._lanes.move(visit, TurnStage.ENDED)
-            self.pass_on(visit.parcel)
+            self._passed.put_nowait(visit.parcel)
         elif isinstance(outcome, Turn):
             await self._end(self._recalled(visit, outcome))
         elif outcome is StoreFailure.MOVED and visit.reads < MOST_READS:
+            self._open.add(visit.ticket)
             visit.parcel = visit.write = None
             self._lanes.move(visit, TurnStage.WAITING)
         else:
             await self._end(self._refused(visit, _MESSAGES.get(outcome, _DAMAGED)))
 
-    async def _end(self, ending: Result) -> None:
+    async def _end(self, result: Result) -> None:
         with contextlib.suppress(LingerQueueClosed):  # at the end of a drain: it is left to another worker
-            await self._endings.put_async(ending)
+            await self._open.end([result])
 
     def _recalled(self, visit: PendingTurn, turn: Turn) -> CacheHit:
         """The answer that the request was given before its reply could be committed."""
-        visit.parcel = None
+        self._reopen(visit)
         self._lanes.move(visit, TurnStage.ENDED)
         return CacheHit(visit.ticket, CacheKeys(), turn.answer, CacheOutcome.BYPASS)
 
@@ -244,8 +230,14 @@ class SessionCoordinator:
     async def _failed(self, failed: Failed) -> None:
         await self._end(self._broken(failed))
 
-    def _abort(self, visit: PendingTurn) -> None:
+    def _reopen(self, visit: PendingTurn) -> None:
+        """The answer that it was given is not to be sent."""
+        if visit.stage is TurnStage.STORING:
+            self._open.add(visit.ticket)
         visit.parcel = None
+
+    def _abort(self, visit: PendingTurn) -> None:
+        self._reopen(visit)
         self._turns.drop(visit)
         self._withdraw(visit)
         self._lanes.move(visit, TurnStage.ENDED)

@@ -1,245 +1,188 @@
-"""Single-flight: of equal requests that meet in a worker, one is generated and the others wait for its answer.
+"""Single-flight: equal requests wait for one generation, which belongs to none of them.
 
-The first leads its flight through waiting line and engine as any other request; the rest follow. An answer is for all
-of them. A missed deadline, a cancel or an error is for the one it happened to: the next in the flight leads then. After
-a second error all go on by themselves, so that those of a prompt that always fails do not fail one after the other.
+A generation goes through queue and engine; requests join it and leave it. One that ends by itself (cancelled, too late,
+its partition lost) leaves, and the generation goes on for the others. One that nobody waits for any more is dropped
+wherever it is. An error is for the request that has waited longest, and the generation is tried again for the rest;
+after a second error each of them gets a generation of its own, so that those of a prompt that always fails do not fail
+one after the other.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from queue import SimpleQueue
 
-from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.request_queue import QueuedRequest
-from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.requests import CacheHit, Delivery, PreparedRequest, Result
-from pelton.workers.sharing.flight import Generation
+from pelton.workers.requests import Delivery, PreparedRequest
+from pelton.workers.sharing.generation import Generation, Lease
 
-MOST_FAULTS = 2
-"""Errors after which a flight is broken up."""
+MAX_ERRORS = 2
+"""Errors after which those who wait for a generation are parted."""
 
 
 class SingleFlight:
-    """All flights of one worker. Lives on the event loop; only `may_run` is for any thread."""
+    """All generations of one worker. Lives on the event loop."""
 
     def __init__(
         self,
         *,
-        most_waiting: int,
+        max_waiting: int,
         leased: bool = False,
         release: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Where answers are `leased`, a leader runs once it is cleared; `release` gives up the lease on a key."""
-        self._most_waiting = most_waiting
+        """Where answers are `leased`, a generation runs once it has its lease; `release` gives up that on a key."""
+        self._max_waiting = max_waiting
         self._leased = leased
         self._release = release
-        self._flights: dict[str, Generation] = {}
-        self._leading: dict[Delivery, Generation] = {}
-        self._following: dict[Delivery, Generation] = {}
-        self._parked: dict[str, Generation] = {}
-        self._held: set[Delivery] = set()
+        self._by_key: dict[str, Generation] = {}
+        self._of: dict[Delivery, Generation] = {}
+        self._all: set[Generation] = set()
+        self._parked: dict[Generation, None] = {}
+        self._returning: dict[Generation, None] = {}
         self._vacated = asyncio.Event()
-        self._returning: dict[Delivery, QueuedRequest[PreparedRequest]] = {}
+        self._any_parked = asyncio.Event()
         self._any_returning = asyncio.Event()
-        self.any_parked = asyncio.Event()
-        """Set while there are flights whose answer another worker generates."""
-        self.on_unwanted: Callable[[Delivery], None] = lambda _: None
-        """Called with a request whose generation nobody waits for any more."""
+        self.left: SimpleQueue[Generation] = SimpleQueue()
+        """Generations that lost whoever had waited longest, and perhaps everybody: for the inference thread."""
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for the generation of another, here or elsewhere, or are on their way to the line."""
-        return len(self._following) + len(self._parked) + len(self._returning)
+        """Requests that wait for the generation of another, here or elsewhere, or are on their way to the queue."""
+        return len(self._of) - len(self._all) + len(self._parked) + len(self._returning)
 
     @property
     def room(self) -> int:
         """How many more requests may wait; not positive when there is none."""
-        return self._most_waiting - self.waiting
+        return self._max_waiting - self.waiting
 
     @property
     def parked(self) -> list[Generation]:
         """Those whose answer another worker generates."""
-        return list(self._parked.values())
-
-    def may_run(self, ticket: Delivery) -> bool:
-        """False for a leader whose flight is not cleared. Any thread."""
-        return ticket not in self._held
+        return list(self._parked)
 
     def get(self, key: str) -> Generation | None:
-        return self._flights.get(key)
+        return self._by_key.get(key)
 
-    def led_by(self, ticket: Delivery) -> Generation | None:
-        return self._leading.get(ticket)
-
-    def disowned(self, ticket: Delivery) -> bool:
-        """Whether a request has had its reply already, and runs on for others."""
-        flight = self._leading.get(ticket)
-        return flight is not None and flight.disowned
+    def of(self, ticket: Delivery) -> Generation | None:
+        """What a request waits for."""
+        return self._of.get(ticket)
 
     async def wait_for_room(self) -> int:
         """Wait until at least one more request may wait here; return how many may."""
-        while self.room <= 0:
+        while (room := self.room) <= 0:
             self._vacated.clear()
             await self._vacated.wait()
-        return self.room
+        return room
 
-    def board(self, place: QueuedRequest[PreparedRequest]) -> bool:
-        """Take in a request; True where it is to join the waiting line, False where it waits here for another."""
-        ticket, keys = place.item.ticket, place.item.keys
-        if (key := keys.flight) is None:
-            return True
-        if flight := self._flights.get(key):
-            flight.followers[ticket] = place
-            self._following[ticket] = flight
-            return False
-        flight = self._flights[key] = Generation(key, place, cleared=not self._leased or keys.answer is None)
-        self._lead(flight, place)
-        return True
+    async def wait_for_parked(self) -> None:
+        """Wait until there are generations whose answer another worker generates."""
+        await self._any_parked.wait()
 
-    def landed(self, ticket: Delivery, value: bytes, body: bytes) -> list[Result]:
-        """A leader was answered with `value`, which ends with `body`: the endings of its followers."""
-        flight = self._leading.get(ticket)
-        if flight is None:
-            return []
-        self._close(flight)
-        return flight.joined(body, value)
+    def join(self, job: PreparedRequest) -> Generation | None:
+        """Have a request wait. Returns the generation to put into the queue; None where it is under way already."""
+        key = job.keys.flight
+        if key is not None and (generation := self._by_key.get(key)):
+            generation.add(job)
+            self._of[job.ticket] = generation
+            return None
+        needs_lease = self._leased and key is not None and job.keys.answer is not None
+        return self._begin(Generation(key, job, Lease.WANTED if needs_lease else Lease.NONE), [job])
 
-    def found(self, flight: Generation, body: bytes, outcome: CacheOutcome) -> list[Result]:
-        """The answer of a flight whose leader waits for it was found: the endings of all."""
-        self._close(flight)
-        leader = flight.leader.item
-        return [CacheHit(leader.ticket, leader.keys, body, outcome), *flight.joined(body)]
-
-    def failed(self, ticket: Delivery, *, fault: bool = False) -> None:
-        """A leader ended without an answer, by a `fault` or not: the next leads. Does nothing for other requests."""
-        flight = self._leading.get(ticket)
-        if flight is None:
+    def leave(self, ticket: Delivery) -> None:
+        """A request has ended by itself. Does nothing for one that waits for no generation."""
+        generation = self._of.pop(ticket, None)
+        if generation is None:
             return
-        flight.faults += fault
-        if flight.faults < MOST_FAULTS:
-            self._replace_leader(flight)
-            return
-        self._close(flight)
-        for place in flight.followers.values():
-            self._return(place)
+        had_waited_longest = ticket is generation.first
+        generation.remove(ticket)
+        if not generation.wanted:
+            self._forget(generation)
+        if had_waited_longest:
+            self.left.put(generation)
+        self._vacated.set()
 
-    def clear(self, flight: Generation, *, leased: bool) -> None:
-        """Let a flight's leader run."""
-        flight.cleared = True
-        flight.leased |= leased
-        self._held.discard(flight.ticket)
+    def finish(self, generation: Generation) -> list[PreparedRequest]:
+        """It is answered: those who waited for it until now."""
+        waiters = self._part(generation)
+        self._forget(generation)
+        return waiters
 
-    def park(self, flight: Generation, now: float) -> None:
-        """Keep the leader, which was taken out of the line, until its answer is there or nobody generates it."""
-        flight.parked = True
-        flight.waits_since = flight.waits_since or now
-        self._parked[flight.key] = flight
-        self.any_parked.set()
+    def fail(self, generation: Generation, *, fault: bool) -> Delivery | None:
+        """It came to nothing, by a `fault` or not: whose error that is; None where nobody waits any more."""
+        if not generation.wanted:
+            return None
+        told, *others = self._part(generation)
+        errors = generation.errors + fault
+        goes_on = bool(others) and errors < MAX_ERRORS and generation.key is not None
+        self._forget(generation, keeps_lease=goes_on)
+        if goes_on:
+            again = Generation(generation.key, others[0], generation.lease, errors, generation.since)
+            self._return(self._begin(again, others))
+        else:
+            for job in others:
+                self._return(self._begin(Generation(None, job, since=generation.since), [job]))
+        return told.ticket
 
-    def unpark(self, flight: Generation, *, alone: bool) -> None:
-        """Send a parked leader back to the line; `alone`: to run whoever else does."""
-        self._no_longer_parked(flight)
-        if alone:
-            self.clear(flight, leased=False)
-        self._return(flight.leader)
+    def grant(self, generation: Generation, lease: Lease) -> None:
+        """Let it run: with the lease, or without one."""
+        generation.lease = lease
+        if generation in self._parked:
+            self._no_longer_parked(generation)
+            self._return(generation)
 
-    def remove_if(
-        self, unwanted: Callable[[QueuedRequest[PreparedRequest]], bool]
-    ) -> list[QueuedRequest[PreparedRequest]]:
-        """Remove and return what waits here, as when its deadline has passed; the others go on."""
-        removed = [
-            place
-            for flight in list(self._flights.values())
-            for place in list(flight.followers.values())
-            if unwanted(place)
-        ]
-        for place in removed:
-            self._leave(place.item.ticket)
-        for place in [place for place in self._returning.values() if unwanted(place)]:
-            removed.append(place)
-            del self._returning[place.item.ticket]
-            self._vacated.set()
-            self.failed(place.item.ticket)
-        for flight in self.parked:
-            while flight.parked and unwanted(flight.leader):
-                removed.append(flight.leader)
-                self._replace_leader(flight)
-        return removed
+    def park(self, generation: Generation, now: float) -> None:
+        """Keep what was taken out of the queue until its answer is there or nobody generates it."""
+        generation.leave_to_another(now)
+        self._parked[generation] = None
+        self._any_parked.set()
 
-    def disown(self, unwanted: Callable[[QueuedRequest[PreparedRequest]], bool]) -> list[Delivery]:
-        """Part leaders that may be running from their flights, which go on; those without followers are left alone."""
-        parted = [
-            flight
-            for flight in self._leading.values()
-            if flight.followers and flight.cleared and not flight.disowned and unwanted(flight.leader)
-        ]
-        for flight in parted:
-            flight.disowned = True
-        return [flight.ticket for flight in parted]
+    def unpark(self, generation: Generation) -> None:
+        """Nobody generates it any more: it asks for the lease again."""
+        self.grant(generation, Lease.WANTED)
 
-    def abandon(self, lost: Collection[OffsetTracker]) -> None:
-        """Forget the requests of partitions that were lost, leaders included."""
-        self.remove_if(lambda place: place.item.ticket.tracker in lost)
-        for ticket in [ticket for ticket in self._leading if ticket.tracker in lost]:
-            self.failed(ticket)
-
-    async def next_returning(self) -> QueuedRequest[PreparedRequest]:
-        """Wait for a request that is to join the line."""
+    async def next_returning(self) -> Generation:
+        """Wait for a generation that is to join the queue again."""
         while not self._returning:
             self._any_returning.clear()
             await self._any_returning.wait()
-        place = self._returning.pop(next(iter(self._returning)))
+        generation = next(iter(self._returning))
+        del self._returning[generation]
         self._vacated.set()
-        return place
+        return generation
 
-    def _lead(self, flight: Generation, place: QueuedRequest[PreparedRequest]) -> None:
-        flight.leader = place
-        self._leading[place.item.ticket] = flight
-        if not flight.cleared:
-            self._held.add(place.item.ticket)
+    def _begin(self, generation: Generation, jobs: list[PreparedRequest]) -> Generation:
+        self._all.add(generation)
+        if generation.key is not None:
+            self._by_key[generation.key] = generation
+        for job in jobs:
+            generation.add(job)
+            self._of[job.ticket] = generation
+        return generation
 
-    def _replace_leader(self, flight: Generation) -> None:
-        self._forget_leader(flight)
-        if not flight.followers:
-            self._close(flight)
+    def _part(self, generation: Generation) -> list[PreparedRequest]:
+        waiters = list(generation.waiters.values())
+        for job in waiters:
+            generation.remove(job.ticket)
+            del self._of[job.ticket]
+        self._vacated.set()
+        return waiters
+
+    def _forget(self, generation: Generation, *, keeps_lease: bool = False) -> None:
+        """Nobody waits for it. It may still be in the queue or the engine, where it is dropped when it is met."""
+        if generation not in self._all:
             return
-        place = next(iter(flight.followers.values()))
-        flight.disowned = False
-        self._unfollow(place.item.ticket)
-        self._lead(flight, place)
-        if not flight.parked:
-            self._return(place)
+        self._all.remove(generation)
+        if generation in self._parked:
+            self._no_longer_parked(generation)
+        self._returning.pop(generation, None)
+        if generation.key is not None:
+            del self._by_key[generation.key]
+            if generation.lease is Lease.HELD and not keeps_lease:
+                self._release(generation.key)
 
-    def _leave(self, ticket: Delivery) -> None:
-        flight = self._unfollow(ticket)
-        if flight.disowned and not flight.followers:
-            self.on_unwanted(flight.ticket)
-
-    def _unfollow(self, ticket: Delivery) -> Generation:
-        flight = self._following.pop(ticket)
-        del flight.followers[ticket]
-        self._vacated.set()
-        return flight
-
-    def _close(self, flight: Generation) -> None:
-        self._forget_leader(flight)
-        for ticket in flight.followers:
-            del self._following[ticket]
-        del self._flights[flight.key]
-        self._no_longer_parked(flight)
-        if flight.leased:
-            self._release(flight.key)
-
-    def _return(self, place: QueuedRequest[PreparedRequest]) -> None:
-        self._returning[place.item.ticket] = place
+    def _return(self, generation: Generation) -> None:
+        self._returning[generation] = None
         self._any_returning.set()
 
-    def _forget_leader(self, flight: Generation) -> None:
-        self._leading.pop(flight.ticket, None)
-        self._held.discard(flight.ticket)
-
-    def _no_longer_parked(self, flight: Generation) -> None:
-        flight.parked = False
-        self._parked.pop(flight.key, None)
+    def _no_longer_parked(self, generation: Generation) -> None:
+        del self._parked[generation]
         if not self._parked:
-            self.any_parked.clear()
-        self._vacated.set()
+            self._any_parked.clear()

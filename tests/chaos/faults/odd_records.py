@@ -94,7 +94,7 @@ class OddRecords:
         name, header = named(1)
         yield odd(RawRecord(0, 0, None, None, (header,)), Content(Kind.BAD, "empty_record", b""), name)
         name, header = named(2)
-        yield odd(RawRecord(0, 0, None, b"", (header,)), Content(Kind.BAD, "empty_record", b""), name)
+        yield odd(RawRecord(0, 0, None, b"", (header,)), Content(Kind.BAD, "invalid_json", b""), name)
         name, header = named(3)
         junk = b"\xff" + rng.randbytes(200)
         yield odd(RawRecord(0, 0, None, junk, (header,)), Content(Kind.BAD, "not_utf8", b""), name)

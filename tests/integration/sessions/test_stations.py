@@ -16,8 +16,9 @@ from pelton.workers.intake import poller
 from pelton.workers.kafka import sieve
 from pelton.workers.prepare import prepare
 from pelton.workers.prepare.tokenizer import SimulatedCodec
+from tests.faulty.engine import Mark
 
-BAD = "the one that fails"
+BAD = Mark.FAIL.value
 BAD_ID = "id-of-the-bad-one"
 GOOD = 12
 SLOWER_S = 2.0
@@ -82,23 +83,23 @@ def of_worker(path: str) -> Callable[[Any, pytest.MonkeyPatch], None]:
 
 STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "envelope": inside(poller, "read_envelope"),
-    "address": of_worker("_intake._reception._addresses.resolved"),
-    "admit": of_worker("_intake._reception._cancels.covers"),
+    "address": of_worker("parts.admission._addresses.resolved"),
+    "admit": of_worker("parts.admission._cancels.covers"),
     "decode": inside(prepare, "decode_request"),
-    "look up": of_worker("_sharing.recall._look_up"),
+    "look up": of_worker("parts.sharing.recall._look_up"),
     "render": of_codec("render"),
     "tokenise": of_codec("encode"),
-    "board": of_worker("_sharing.flights.board"),
-    "select": of_worker("_inference._engine.select"),
-    "start": of_worker("_inference._engine.add"),
-    "end": of_worker("_inference._end_complete"),
+    "board": of_worker("parts.sharing.flights.join"),
+    "select": of_worker("parts.inference._engine.select"),
+    "start": of_worker("parts.inference._engine.add"),
+    "end": of_worker("parts.inference._end_complete"),
     "decode tokens": inside(reply_builder, "answer_body"),
     "reply": inside(reply_builder, "answer_record"),
     "publish": inside(transactions, "_send"),
 }
 HARMLESS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
-    "count": of_worker("_publisher._count"),
-    "keep": of_worker("_sharing.recall.keep"),
+    "count": of_worker("parts.assignment._publisher_of._counts._note"),
+    "keep": of_worker("parts.sharing.recall.keep"),
 }
 
 
@@ -171,10 +172,11 @@ async def test_a_failing_station_ends_one_request_alone(  # noqa: PLR0913  # fix
     assert slowest_good(told) < slowest_good(alone) + SLOWER_S
 
 
+@pytest.mark.usefixtures("faulty_engine")
 @pytest.mark.parametrize("sessions", [False, True], ids=["plain", "session"])
 async def test_a_failing_step_ends_one_request_alone(scene, client, chat_body, sessions):
     """The engine says that it failed; one that raises instead ends its process (`test_engine_faults.py`)."""
-    async with scene(partitions=1, simulated={"failing": BAD}) as it, it.worker():
+    async with scene(partitions=1) as it, it.worker():
         alone = await round_trip(client, it.at, chat_body, sessions=sessions, bad=False)
         told = await round_trip(client, it.at, chat_body, sessions=sessions)
     assert faults(told) == {BAD_ID.encode(): "engine_error"}
@@ -189,7 +191,7 @@ async def test_a_failing_fetch_is_repeated(scene, client, chat_body, sessions):
     left = [3]
 
     def sabotage(worker: Any) -> None:
-        getmany = worker._consumer.getmany
+        getmany = worker.parts.broker.consumer.getmany
 
         async def station(*args: Any, **options: Any) -> Any:
             found = await getmany(*args, **options)
@@ -198,7 +200,7 @@ async def test_a_failing_fetch_is_repeated(scene, client, chat_body, sessions):
                 raise Sabotaged("here")
             return found
 
-        worker._consumer.getmany = station
+        worker.parts.broker.consumer.getmany = station
 
     _, alone, told = await alone_and_beside(scene, client, chat_body, sabotage, sessions=sessions)
     assert left == [0]
@@ -238,7 +240,7 @@ async def test_a_failing_figure_harms_no_delivery(  # noqa: PLR0913  # fixtures
 async def test_a_failing_session_store_ends_one_request_alone(scene, client, chat_body, monkeypatch, name):
     """Also where histories are read and written for many at once."""
     async with scene(partitions=1) as it, it.worker() as running:
-        store = running.worker._session_store
+        store = running.worker.parts.session_store
         original = getattr(store, name)
 
         async def station(items: Any) -> Any:

@@ -14,7 +14,7 @@ async def test_what_waits_or_runs_for_itself_ends(scene):
         await scene.ask("runs", text="1")
         await scene.until(lambda: worker.generated)
         await scene.ask("waits", text="2")
-        await scene.until(lambda: len(worker.worker._line))
+        await scene.until(lambda: len(worker.worker.parts.queue))
         await scene.cancel("waits")
         assert [(id_of(reply), code(reply)) for reply in await scene.read(1)] == [("waits", "cancelled")]
         await scene.cancel("runs")
@@ -29,26 +29,11 @@ async def test_a_follower_leaves_alone(scene):
     async with scene.worker() as worker:
         for name in ("leads", "leaves", "stays"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker._sharing.flights.waiting == 2)
+        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 2)
         await scene.cancel("leaves")
         replies = await scene.by_id(3)
     assert code(replies["leaves"]) == "cancelled"
     assert (outcome(replies["leads"]), outcome(replies["stays"])) == ("miss", "joined")
-
-
-async def test_a_leaders_generation_goes_on_for_its_followers(scene):
-    """The leader is told at once that it is cancelled; its followers get what was under way: one generation."""
-    await scene.begin(partitions=1, simulated=SLOW)
-    async with scene.worker() as worker:
-        for name in ("leads", "b", "c"):
-            await scene.ask(name)
-        await scene.until(lambda: worker.worker._sharing.flights.waiting == 2)
-        await scene.cancel("leads")
-        replies = await scene.by_id(3)
-    assert code(replies["leads"]) == "cancelled"
-    assert (outcome(replies["b"]), outcome(replies["c"])) == ("joined", "joined")
-    assert len(worker.generated) == 1
-    assert len(await scene.read_all()) == 3
 
 
 async def test_a_generation_that_nobody_wants_any_more_ends(scene):
@@ -57,7 +42,7 @@ async def test_a_generation_that_nobody_wants_any_more_ends(scene):
     async with scene.worker() as worker:
         for name in ("leads", "follows"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker._sharing.flights.waiting == 1)
+        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 1)
         for count, name in enumerate(("leads", "follows"), start=1):
             await scene.cancel(name)
             assert len(await scene.read(count)) == count
@@ -75,7 +60,9 @@ async def test_what_waits_for_another_worker_ends(scene, redis_url):
         await scene.until(lambda: first.generated)
         for name in ("leaves", "stays"):
             await scene.ask(name, partition=min(second.partitions))
-        await scene.until(lambda: second.worker._sharing.flights.parked and second.worker._sharing.flights.waiting == 2)
+        await scene.until(
+            lambda: second.worker.parts.sharing.flights.parked and second.worker.parts.sharing.flights.waiting == 2
+        )
         await scene.cancel("leaves")
         replies = await scene.by_id(3)
     assert code(replies["leaves"]) == "cancelled"

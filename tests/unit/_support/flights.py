@@ -1,4 +1,4 @@
-"""Requests for the tests of flights, and where they are on their way."""
+"""Requests for the tests of single-flight, and where their generations are on their way."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.requests import CacheKeys, Delivery, PreparedRequest
+from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
 
 REQUEST = ChatRequest.model_validate({"model": "default", "messages": [{"role": "user", "content": "hi"}]})
@@ -16,22 +17,39 @@ VALUE = b'{"id":"1","choices":[],"usage":{}}'
 ANSWER = CacheKeys("answer")
 
 
-def place(
-    number: int = 0, keys: CacheKeys = ANSWER, tracker: OffsetTracker | None = None, expires: float | None = None
-) -> QueuedRequest[PreparedRequest]:
-    """A request on its way to the line; unless told otherwise all are equal, each on a partition of its own."""
-    record = RequestRecord(Source("requests", 0, number), None, b"", [], 0, 0)
-    envelope = read_envelope(record.source, (), ReplyPolicy("replies"))
-    ticket = Delivery(record, envelope, tracker or OffsetTracker(), 0.0, 0.0)
-    return QueuedRequest(PreparedRequest(ticket, REQUEST, [number], 1, keys=keys), 1, 1, 0.0, expires)
+def delivery(
+    number: int = 0, tracker: OffsetTracker | None = None, headers: tuple[tuple[str, bytes], ...] = ()
+) -> Delivery:
+    """A record, on a partition of its own unless a tracker says otherwise."""
+    record = RequestRecord(Source("requests", 0, number), None, b"", headers, 0, 0)
+    envelope = read_envelope(record.source, headers, ReplyPolicy("replies"))
+    return Delivery(record, envelope, tracker or OffsetTracker(), 0.0, 0.0)
 
 
-def ticket_of(one: QueuedRequest[PreparedRequest]) -> Delivery:
-    return one.item.ticket
+def job(
+    number: int = 0,
+    keys: CacheKeys = ANSWER,
+    tracker: OffsetTracker | None = None,
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> PreparedRequest:
+    """A request on its way to its generation; unless told otherwise all are equal."""
+    return PreparedRequest(delivery(number, tracker, headers), REQUEST, [number], 1, keys=keys)
 
 
-async def returning(flights: SingleFlight) -> list[QueuedRequest[PreparedRequest]]:
-    """All that are on their way to the line."""
+def generation(number: int = 0, keys: CacheKeys = ANSWER) -> Generation:
+    """One that a request waits for."""
+    one = job(number, keys)
+    made = Generation(keys.flight, one)
+    made.add(one)
+    return made
+
+
+def queued(number: int = 0, since: float = 0.0) -> QueuedRequest[Generation]:
+    return QueuedRequest(generation(number), 1, 1, since)
+
+
+async def returning(flights: SingleFlight) -> list[Generation]:
+    """All that are on their way to the queue."""
     found = []
     while True:
         following = asyncio.create_task(flights.next_returning())

@@ -15,10 +15,8 @@ LIMIT_S = 20
 """Far more than anything here takes; only a hang gets there."""
 
 
-def place(name: str, tokens: int = 1, expires: float | None = None) -> QueuedRequest[str]:
-    return QueuedRequest(
-        name, prompt_tokens=tokens - tokens // 2, max_new_tokens=tokens // 2, since=0.0, expires=expires
-    )
+def place(name: str, tokens: int = 1) -> QueuedRequest[str]:
+    return QueuedRequest(name, prompt_tokens=tokens - tokens // 2, max_new_tokens=tokens // 2, since=0.0)
 
 
 def names(places: Sequence[QueuedRequest[str]]) -> list[str]:
@@ -139,15 +137,6 @@ async def test_remove_if_frees_room_and_returns_what_it_removed() -> None:
     assert names(line.remove_if(lambda one: one.item.startswith("lost"))) == ["lost 1", "lost 2"]
     assert await asyncio.wait_for(late, LIMIT_S)
     assert names(line.take(everything, block=False)) == ["kept", "late"]
-
-
-async def test_remove_expired_removes_what_has_run_out_of_time_and_nothing_else() -> None:
-    """A request expires at its moment, not after it; one without a deadline stays."""
-    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=10)
-    for name, expires in (("past", 9.0), ("now", 10.0), ("later", 10.1), ("never", None)):
-        await line.put(place(name, expires=expires))
-    assert names(line.remove_expired(10.0)) == ["past", "now"]
-    assert names(line.take(everything, block=False)) == ["later", "never"]
 
 
 @settings(max_examples=80, deadline=None)

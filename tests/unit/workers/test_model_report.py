@@ -1,7 +1,7 @@
 """Five lines tell an operator what was decided when a model was loaded."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from pelton.workers.model_report import load_report
 
 LOADED = SimpleNamespace(
     dtype="torch.bfloat16",
+    weights="",
     device="cpu",
     context_length=2048,
     eos_token_ids=(2, 7),
@@ -45,3 +46,10 @@ def test_each_decision_has_its_line():
 def test_why_it_is_the_padded_engine_is_said(kind, reason, said):
     """Asked for, or the only one that can run the model."""
     assert report(Settings(engine={"kind": kind}), reason)[2] == f"engine: {said}"
+
+
+def test_quantised_weights_are_said():
+    """Beside the data type that all else is computed in."""
+    loaded: Any = SimpleNamespace(**{**vars(LOADED), "weights": "int8 (FbgemmProduct)"})
+    line = load_report(Settings(), loaded, ENGINE, padded_because=None, parts=False)[1]
+    assert line.startswith("weights: bfloat16, linear layers int8 (FbgemmProduct) (model.dtype auto)")

@@ -49,6 +49,7 @@ def model(**changed: Any) -> bytes:
         "tokenizer": FakeTokenizer(),
         "weights_digest": b"w",
         "dtype": "bfloat16",
+        "weights": "",
         "eos_token_ids": (2,),
         "positions_for": None,
     }
@@ -61,6 +62,7 @@ def model(**changed: Any) -> bytes:
     [
         {"weights_digest": b"other"},
         {"dtype": "float32"},
+        {"weights": "int8"},
         {"eos_token_ids": (2, 3)},
         {"batch_invariant": True},
         {"positions_for": 4_096},

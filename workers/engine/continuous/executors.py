@@ -1,5 +1,6 @@
 """Chooses who computes the steps: at once (CPU), or one step ahead of the host (GPU)."""
 
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 
@@ -8,6 +9,7 @@ import torch
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.continuous.model_runner import InvariantRunner, PackedRunner, Runner
+from pelton.workers.engine.continuous.thread_count import ThreadCount
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.executor import CompletedStep, Executor, StepHandle
 from pelton.workers.engine.model.loading import LoadedModel
@@ -21,19 +23,35 @@ ExecutorFactory = Callable[[LoadedModel, KVCache, EngineLimits], Executor]
 
 
 class HostExecutor:
-    """Computes a step while it is launched."""
+    """Computes a step while it is launched; with `threads`, by as many threads as others leave to it."""
 
     steps_ahead = 0
 
-    def __init__(self, runner: Runner, chooser: Sampler) -> None:
+    def __init__(self, runner: Runner, chooser: Sampler, threads: ThreadCount | None) -> None:
         self._runner = runner
         self._chooser = chooser
+        self._threads = threads
 
     def warm_up(self) -> None:
         """Nothing is prepared."""
 
     @torch.inference_mode()
     def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
+        if self._threads is None:
+            return self._compute(works, asks)
+        configured, wanted = torch.get_num_threads(), self._threads.threads
+        if wanted != configured:
+            torch.set_num_threads(wanted)
+        started = time.perf_counter()
+        try:
+            step = self._compute(works, asks)
+        finally:
+            if wanted != configured:
+                torch.set_num_threads(configured)  # it is the process's, and other engines'
+        self._threads.observe(sum(work.count for work in works), time.perf_counter() - started)
+        return step
+
+    def _compute(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
         masks = self._chooser.begin_masks(asks)
         try:
             logits = self._runner.logits(works)
@@ -53,5 +71,7 @@ def executor_for(loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> E
 
         return DeviceExecutor(loaded, store, limits)
     packed = PackedRunner(loaded.model, store)
-    runner = InvariantRunner(packed, store) if limits.batch_invariant else packed
-    return HostExecutor(runner, Sampler(loaded.device))
+    if limits.batch_invariant:  # another number of threads may add in another order
+        return HostExecutor(InvariantRunner(packed, store), Sampler(loaded.device), None)
+    threads = ThreadCount(torch.get_num_threads()) if loaded.device.type == "cpu" else None
+    return HostExecutor(packed, Sampler(loaded.device), threads)

@@ -5,7 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from transformers.utils import logging as transformers_logging
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.layers.int8_linear import quantise_linears
+from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
@@ -35,6 +37,13 @@ log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
 _MAX_CAUSES = 4
+# What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
+_TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
+| Segment | 2019 | 2018 |
+def main(): return [x * 2 for x in range(10)]
+Dear Sir, we would like to know who wrote this letter, and why. Il était une fois; es war einmal.
+{"name": "value", "items": [1, 2, 3]}"""
+_TYPICAL_TOKENS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class ModelSpec:
 
     `context_length` bounds prompt and answer together; None is what model and tokenizer state.
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32; `device` "auto" is CUDA if present.
+    `weights` "auto" keeps them in `dtype`; "int8" quantises those of linear layers, on a CPU.
     """
 
     path_or_id: str
@@ -51,11 +61,15 @@ class ModelSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
     context_length: int | None = None
+    weights: Literal["auto", "int8"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model ready to run, its tokenizer (with a chat template), and what an engine has to know about both."""
+    """A model ready to run, its tokenizer (with a chat template), and what an engine has to know about both.
+
+    `weights` says what linear layers were quantised to, and is empty where they were not.
+    """
 
     model: Any
     tokenizer: Any
@@ -67,25 +81,45 @@ class LoadedModel:
     weights_digest: bytes
     positions_for: int | None = None
     """The context for which positions were fixed that depend on it; None for all other models."""
+    weights: str = ""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     """`read` a model and `prepare` it."""
-    loaded = read(spec, cache_dir)
-    prepare(loaded)
-    return loaded
+    return prepare(read(spec, cache_dir), spec.weights)
 
 
-def prepare(loaded: LoadedModel) -> None:
-    """Replace layers of a model, in place, by others that compute the same faster on its device."""
+def prepare(loaded: LoadedModel, weights: Literal["auto", "int8"] = "auto") -> LoadedModel:
+    """Replace layers of a model, in place, by others that compute the same faster on its device, or nearly the same
+    from int8 `weights`.
+
+    Raises ModelLoadError for weights that its device has no layers for.
+    """
+    if weights == "int8" and loaded.device.type != "cpu":
+        raise ModelLoadError(
+            f"engine.weights: int8 is for a CPU, and the model is on {loaded.device}; set engine.weights to auto, or "
+            "model.device to cpu"
+        )
     if unsupported_reason(loaded.model) is None:
         if loaded.device.type == "cpu":
             fuse_attentions(loaded.model)
             fuse_mlps(loaded.model)
             fuse_norms(loaded.model)
         fuse_linears(loaded.model)
+    if weights == "int8":
+        quantise_linears(loaded.model, _typical_tokens(loaded))
+        return replace(loaded, weights=f"int8 ({product_kind().__name__})")
     if loaded.device.type == "cpu":
         pack_linears(loaded.model)
+    return loaded
+
+
+def _typical_tokens(loaded: LoadedModel) -> torch.Tensor:
+    """A text of several kinds, or any tokens where there is no tokenizer; [tokens]."""
+    if loaded.tokenizer is not None:
+        return torch.tensor(loaded.tokenizer(_TYPICAL_TEXT)["input_ids"])
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(loaded.model.get_input_embeddings().num_embeddings, (_TYPICAL_TOKENS,), generator=generator)
 
 
 def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:

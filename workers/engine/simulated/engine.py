@@ -72,6 +72,13 @@ class _Running:
     finish_reason: FinishReason
     joined_s: float = 0.0
     prefill_s: float = 0.0
+    told: int = 0
+
+    def tell(self, up_to: int, on_token: Callable[[int, int], None]) -> None:
+        """Pass on the tokens made by now, but for the last one, which is the end."""
+        for place in range(self.told, min(up_to, len(self.tokens) - 1)):
+            on_token(place, self.tokens[place])
+            self.told = place + 1
 
     def completion(self, now_s: float) -> Completion:
         wants_logprobs = self.request.params.logprobs is not None
@@ -104,6 +111,7 @@ class SimulatedEngine:
         self._sleep = sleep
         self._running: dict[int, _Running] = {}
         self._joining: list[_Running] = []
+        self._telling: dict[int, tuple[int, _Running]] = {}
         self._finishing: list[tuple[int, int, _Running]] = []
         self._deadlines: list[tuple[float, int, _Running]] = []
         self._cancelled: deque[int] = deque()
@@ -202,6 +210,7 @@ class SimulatedEngine:
             self._decode_steps += steps
             self._simulated_s += steps * self._step_s
             completions += self._finished()
+            self._tell()
             if not self._running or self._simulated_s - started_s + self._step_s > _SHORTEST_SLEEP_S:
                 break
         self._last_step = StepStats(rows, computed, computed)
@@ -221,6 +230,8 @@ class SimulatedEngine:
             running.prefill_s = ttft_s + self._step_s
             last_step = self._decode_steps + len(running.tokens)
             heapq.heappush(self._finishing, (last_step, next(self._order), running))
+            if running.request.on_token is not None:
+                self._telling[running.request.id] = (self._decode_steps, running)
         self._simulated_s += ttft_s
         return sum(len(running.request.prompt) for running in joining)
 
@@ -239,6 +250,14 @@ class SimulatedEngine:
             if self._is_live(running):
                 del self._running[running.request.id]
                 yield running.completion(self._simulated_s)
+
+    def _tell(self) -> None:
+        for request_id, (joined_step, running) in list(self._telling.items()):
+            on_token = running.request.on_token
+            if self._is_live(running) and on_token is not None:
+                running.tell(self._decode_steps - joined_step, on_token)
+            else:
+                del self._telling[request_id]
 
     def _is_live(self, running: _Running) -> bool:
         # Ended early, a request is only taken out of `_running`; the heaps forget it when it comes up.

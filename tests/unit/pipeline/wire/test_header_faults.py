@@ -46,6 +46,27 @@ def test_a_session_has_a_name_of_safe_characters(value: bytes) -> None:
     assert envelope.session == ""
 
 
+@pytest.mark.parametrize(
+    ("topic", "value", "wanted", "code"),
+    [
+        (None, b"true", None, "unsupported_header"),
+        ("live", b"true", "live", None),
+        ("live", b"live", "live", None),
+        ("live", b"somebody-elses", None, "invalid_header"),
+        ("live", b"false", None, "invalid_header"),
+        ("live", b"\xff", None, "invalid_header"),
+    ],
+)
+def test_partial_text_is_sent_to_the_stream_topic_or_nowhere(
+    topic: str | None, value: bytes, wanted: str | None, code: str | None
+) -> None:
+    """By its name or as `true`; a sender cannot have it written elsewhere."""
+    policy = ReplyPolicy("inference.replies", stream_topic=topic)
+    envelope = read_envelope(SOURCE, [("pelton-stream", value)], policy)
+    assert envelope.stream_topic == wanted
+    assert (envelope.fault and envelope.fault.code) == code
+
+
 @pytest.mark.parametrize("key", [None, b"", b"chat", b"chat-11", b"CHAT-1"])
 def test_a_session_must_be_the_records_key(key: bytes | None) -> None:
     """Under another key its turns might be on two partitions, in no order; the fault tells what the key is to be."""
@@ -63,7 +84,7 @@ def test_typos_in_our_prefix_are_refused(name: str) -> None:
     """A deadline under a name that means nothing would be ignored in silence; the fault tells the right names."""
     assert fault((name, b"1")) == ("invalid_header", name)
     told = str(read((name, b"1")).fault)
-    assert "pelton-cache, pelton-deadline, pelton-priority, pelton-session, pelton-tenant" in told
+    assert "pelton-cache, pelton-deadline, pelton-priority, pelton-session, pelton-stream, pelton-tenant" in told
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -1,7 +1,7 @@
 """How long endings gather before they are published."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import pytest
@@ -11,10 +11,16 @@ from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.delivery.linger import MOST_INTERVALS, WAIT_SHARE, LingerPolicy
 from pelton.workers.engine.api import Completion, FinishReason, StepEngine
-from pelton.workers.requests import CacheHit, Failed, Generated, PreparedRequest, Result
-from tests.unit._support.flights import ANSWER, BODY, place, ticket_of
+from pelton.workers.requests import CacheHit, Failed, Generated, Result
+from pelton.workers.sharing.generation import Computed, Generation
+from tests.unit._support.flights import ANSWER, BODY, delivery, generation, queued
 
 COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
+
+
+def computed(waited_s: float) -> Computed:
+    one = generation()
+    return Computed(one, Generated(one.job, COMPLETION, waited_s, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,29 @@ async def test_only_answers_gather_longer_and_the_longer_requests_wait(
     own_wait_s: float, longest_wait_s: float | None, gathers_s: float
 ):
     """A share of the longest wait for the engine, its own or another's, within limits; never for a hit or a refusal."""
-    line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
+    line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=10)
     patience = LingerPolicy(line, engine_with(running=1), 0.05)
-    one = place()
-    answered = Generated(one.item, COMPLETION, own_wait_s, 0.0)
+    answered = computed(own_wait_s)
+    ticket = delivery()
     others: list[Result] = [
-        CacheHit(ticket_of(one), ANSWER, BODY, CacheOutcome.HIT_LOCAL),
-        Failed(ticket_of(one), Cancelled("by its client")),
+        CacheHit(ticket, ANSWER, BODY, CacheOutcome.HIT_LOCAL),
+        Failed(ticket, Cancelled("by its client")),
     ]
     if longest_wait_s is not None:
-        await line.put(replace(place(1), since=time.monotonic() - longest_wait_s))
-        await line.put(replace(place(2), since=time.monotonic()))
+        await line.put(queued(1, time.monotonic() - longest_wait_s))
+        await line.put(queued(2, time.monotonic()))
     assert patience(answered) == pytest.approx(gathers_s, abs=0.01)
     assert [patience(ending) for ending in others] == [0.05] * 2
 
 
 async def test_the_last_answers_of_an_engine_do_not_wait_for_others():
     """Nobody follows them, and there is no step that a commit would disturb."""
-    line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
-    assert LingerPolicy(line, engine_with(running=0), 0.05)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.05
+    line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=10)
+    assert LingerPolicy(line, engine_with(running=0), 0.05)(computed(600.0)) == 0.05
 
 
 async def test_without_an_interval_nothing_gathers():
     """Who asks for each reply at once gets it, however long the line."""
-    line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=10)
-    await line.put(replace(place(1), since=time.monotonic() - 600))
-    assert LingerPolicy(line, engine_with(running=1), 0.0)(Generated(place().item, COMPLETION, 600.0, 0.0)) == 0.0
+    line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=10)
+    await line.put(queued(1, time.monotonic() - 600))
+    assert LingerPolicy(line, engine_with(running=1), 0.0)(computed(600.0)) == 0.0

@@ -1,6 +1,7 @@
 """Where an answer and its turn part: the answer is shared at once, the reply waits for the turn."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.publisher import Publisher
+from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, OutgoingReply
 from pelton.workers.sharing.single_flight import SingleFlight
 from tests.unit._support.turns import answer, ticket
@@ -26,24 +28,29 @@ class Around:
         self.put: list[OutgoingReply] = []
         self.kept: list[CacheKeys] = []
         self.publisher = Publisher(
-            endings=LingerQueue(10),
+            results=LingerQueue(10),
             packer=_fake(pack=lambda endings: [self.parcel(ending.ticket) for ending in endings]),
             assignment=_fake(publisher=lambda _: SimpleNamespace(put=self.put.append), settled=_done),
-            flights=SingleFlight(most_waiting=10),
+            open_requests=OpenRequests(LingerQueue(10), lambda _: None),
+            flights=SingleFlight(max_waiting=10),
             recall=_fake(keep=lambda keys, *_: self.kept.append(keys)),
-            sessions=_fake(takes=lambda _: takes, settled=_done),
+            sessions=_fake(takes=lambda _: takes, settled=_done, stored=self.stored),
         )
 
     def parcel(self, one: Delivery) -> OutgoingReply:
         ending = CacheHit(one, KEYS, answer("yes"), CacheOutcome.MISS)
         return OutgoingReply(ending, (OutgoingRecord("replies", answer("yes"), b"", []),), answer("yes"))
 
+    async def stored(self) -> AsyncIterator[OutgoingReply]:
+        """One turn is stored."""
+        yield self.parcel(ticket(1))
+
     async def publish(self, one: Delivery) -> None:
-        endings = self.publisher._endings
-        await endings.put_async(self.parcel(one).ending)
+        results = self.publisher._results
+        await results.put_async(self.parcel(one).ending)
         running = asyncio.create_task(self.publisher.run())
-        await endings.flush()
-        endings.close()
+        await results.flush()
+        results.close()
         await running
 
 
@@ -65,7 +72,7 @@ async def test_a_turns_answer_is_shared_at_once_and_its_reply_told_when_it_is_st
     await around.publish(ticket(1))
     assert around.put == []
     assert around.kept == [CacheKeys("answer")]
-    around.publisher.pass_on_turn(around.parcel(ticket(1)))
+    await around.publisher.run_turns()
     assert len(around.put) == 1
     assert around.kept[1:] == [CacheKeys(None, "resend")]
 

@@ -15,20 +15,24 @@ from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.engine.api import FailureKind
 from pelton.workers.inference.retries import IDLE_BURST, SHARE, Retries, RetryPolicy
 from pelton.workers.requests import Delivery, PreparedRequest
+from pelton.workers.sharing.generation import Generation
 
 TOKENS = 10
 
 
-def place(number: int, attempt: int = 1) -> QueuedRequest[PreparedRequest]:
+def place(number: int, attempt: int = 1) -> QueuedRequest[Generation]:
     source = Source("requests", 0, number)
     record = RequestRecord(source, None, b"", [], 0, 0)
     ticket = Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
     request = ChatRequest.model_validate({"model": "default", "messages": [{"role": "user", "content": "hi"}]})
-    return QueuedRequest(PreparedRequest(ticket, request, [], TOKENS, attempt), 0, TOKENS, 0.0)
+    job = PreparedRequest(ticket, request, [], TOKENS)
+    generation = Generation(None, job, attempt=attempt)
+    generation.add(job)
+    return QueuedRequest(generation, 0, TOKENS, 0.0)
 
 
-def numbers(places: list[QueuedRequest[PreparedRequest]]) -> list[int]:
-    return [one.item.ticket.record.source.offset for one in places]
+def numbers(places: list[QueuedRequest[Generation]]) -> list[int]:
+    return [one.item.job.ticket.record.source.offset for one in places]
 
 
 class Clock:
@@ -40,7 +44,7 @@ class Clock:
 
 
 @pytest.fixture
-async def line() -> RequestQueue[PreparedRequest]:
+async def line() -> RequestQueue[Generation]:
     return RequestQueue(max_tokens=1_000, max_requests=20)
 
 
@@ -73,7 +77,7 @@ async def test_a_retry_comes_back_after_its_wait_as_the_next_attempt(retries, cl
     clock.now = 2.0
     (again,) = retries.take_due()
     assert again.item.attempt == 3
-    assert again.item.ticket is first.item.ticket
+    assert again.item is first.item
     assert len(retries) == 0
 
 
@@ -135,27 +139,22 @@ async def test_what_is_beyond_the_room_goes_back_at_once(retries, line):
     assert len(retries) == line.max_requests
 
 
-async def test_a_deadline_is_not_slept_through(retries, line, clock):
-    """A retry that is too late goes back at once, whatever its turn, so that its sender is told."""
-    await line.put(place(99))
-    retries.add(place(0))
-    retries.add(replace(place(1), expires=0.5))
-    clock.now = 0.5
-    assert numbers(retries.take_due()) == [1]
-
-
-async def test_what_became_somebody_elses_is_forgotten(retries, clock):
-    """A lost partition's retries are its new owner's."""
-    for number in range(4):
-        retries.add(place(number))
-    retries.remove(lambda job: job.ticket.record.source.offset % 2 == 0)
+async def test_what_nobody_waits_for_any_more_is_forgotten(retries, clock):
+    """Its requests were cancelled, too late, or another worker's: it is not kept until its turn, nor tried again."""
+    places = [place(number) for number in range(4)]
+    for one in places:
+        retries.add(one)
+    for one in places[::2]:
+        one.item.remove(one.item.job.ticket)
+    assert retries.take_due() == []
+    assert len(retries) == 2
     clock.now = 10.0
     assert numbers(retries.take_due()) == [1, 3]
 
 
 async def test_run_fills_the_line_and_ends_with_it():
     """Added on a thread, a retry reaches the line; when the line has closed the task ends by itself."""
-    line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=1_000, max_requests=20)
+    line: RequestQueue[Generation] = RequestQueue(max_tokens=1_000, max_requests=20)
     retries = Retries(line, RetryPolicy(backoff_s=0.0))
     running = asyncio.create_task(retries.run())
     async with asyncio.timeout(10):

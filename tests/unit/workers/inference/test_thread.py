@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, cast
 
 import pytest
@@ -29,7 +30,8 @@ from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import RetryPolicy
 from pelton.workers.inference.thread import EngineFailed, Inference
 from pelton.workers.quarantine.crash_history import CrashHistory
-from pelton.workers.requests import Delivery, Failed, Generated, PreparedRequest, Result
+from pelton.workers.requests import Delivery, Generated, PreparedRequest
+from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 BODY = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
 LIMIT_S = 20
@@ -37,16 +39,21 @@ LIMIT_S = 20
 
 @dataclass
 class ScriptedEngine:
-    """Finishes in one step all that was added; a request is known by its one prompt token."""
+    """Finishes in one step all that was added; a request is known by its one prompt token.
+
+    An `endless` one stays until it is cancelled.
+    """
 
     failures: dict[int, list[FailureKind]] = field(default_factory=dict)
     """What becomes of a request's first attempts."""
+    endless: set[int] = field(default_factory=set)
     on_step: Callable[[list[int]], None] = lambda _: None
     context_length: int = 1_000
     max_batch_tokens: int = 1_000
     last_step: StepStats | None = None
     steps: list[list[int]] = field(default_factory=list)
     _added: list[EngineRequest] = field(default_factory=list)
+    _cancelled: set[int] = field(default_factory=set)
 
     @property
     def running(self) -> int:
@@ -61,19 +68,29 @@ class ScriptedEngine:
     def add(self, request: EngineRequest) -> None:
         self._added.append(request)
 
-    def cancel(self, request_id: int) -> None: ...
+    def cancel(self, request_id: int) -> None:
+        self._cancelled.add(request_id)
 
     def step(self) -> list[Outcome]:
         if self._added:
             self.steps.append([request.prompt[0] for request in self._added])
             self.on_step(self.steps[-1])
-        outcomes = [self._outcome(request) for request in self._added]
-        self._added.clear()
+        stays = [
+            request
+            for request in self._added
+            if request.prompt[0] in self.endless
+            and request.id not in self._cancelled
+            and not self.failures.get(request.prompt[0])
+        ]
+        outcomes = [self._outcome(request) for request in self._added if request not in stays]
+        self._added = stays
         return outcomes
 
     def _outcome(self, request: EngineRequest) -> Outcome:
         if script := self.failures.get(request.prompt[0]):
             return Failure(request.id, script.pop(0), "As the script says.")
+        if request.id in self._cancelled:
+            return Failure(request.id, FailureKind.CANCELLED, "It was cancelled.")
         return Completion(request.id, (0,), FinishReason.STOP, 0.0, 0.0)
 
 
@@ -81,35 +98,48 @@ def source(number: int) -> Source:
     return Source("requests", 0, number)
 
 
-def place(number: int) -> QueuedRequest[PreparedRequest]:
+def place(number: int) -> QueuedRequest[Generation]:
     record = RequestRecord(source(number), None, b"", [], 0, 0)
     ticket = Delivery(record, read_envelope(record.source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
-    return QueuedRequest(PreparedRequest(ticket, ChatRequest.model_validate(BODY), [number], 1), 1, 1, 0.0)
+    job = PreparedRequest(ticket, ChatRequest.model_validate(BODY), [number], 1)
+    generation = Generation(None, job)
+    generation.add(job)
+    return QueuedRequest(generation, 1, 1, 0.0)
 
 
 class Bench:
-    """An inference thread between a line and its endings."""
+    """An inference thread between a queue and its results."""
 
     def __init__(self, engine: ScriptedEngine, guard: CrashProtection) -> None:
-        self.line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=1_000, max_requests=100)
-        self._endings: LingerQueue[Result] = LingerQueue(100)
+        self.line: RequestQueue[Generation] = RequestQueue(max_tokens=1_000, max_requests=100)
+        self._results: LingerQueue[Finished] = LingerQueue(100)
         self.held: set[int] = set()
-        self.inference = Inference(cast(Any, engine), self.line, self._endings, Metrics(), guard, cleared=self._cleared)
+        self.left: SimpleQueue[Generation] = SimpleQueue()
+        self.inference = Inference(
+            cast(Any, engine), self.line, self._results, Metrics(), guard, left=self.left, runnable=self._runnable
+        )
 
-    def _cleared(self, places: Sequence[QueuedRequest[PreparedRequest]], chosen: Sequence[int]) -> Sequence[int]:
-        return [index for index in chosen if places[index].item.prompt[0] not in self.held]
+    def _runnable(self, places: Sequence[QueuedRequest[Generation]], chosen: Sequence[int]) -> Sequence[int]:
+        return [index for index in chosen if places[index].item.job.prompt[0] not in self.held]
 
-    async def run(self, numbers: Sequence[int]) -> dict[int, Result]:
-        """Put all in at once; return the endings by number. Raises what the thread raises."""
-        for number in numbers:
-            await self.line.put(place(number))
+    async def run(self, numbers: Sequence[int]) -> dict[int, Generated | Broken]:
+        """Put all in at once; return what came of them by number. Raises what the thread raises."""
+        return await self.finish([place(number) for number in numbers], len(numbers))
+
+    async def finish(self, places: Sequence[QueuedRequest[Generation]], count: int) -> dict[int, Generated | Broken]:
+        """The same for these, of which so many come to something."""
+        for one in places:
+            await self.line.put(one)
         done = self.inference.start()
-        done.add_done_callback(lambda _: self._endings.close())
-        found: dict[int, Result] = {}
+        done.add_done_callback(lambda _: self._results.close())
+        found: dict[int, Generated | Broken] = {}
         async with asyncio.timeout(LIMIT_S):
-            async for endings in self._endings.batches():
-                found.update({ending.ticket.record.source.offset: ending for ending in endings})
-                if len(found) == len(numbers):
+            async for results in self._results.batches():
+                for result in results:
+                    assert isinstance(result, Computed | Broken)
+                    number = result.generation.job.prompt[0]
+                    found[number] = result.result if isinstance(result, Computed) else result
+                if len(found) == count:
                     break
         self.line.close()
         await done
@@ -133,7 +163,7 @@ async def test_attempts_have_a_ceiling():
     """After max_attempts the failure is the answer, and says how many there were."""
     engine = ScriptedEngine({1: [FailureKind.INTERNAL] * 9})
     endings = await Bench(engine, CrashProtection(retry=QUICK)).run([1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt) == ("engine_error", 3)
     assert engine.steps == [[1]] * 3
 
@@ -150,7 +180,7 @@ async def test_what_will_not_pass_is_not_tried_again(kind, code):
     """Another attempt at a request that is too late, unwanted or wrong in itself would only cost."""
     engine = ScriptedEngine({1: [kind]})
     endings = await Bench(engine, CrashProtection(retry=QUICK)).run([1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt) == (code, 1)
 
 
@@ -184,7 +214,7 @@ async def test_poison_is_answered_and_never_run():
     guard.suspects.set(source(1), CrashHistory(crashes=6, together=1, alone=2), 0)
     engine = ScriptedEngine()
     endings = await Bench(engine, guard).run([0, 1])
-    assert isinstance(endings[1], Failed)
+    assert isinstance(endings[1], Broken)
     assert (endings[1].error.code, endings[1].attempt, endings[1].error.dead_letter) == ("poisoned", 6, True)
     assert "6 times" in endings[1].error.message
     assert engine.steps == [[0]]
@@ -236,3 +266,55 @@ async def test_what_is_not_cleared_stays_in_the_line(suspected, steps):
     endings = await bench.run([0, 1, 2])
     assert engine.steps == steps
     assert all(isinstance(ending, Generated) for ending in endings.values())
+
+
+async def test_what_nobody_waits_for_is_not_run():
+    """Its last request left while it waited in the queue: it leaves without a result."""
+    engine = ScriptedEngine()
+    unwanted, wanted = place(0), place(1)
+    unwanted.item.remove(unwanted.item.job.ticket)
+    assert isinstance((await Bench(engine, CrashProtection()).finish([unwanted, wanted], 1))[1], Generated)
+    assert engine.steps == [[1]]
+
+
+@pytest.mark.parametrize("attempts", [[], [FailureKind.INTERNAL]])
+async def test_what_nobody_waits_for_any_more_is_ended_in_the_engine(attempts):
+    """Whether it runs for the first time or again; there is no result, and nothing of it stays in the journal."""
+    protection = CrashProtection(retry=QUICK)
+    engine = ScriptedEngine({1: attempts.copy()}, endless={1})
+    bench, (other, endless) = Bench(engine, protection), (place(0), place(1))
+
+    def leave(step: list[int]) -> None:
+        if step == [1] and endless.item.attempt > len(attempts) and endless.item.wanted:
+            endless.item.remove(endless.item.job.ticket)
+            bench.left.put(endless.item)
+
+    engine.on_step = leave
+    found = await bench.finish([other, endless], 1)
+    assert list(found) == [0]
+    assert (engine.running, protection.journal.entries()) == (0, [])
+
+
+async def test_the_journal_names_somebody_who_waits():
+    """A crash is no longer blamed on the request that began a generation once it has left, as it was answered."""
+    protection = CrashProtection()
+    protection.suspects.set(source(7), CrashHistory(crashes=1, together=8), 0)
+    engine, seen = ScriptedEngine(endless={1}), []
+    bench, one = Bench(engine, protection), place(1)
+    began, waits = one.item.job.ticket, place(7).item.job
+    one.item.add(waits)
+
+    def look(_: list[int]) -> None:
+        seen.append([(entry.source, entry.blame.crashes) for entry in protection.journal.entries()])
+        if one.item.first is began:
+            one.item.remove(began)
+            bench.left.put(one.item)
+        elif len(seen) > 2:
+            engine.endless.clear()
+
+    engine.on_step = look
+    found = await bench.finish([one], 1)
+    assert seen[0] == [(source(1), 0)]
+    assert seen[-1] == [(source(7), 1)]
+    assert found[1].attempt == 2, "the crashes of who waits count"
+    assert protection.journal.entries() == []

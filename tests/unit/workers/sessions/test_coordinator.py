@@ -1,7 +1,7 @@
 """The session gate over a store of our making: histories in, turns out, and what becomes of both when things fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
@@ -12,10 +12,11 @@ from aiokafka import TopicPartition
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.history import History
 from pelton.cache.sessions.store import Loaded, SessionStore, session_key
-from pelton.pipeline.errors import EngineError
+from pelton.pipeline.errors import Cancelled, EngineError
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, Delivery, Failed, OutgoingReply, Result
 from pelton.workers.sessions import turn_writer
 from pelton.workers.sessions.coordinator import SessionCoordinator
@@ -34,16 +35,15 @@ class Worker:
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.member = True
-        self.endings: LingerQueue[Result] = LingerQueue(100)
+        self.results: LingerQueue[Result] = LingerQueue(100)
+        self.open_requests = OpenRequests(self.results, lambda _: None)
         self.gate = SessionCoordinator(
             store=cast(SessionStore, store),
             fences=Fences(cast(SessionStore, store), "g", self._is_member),
-            endings=self.endings,
+            open_requests=self.open_requests,
             wait_s=1.0,
             most_waiting=8,
         )
-        self.gate.go_on = self._go_on
-        self.gate.pass_on = self._pass_on
         self.opened: list[tuple[Delivery, History]] = []
         self.passed: list[OutgoingReply] = []
         self.ended: list[Result] = []
@@ -51,7 +51,7 @@ class Worker:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Worker"]:
-        tasks = [asyncio.create_task(part()) for part in (self.gate.read, self.gate.write, self._drain)]
+        tasks = [asyncio.create_task(part()) for part in (self._prepare, self.gate.write, self._send, self._drain)]
         try:
             yield self
         finally:
@@ -71,15 +71,20 @@ class Worker:
         await asyncio.sleep(0.03)
         assert (len(self.opened), len(self.passed), len(self.ended)) == seen
 
+    def enter(self, one: Delivery) -> None:
+        self.open_requests.add(one)
+        self.gate.enter(one)
+
     async def open(self, one: Delivery) -> History:
         """Let a request in and wait until it goes on; its history."""
-        self.gate.enter(one)
+        self.enter(one)
         await self.until(lambda: any(opened is one for opened, _ in self.opened))
         return self.opened[-1][1]
 
     def answer(self, one: Delivery, text: str) -> OutgoingReply:
         """Have it answered."""
         packed = parcel(one, text)
+        assert self.open_requests.remove(one)
         assert self.gate.takes(packed)
         return packed
 
@@ -93,8 +98,18 @@ class Worker:
 
     def give_up(self, now: float = LATER) -> list[Failed]:
         refused = self.gate.give_up(now)
-        self.ended += refused
+        self.ended += [failed for failed in refused if self.open_requests.remove(failed.ticket)]
         return refused
+
+    async def refuse(self, one: Delivery) -> Failed:
+        """It is cancelled, or too late."""
+        failed = Failed(one, Cancelled("by its sender"))
+        await self.open_requests.end([failed])
+        return failed
+
+    def lose(self, lost: OffsetTracker) -> None:
+        self.open_requests.abandon({lost})
+        self.gate.abandon({lost})
 
     def commit(self, ending: Result) -> None:
         self.gate.published([OutgoingReply(ending, (OutgoingRecord("replies", b"error", b"", []),))])
@@ -102,17 +117,19 @@ class Worker:
     async def _is_member(self) -> bool:
         return self.member
 
-    async def _go_on(self, opened: Sequence[tuple[Delivery, History]]) -> None:
-        self.opened += opened
-        for one, history in opened:
-            self.gate.opened(one, Conversation.of(history, [user(f"q{one.record.source.offset}")]))
+    async def _prepare(self) -> None:
+        async for opened in self.gate.ready():
+            self.opened += opened
+            for one, history in opened:
+                self.gate.opened(one, Conversation.of(history, [user(f"q{one.record.source.offset}")]))
 
-    def _pass_on(self, packed: OutgoingReply) -> None:
-        self.passed.append(packed)
+    async def _send(self) -> None:
+        async for packed in self.gate.stored():
+            self.passed.append(packed)
 
     async def _drain(self) -> None:
-        async for endings in self.endings.batches():
-            self.ended += endings
+        async for results in self.results.batches():
+            self.ended += results
 
 
 @pytest.fixture
@@ -135,7 +152,7 @@ async def test_a_turn_is_stored_before_its_reply_and_committed_before_the_next(w
     first, second = ticket(1), ticket(2)
     store.on_store = lambda: worker.passed and pytest.fail("passed on before it was stored")
     await worker.open(first)
-    worker.gate.enter(second)
+    worker.enter(second)
     packed = worker.answer(first, "one")
     await worker.until(lambda: worker.passed == [packed])
     assert said(store.history(KEY)) == ["q1", "one"]
@@ -152,7 +169,7 @@ async def test_an_error_leaves_the_history_and_the_next_goes_on_when_it_is_commi
     await worker.turn(ticket(1), "one")
     await worker.open(ticket(2))
     failed, waiting = worker.opened[-1][0], ticket(3)
-    worker.gate.enter(waiting)
+    worker.enter(waiting)
     error = Failed(failed, EngineError("broken"))
     assert not worker.gate.takes(OutgoingReply(error, ()))
     await worker.nothing_more()
@@ -169,8 +186,8 @@ async def test_a_record_fetched_again_gets_the_answer_it_was_given(store):
         await former.until(lambda: former.passed == [packed])
     async with Worker(store).running() as successor:
         again, after = ticket(1), ticket(2)
-        successor.gate.enter(again)
-        successor.gate.enter(after)
+        successor.enter(again)
+        successor.enter(after)
         await successor.until(lambda: len(successor.ended) == 1)
         (ending,) = successor.ended
         assert isinstance(ending, CacheHit)
@@ -239,9 +256,9 @@ async def test_without_redis_a_request_waits_and_then_says_so(worker, store):
     store.away = True
     waiting = [ticket(number, fetched_at=100.0) for number in (2, 3)]
     for one in waiting:
-        worker.gate.enter(one)
+        worker.enter(one)
     elsewhere = ticket(9, "other", fetched_at=0.0)
-    worker.gate.enter(elsewhere)
+    worker.enter(elsewhere)
     loads = store.loads
     await worker.until(lambda: store.loads > loads + 1)
     assert worker.give_up(0.0) == []
@@ -259,7 +276,7 @@ async def test_a_refusal_that_stays_is_not_called_passing(worker, store):
     """As of a Redis in cluster mode: sending the request again would not help."""
     await worker.turn(ticket(1), "one")
     store.away = store.refused = True
-    worker.gate.enter(ticket(2, fetched_at=100.0))
+    worker.enter(ticket(2, fetched_at=100.0))
     loads = store.loads
     await worker.until(lambda: store.loads > loads + 1)
     (refused,) = worker.give_up()
@@ -271,7 +288,7 @@ async def test_an_outage_shorter_than_the_wait_is_not_noticed(worker, store):
     """Away while a history is wanted, and again while its turn is to be stored, Redis only takes longer."""
     store.away = True
     one = ticket(1)
-    worker.gate.enter(one)
+    worker.enter(one)
     await worker.nothing_more()
     store.away = False
     await worker.until(lambda: len(worker.opened) == 1)
@@ -296,7 +313,7 @@ async def test_what_may_have_been_stored_is_withdrawn_before_the_session_goes_on
     await worker.nothing_more()
     (refused,) = worker.give_up()
     await worker.gate.settled()
-    worker.gate.enter(after := ticket(3))
+    worker.enter(after := ticket(3))
     if commit_known:
         worker.commit(refused)
     else:
@@ -353,7 +370,7 @@ async def test_a_request_cancelled_while_its_turn_is_stored_was_never_said(worke
 async def test_damage_ends_the_request_and_is_left_alone(worker, store):
     """It is an error each time, and never an empty history."""
     store.damaged.add(KEY)
-    worker.gate.enter(ticket(1))
+    worker.enter(ticket(1))
     await worker.until(lambda: len(worker.ended) == 1)
     assert worker.ended[0].error.code == "session_unavailable"
     assert "damaged" in worker.ended[0].error.message
@@ -366,12 +383,12 @@ async def test_lost_partitions_are_forgotten_at_every_stage(worker, store):
     open_one, storing = ticket(1, "a", tracker=lost), ticket(2, "b", tracker=lost)
     await worker.open(open_one)
     await worker.open(storing)
-    worker.gate.enter(ticket(3, "a", tracker=lost))
+    worker.enter(ticket(3, "a", tracker=lost))
     ours = ticket(4, "a", partition=1, tracker=kept)
-    worker.gate.enter(ours)
+    worker.enter(ours)
     store.away = True
     worker.answer(storing, "one")
-    worker.gate.abandon({lost})
+    worker.lose(lost)
     await worker.gate.settled()
     store.away = False
     assert not worker.gate.takes(parcel(open_one))
@@ -385,7 +402,7 @@ async def test_a_partition_lost_while_its_turn_is_stored_is_another_workers_to_a
     lost = OffsetTracker()
     one = ticket(1, tracker=lost)
     await worker.open(one)
-    store.on_store = lambda: worker.gate.abandon({lost})
+    store.on_store = lambda: worker.lose(lost)
     worker.answer(one, "one")
     await worker.until(lambda: said(store.history(KEY)) == ["q1", "one"])
     await worker.nothing_more()
@@ -396,8 +413,8 @@ async def test_what_the_broker_says_is_answered_holds_nobody_up(worker):
     """After a commit of unknown outcome, or another owner's: its parcel is never published, and the next goes on."""
     one, after = ticket(5), ticket(6)
     await worker.open(one)
-    worker.gate.enter(after)
-    worker.gate.enter(ticket(7))
+    worker.enter(after)
+    worker.enter(ticket(7))
     packed = worker.answer(one, "one")
     await worker.until(lambda: worker.passed == [packed])
     worker.gate.reconcile(TopicPartition("requests", 1), Progress(9, 9))
@@ -407,20 +424,42 @@ async def test_what_the_broker_says_is_answered_holds_nobody_up(worker):
     await worker.until(lambda: worker.opened[-1][0] is after)
 
 
-async def test_what_waits_can_be_withdrawn_and_what_runs_cannot(worker):
-    """Deadlines and cancels reach what waits here; what is under way is found in the line and the engine."""
-    one, after = ticket(1), ticket(2)
+async def test_what_ended_while_it_waited_is_passed_over(worker):
+    """Cancelled behind another, its history is not read when its turn comes; the next one's is."""
+    one, ended, after = ticket(1), ticket(2), ticket(3)
     await worker.open(one)
-    worker.gate.enter(after)
-    assert worker.gate.remove_if(lambda _: True) == [after]
-    assert worker.gate.remove_if(lambda _: True) == []
-    assert worker.gate.waiting == 0
+    worker.enter(ended)
+    worker.enter(after)
+    failed = await worker.refuse(ended)
+    packed = worker.answer(one, "one")
+    await worker.until(lambda: worker.passed == [packed])
+    worker.gate.published([packed])
+    await worker.until(lambda: worker.gate.waiting == 1)
+    await worker.nothing_more()
+    assert worker.opened[-1][0] is one
+    worker.commit(failed)
+    await worker.until(lambda: worker.opened[-1][0] is after)
+
+
+async def test_an_answer_whose_turn_cannot_be_stored_leaves_its_request_open(worker, store):
+    """It was answered, and is not any more: it can be cancelled as any other, and then is not told of Redis as well."""
+    one = ticket(1)
+    await worker.open(one)
+    store.on_store = lambda: store.records.update({KEY: Loaded("elsewhere", History())})
+    worker.answer(one, "stale")
+    await worker.until(lambda: len(worker.opened) == 2)
+    assert one in worker.open_requests
+    await worker.refuse(one)
+    await worker.until(lambda: len(worker.ended) == 1)
+    worker.give_up()
+    await worker.nothing_more()
+    assert len(worker.ended) == 1
 
 
 async def test_a_busy_session_stops_the_fetching_of_its_own_partition_only(worker):
     """What may wait is divided between the partitions."""
     for number in range(5):
-        worker.gate.enter(ticket(number))
+        worker.enter(ticket(number))
     assert not worker.gate.has_room(PARTITION, 2)
     assert worker.gate.has_room(TopicPartition("requests", 1), 2)
     assert worker.gate.has_room(PARTITION, 1)
@@ -445,8 +484,8 @@ async def test_other_sessions_pass_by_one_that_cannot_be_stored(worker, store, m
 async def test_a_partition_lost_before_its_requests_came_in_is_forgotten_too(worker, store):
     """Were they let in, nobody would ever let them out, and a partition that came back would wait behind them."""
     lost = OffsetTracker()
-    worker.gate.abandon({lost})
-    worker.gate.enter(ticket(1, tracker=lost))
+    worker.lose(lost)
+    worker.enter(ticket(1, tracker=lost))
     assert worker.gate.waiting == 0
     again = ticket(1, tracker=OffsetTracker())
     await worker.turn(again, "one")
@@ -471,7 +510,7 @@ async def test_those_behind_a_turn_that_cannot_be_taken_back_lose_patience(worke
     await worker.open(one)
     packed = worker.answer(one, "large")
     await worker.until(lambda: worker.passed == [packed])
-    worker.gate.enter(after)
+    worker.enter(after)
     store.away = True
     worker.gate.published([replace(packed, records=(OutgoingRecord("replies", b"error", b"", []),))])
     await worker.until(lambda: [refused.ticket for refused in worker.give_up()] == [after])

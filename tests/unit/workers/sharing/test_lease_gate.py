@@ -1,4 +1,4 @@
-"""Leases between choosing a request and running it: what each answer of the leases does to a flight."""
+"""Leases between choosing a generation and running it: what each answer of the leases does to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,12 +8,14 @@ from typing import cast
 from pelton.cache.replies.leases import LeaseOutcome, Leases
 from pelton.cache.replies.values import Found, Tier
 from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
+from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest, Result
+from pelton.workers.open_requests import OpenRequests
+from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest
+from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import BODY, place, ticket_of
+from tests.unit._support.flights import BODY, job
 
 LIMIT_S = 5
 
@@ -49,18 +51,19 @@ class FakeLeases:
 
 
 class Desk:
-    """A line, its flights and their clearance; `take` is what the inference thread does."""
+    """A queue, its generations and their leases; `take` is what the inference thread does."""
 
     def __init__(self, longest_wait_s: float = 60) -> None:
-        self.line: RequestQueue[PreparedRequest] = RequestQueue(max_tokens=100, max_requests=100)
-        self.endings: LingerQueue[Result] = LingerQueue(100)
+        self.line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=100)
+        self.results: LingerQueue[Finished] = LingerQueue(100)
         self.leases = FakeLeases()
-        self.flights = SingleFlight(most_waiting=100, leased=True, release=self.leases.release)
-        self.clearance = LeaseGate(self.flights, cast(Leases, self.leases), self.line, self.endings, longest_wait_s)
+        self.flights = SingleFlight(max_waiting=100, leased=True, release=self.leases.release)
+        self.open_requests = OpenRequests(self.results, self.flights.leave)
+        self.gate = LeaseGate(self.flights, cast(Leases, self.leases), self.line, self.open_requests, longest_wait_s)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Desk"]:
-        running = asyncio.create_task(self.clearance.run())
+        running = asyncio.create_task(self.gate.run())
         try:
             async with asyncio.timeout(LIMIT_S):
                 yield self
@@ -69,24 +72,33 @@ class Desk:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    async def board(self, *places: QueuedRequest[PreparedRequest]) -> None:
-        for one in places:
-            if self.flights.board(one):
-                await self.line.put(one)
+    async def join(self, *jobs: PreparedRequest) -> None:
+        for one in jobs:
+            self.open_requests.add(one.ticket)
+            if (generation := self.flights.join(one)) is not None:
+                await self.line.put(generation.queued)
 
-    def take(self) -> list[QueuedRequest[PreparedRequest]]:
-        return self.line.take(lambda places: (self.clearance.of(places, range(len(places))), None), block=False)
+    def take(self) -> list[PreparedRequest]:
+        return self._jobs(block=False)
 
-    async def taken(self) -> list[QueuedRequest[PreparedRequest]]:
-        """What the line gives, once it gives something."""
-        return await asyncio.to_thread(
-            self.line.take, lambda places: (self.clearance.of(places, range(len(places))), None), block=True
-        )
+    async def taken(self) -> list[PreparedRequest]:
+        """What the queue gives, once it gives something."""
+        return await asyncio.to_thread(self._jobs, block=True)
 
-    async def ended(self) -> list[Result]:
-        """The next endings."""
-        async for endings in self.endings.batches():
-            return endings
+    def _jobs(self, *, block: bool) -> list[PreparedRequest]:
+        taken = self.line.take(lambda queued: (self.gate.runnable(queued, range(len(queued))), None), block=block)
+        return [each.item.job for each in taken]
+
+    def finish(self, one: PreparedRequest) -> None:
+        """It is answered."""
+        generation = self.flights.of(one.ticket)
+        assert generation is not None
+        self.flights.finish(generation)
+
+    async def ended(self) -> list[Finished]:
+        """The next results."""
+        async for results in self.results.batches():
+            return results
         raise AssertionError("closed")
 
 
@@ -95,66 +107,66 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_granted_lease_lets_the_leader_run():
-    """What needs none runs at once; the others are asked for together, once, and run when the line is poked."""
+async def test_a_granted_lease_lets_it_run():
+    """What needs none runs at once; the others are asked for together, once, and run when the queue is notified."""
     async with Desk().open() as desk:
-        free, *leased = [place(0, CacheKeys()), place(1, CacheKeys("a")), place(2, CacheKeys("b"))]
-        await desk.board(free, *leased)
+        free, *leased = [job(0, CacheKeys()), job(1, CacheKeys("a")), job(2, CacheKeys("b"))]
+        await desk.join(free, *leased)
         assert desk.take() == [free]
         assert desk.take() == []
         assert await desk.taken() == leased
         assert desk.leases.asked == [["a", "b"]]
-        assert desk.flights.landed(ticket_of(leased[0]), BODY, BODY) == []
+        desk.finish(leased[0])
         assert desk.leases.released == ["a"]
 
 
 async def test_without_anybody_to_ask_it_runs_without_a_lease():
     """And there is nothing to give back."""
     async with Desk().open() as desk:
-        one = place(0)
+        one = job(0)
         desk.leases.standings["answer"] = LeaseOutcome.ALONE
-        await desk.board(one)
+        await desk.join(one)
         assert await desk.taken() == [one]
-        desk.flights.landed(ticket_of(one), BODY, BODY)
+        desk.finish(one)
         assert desk.leases.released == []
 
 
-async def test_what_another_worker_generates_leaves_the_line():
-    """It takes no tokens while it waits, nor do its followers; when the answer is there all get it."""
+async def test_what_another_worker_generates_leaves_the_queue():
+    """It takes no tokens while it waits, nor do those who join it; when the answer is there all get it."""
     async with Desk().open() as desk:
-        places = [place(number) for number in range(3)]
+        places = [job(number) for number in range(3)]
         desk.leases.standings["answer"] = LeaseOutcome.FOLLOWER
-        await desk.board(*places)
+        await desk.join(*places)
         assert desk.take() == []
         await desk.leases.looked.wait()
         assert (len(desk.line), desk.line.tokens, desk.flights.waiting) == (0, 0, 3)
         desk.leases.seen["answer"] = Found(BODY, Tier.REMOTE)
         endings = await desk.ended()
-        assert endings == [CacheHit(ticket_of(one), one.item.keys, BODY, CacheOutcome.JOINED) for one in places]
+        assert endings == [CacheHit(one.ticket, one.keys, BODY, CacheOutcome.JOINED) for one in places]
         assert desk.leases.released == []
 
 
 async def test_an_answer_that_came_meanwhile_is_a_hit():
     """It was written between the look-up and the lease: nothing is generated."""
     async with Desk().open() as desk:
-        one, follower = place(0), place(1)
+        one, follower = job(0), job(1)
         desk.leases.standings["answer"] = Found(BODY, Tier.REMOTE)
-        await desk.board(one, follower)
+        await desk.join(one, follower)
         assert desk.take() == []
-        outcomes = {ending.ticket: ending.outcome for ending in await desk.ended()}
-        assert outcomes == {ticket_of(one): CacheOutcome.HIT_REMOTE, ticket_of(follower): CacheOutcome.JOINED}
+        outcomes = {hit.ticket: hit.outcome for hit in await desk.ended() if isinstance(hit, CacheHit)}
+        assert outcomes == {one.ticket: CacheOutcome.HIT_REMOTE, follower.ticket: CacheOutcome.JOINED}
         assert len(desk.line) == 0
 
 
 async def test_when_nobody_generates_any_more_the_lease_is_asked_for_again():
     """The other worker died or failed: of all who waited one gets the lease, this one here."""
     async with Desk().open() as desk:
-        one, younger = place(0), place(1, CacheKeys("other"))
+        one, younger = job(0), job(1, CacheKeys("other"))
         desk.leases.standings["answer"] = LeaseOutcome.FOLLOWER
-        await desk.board(one)
+        await desk.join(one)
         assert desk.take() == []
         await desk.leases.looked.wait()
-        await desk.board(younger)
+        await desk.join(younger)
         del desk.leases.standings["answer"]
         desk.leases.seen["answer"] = False
         await until(lambda: len(desk.line) == 2)
@@ -165,9 +177,9 @@ async def test_when_nobody_generates_any_more_the_lease_is_asked_for_again():
 async def test_who_waits_too_long_runs_all_the_same():
     """Without asking again."""
     async with Desk(longest_wait_s=0).open() as desk:
-        one = place(0)
+        one = job(0)
         desk.leases.standings["answer"] = LeaseOutcome.FOLLOWER
-        await desk.board(one)
+        await desk.join(one)
         assert desk.take() == []
         assert await desk.taken() == [one]
         assert desk.leases.asked == [["answer"]]
@@ -176,51 +188,49 @@ async def test_who_waits_too_long_runs_all_the_same():
 async def test_a_lease_that_nobody_wants_any_more_is_given_back():
     """Its requests were lost while it was asked for."""
     async with Desk().open() as desk:
-        one = place(0)
+        one = job(0)
         desk.leases.answering.clear()
-        await desk.board(one)
+        await desk.join(one)
         assert desk.take() == []
         await until(lambda: desk.leases.asked)
-        desk.line.remove_if(lambda _: True)
-        desk.flights.abandon({ticket_of(one).tracker})
+        desk.open_requests.abandon({one.ticket.tracker})
         desk.leases.answering.set()
         await until(lambda: desk.leases.released)
         assert desk.leases.released == ["answer"]
 
 
-async def test_a_leader_that_left_while_the_lease_was_asked_for_leaves_it_to_the_next():
-    """The lease is the flight's: the next leader, on its way to the line, runs without asking again."""
+async def test_who_leaves_while_the_lease_is_asked_for_leaves_it_to_the_rest():
+    """The lease is the generation's: it runs for those who wait on, and nothing is asked again."""
     async with Desk().open() as desk:
-        hasty, patient = place(0), place(1)
+        hasty, patient = job(0), job(1)
         desk.leases.answering.clear()
-        await desk.board(hasty, patient)
+        await desk.join(hasty, patient)
         assert desk.take() == []
         await until(lambda: desk.leases.asked)
-        desk.line.remove_if(lambda one: one is hasty)
-        desk.flights.failed(ticket_of(hasty))
+        desk.open_requests.remove(hasty.ticket)
         desk.leases.answering.set()
-        assert await desk.taken() == [patient]
+        assert await desk.taken() == [hasty], "it is what is computed still"
         assert desk.leases.asked == [["answer"]]
 
 
-async def ask_twice(desk: Desk, first: LeaseOutcome, second: LeaseOutcome) -> QueuedRequest[PreparedRequest]:
-    """The leader is gone when it is answered, and the next in its flight has asked meanwhile: that one."""
-    hasty, patient = place(0), place(1)
+async def ask_twice(desk: Desk, first: LeaseOutcome, second: LeaseOutcome) -> PreparedRequest:
+    """All are gone when it is answered, and an equal request has asked meanwhile: that one."""
+    hasty, patient = job(0), job(1)
     desk.leases.answering.clear()
     desk.leases.scripts["answer"] = [first, second]
-    await desk.board(hasty, patient)
+    await desk.join(hasty)
     assert desk.take() == []
     await until(lambda: desk.leases.asked)
-    desk.line.remove_if(lambda one: one is hasty)
-    desk.flights.failed(ticket_of(hasty))
-    await until(lambda: len(desk.line))
+    desk.open_requests.remove(hasty.ticket)
+    desk.line.remove_if(lambda queued: not queued.item.wanted)
+    await desk.join(patient)
     assert desk.take() == []
     desk.leases.answering.set()
     await until(lambda: len(desk.leases.asked) == 2 and not desk.leases.scripts["answer"])
     return patient
 
 
-async def test_a_flight_that_may_run_is_not_parked_any_more():
+async def test_a_generation_that_may_run_is_not_parked_any_more():
     """Of two answers the first counts."""
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.ALONE, LeaseOutcome.FOLLOWER)
@@ -228,20 +238,32 @@ async def test_a_flight_that_may_run_is_not_parked_any_more():
         assert await desk.taken() == [patient]
 
 
-async def test_a_parked_leader_that_gets_the_lease_runs():
+async def test_a_parked_generation_that_gets_the_lease_runs():
     """The other worker has just died: nobody waits for a lease that is this worker's own."""
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.FOLLOWER, LeaseOutcome.LEADER)
         assert await desk.taken() == [patient]
         assert desk.flights.parked == []
-        desk.flights.landed(ticket_of(patient), BODY, BODY)
+        desk.finish(patient)
         assert desk.leases.released == ["answer"]
 
 
-async def test_a_parked_leader_waits_on_when_nobody_can_tell():
+async def test_a_parked_generation_waits_on_when_nobody_can_tell():
     """One slow answer does not send it off to generate what another worker nearly has."""
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.FOLLOWER, LeaseOutcome.ALONE)
         await desk.leases.looked.wait()
-        assert [flight.ticket for flight in desk.flights.parked] == [ticket_of(patient)]
-        assert not desk.flights.may_run(ticket_of(patient))
+        (parked,) = desk.flights.parked
+        assert parked is desk.flights.of(patient.ticket)
+        assert not parked.may_run
+
+
+async def test_what_nobody_waits_for_leaves_the_queue_without_a_lease():
+    """Its last request left while it waited for room in the queue: asked for again and again, it would stay there."""
+    async with Desk().open() as desk:
+        one = job()
+        generation = desk.flights.join(one)
+        desk.flights.leave(one.ticket)
+        await desk.line.put(generation.queued)
+        assert desk.take() == [one]
+        assert desk.leases.asked == []

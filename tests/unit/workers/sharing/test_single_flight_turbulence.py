@@ -1,80 +1,182 @@
-"""Flights under whatever happens in whatever order: nobody is stuck, nobody ends twice."""
+"""Single-flight under whatever happens in whatever order, with the table of those who wait and what runs around it."""
 
 import asyncio
+from collections import Counter
 
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pelton.pipeline.request_queue import QueuedRequest
-from pelton.workers.requests import CacheKeys, Delivery, PreparedRequest
+from pelton.pipeline.offsets import OffsetTracker
+from pelton.workers.open_requests import OpenRequests
+from pelton.workers.requests import CacheKeys, Delivery
+from pelton.workers.sharing.generation import Generation, Lease
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import BODY, VALUE, place, returning, ticket_of
+from tests.unit._support.flights import job, returning
+
+KEYS = [CacheKeys("a"), CacheKeys("b"), CacheKeys("c", fresh=True), CacheKeys(None, "d"), CacheKeys()]
+which = st.integers(0, 50)
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["arrive", "land", "fail", "break", "cancel", "lose"]), st.integers(0, 5)),
-        max_size=40,
-    )
-)
-def test_each_request_ends_once(happenings):
-    """Whatever happens in whatever order: nobody is stuck, nobody ends twice."""
-    asyncio.run(Turbulence().live_through(happenings))
-
-
-class Turbulence:
-    """A line and an engine in one, around the flights."""
+class Turbulence(RuleBasedStateMachine):
+    """`under_way` are the generations in queue or engine, `ended` says how often each request was told of its end."""
 
     def __init__(self) -> None:
-        self.flights = SingleFlight(most_waiting=1_000)
-        self.flights.on_unwanted = self.generating_in_vain
-        self.open: dict[Delivery, QueuedRequest[PreparedRequest]] = {}
-        self.generating: list[QueuedRequest[PreparedRequest]] = []
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.released: Counter[str] = Counter()
+        self.granted: Counter[str] = Counter()
+        self.flights, self.table = self.run(self.made())
+        self.trackers = [OffsetTracker() for _ in range(3)]
+        self.under_way: list[Generation] = []
+        self.arrived: list[Delivery] = []
+        self.ended: Counter[Delivery] = Counter()
+        self.lost: set[Delivery] = set()
 
-    async def live_through(self, happenings: list[tuple[str, int]]) -> None:
-        for number, (happening, which) in enumerate(happenings):
-            if happening == "arrive":
-                one = place(number, CacheKeys("ab"[which % 2]))
-                self.open[ticket_of(one)] = one
-                if self.flights.board(one):
-                    self.generating.append(one)
-            elif happening == "cancel" and self.open:
-                self.cancel(list(self.open.values())[which % len(self.open)])
-            elif happening == "lose" and self.open:
-                self.lose(list(self.open.values())[which % len(self.open)])
-            elif self.generating:
-                self.finish(self.generating.pop(which % len(self.generating)), happening)
-            self.generating += await returning(self.flights)
-            assert self.flights.waiting == len(self.open.keys() - set(map(ticket_of, self.generating)))
-        while self.generating:
-            self.finish(self.generating.pop(), "land")
-            self.generating += await returning(self.flights)
-        assert not self.open
+    async def made(self) -> tuple[SingleFlight, OpenRequests]:
+        flights = SingleFlight(max_waiting=1_000, leased=True, release=lambda key: self.released.update([key]))
+        return flights, OpenRequests(self, flights.leave)
 
-    def finish(self, one: QueuedRequest[PreparedRequest], how: str) -> None:
-        if not self.flights.disowned(ticket_of(one)):
-            del self.open[ticket_of(one)]
-        if how != "land":
-            self.flights.failed(ticket_of(one), fault=how == "break")
+    async def put_all(self, items):
+        raise AssertionError(f"nothing here ends by the table's own exit: {items}")
+
+    def run(self, work):
+        return self.loop.run_until_complete(work)
+
+    def open(self) -> list[Delivery]:
+        return [one for one in self.arrived if one in self.table]
+
+    def tell(self, one: Delivery | None) -> None:
+        if one is not None:
+            assert self.table.remove(one), "whoever is told was open"
+            self.ended[one] += 1
+
+    @rule(keys=st.sampled_from(KEYS), tracker=st.integers(0, 2))
+    def arrive(self, keys, tracker):
+        one = job(len(self.arrived), keys, self.trackers[tracker])
+        self.arrived.append(one.ticket)
+        self.table.add(one.ticket)
+        if (generation := self.flights.join(one)) is not None:
+            self.under_way.append(generation)
+
+    @precondition(lambda self: self.open())
+    @rule(which=which)
+    def leave(self, which):
+        """Cancelled or too late."""
+        waiting, before = self.open(), set(self.flights._all)
+        self.tell(waiting[which % len(waiting)])
+        assert self.flights._all <= before, "nothing begins anew"
+        self.prune()
+
+    @rule(tracker=st.integers(0, 2))
+    def lose(self, tracker):
+        """A partition goes, and comes back as another."""
+        gone, self.trackers[tracker] = self.trackers[tracker], OffsetTracker()
+        self.lost |= {one for one in self.open() if one.tracker is gone}
+        before = set(self.flights._all)
+        self.table.abandon({gone})
+        assert self.flights._all <= before, "nothing begins anew"
+        self.prune()
+
+    @precondition(lambda self: self.runnable())
+    @rule(which=which)
+    def answer(self, which):
+        self.finish(self.runnable()[which % len(self.runnable())])
+
+    @precondition(lambda self: self.runnable())
+    @rule(which=which, fault=st.booleans())
+    def fail(self, which, fault):
+        generation = self.runnable()[which % len(self.runnable())]
+        self.under_way.remove(generation)
+        self.tell(self.flights.fail(generation, fault=fault))
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=which, lease=st.sampled_from([Lease.HELD, Lease.NONE, Lease.ELSEWHERE]))
+    def ask(self, which, lease):
+        """The lease of one in the queue is asked for, or it is left to another worker."""
+        generation = self.under_way[which % len(self.under_way)]
+        if generation.may_run:
             return
-        for ending in self.flights.landed(ticket_of(one), VALUE, BODY):
-            del self.open[ending.ticket]
+        if lease is Lease.ELSEWHERE:
+            self.under_way.remove(generation)
+            self.flights.park(generation, 0.0)
+        else:
+            self.grant(generation, lease)
 
-    def cancel(self, one: QueuedRequest[PreparedRequest]) -> None:
-        for removed in self.flights.remove_if(lambda other: other is one):
-            del self.open[ticket_of(removed)]
-        for parted in self.flights.disown(lambda other: other is one):
-            del self.open[parted]
-        if ticket_of(one) in self.open:  # runs for nobody else
-            self.generating.remove(one)
-            self.finish(one, "fail")
+    @precondition(lambda self: self.flights.parked)
+    @rule(which=which, lease=st.sampled_from([Lease.HELD, Lease.NONE, Lease.WANTED]))
+    def unpark(self, which, lease):
+        self.grant(self.flights.parked[which % len(self.flights.parked)], lease)
 
-    def lose(self, one: QueuedRequest[PreparedRequest]) -> None:
-        self.generating = [other for other in self.generating if other is not one]
-        del self.open[ticket_of(one)]
-        self.flights.abandon({ticket_of(one).tracker})
+    @rule()
+    def come_back(self):
+        self.under_way += self.run(returning(self.flights))
 
-    def generating_in_vain(self, ticket: Delivery) -> None:
-        (one,) = (other for other in self.generating if ticket_of(other) is ticket)
-        self.generating.remove(one)
-        self.finish(one, "fail")
+    @precondition(lambda self: self.flights.parked)
+    @rule(which=which)
+    def find(self, which):
+        """Another worker's answer is there."""
+        for waiter in self.flights.finish(self.flights.parked[which % len(self.flights.parked)]):
+            self.tell(waiter.ticket)
+
+    def runnable(self) -> list[Generation]:
+        return [generation for generation in self.under_way if generation.may_run]
+
+    def grant(self, generation: Generation, lease: Lease) -> None:
+        self.flights.grant(generation, lease)
+        if lease is Lease.HELD and generation.key is not None:
+            self.granted[generation.key] += 1
+
+    def finish(self, generation: Generation) -> None:
+        self.under_way.remove(generation)
+        for waiter in self.flights.finish(generation):
+            self.tell(waiter.ticket)
+
+    def prune(self) -> None:
+        """What queue and engine do with what nobody waits for."""
+        self.under_way = [generation for generation in self.under_way if generation.wanted]
+
+    @invariant()
+    def everybody_waits_for_something(self):
+        """For one generation each, which runs, waits for another worker's answer, or is on its way to the queue."""
+        waiters = Counter(ticket for generation in self.somewhere() for ticket in generation.waiters)
+        assert waiters == Counter(self.open())
+        assert all(self.flights.of(one) is not None for one in self.open())
+
+    @invariant()
+    def one_generation_a_key(self):
+        keys = [generation.key for generation in self.somewhere() if generation.key is not None]
+        assert len(set(keys)) == len(keys)
+
+    @invariant()
+    def who_waits_is_counted(self):
+        assert self.flights.waiting == len(self.open()) - len(self.under_way)
+
+    @invariant()
+    def nobody_is_told_twice(self):
+        told_or_lost = {one for one in self.arrived if one not in self.table}
+        assert all(count == 1 for count in self.ended.values())
+        assert told_or_lost == self.ended.keys() | self.lost
+        assert not self.ended.keys() & self.lost
+
+    def somewhere(self) -> list[Generation]:
+        return [*self.under_way, *self.flights.parked, *self.flights._returning]
+
+    def teardown(self):
+        """Answered to the last, nothing is left behind: no request, no generation, no lease."""
+        while generations := self.somewhere():
+            for generation in generations:
+                if generation.lease is Lease.ELSEWHERE:
+                    self.grant(generation, Lease.NONE)
+            self.come_back()
+            for generation in list(self.under_way):
+                self.finish(generation)
+        assert (len(self.table), self.flights.waiting, self.flights._all) == (0, 0, set())
+        assert (self.flights._by_key, self.flights._of) == ({}, {})
+        assert (self.table._of_partition, self.table._of_sender) == ({}, {})
+        assert self.released == self.granted
+        self.loop.close()
+
+
+TestTurbulence = Turbulence.TestCase
+TestTurbulence.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,1 @@
+"""What can be done with batch files before and after they are sent."""

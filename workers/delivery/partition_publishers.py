@@ -1,0 +1,78 @@
+"""Makes the publisher of each partition that is assigned, and passes on what it tells."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
+
+from pelton.pipeline.offsets import Progress
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.workers.delivery.partition_publisher import PartitionPublisher
+from pelton.workers.delivery.redirects import Redirects
+from pelton.workers.delivery.reply_counts import ReplyCounts
+from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
+from pelton.workers.kafka.group import ConsumerGroup
+from pelton.workers.kafka.log_ranges import LogRanges
+from pelton.workers.quarantine.suspects import SuspectTable
+from pelton.workers.requests import OutgoingReply
+from pelton.workers.sessions.coordinator import SessionCoordinator
+
+
+class PartitionPublishers:
+    """Calls with a partition give its publisher."""
+
+    def __init__(  # noqa: PLR0913  # what a publisher is made of, and who wants to know of commits
+        self,
+        kafka: KafkaSettings,
+        *,
+        group: ConsumerGroup,
+        consumer: AIOKafkaConsumer,
+        ranges: LogRanges,
+        redirects: Redirects,
+        counts: ReplyCounts,
+        sessions: SessionCoordinator,
+        suspects: SuspectTable,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._consumer = consumer
+        self._ranges = ranges
+        self._redirects = redirects
+        self._counts = counts
+        self._sessions = sessions
+        self._suspects = suspects
+        self._on_failure = on_failure
+
+    def __call__(self, partition: TopicPartition) -> PartitionPublisher:
+        return PartitionPublisher(
+            partition,
+            self._writer(partition),
+            on_open=self._opened,
+            on_published=self._published,
+            on_failure=self._on_failure,
+            starting_point=partial(self._ranges.starting_point, partition),
+            redirects=self._redirects,
+        )
+
+    def _writer(self, partition: TopicPartition) -> PartitionWriter:
+        if self._kafka.delivery == "exactly_once":
+            return TransactionalWriter(self._kafka, partition, self._group)
+        return AtLeastOnceWriter(self._kafka, partition, self._group, self._consumer)
+
+    def _published(self, replies: list[OutgoingReply]) -> None:
+        self._counts.note(replies)
+        self._sessions.published(replies)
+        self._suspects.settle(reply.ending.ticket.record.source for reply in replies)
+
+    def _opened(self, partition: TopicPartition, progress: Progress | None) -> None:
+        """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
+        if progress is not None:
+            self._sessions.reconcile(partition, progress)
+            self._suspects.settle_if(
+                lambda source: (source.topic, source.partition) == partition and progress.answered(source.offset)
+            )
+            with contextlib.suppress(IllegalStateError):  # just revoked: the next assignment starts from the commit
+                self._consumer.seek(partition, progress.position)

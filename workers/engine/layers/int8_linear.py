@@ -1,0 +1,99 @@
+"""Linear layers with int8 weights for a CPU: a quarter of the memory of float32, and products of small integers.
+
+A weight matrix has a scale for each output, the rows of a step one for each row, found as they come (Dettmers et al.:
+"LLM.int8()", 2022). A row's result thus depends on no other row, whatever shares its step.
+
+One large number in a row leaves few levels to all others. Columns that are large in most rows are made smaller, and
+their weights larger by as much (Xiao et al.: "SmoothQuant", 2023; `column_factors`). What a gated layer multiplies is
+large in other columns in each row: its rows are quantised in two steps, the second for what the first left over.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pelton.workers.engine.layers.int8_products import ROW_LEVELS, Int8Product, product_kind, weight_scales
+
+_SMALLEST = 1e-30  # in place of the largest number of a row or a weight that is all zeros
+_TWO_STEPS = frozenset({"down_proj"})
+_REST = 2 * ROW_LEVELS  # what quantising leaves of a number below 1 is at most 1 / _REST
+
+
+class Int8Linear(nn.Module):
+    """Takes the place of an `nn.Linear` for inference; its weight can no longer be read."""
+
+    def __init__(self, linear: nn.Linear, factors: Tensor | None = None, *, two_steps: bool = False) -> None:
+        """`factors` [in_features] divide the rows' columns and multiply those of the weights."""
+        super().__init__()
+        wide = linear.weight.detach().float()
+        weights, self._scales = quantise(wide if factors is None else wide * factors)
+        self._product: Int8Product = product_kind()(weights)
+        self._inverse = None if factors is None else factors.reciprocal()
+        self._bias = None if linear.bias is None else linear.bias.detach().float()
+        self._two_steps = two_steps
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., out_features] from [..., in_features], in the data type of `rows`; NaN where a row has one."""
+        flat = rows.reshape(-1, rows.shape[-1]).float()
+        if self._inverse is not None:
+            flat = flat * self._inverse
+        largest = torch.linalg.vector_norm(flat, float("inf"), dim=-1, keepdim=True).clamp_(min=_SMALLEST)
+        unit = flat / largest
+        result = self._twice(unit) if self._two_steps else self._product(unit)
+        result.mul_(self._scales).mul_(largest)
+        if self._bias is not None:
+            result.add_(self._bias)
+        return result.view(*rows.shape[:-1], -1).to(rows.dtype)
+
+    def _twice(self, unit: Tensor) -> Tensor:
+        rest = torch.sub(unit, torch.mul(unit, ROW_LEVELS).round_(), alpha=1 / ROW_LEVELS).mul_(_REST)
+        first, second = self._product(torch.cat((unit, rest))).chunk(2)
+        return first.add_(second, alpha=1 / _REST)
+
+    __call__ = forward  # at once, as nobody hooks in here
+
+
+def quantise(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 [out, in] that every kernel multiplies exactly, and float32 scales [out] whose product is near `weights`."""
+    scales = weight_scales(weights).clamp_(min=_SMALLEST)
+    return (weights / scales[:, None]).round_().to(torch.int8), scales
+
+
+def column_factors(weights: Tensor, sizes: Tensor) -> Tensor:
+    """By what to divide columns of rows, given the largest numbers `sizes` [in] that they have had."""
+    largest = weights.float().abs().amax(dim=0)
+    kept = [each.clamp(min=each.mean().item() / 100 or _SMALLEST) for each in (sizes.float(), largest)]
+    return (kept[0] / kept[1]).sqrt_()
+
+
+def quantise_linears(model: Any, token_ids: Tensor) -> None:
+    """Replace the linear layers of a model on a CPU, one after the other, so that there is never a second copy of all.
+
+    How large the columns of their rows are is seen while the model reads `token_ids` [tokens]. Embeddings stay as they
+    are, those that share their weights with the output layer too.
+    """
+    sizes = _column_sizes(model, token_ids)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                factors = column_factors(child.weight.detach(), sizes[child]) if child in sizes else None
+                sizes.pop(child, None)
+                setattr(module, name, Int8Linear(child, factors, two_steps=name in _TWO_STEPS))
+
+
+@torch.inference_mode()
+def _column_sizes(model: Any, token_ids: Tensor) -> dict[nn.Module, Tensor]:
+    """The largest number in each column of the rows that each linear layer is given."""
+    sizes: dict[nn.Module, Tensor] = {}
+
+    def see(linear: nn.Module, given: tuple[Tensor, ...]) -> None:
+        sizes[linear] = given[0].detach().abs().flatten(0, -2).amax(dim=0)
+
+    hooks = [each.register_forward_pre_hook(see) for each in model.modules() if type(each) is nn.Linear]
+    try:
+        model(input_ids=token_ids[None], use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sizes

@@ -1,0 +1,23 @@
+"""How much waits in a worker, for its metrics."""
+
+import asyncio
+
+from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.request_queue import RequestQueue
+from pelton.workers.sessions.coordinator import SessionCoordinator
+from pelton.workers.sharing.generation import Generation
+from pelton.workers.sharing.single_flight import SingleFlight
+
+EVERY_S = 0.25
+
+
+async def keep_gauges(
+    metrics: Metrics, queue: RequestQueue[Generation], flights: SingleFlight, sessions: SessionCoordinator
+) -> None:
+    """Set them for ever."""
+    while True:
+        await asyncio.sleep(EVERY_S)
+        metrics.waiting_requests.set(len(queue))
+        metrics.waiting_tokens.set(queue.tokens)
+        metrics.cache_followers.set(flights.waiting)
+        metrics.waiting_sessions.set(sessions.waiting)

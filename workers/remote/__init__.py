@@ -1,0 +1,1 @@
+"""Endpoints that speak OpenAI's API, behind the interface of an engine."""

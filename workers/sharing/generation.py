@@ -1,0 +1,114 @@
+"""A generation: what is computed once for all requests that wait for it."""
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from pelton.pipeline.errors import PeltonError
+from pelton.pipeline.request_queue import QueuedRequest
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
+from pelton.workers.requests import CacheHit, Delivery, Duplicate, Generated, PreparedRequest, Result
+
+
+class Lease(Enum):
+    """Who may generate an answer, among all workers."""
+
+    NONE = auto()
+    """None is needed, or nobody can tell: it runs without."""
+    WANTED = auto()
+    """It may not run yet."""
+    HELD = auto()
+    """This worker may, and no other."""
+    ELSEWHERE = auto()
+    """Another worker does: this generation waits outside the queue for that answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """What goes through queue and engine. Requests wait for it and own nothing of it.
+
+    `job` is what is computed: the request of whoever came first, and equal to all others. `waiters` are in the order of
+    their arrival and belong to the event loop, as does all that is not said to be for any thread. `attempt` counts from
+    1 and belongs to the inference thread, as does `again`: the first answer did not have its form, another is to be
+    chosen. `since` is when it began to wait, `elsewhere_since` when it was first left to another worker
+    (`time.monotonic`).
+    """
+
+    key: str | None
+    job: PreparedRequest
+    lease: Lease = Lease.NONE
+    errors: int = 0
+    since: float = field(default_factory=time.monotonic)
+    elsewhere_since: float | None = None
+    waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
+    first: Delivery | None = None
+    """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    wanted: bool = False
+    """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
+    attempt: int = 1
+    again: bool = False
+
+    @property
+    def may_run(self) -> bool:
+        """Any thread."""
+        return self.lease in {Lease.NONE, Lease.HELD}
+
+    @property
+    def queued(self) -> QueuedRequest["Generation"]:
+        """As the queue takes it; in the lane of the request that came first."""
+        priority = int(self.job.ticket.envelope.lane is Lane.INTERACTIVE)
+        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, priority)
+
+    def add(self, job: PreparedRequest) -> None:
+        self.waiters[job.ticket] = job
+        self.first = self.first or job.ticket
+        self.wanted = True
+
+    def remove(self, ticket: Delivery) -> None:
+        del self.waiters[ticket]
+        if ticket is self.first:
+            self.first = next(iter(self.waiters), None)
+            self.wanted = self.first is not None
+
+    def leave_to_another(self, now: float) -> None:
+        """Another worker has the lease."""
+        self.lease = Lease.ELSEWHERE
+        self.elsewhere_since = self.elsewhere_since or now
+
+    def try_again(self, *, otherwise: bool = False) -> None:
+        """The next attempt is due; `otherwise`: it is to choose other tokens."""
+        self.attempt += 1
+        self.again |= otherwise
+
+    def joined(self, waiter: PreparedRequest, body: bytes, value: bytes | None = None) -> Result:
+        """The result of one that waited for the answer `body` of another. The same request, sent again, gets its very
+        reply, `value`.
+
+        Not so in a session, where the first was taken back: the answer is still to become a turn.
+        """
+        resend = self.job.keys.resend
+        is_again = resend is not None and waiter.keys.resend == resend and not waiter.ticket.envelope.session
+        if value is not None and is_again:
+            return Duplicate(waiter.ticket, value)
+        return CacheHit(waiter.ticket, waiter.keys, body, CacheOutcome.JOINED)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A generation is done. `result` is that of its job's request, which may have left meanwhile."""
+
+    generation: Generation
+    result: Generated
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A generation failed, in its `attempt`-th attempt."""
+
+    generation: Generation
+    error: PeltonError
+    attempt: int = 1
+
+
+Finished = Result | Computed | Broken
+"""What is on its way to be published."""

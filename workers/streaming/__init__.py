@@ -1,0 +1,1 @@
+"""Partial text, sent ahead of replies to those who want to watch."""
