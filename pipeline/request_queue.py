@@ -1,12 +1,14 @@
 """The waiting line: the bounded queue that the event loop fills and the inference thread empties.
 
 It is bounded twice, by requests and by tokens (prompt plus allowed new ones), so that what waits is bounded in memory
-and in time to work off. The engine chooses from it; it keeps no queue of its own.
+and in time to work off. Each priority has bounds of its own: what waits of one takes no room from
+another. The engine chooses from it; it keeps no queue of its own.
 """
 
 import asyncio
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -40,12 +42,13 @@ class RequestQueue(Generic[Item]):
         self.max_tokens = max_tokens
         self.max_requests = max_requests
         self._places: list[QueuedRequest[Item]] = []
-        self._tokens = 0
+        self._counts: Counter[int] = Counter()
+        self._tokens_of: Counter[int] = Counter()
         self._closed = False
         self._changed = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -53,23 +56,22 @@ class RequestQueue(Generic[Item]):
     @property
     def tokens(self) -> int:
         """Tokens that wait."""
-        return self._tokens
+        return self._tokens_of.total()
 
-    @property
-    def free_requests(self) -> int:
-        """How many more requests may be fetched; 0 also while the tokens are used up."""
-        return 0 if self._tokens >= self.max_tokens else self.max_requests - len(self._places)
+    def free_requests(self, priority: int = 0) -> int:
+        """How many more requests of a priority may be fetched; 0 also while its tokens are used up."""
+        return 0 if self._tokens_of[priority] >= self.max_tokens else self.max_requests - self._counts[priority]
 
     def longest_wait(self, now: float) -> float:
         """Seconds that the request at the line's head has waited by `now` (`time.monotonic`); 0 where none waits."""
         with self._changed:
             return now - self._places[0].since if self._places else 0.0
 
-    async def wait_for_room(self) -> int:
-        """Wait until at least one more request may be fetched; return how many may."""
-        while not (free := self.free_requests):
+    async def wait_for_room(self, priority: int = 0) -> int:
+        """Wait until at least one more request of a priority may be fetched; return how many may."""
+        while not (free := self.free_requests(priority)):
             self._room.clear()
-            if not self.free_requests:  # it may have been emptied between the look and the clear
+            if not self.free_requests(priority):  # it may have been emptied between the look and the clear
                 await self._room.wait()
         return free
 
@@ -83,7 +85,7 @@ class RequestQueue(Generic[Item]):
         """
         if place.tokens > self.max_tokens:
             raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
-        async with self._one_at_a_time:
+        async with self._one_at_a_time[place.priority]:
             while not self._closed:
                 self._room.clear()
                 if self._join(place, first=first):
@@ -124,12 +126,14 @@ class RequestQueue(Generic[Item]):
             return self._remove(set(range(len(self._places))))
 
     def _join(self, place: QueuedRequest[Item], *, first: bool) -> bool:
-        tokens = place.tokens
+        tokens, priority = place.tokens, place.priority
         with self._changed:
-            if self._closed or self._tokens + tokens > self.max_tokens or len(self._places) >= self.max_requests:
+            is_full = self._counts[priority] >= self.max_requests
+            if self._closed or is_full or self._tokens_of[priority] + tokens > self.max_tokens:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._tokens += tokens
+            self._counts[priority] += 1
+            self._tokens_of[priority] += tokens
             self._changed.notify_all()
             return True
 
@@ -138,7 +142,9 @@ class RequestQueue(Generic[Item]):
             return []
         removed = [self._places[index] for index in sorted(indexes)]
         self._places = [place for index, place in enumerate(self._places) if index not in indexes]
-        self._tokens -= sum(place.tokens for place in removed)
+        for place in removed:
+            self._counts[place.priority] -= 1
+            self._tokens_of[place.priority] -= place.tokens
         self._loop.call_soon_threadsafe(self._room.set)
         return removed
 

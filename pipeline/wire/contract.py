@@ -53,6 +53,11 @@ class Lane(StrEnum):
     """Somebody waits: goes before what is batch, and takes rows back from it."""
     BATCH = "batch"
 
+    @property
+    def priority(self) -> int:
+        """The higher, the sooner it goes."""
+        return int(self is Lane.INTERACTIVE)
+
 
 class CacheUse(StrEnum):
     """What a request may ask of the cache in the header `pelton-cache`."""

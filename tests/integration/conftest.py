@@ -122,9 +122,9 @@ class ForeignClient:
         """Publish one record with a key."""
         await self._producer.send_and_wait(topic, value, key, headers=list(headers))
 
-    async def send_many(self, topic: str, values: Iterable[bytes]) -> None:
+    async def send_many(self, topic: str, values: Iterable[bytes], headers: Iterable[tuple[str, bytes]] = ()) -> None:
         pending = [
-            await self._producer.send(topic, value, headers=[("kafka_correlationId", str(index).encode())])
+            await self._producer.send(topic, value, headers=[("kafka_correlationId", str(index).encode()), *headers])
             for index, value in enumerate(values)
         ]
         await asyncio.gather(*pending)

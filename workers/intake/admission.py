@@ -11,6 +11,7 @@ from dataclasses import replace
 from pelton.pipeline.errors import UnsupportedHeader
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
@@ -58,9 +59,9 @@ class Admission:
         self._continuing = continuing
         self._queue = queue
 
-    async def wait_for_room(self) -> int:
-        """Wait until at least one more request may be taken in; return how many may."""
-        return min(await self._flights.wait_for_room(), await self._queue.wait_for_room())
+    async def wait_for_room(self, lane: Lane) -> int:
+        """Wait until at least one more request of a lane may be taken in; return how many may."""
+        return min(await self._flights.wait_for_room(), await self._queue.wait_for_room(lane.priority))
 
     async def take_in(self, tickets: list[Delivery]) -> None:
         """Bring each request into the queue, or to where it waits for others, or to its end."""

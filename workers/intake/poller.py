@@ -15,6 +15,7 @@ from pelton.pipeline.errors import UnreadableRecord
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.pipeline.sparse_log import SparseLog
+from pelton.pipeline.wire.contract import Lane
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.cancellation.deadlines import FIRST_PLAUSIBLE_MS
@@ -66,10 +67,21 @@ class Poller:
         self._stopping = True
 
     async def run(self) -> None:
-        """Poll until stopped. While the line is full nothing is fetched; the consumer's heartbeat goes on by itself."""
+        """Poll until stopped. While the queue is full nothing is fetched; the consumer's heartbeat goes on by itself.
+
+        Each lane is fetched by itself, so that the topics of one go on while the other's part of the queue is full.
+        """
+        if not self._policy.interactive_topics:
+            await self._poll(Lane.BATCH)
+            return
+        async with asyncio.TaskGroup() as lanes:
+            for lane in Lane:
+                lanes.create_task(self._poll(lane))
+
+    async def _poll(self, lane: Lane) -> None:
         while not self._stopping:
-            free = await self._reception.wait_for_room()
-            partitions = self._fetchable()
+            free = await self._reception.wait_for_room(lane)
+            partitions = [tp for tp in self._fetchable() if self._policy.lane_of(tp.topic) is lane]
             if not partitions:  # asked for none, the consumer would give records of all
                 await asyncio.sleep(TAKE_OVER_LOOK_S)
                 continue

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from pelton.pipeline.errors import PeltonError
 from pelton.pipeline.request_queue import QueuedRequest
-from pelton.pipeline.wire.contract import CacheOutcome, Lane
+from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.requests import CacheHit, Delivery, Duplicate, Generated, PreparedRequest, Result
 
 
@@ -56,8 +56,8 @@ class Generation:
     @property
     def queued(self) -> QueuedRequest["Generation"]:
         """As the queue takes it; in the lane of the request that came first."""
-        priority = int(self.job.ticket.envelope.lane is Lane.INTERACTIVE)
-        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, priority)
+        lane = self.job.ticket.envelope.lane
+        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, lane.priority)
 
     def add(self, job: PreparedRequest) -> None:
         self.waiters[job.ticket] = job

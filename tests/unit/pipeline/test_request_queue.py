@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -48,16 +49,32 @@ async def test_a_request_larger_than_the_line_is_refused(tokens: int) -> None:
     assert line.tokens == 10
 
 
+async def test_a_full_lane_leaves_the_other_its_room() -> None:
+    """Neither by requests, nor by tokens, nor by one that waits to get in."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=3)
+    await line.put(place("a", 4))
+    await line.put(place("b", 6))
+    waiting = asyncio.create_task(line.put(place("c", 1)))
+    assert not await settled(waiting)
+    assert (line.free_requests(0), line.free_requests(1)) == (0, 3)
+    assert await line.put(replace(place("urgent", 9), priority=1))
+    assert (line.free_requests(1), line.tokens) == (2, 19)
+    line.take(first, block=False)
+    async with asyncio.timeout(LIMIT_S):
+        assert await waiting
+    assert (len(line), line.tokens) == (3, 16)
+
+
 async def test_free_requests_says_what_may_be_fetched() -> None:
     """Intake asks for as many records as there are places, and for none while the tokens are used up."""
     line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=3)
-    assert line.free_requests == 3
+    assert line.free_requests() == 3
     await line.put(place("a", 4))
-    assert line.free_requests == 2
+    assert line.free_requests() == 2
     await line.put(place("b", 6))
-    assert line.free_requests == 0
+    assert line.free_requests() == 0
     line.take(first, block=False)
-    assert (line.free_requests, line.tokens, len(line)) == (2, 6, 1)
+    assert (line.free_requests(), line.tokens, len(line)) == (2, 6, 1)
 
 
 @pytest.mark.parametrize(("tokens", "requests"), [(10, 1), (2, 2)], ids=["tokens", "requests"])

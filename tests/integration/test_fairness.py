@@ -1,0 +1,72 @@
+"""Who gets the engine next: lanes by topic and header, tenants by what they were given."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from tests.integration.conftest import ForeignClient, Place, chat
+
+FLOOD = 300
+"""Far more batch requests than the queue holds and the engine runs."""
+PEOPLE = 5
+GREEDY, MODEST = 400, 20
+UNLIMITED = {"max_waiting_requests": 1_000, "max_waiting_tokens": 1_000_000}
+
+
+async def test_a_flood_of_batch_does_not_delay_the_interactive(
+    place: Callable[..., Any], client: ForeignClient
+) -> None:
+    """Sent last, on a topic of their own, they are answered while nearly all of the flood still waits."""
+    bulk, urgent = f"bulk-{uuid.uuid4().hex[:8]}", f"urgent-{uuid.uuid4().hex[:8]}"
+    at: Place = await place(
+        partitions=1,
+        kafka={"request_topics": (bulk, urgent), "interactive_topics": (urgent,)},
+        simulated={"itl_ms": 5, "max_running": 8},
+        worker={"max_waiting_requests": 32},
+        cache={"enabled": False},
+    )
+    await client.send_many(bulk, [chat(f"job {index}") for index in range(FLOOD)])
+    finished = at.metrics.finished.labels("ok")._value
+    async with asyncio.timeout(60), at.worker():
+        while at.metrics.waiting_requests._value.get() < 30:  # noqa: ASYNC110  # a figure has no event
+            await asyncio.sleep(0.02)
+        before = finished.get()
+        for index in range(PEOPLE):
+            await client.send(urgent, chat(f"person {index}"), [("pelton-tenant", b"person")])
+        replies = await client.read(at.replies, FLOOD + PEOPLE, timeout_s=50)
+    tenants = [dict(record.headers).get("pelton-tenant") for record in replies]
+    last = max(place for place, tenant in enumerate(tenants) if tenant == b"person")
+    assert last - before < FLOOD / 3
+
+
+async def test_a_batch_request_on_the_same_topic_stands_back(place: Callable[..., Any], client: ForeignClient) -> None:
+    """The header decides among those that wait in a worker."""
+    at: Place = await place(partitions=1, simulated={"itl_ms": 5, "max_running": 2}, worker=UNLIMITED)
+    await client.send_many(at.requests, [chat(f"job {index}") for index in range(40)])
+    await client.send(
+        at.requests, chat("person"), [("pelton-priority", b"interactive"), ("kafka_correlationId", b"person")]
+    )
+    async with asyncio.timeout(60), at.worker():
+        replies = await client.read(at.replies, 41)
+    ids = [dict(record.headers)["kafka_correlationId"] for record in replies]
+    assert ids.index(b"person") < 20
+
+
+async def test_two_tenants_that_wait_are_given_the_same(place: Callable[..., Any], client: ForeignClient) -> None:
+    """One sends twenty times as much before the other begins: until that has all, each is given half."""
+    tokens = {"min_output_tokens": 16, "mean_output_tokens": 16, "max_output_tokens": 16}
+    at: Place = await place(
+        partitions=1, simulated={"itl_ms": 2, "max_running": 4, **tokens}, worker=UNLIMITED, cache={"enabled": False}
+    )
+    for tenant, count in ((b"greedy", GREEDY), (b"modest", MODEST)):
+        asked = [chat(f"{tenant!r} {index}", max_tokens=16) for index in range(count)]
+        await client.send_many(at.requests, asked, [("pelton-tenant", tenant)])
+    async with asyncio.timeout(60), at.worker():
+        replies = await client.read(at.replies, GREEDY + MODEST, timeout_s=50)
+    order = [dict(record.headers)["pelton-tenant"] for record in replies]
+    begin = order.index(b"modest")
+    end = max(place for place, tenant in enumerate(order) if tenant == b"modest")
+    both = Counter(order[begin : end + 1])
+    assert MODEST * 0.8 <= both[b"greedy"] <= MODEST * 1.4
