@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_peaks import Card, median_ms
+from benchmarks.engine.gpu_peaks import Card, median_ms
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
 from pelton.workers.engine.cuda.kernels.decode import decode_attention, launch_for, splits_for

@@ -1,7 +1,7 @@
 """The check of free text keeps what it has reached on real reports."""
 
-from benchmarks.figures import _DATA, ALL, invented, measure, of_file
-from benchmarks.figures_synthetic import NOT_LOOKED_AT
+from benchmarks.figures.comparison import _DATA, ALL, invented, measure, of_file
+from benchmarks.figures.synthetic import NOT_LOOKED_AT
 
 
 def test_true_figures_are_kept_and_altered_ones_flagged():

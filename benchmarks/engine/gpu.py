@@ -7,7 +7,7 @@ A    Qwen3-0.6B's architecture with random weights; 256 requests at once, prompt
 A8   the same requests on Llama-3-8B's architecture.
 
 The card's copy rate and matrix rate are measured first; the bound that follows from them is the least time for keys and
-values, weights and prompts (`engine_gpu_workloads.Bound`). Peers run on the same requests, transformers on the first 64
+values, weights and prompts (`gpu_workloads.Bound`). Peers run on the same requests, transformers on the first 64
 of them; vLLM where it is installed. `--profile` says where a step's time goes. Prints a table and the same as JSON.
 """
 
@@ -26,11 +26,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_gpu_peers import PEERS, Peer
-from benchmarks.engine_gpu_profile import profile_steps
-from benchmarks.engine_gpu_workloads import CONFIGS, REQUESTS, Bound, make_model, make_requests
-from benchmarks.engine_workloads import Request
-from benchmarks.gpu_peaks import Card
+from benchmarks.engine.gpu_peaks import Card
+from benchmarks.engine.gpu_peers import PEERS, Peer
+from benchmarks.engine.gpu_profile import profile_steps
+from benchmarks.engine.gpu_workloads import CONFIGS, REQUESTS, Bound, make_model, make_requests
+from benchmarks.engine.workloads import Request
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.model.loading import wrap

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.engine_cpu_peers import (
+from benchmarks.engine.cpu_peers import (
     MODELS,
     Contender,
     Seconds,
@@ -18,7 +18,7 @@ from benchmarks.engine_cpu_peers import (
     transformers_run,
     warm_engine_run,
 )
-from benchmarks.engine_workloads import Request, joined, mixed_sets, mixed_sizes
+from benchmarks.engine.workloads import Request, joined, mixed_sets, mixed_sizes
 from benchmarks.interleaved import Contender as Process
 from benchmarks.interleaved import begin, rates_in_turns
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load, prepare, read

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from decimal import Decimal
 
-from benchmarks.figures_synthetic_model import (
+from benchmarks.figures.synthetic_model import (
     CURRENCY_NAMES,
     SECTORS,
     SHORT_SCALES,

@@ -26,13 +26,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import figures_synthetic
-from benchmarks.figures_altered import KINDS, Question, Statement, altered, questions, statement
-from benchmarks.figures_synthetic import LOOKED_AT, NOT_LOOKED_AT
+from benchmarks.figures import synthetic
+from benchmarks.figures.altered import KINDS, Question, Statement, altered, questions, statement
+from benchmarks.figures.synthetic import LOOKED_AT, NOT_LOOKED_AT
 from pelton.producers.reports.figures import UNSUPPORTED
 from pelton.producers.reports.figures.checking.check import Checker
 
-_DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
+_DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 _ALTER_SEED = 11
 ALL = "all"
 _SYNTHETIC_RECORDS = 100  # of each half
@@ -77,7 +77,7 @@ def _half_of(uid: str) -> str:
 
 def invented(part: str, count: int, seed: int) -> Records:
     halves = (LOOKED_AT, NOT_LOOKED_AT) if part == ALL else (part,)
-    return [record for half in halves for record in figures_synthetic.records(half, count, seed)]
+    return [record for half in halves for record in synthetic.records(half, count, seed)]
 
 
 def measure(records: Records, *, wrong: bool) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from collections.abc import Mapping
 import psutil
 import torch
 
-from benchmarks.engine_cpu_mixed import CONTENDERS, run_mixed
-from benchmarks.engine_cpu_peers import MODELS, Contender, Seconds, engine_run, report, warm_engine_run
-from benchmarks.engine_workloads import ANSWER_TOKENS, QUESTIONS, joined, mixed_sets, questions
+from benchmarks.engine.cpu_mixed import CONTENDERS, run_mixed
+from benchmarks.engine.cpu_peers import MODELS, Contender, Seconds, engine_run, report, warm_engine_run
+from benchmarks.engine.workloads import ANSWER_TOKENS, QUESTIONS, joined, mixed_sets, questions
 from pelton.workers.engine.model.loading import ModelSpec, load
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--workload", choices=("mixed", *WORKLOADS), default="mixed")
     parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, help="of mixed, beside the engine; default: all")
     parser.add_argument("--model", default="smollm2-135m-instruct")
-    parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: benchmarks/engine_gpu.py")
+    parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: benchmarks/engine/gpu.py")
     parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: one for each core")

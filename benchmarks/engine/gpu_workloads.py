@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
 
-from benchmarks.engine_workloads import Request
-from benchmarks.gpu_peaks import Card
+from benchmarks.engine.gpu_peaks import Card
+from benchmarks.engine.workloads import Request
 
 REQUESTS, LEAST, MOST = 256, 100, 1024
 

@@ -8,12 +8,12 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import figures_synthetic_lists as lists
-from benchmarks import figures_synthetic_sheets as sheets
-from benchmarks import figures_synthetic_wordings as wordings
-from benchmarks.figures_synthetic_model import Sheet
-from benchmarks.figures_synthetic_prose import told
-from benchmarks.figures_synthetic_questions import questions_of
+from benchmarks.figures import synthetic_lists as lists
+from benchmarks.figures import synthetic_sheets as sheets
+from benchmarks.figures import synthetic_wordings as wordings
+from benchmarks.figures.synthetic_model import Sheet
+from benchmarks.figures.synthetic_prose import told
+from benchmarks.figures.synthetic_questions import questions_of
 
 LOOKED_AT, NOT_LOOKED_AT = "looked-at", "not-looked-at"
 

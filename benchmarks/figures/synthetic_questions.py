@@ -7,8 +7,8 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
-from benchmarks.figures_synthetic_model import Column, Line, Sheet
-from benchmarks.figures_synthetic_wordings import Wordings
+from benchmarks.figures.synthetic_model import Column, Line, Sheet
+from benchmarks.figures.synthetic_wordings import Wordings
 
 AMOUNT, PERCENT, RATIO, COUNT = "", "percent", "ratio", "count"
 _LEAST_RATIO = Decimal("0.1")  # below it two decimals hold hardly a digit

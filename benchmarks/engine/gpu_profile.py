@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.engine_workloads import Request
+from benchmarks.engine.workloads import Request
 from pelton.workers.engine.api import EngineRequest
 from pelton.workers.engine.offline import Engine
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from benchmarks.engine_gpu_workloads import CONFIGS, make_model, make_requests
-from benchmarks.engine_workloads import Request
+from benchmarks.engine.gpu_workloads import CONFIGS, make_model, make_requests
+from benchmarks.engine.workloads import Request
 
 Peer = Callable[[Any, list[Request]], float]
 
@@ -64,7 +64,7 @@ def vllm(config: Any, requests: list[Request]) -> float:
     if importlib.util.find_spec("vllm") is None:
         raise ModuleNotFoundError("vLLM is not installed here")
     workload = next(name for name, each in CONFIGS.items() if each is config)
-    command = [sys.executable, "-m", "benchmarks.engine_gpu_peers", workload, str(len(requests))]
+    command = [sys.executable, "-m", "benchmarks.engine.gpu_peers", workload, str(len(requests))]
     told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_VLLM_S).stdout  # noqa: S603 (our own)
     return float(json.loads(told.splitlines()[-1])["tokens_per_s"])
 

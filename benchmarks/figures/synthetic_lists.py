@@ -3,7 +3,7 @@
 import random
 from decimal import Decimal
 
-from benchmarks.figures_synthetic_model import (
+from benchmarks.figures.synthetic_model import (
     SECTORS,
     SHORT_SCALES,
     Column,

@@ -1,4 +1,4 @@
-"""What `benchmarks/engine_cpu.py` compares: engine, bound and peers, each a call that takes its own time."""
+"""What `benchmarks/engine/cpu.py` compares: engine, bound and peers, each a call that takes its own time."""
 
 import json
 import statistics
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import GenerationConfig
 
-from benchmarks.engine_workloads import Request
+from benchmarks.engine.workloads import Request
 from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.attention.packed_batch import PackedBatch
 from pelton.workers.engine.attention.paged import ATTENTION

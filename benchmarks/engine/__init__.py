@@ -1,0 +1,1 @@
+"""The engine beside its peers, on a CPU and on a GPU."""

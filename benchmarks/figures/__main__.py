@@ -1,0 +1,5 @@
+"""`python -m benchmarks.figures`: see `comparison.py`."""
+
+from benchmarks.figures.comparison import main
+
+main()
