@@ -2,13 +2,14 @@
 
 Requests finish out of order. The position to commit is the lowest offset not yet answered; which of the offsets above
 it are answered already goes into the commit's metadata, so that a successor skips them. Kafka limits metadata to 4096
-characters, so the *open* offsets are encoded: they are few, however far the answered ones reach.
+characters, so the *open* offsets are encoded: they are few, however far the answered ones reach. Before them stands
+Kafka's id of the topic: one that is made anew under the same name has offsets of its own.
 """
 
 import base64
 import zlib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 METADATA_LIMIT = 4096
@@ -16,7 +17,8 @@ METADATA_LIMIT = 4096
 ADMIT_LIMIT = METADATA_LIMIT * 3 // 4
 """No record is admitted that could bring the metadata above this, whatever is answered after it."""
 
-_PLAIN, _DEFLATED = "p", "z"
+_PLAIN, _DEFLATED, _TOPIC = "p", "z", "t"
+_TOPIC_ID_CHARS = 22
 _MAX_OFFSET = 2**63 - 1
 _MAX_SHIFT = 70
 
@@ -36,10 +38,15 @@ class Progress:
     position: int
     horizon: int
     open: tuple[int, ...] = ()
+    topic_id: str = ""
+    """Of the topic that the offsets are of; empty where nobody knew it."""
 
     @classmethod
     def decode(cls, position: int, metadata: str) -> "Progress":
         """Raises `BadMetadata`."""
+        if metadata[:1] == _TOPIC:
+            rest = cls.decode(position, metadata[1 + _TOPIC_ID_CHARS :])
+            return replace(rest, topic_id=metadata[1 : 1 + _TOPIC_ID_CHARS])
         if not metadata:
             return cls(position, position)
         try:
@@ -52,7 +59,11 @@ class Progress:
         return cls(position, position + distance, tuple(accumulate(deltas, initial=position)))
 
     def metadata(self) -> str:
-        """At most `METADATA_LIMIT` characters, as `OffsetTracker.admits` has seen to; empty when nothing is open."""
+        """At most `METADATA_LIMIT` characters, as `OffsetTracker.admits` has seen to."""
+        return (_TOPIC + self.topic_id if self.topic_id else "") + self._encoded_open()
+
+    def _encoded_open(self) -> str:
+        """Empty when nothing is open."""
         if not self.open:
             return ""
         deltas = (here - before for before, here in zip(self.open, self.open[1:], strict=False))
@@ -78,6 +89,8 @@ class OffsetTracker:
         self._open: dict[int, None] = dict.fromkeys(start.open)
         self._unfetched: set[int] = set(start.open)
         self._horizon = start.horizon
+        self.topic_id = start.topic_id
+        """Of the topic that the offsets are of; empty where nobody knows it."""
         self._size = _size(start.horizon, start.open)
 
     @property
@@ -135,7 +148,7 @@ class OffsetTracker:
     def after(self, answered: Collection[int]) -> Progress:
         """What to commit together with the replies to these open records."""
         left = tuple(offset for offset in self._open if offset not in answered)
-        return Progress(left[0] if left else self._horizon, self._horizon, left)
+        return Progress(left[0] if left else self._horizon, self._horizon, left, self.topic_id)
 
     def complete(self, answered: Iterable[int]) -> None:
         """Close records, once that is committed. Raises `ValueError` for one that is not open."""
@@ -152,6 +165,7 @@ class OffsetTracker:
         self._open = dict.fromkeys([*mine, *theirs])
         self._unfetched = {offset for offset in self._unfetched if offset in self._open} | set(theirs)
         self._horizon = max(self._horizon, committed.horizon)
+        self.topic_id = committed.topic_id or self.topic_id
         self._size = _size(self._horizon, tuple(self._open))
 
     def _fits(self, offset: int) -> bool:
@@ -159,6 +173,11 @@ class OffsetTracker:
         # answered never takes more bytes than the two did, so the sum holds for whatever is still to be answered.
         packed = self._size + len(_varint(offset - self._horizon + 1)) + _HORIZON_BYTES
         return _characters(packed) <= ADMIT_LIMIT
+
+
+def topic_id_text(raw: bytes) -> str:
+    """As Kafka's tools write an id of 16 bytes."""
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 _HORIZON_BYTES = 10

@@ -135,3 +135,33 @@ async def test_a_request_topic_made_anew_is_served_again_within_seconds(place, c
             await client.send(at.requests, chat_body(str(index)), [named(index)], partition=index % 2)
         replies = await client.read(at.replies, 50, 30)
     assert correlations(replies) == {str(index).encode() for index in range(50)}
+
+
+async def made_anew(admin: AIOKafkaAdminClient, topic: str) -> None:
+    await gone(admin, topic)
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    async with asyncio.timeout(20):
+        while topic not in await admin.list_topics():  # noqa: ASYNC110  # as in `gone`
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["under a worker", "between workers"])
+async def test_what_an_old_topics_commit_covers_is_answered_in_the_new_one(place, client, chat_body, admin, running):
+    """It has more records than the old one before anybody looks: only its id tells that it is another."""
+    at = await place(partitions=1)
+    async with at.worker():
+        for index in range(5):
+            await client.send(at.requests, chat_body(str(index)), [named(index)])
+        await client.read(at.replies, 5)
+        if running:
+            await made_anew(admin, at.requests)
+            for index in range(5, 25):
+                await client.send(at.requests, chat_body(str(index)), [named(index)])
+            replies = await client.read(at.replies, 25, 30)
+    if not running:
+        await made_anew(admin, at.requests)
+        for index in range(5, 25):
+            await client.send(at.requests, chat_body(str(index)), [named(index)])
+        async with at.worker():
+            replies = await client.read(at.replies, 25, 30)
+    assert correlations(replies) == {str(index).encode() for index in range(25)}

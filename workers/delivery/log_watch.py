@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
 SURE = 2
-"""Looks in a row that must find a log shorter than what was read of it: a new leader may not know its end yet."""
+"""Looks in a row that must find a log shorter than what was read of it, or another topic: a new leader may not know its
+end yet, and a broker not that a topic is another one."""
 
 
 class LogWatch:
@@ -31,7 +32,7 @@ class LogWatch:
         self._assignment = assignment
         self._backlog = backlog
         self._metrics = metrics
-        self._short: Counter[TopicPartition] = Counter()
+        self._odd: Counter[TopicPartition] = Counter()
         self._trouble = Notice(log)
 
     async def run(self) -> None:
@@ -48,18 +49,22 @@ class LogWatch:
     async def _look(self) -> None:
         owned = self._assignment.trackers()
         ends = await self._ranges.ends(owned) if owned else {}
+        ids = await self._ranges.topic_ids({partition.topic for partition in owned}) if owned else {}
         self._show(sum(max(0, ends[at] - tracker.horizon) + tracker.unanswered for at, tracker in owned.items()))
         self._metrics.partitions.set(len(owned))
         for partition, tracker in owned.items():
             horizon = tracker.horizon
-            self._short[partition] = self._short[partition] + 1 if horizon > ends[partition] else 0
-            if self._short[partition] == SURE:
+            current = ids.get(partition.topic, "")
+            is_another = bool(current and tracker.topic_id) and current != tracker.topic_id
+            seen = is_another or horizon > ends[partition]
+            self._odd[partition] = self._odd[partition] + 1 if seen else 0
+            if self._odd[partition] == SURE:
                 log.error(
                     "Topic %s, partition %d, ends at offset %d, but was read up to %d: it was made anew, and is taken "
                     "over from the start. What ran of the old one has no record any more and is given up.",
                     *partition, ends[partition], horizon,
                 )  # fmt: skip
-                self._short[partition] = 0
+                self._odd[partition] = 0
                 self._assignment.restart(partition)
 
     def _show(self, waiting: int) -> None:

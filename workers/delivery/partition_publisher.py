@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from aiokafka import TopicPartition
@@ -128,7 +129,7 @@ class PartitionPublisher:
                 committed = await self._outlet.open(one_by_one=self._one_by_one)
                 start = await self._starting_point(committed)
                 # A commit for another log says nothing of what is open here: until the first one of ours, it stays.
-                progress = start if self.tracker is None or start == committed else None
+                progress = start if self.tracker is None or _is_as(committed, start) else None
                 break
             except BadMetadata as error:
                 self._trouble.say(
@@ -204,3 +205,10 @@ class PartitionPublisher:
         self._strikes[parcel.offset] += 1
         if self._strikes[parcel.offset] >= MOST_STRIKES:
             self._pending[0] = self._redirects.last_resort(parcel, error)
+
+
+def _is_as(committed: Progress | None, start: Progress | None) -> bool:
+    """Whether the commit is where to start; an older one does not say of which topic it is."""
+    if committed is None or start is None:
+        return committed is start
+    return replace(committed, topic_id="") == replace(start, topic_id="")

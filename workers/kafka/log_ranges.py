@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import METADATA_AGE_MS
+from pelton.workers.kafka.topic_ids import topic_ids
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +51,36 @@ class LogRanges:
         ends = await self._consumer.end_offsets([partition])
         return LogRange(starts[partition], ends[partition])
 
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Kafka's ids of those that exist; nothing where the broker is too old. Raises `KafkaError`."""
+        return await topic_ids(self._consumer._client, topics)  # noqa: SLF001  # its public side has no requests
+
     async def starting_point(self, partition: TopicPartition, committed: Progress | None) -> Progress:
         """Where to begin. Raises `KafkaError`.
 
-        What is committed beyond the log's end belongs to another log, as after a restore or when the topic was made
-        anew: nothing in this one is known to be answered, so it is read from its start.
+        What is committed beyond the log's end, or for a topic with another id, belongs to another log, as after a
+        restore or when the topic was made anew: nothing in this one is known to be answered, so it is read from its
+        start.
         """
-        found = await self.of(partition)
-        if committed is not None and committed.horizon > found.end:
+        found, topic_id = await self._identified(partition)
+        if committed is not None and _is_of_another(committed, found, topic_id):
             await asyncio.sleep(CONFIRM_S)
-            found = await self.of(partition)
+            found, topic_id = await self._identified(partition)
         if committed is None:
-            return Progress(found.start, found.start)
-        if committed.horizon <= found.end:
-            return committed
+            return Progress(found.start, found.start, topic_id=topic_id)
+        if not _is_of_another(committed, found, topic_id):
+            return replace(committed, topic_id=topic_id or committed.topic_id)
         log.error(
             "Group %s has committed offset %d of topic %s, partition %d, whose log ends at %d: it is another log than "
             "the commit was for. It is read from its start, offset %d; to skip records, set the group's offset.",
             self._group_id, committed.position, *partition, found.end, found.start,
         )  # fmt: skip
-        return Progress(found.start, found.start)
+        return Progress(found.start, found.start, topic_id=topic_id)
+
+    async def _identified(self, partition: TopicPartition) -> tuple[LogRange, str]:
+        return await self.of(partition), (await self.topic_ids([partition.topic])).get(partition.topic, "")
+
+
+def _is_of_another(committed: Progress, found: LogRange, topic_id: str) -> bool:
+    differs = bool(committed.topic_id and topic_id) and committed.topic_id != topic_id
+    return differs or committed.horizon > found.end

@@ -4,13 +4,22 @@ import base64
 import random
 import time
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pelton.pipeline.offsets import ADMIT_LIMIT, METADATA_LIMIT, BadMetadata, OffsetTracker, Progress, _varint
+from pelton.pipeline.offsets import (
+    ADMIT_LIMIT,
+    METADATA_LIMIT,
+    BadMetadata,
+    OffsetTracker,
+    Progress,
+    _varint,
+    topic_id_text,
+)
 
 
 class TrackerMachine(RuleBasedStateMachine):
@@ -116,6 +125,18 @@ def test_metadata_never_passes_the_limit(start: int, holes: list[int], rng: rand
         some = {admitted.pop() for _ in range(min(len(admitted), 1 + len(admitted) // 3))}
         tracker.complete(some)
     assert tracker.after(()).metadata() == ""
+
+
+@given(st.integers(0, 2**40), st.sets(st.integers(1, 500), max_size=30), st.binary(min_size=16, max_size=16))
+def test_a_commit_says_of_which_topic_it_is(position: int, steps: set[int], raw: bytes) -> None:
+    """Beside what is open, and where nothing is; commits of versions that did not know it are read as ever."""
+    left = (position, *(position + step for step in sorted(steps))) if steps else ()
+    progress = Progress(position, left[-1] + 1 if left else position, left, topic_id_text(raw))
+    assert Progress.decode(position, progress.metadata()) == progress
+    unknown = replace(progress, topic_id="")
+    assert Progress.decode(position, unknown.metadata()) == unknown
+    tracker = OffsetTracker(progress)
+    assert tracker.after(()).topic_id == topic_id_text(raw)
 
 
 def test_thousands_in_flight_press_back_instead_of_breaking_the_limit() -> None:
