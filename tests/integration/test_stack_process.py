@@ -25,7 +25,10 @@ STUBBORN = [
 
 def runs(pid: int) -> bool:
     """A zombie that nobody buries does not run."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
