@@ -124,7 +124,7 @@ def _numbers(text: str) -> list[Number]:
     if found.numbers:
         return list(found.numbers)
     bare = text.strip()
-    if bare.isdigit():  # a bare "2019" below the headers is an amount
+    if bare.isdecimal():  # a bare "2019" below the headers is an amount
         return [Number(bare, 0, len(text), AMOUNT, Quantity(Decimal(bare)))]
     return []
 

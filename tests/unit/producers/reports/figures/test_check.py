@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pelton.producers.reports.figures import DERIVED, SUPPORTED, UNSUPPORTED, Checker, check_record
@@ -135,6 +135,7 @@ GRIDS = st.lists(st.lists(st.text(max_size=8), max_size=4), max_size=4)
 
 
 @given(st.text(max_size=60), GRIDS, st.lists(st.text(max_size=40), max_size=2))
+@example("", [[], ["\u00b2"]], [])
 def test_any_record_can_be_checked(text, rows, paragraphs):
     for verdict in check_record({"text": text, "tables": [rows], "paragraphs": paragraphs}):
         assert text[verdict.start : verdict.end] == verdict.text
