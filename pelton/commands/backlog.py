@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
+from pelton.pipeline.offsets import BadMetadata
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.loading import load_settings
-from pelton.producers.errors import BrokerUnreachable
+from pelton.producers.errors import ProducerError
 from pelton.producers.kafka.backlog import BacklogReader, Speed, TopicBacklog
 
 FIRST_LOOK_S = 3.0
@@ -115,7 +116,7 @@ async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) 
                 for row in _rows(await reader.read(), speeds):
                     requests.labels(row.topic).set(row.waiting)
                     speed.labels(row.topic).set(row.per_second or 0.0)
-            except BrokerUnreachable as error:
+            except (ProducerError, BadMetadata) as error:
                 requests.clear()
                 speed.clear()
                 stderr.print(str(error), markup=False)

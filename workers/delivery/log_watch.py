@@ -53,16 +53,15 @@ class LogWatch:
         self._show(sum(max(0, ends[at] - tracker.horizon) + tracker.unanswered for at, tracker in owned.items()))
         self._metrics.partitions.set(len(owned))
         for partition, tracker in owned.items():
-            horizon = tracker.horizon
             current = ids.get(partition.topic, "")
             is_another = bool(current and tracker.topic_id) and current != tracker.topic_id
-            seen = is_another or horizon > ends[partition]
+            seen = is_another or tracker.horizon > ends[partition]
             self._odd[partition] = self._odd[partition] + 1 if seen else 0
             if self._odd[partition] == SURE:
                 log.error(
-                    "Topic %s, partition %d, ends at offset %d, but was read up to %d: it was made anew, and is taken "
-                    "over from the start. What ran of the old one has no record any more and is given up.",
-                    *partition, ends[partition], horizon,
+                    "Topic %s, partition %d, was made anew (it ends at offset %d, the old one was read up to %d), and "
+                    "is taken over from the start. What ran of the old one has no record any more and is given up.",
+                    *partition, ends[partition], tracker.horizon,
                 )  # fmt: skip
                 self._odd[partition] = 0
                 self._assignment.restart(partition)

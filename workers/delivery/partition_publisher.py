@@ -129,7 +129,7 @@ class PartitionPublisher:
                 committed = await self._outlet.open(one_by_one=self._one_by_one)
                 start = await self._starting_point(committed)
                 # A commit for another log says nothing of what is open here: until the first one of ours, it stays.
-                progress = start if self.tracker is None or _is_as(committed, start) else None
+                progress = start if self.tracker is None or _is_at(committed, start) else None
                 break
             except BadMetadata as error:
                 self._trouble.say(
@@ -207,7 +207,7 @@ class PartitionPublisher:
             self._pending[0] = self._redirects.last_resort(parcel, error)
 
 
-def _is_as(committed: Progress | None, start: Progress | None) -> bool:
+def _is_at(committed: Progress | None, start: Progress | None) -> bool:
     """Whether the commit is where to start; an older one does not say of which topic it is."""
     if committed is None or start is None:
         return committed is start
