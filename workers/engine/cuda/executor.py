@@ -21,6 +21,7 @@ from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
 from pelton.workers.engine.cuda.compiling import compile_body
+from pelton.workers.engine.cuda.environment import keep_kernels, settle_process
 from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
 from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks
@@ -52,6 +53,7 @@ class DeviceExecutor:
     def __init__(
         self, loaded: LoadedModel, store: KVCache, limits: EngineLimits, attention: AttentionFactory = TritonAttention
     ) -> None:
+        keep_kernels(limits.kernel_cache)
         self._model: Any = loaded.model
         self._limits = limits
         self._store = store
@@ -78,6 +80,8 @@ class DeviceExecutor:
                 compile_body(self._model, self._limits.kernel_cache, self.dummy_run)
                 self._graphs.capture()
             self.dummy_run()
+        if self._device.type == "cuda":
+            settle_process()
 
     @torch.inference_mode()
     def dummy_run(self) -> None:
@@ -153,6 +157,7 @@ class DeviceExecutor:
         if len(changes):
             places, pages = told[-1].view(2, -1)
             self._slots.tables.view(-1).index_copy_(0, places, pages)
+        self._slots.changed()
         return told[:-1]
 
     def _forward(self, layout: Layout, logit_rows: Tensor | int) -> Tensor:
