@@ -1,4 +1,4 @@
-"""What holds for all tests: kernels interpreted where there is no GPU, threads, signals, loggers; servers on request."""
+"""What holds for all tests: kernels interpreted where there is no GPU, threads, signals, loggers; servers if asked."""
 
 import ctypes
 import importlib.util

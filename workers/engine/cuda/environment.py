@@ -25,8 +25,8 @@ def check_compiler() -> None:
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise ModelLoadError(
-            "model.device: running on a GPU needs a C compiler, and neither CC, gcc nor clang is there; install gcc (on "
-            "Debian and Ubuntu: apt-get install gcc libc6-dev), or set model.device to cpu"
+            "model.device: running on a GPU needs a C compiler, and neither CC, gcc nor clang is there; install gcc "
+            "(on Debian and Ubuntu: apt-get install gcc libc6-dev), or set model.device to cpu"
         )
     scheme = sysconfig.get_default_scheme()
     include = sysconfig.get_paths(scheme="posix_prefix" if scheme == "posix_local" else scheme)["include"]
@@ -40,9 +40,9 @@ def check_compiler() -> None:
         problem = str(error)
     if problem:
         raise ModelLoadError(
-            f"model.device: running on a GPU needs a C compiler and Python's headers, and {compiler} could not compile a "
-            f"line with them ({problem.splitlines()[0]}); install gcc, libc6-dev and python3-dev, or set model.device to "
-            "cpu"
+            f"model.device: running on a GPU needs a C compiler and Python's headers, and {compiler} could not compile "
+            f"a line with them ({problem.splitlines()[0]}); install gcc, libc6-dev and python3-dev, or set model.device "
+            "to cpu"
         )
 
 

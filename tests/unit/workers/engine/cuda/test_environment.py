@@ -74,8 +74,8 @@ def test_kernels_are_kept_from_the_first_one_on(
 def test_a_warm_process_collects_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is loaded is left out of collections; a thread's turn comes sooner, never later than it did."""
     interval = sys.getswitchinterval()
-    monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: seen.append(seconds))
     seen: list[float] = []
+    monkeypatch.setattr(sys, "setswitchinterval", seen.append)
     monkeypatch.setattr(gc, "freeze", lambda: seen.append(0))
     settle_process()
     assert seen == [0, min(interval, 1e-3)]
