@@ -41,8 +41,8 @@ def check_compiler() -> None:
     if problem:
         raise ModelLoadError(
             f"model.device: running on a GPU needs a C compiler and Python's headers, and {compiler} could not compile "
-            f"a line with them ({problem.splitlines()[0]}); install gcc, libc6-dev and python3-dev, or set model.device "
-            "to cpu"
+            f"a line with them ({problem.splitlines()[0]}); install gcc, libc6-dev and python3-dev, or set "
+            "model.device to cpu"
         )
 
 

@@ -37,8 +37,8 @@ def device_for(name: str, devices: Path = Path("/dev")) -> torch.device:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() and any(devices.glob("nvidia[0-9]*")):
         if torch.version.cuda is not None:
             raise ModelLoadError(
-                f"model.device: this machine's NVIDIA card, with a PyTorch built for CUDA {torch.version.cuda}, is of no "
-                f"use so; update its driver, or set model.device to cpu{reason}"
+                f"model.device: there is an NVIDIA card, and a PyTorch built for CUDA {torch.version.cuda} that finds "
+                f"none; install a newer driver, or set model.device to cpu{reason}"
             )
         log.warning("The model runs on the CPU, since this PyTorch is built without CUDA; the NVIDIA card is not used.")
     return torch.device("cpu")
