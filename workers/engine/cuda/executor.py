@@ -42,8 +42,12 @@ from pelton.workers.engine.transfer import upload_into
 # compiled for, and matrix products like it.
 _ALIGNED = 8
 
-# Asks for all that choosing a token can need memory for.
-_EVERYTHING = SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20)
+# All ways of choosing a token; the last asks for all that it can need memory for.
+_WAYS = (
+    SamplingParams(1),
+    SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, seed=0),
+    SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20),
+)
 
 
 class DeviceExecutor:
@@ -101,7 +105,7 @@ class DeviceExecutor:
         wanted = np.arange(min(rows, self._limits.max_running))
         step = self._packed(padding, 0, blocks, wanted)
         history = History(np.zeros(1, dtype=np.int64), 0)
-        for params in (SamplingParams(1), _EVERYTHING):
+        for params in _WAYS:
             asks = [SamplingRequest(params, 0, 0, history) for _ in wanted]
             self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
 
