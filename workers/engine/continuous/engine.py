@@ -64,7 +64,14 @@ class ContinuousEngine:
         self._store = allocate(kv_shape(loaded.model.config), limits, loaded)
         self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
-            SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
+            SchedulerConfig(
+                limits.max_batch_tokens,
+                limits.max_running,
+                limits.prefix_cache,
+                gather_tokens=limits.gather_tokens,
+                gather_steps=limits.gather_steps,
+            ),
+            self._pool,
         )
         self._executor = make_executor(loaded, self._store, limits)
         self._running: dict[int, RunningRequest] = {}
