@@ -74,7 +74,8 @@ def _draw_cut_kernel(
     scale = base_2_scale(tl.where(sampled, temperature, 1.0))
     peak = _peak(row, vocab, BLOCK)
     low = tl.full((), -1.0, tl.float32) * _RANGE
-    _, weight, _, _ = _from(row, vocab, peak, scale, low, BLOCK)
+    # Names of what is not wanted differ, since the compiler wants one type for each.
+    _all, weight, _lowest, _none = _from(row, vocab, peak, scale, low, BLOCK)
     top_k = tl.load(top_ks + index)
     if (top_k > 0) & sampled:
         # All floors up to `low` leave enough, those above `high` too little; both are scores that are there, but for
@@ -93,7 +94,7 @@ def _draw_cut_kernel(
         high = low * 0.0
         while low < high:
             middle = _between(low, high)
-            _, mass, least, below = _from(row, vocab, peak, scale, middle, BLOCK)
+            _count, mass, least, below = _from(row, vocab, peak, scale, middle, BLOCK)
             enough = mass >= wanted
             low = tl.where(enough, tl.minimum(least, high), low)
             high = tl.where(enough, high, below)
@@ -102,7 +103,7 @@ def _draw_cut_kernel(
     # The likeliest alone, and the first of several, is what a temperature of 0 draws.
     low = tl.where(sampled, low, 0.0)
     uniform = tl.where(sampled, uniform_number(tl.load(seeds + index), tl.load(positions + index)), 0.0)
-    _, weight, _, _ = _from(row, vocab, peak, scale, low, BLOCK)
+    _kept, weight, _least, _below = _from(row, vocab, peak, scale, low, BLOCK)
     wanted = uniform * weight
     block = tl.full((), -1, tl.int32)
     before = tl.full((), 0.0, tl.float32)
