@@ -27,6 +27,7 @@ from pelton.workers.engine.api import (
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.cuda import executor as executor_module
+from pelton.workers.engine.cuda import sampler as sampler_module
 from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.cuda.step_input import Rows
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
@@ -35,7 +36,7 @@ from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.loading import LoadedModel, wrap
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
-from pelton.workers.engine.sampling.sampling import broken_rows
+from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample
 from pelton.workers.engine.scheduling.page_pool import page_digests
 from pelton.workers.engine.scheduling.scheduler import ScheduledChunk, Scheduler
 from pelton.workers.engine.scheduling.sequences import SequenceState
@@ -52,14 +53,31 @@ from tests.unit.workers.engine._support.reference import (
 from tests.unit.workers.engine._support.reference import run as run_family
 
 
+def plain_draw_cut(  # noqa: PLR0913, PLR0917 (the kernel's arguments)
+    logits: torch.Tensor,
+    rows: torch.Tensor,
+    temperatures: torch.Tensor,
+    top_ks: torch.Tensor,
+    top_ps: torch.Tensor,
+    min_ps: torch.Tensor,
+    seeds: torch.Tensor,
+    positions: torch.Tensor,
+) -> torch.Tensor:
+    """What the kernel is tested against."""
+    most, flags = int(top_ks.max()), {"any_top_k": bool((top_ks > 0).any()), "any_nucleus": True, "any_min_p": True}
+    params = SamplingTensors(temperatures, top_ks, top_ps, min_ps, seeds, most, any_sampled=True, **flags)
+    return sample(logits[rows].float(), params, positions)
+
+
 @pytest.fixture(autouse=True)
-def quick_argmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel has tests of its own, and its interpreter is slow."""
+def quick_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels have tests of their own, and their interpreter is slow."""
 
     def likeliest(logits: torch.Tensor) -> torch.Tensor:
         return torch.stack((logits.argmax(-1), broken_rows(logits).long()))
 
     monkeypatch.setattr(executor_module, "likeliest", likeliest)
+    monkeypatch.setattr(sampler_module, "draw_cut", plain_draw_cut)
 
 
 def make_engine(family: str, pages: int = 64, eos: tuple[int, ...] = (), **limits: Any) -> ContinuousEngine:
