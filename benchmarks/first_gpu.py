@@ -53,7 +53,9 @@ def steps(dry: bool) -> list[Step]:
     kernel_tests = f"{_TESTS}/kernels/test_argmax.py" if dry else f"{_TESTS}/kernels"
     return [
         Step("kernel tests", 80, (*marked, kernel_tests)),
-        Step("tokens, no graphs", 60, (*marked, f"{_TESTS}/test_engine.py", "-k", "every_family or sampled")),
+        Step(
+            "tokens, no graphs", 60, (*marked, f"{_TESTS}/test_engine.py", "-k", "every_family or sampled or no_batch")
+        ),
         Step("tokens, graphs", 90, (*marked, f"{_TESTS}/test_engine.py", "-k", "captured and (llama or gemma2)")),
         Step("A", 130, (*cases, "--workload", "A", "twice", "profile")),
         Step("A, more", 130, (*cases, "--workload", "A", "temperature", "top-p", "requests-1024", "long-prompt")),

@@ -67,7 +67,7 @@ class DeviceExecutor:
         width = -(-loaded.context_length // limits.page_size)
         self._slots = Slots(limits.max_running, width, store.null_page, loaded.device)
         self._chooser = DeviceSampler(loaded.device)
-        self._graphs = Graphs(self._decode, buckets_for(limits.max_running))
+        self._graphs = Graphs(self._decode, buckets_for(limits.max_running), self._prepare)
         # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
         rows = max(_aligned(limits.max_batch_tokens), self._graphs.bucket(limits.max_running))
         _, kv_heads, _, dim = store.keys[0].shape
@@ -128,13 +128,20 @@ class DeviceExecutor:
         return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots), range(len(works))
 
     def _run(self, packed: Ints) -> tuple[Tensor, Tensor]:
-        """Upload a bucket's rows, with as many items of their splits as its graph has programs, and run it."""
-        bucket = packed.shape[1]
-        most = most_splits(bucket, self._kv_heads)
+        """Upload a bucket's rows and run it."""
+        self._fill(packed)
+        return self._graphs.run(packed.shape[1])
+
+    def _prepare(self, bucket: int) -> None:
+        """Upload a bucket of padding alone."""
+        self._fill(pack_rows((), self._slots, bucket))
+
+    def _fill(self, packed: Ints) -> None:
+        """Upload a bucket's rows, with as many items of their splits as its graph has programs."""
+        most = most_splits(packed.shape[1], self._kv_heads)
         items, offsets = plan_splits(packed[POSITIONS], self._store.page_size, most)
         padding = np.zeros((most - len(items), SPLIT_FIELDS), dtype=np.int64)
         self._upload(packed, np.concatenate((items, padding)), offsets)
-        return self._graphs.run(bucket)
 
     def _decode(self, bucket: int) -> tuple[Tensor, Tensor]:
         """The part of such a step that is captured: from the numbers told to logits and likeliest tokens."""

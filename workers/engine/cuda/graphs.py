@@ -28,10 +28,19 @@ def buckets_for(most_rows: int) -> list[int]:
 
 
 class Graphs:
-    """Captured runs of `decode(rows)`, which reads and writes the same memory each time."""
+    """Captured runs of `decode(rows)`, which reads and writes the same memory each time.
 
-    def __init__(self, decode: Callable[[int], tuple[Tensor, Tensor]], buckets: list[int]) -> None:
+    `prepare(rows)` fills what it reads with numbers that mean nobody, for the run before a capture.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[int], tuple[Tensor, Tensor]],
+        buckets: list[int],
+        prepare: Callable[[int], object],
+    ) -> None:
         self._decode = decode
+        self._prepare = prepare
         self._buckets = buckets
         self._captured: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
 
@@ -68,6 +77,7 @@ class Graphs:
             log.info("Captured decode steps of %d rows (%d of %d, %.1f s).", bucket, count, len(self._buckets), seconds)
 
     def _capture(self, bucket: int, pool: Any) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]:
+        self._prepare(bucket)
         # Once uncaptured: kernels are compiled and libraries start up at their first call.
         self._decode(bucket)
         torch.cuda.synchronize()

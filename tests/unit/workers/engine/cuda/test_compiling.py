@@ -100,12 +100,14 @@ def test_steps_that_cannot_be_captured_run_as_they_are(
             raise RuntimeError("operation not permitted when stream is capturing")
         return torch.full((rows,), len(calls)), torch.zeros(rows)
 
-    graphs = Graphs(decode, [2, 4, 8])
+    prepared: list[int] = []
+    graphs = Graphs(decode, [2, 4, 8], prepared.append)
     with caplog.at_level(logging.INFO):
         graphs.capture()
     assert "Captured decode steps of 8 rows (1 of 3" in caplog.text
     assert "4 rows could not be captured" in caplog.text
     assert calls == [8, 8, 4, 4]
+    assert prepared == [8, 4]  # a run on numbers of another layout would read pages that are nowhere
     assert graphs.run(8)[0].tolist() == [2] * 8
     assert len(replayed) == 1
     assert graphs.run(2)[0].tolist() == [5] * 2

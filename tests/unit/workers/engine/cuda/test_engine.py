@@ -60,6 +60,15 @@ def test_compiled_and_captured(family: str, device: str, caplog: pytest.LogCaptu
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", [ON_GPU])
+def test_answers_that_no_batch_changes(device: str) -> None:
+    """Computed step by step with plain PyTorch, which is what makes them so: the same answers."""
+    loaded = wrap(copy.deepcopy(pristine("llama")).to(device))
+    config = ContinuousConfig(page_size=PAGE, kv_memory_gib=0.01, max_batch_tokens=25, batch_invariant=True)
+    run(ContinuousEngine(loaded, config), "llama", REQUESTS, new=8)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", [ON_GPU])
 def test_sampled_answers_are_those_of_a_cpu(device: str) -> None:
     """Seeded answers are the same wherever they are drawn, in float32."""
     params = [

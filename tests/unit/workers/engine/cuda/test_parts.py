@@ -26,7 +26,7 @@ def sequence(index: int, length: int, pages: list[int]) -> SequenceState:
 def test_buckets(most: int) -> None:
     """Every number of rows has one; small ones waste less than half of it, and there are never many."""
     buckets = buckets_for(most)
-    graphs = Graphs(lambda _: (torch.empty(0), torch.empty(0)), buckets)
+    graphs = Graphs(lambda _: (torch.empty(0), torch.empty(0)), buckets, lambda _: None)
     assert buckets == sorted(set(buckets))
     assert buckets[-1] == max(2, most)
     assert len(buckets) <= 32
