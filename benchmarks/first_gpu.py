@@ -49,6 +49,7 @@ def steps(dry: bool) -> list[Step]:
     pytest = ("pytest", "-c", "tests/gpu.ini", "--rootdir", ".", "-q", "-p", "no:cacheprovider", "--durations=5")
     # On a CPU the same tests run interpreted, and those of a card are skipped.
     marked = pytest if dry else (*pytest, "-m", "gpu")
+    engine_tests = (*marked, f"{_TESTS}/test_engine.py", "-k")
     cases = ("benchmarks.engine.gpu_cases", *(("--dry",) if dry else ()))
     kernel_tests = f"{_TESTS}/kernels/test_argmax.py" if dry else f"{_TESTS}/kernels"
     return [
@@ -62,7 +63,7 @@ def steps(dry: bool) -> list[Step]:
         Step("A8", 120, (*cases, "--workload", "A8", "once")),
         *(() if dry else (Step("kernels", 60, ("benchmarks.kernels_gpu",)),)),
         Step("holes", 60, ("benchmarks.engine.gpu_holes", *(("--dry",) if dry else ()))),
-        Step("tokens, graphs, rest", 90, (*marked, f"{_TESTS}/test_engine.py", "-k", "captured and (gemma3 or qwen3)")),
+        Step("tokens, graphs, rest", 90, (*engine_tests, "captured and (gemma3 or qwen3)")),
         Step("soak", 60, ("benchmarks.engine.gpu_soak", "--seconds", "30", *(("--dry",) if dry else ()))),
     ]
 

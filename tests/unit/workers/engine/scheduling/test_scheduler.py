@@ -131,8 +131,14 @@ def test_budgets_pages_and_progress(
 ) -> None:
     """Whatever comes and goes, no step exceeds its budget, no page is lost or shared by different texts, every
     sequence reads keys of its own text only, and in the end all who were not cancelled are done."""
-    limits = {"gather_tokens": gather[0], "gather_steps": gather[1]}
-    world = World(num_pages=num_pages, max_batch_tokens=max_batch_tokens, prefix_cache=prefix_cache, **limits)
+    gather_tokens, gather_steps = gather
+    world = World(
+        num_pages=num_pages,
+        max_batch_tokens=max_batch_tokens,
+        prefix_cache=prefix_cache,
+        gather_tokens=gather_tokens,
+        gather_steps=gather_steps,
+    )
     cancelled = set()
     for kind, *details in story:
         if kind == "add" and len(world.scheduler.running) < world.max_running * (1 + details[2]):
