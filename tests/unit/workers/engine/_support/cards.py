@@ -81,11 +81,12 @@ def main() -> None:
         return kernel
 
     JITFunction.run = compile_only
-    too_large = []
+    too_large: list[Any] = []
+    launchers: tuple[Any, ...] = (scores, prefill)
     for card.capability in asked.capabilities:
         limit = SHARED_KIB[card.capability]
         roomy = limit * 1024 >= scores._ROOMY_BYTES
-        for module in (scores, prefill):
+        for module in launchers:
             module.is_roomy = lambda _, roomy=roomy: roomy
         sizes: Any = [(256, 64, torch.bfloat16)]
         if not asked.quick:

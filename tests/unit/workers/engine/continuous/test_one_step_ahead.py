@@ -40,6 +40,7 @@ from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows
 from pelton.workers.engine.scheduling.page_pool import page_digests
 from pelton.workers.engine.scheduling.scheduler import ScheduledChunk, Scheduler
 from pelton.workers.engine.scheduling.sequences import SequenceState
+from pelton.workers.engine.transfer import upload_into
 from tests.unit.workers.engine._support.driving import GREEDY, PROMPTS, Hook, drain, run, script, tokens_of
 from tests.unit.workers.engine._support.plain_attention import late_engine, plain_executor
 from tests.unit.workers.engine._support.reference import (
@@ -334,7 +335,7 @@ def test_a_table_that_did_not_reach_the_device_is_sent_again(
     """Memory for an upload may fail: what the host wrote down is not taken for what the device knows."""
     expected = tokens_of(run(late_engine(loaded)))
     engine = late_engine(loaded)
-    upload_into, calls = executor_module.upload_into, itertools.count()
+    calls = itertools.count()
 
     def fails_now_and_then(target: torch.Tensor, values: Any) -> None:
         if next(calls) % 3 == 0:

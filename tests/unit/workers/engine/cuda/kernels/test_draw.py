@@ -1,6 +1,7 @@
 """The drawing kernels against the sampler: the same token for the same seed and position."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_the_end_of_the_range(device: str) -> None:
         assert ((tokens >= 0) & (tokens < 5000)).all()
 
 
-CUTS = {
+CUTS: dict[str, dict[str, Any]] = {
     "nothing": {}, "top-k": {"top_k": 5}, "the-likeliest": {"top_k": 1}, "more-than-there-are": {"top_k": 10_000},
     "top-p": {"top_p": 0.9}, "nearly-all": {"top_p": 0.9999}, "hardly-any": {"top_p": 1e-6}, "min-p": {"min_p": 0.05},
     "the-equal": {"min_p": 1.0}, "all": {"top_k": 50, "top_p": 0.7, "min_p": 0.01}, "greedy": {"temperature": 0.0},
