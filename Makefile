@@ -64,8 +64,8 @@ chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 r
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)
 
-long: $(READY)  ## Run the tests that take minutes each: workers that break a rule, what operators do
-	@$(BIN)/python -m pytest tests/chaos/long $(ARGS)
+long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
+	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)
 
 fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)

@@ -15,7 +15,7 @@ SLOW = {
     "PELTON_ENGINE__SIMULATED__ITL_MS": "5",
     "PELTON_ENGINE__SIMULATED__MAX_RUNNING": "8",
 }
-COUNT = 300
+COUNT = 160
 
 
 def test_a_question_is_answered_by_the_real_model(pelton):
