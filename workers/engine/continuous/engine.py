@@ -20,11 +20,9 @@ import torch
 from pelton.workers.engine.api import (
     EngineRequest,
     Failure,
-    KVCacheStats,
     Outcome,
     SamplingParams,
     Selection,
-    StepStats,
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
@@ -40,6 +38,7 @@ from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
+from pelton.workers.engine.stats import KVCacheStats, StepStats
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 @pytest.fixture
 def spec(tmp_path: Path) -> ModelSpec:
-    """A Llama of one layer with random weights; its tokens are the bytes, an end, a merged one, and one that transformers
-    adds where it is missing.
+    """A Llama of one layer with random weights.
+
+    Its tokens are the bytes, an end, a merged one, and one that transformers adds where it is missing.
     """
     tokens = [*bytes_to_unicode().values(), "<|end|>", "he", "<|endoftext|>"]
     writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
@@ -63,9 +64,7 @@ def spec(tmp_path: Path) -> ModelSpec:
     return ModelSpec(str(tmp_path), gguf_file="tiny.gguf", dtype="bfloat16", device="cpu")
 
 
-def test_a_converted_copy_is_the_same_model(
-    spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_converted_copy_is_the_same_model(spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged copy is replaced and not believed; the new one has the weights, tokenizer and facts of the original."""
     cache = tmp_path / "models"
     entry = GgufCache(cache).entry(tmp_path / "tiny.gguf", "bfloat16")
