@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from pelton.cache.first_look import look_at_redis
+from pelton.cache.first_look import look_at_servers
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
@@ -54,7 +54,7 @@ def worker(
     Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
     that refuses them, or a model that cannot be loaded.
     """
-    with clear_errors():
+    with clear_errors(log_format=log_format):
         settings = load_settings(config)
         number = None if child is None else number_in(child[2])
         configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)
@@ -87,7 +87,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
 async def _look_around(settings: Settings) -> None:
     """Say what an operator should know. Raises `CacheUnavailable` for a Redis that cannot be used."""
-    if warning := await look_at_redis(settings.cache):
+    for warning in await look_at_servers(settings.cache, settings.session):
         log.warning("%s", warning)
     await warn_of_history(settings.kafka)
 
