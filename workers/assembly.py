@@ -58,7 +58,7 @@ class Broker:
 
     @classmethod
     def of(cls, settings: Settings, identity: str) -> "Broker":
-        """The broker's list of members tells this worker from all others by its identity."""
+        """The identity names this worker in the broker's list of members."""
         kafka = settings.kafka
         return cls(
             TopicDirectory(kafka), ConsumerGroup(kafka, identity), LogRanges(kafka), request_consumer(kafka, identity)

@@ -1,4 +1,4 @@
-"""What the sender of a session's request is told when its history cannot be continued."""
+"""Error messages for the sender of a request whose session cannot be continued."""
 
 from pelton.cache.sessions.store import StoreFailure
 

@@ -203,7 +203,7 @@ class ContinuousEngine:
         return outcomes
 
     def _land(self, all_but: int = 0) -> list[Outcome]:
-        """Take the tokens of the steps launched first; those of requests that ended meanwhile are nobody's."""
+        """Take the tokens of the steps launched first; those of requests that ended meanwhile are dropped."""
         outcomes: list[Outcome] = []
         while len(self._launched) > all_but:
             step = self._launched.popleft()
