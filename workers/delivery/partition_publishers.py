@@ -54,6 +54,7 @@ class PartitionPublishers:
             on_published=self._published,
             on_failure=self._on_failure,
             starting_point=partial(self._ranges.starting_point, partition),
+            is_current=partial(self._ranges.is_current, partition.topic),
             redirects=self._redirects,
         )
 
