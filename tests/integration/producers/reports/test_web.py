@@ -39,7 +39,8 @@ class WatchedPages(ReportPages):
 
     async def states(self, request: Request) -> Response:
         if self.asked.is_set():
-            await self.news.wait()
+            async with asyncio.timeout(60):
+                await self.news.wait()
         self.asked.set()
         return await super().states(request)
 
