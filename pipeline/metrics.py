@@ -6,7 +6,7 @@ event misses that event.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from pelton.pipeline.errors import ERROR_CODES
+from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.wire.contract import CacheOutcome
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")

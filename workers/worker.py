@@ -43,7 +43,7 @@ class Worker:
         self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker))
 
     async def run(self) -> None:
-        """Serve until the lifecycle is told to drain, then leave in good order.
+        """Serve until the lifecycle is draining, then leave in good order.
 
         Raises `WorkerFailed` when a part of the worker fails, and `KafkaError` when the broker cannot be reached.
         """

@@ -66,7 +66,7 @@ class PartitionPublisher:
     anew, and what the broker says is committed decides which of the waiting replies are still owed.
     """
 
-    def __init__(  # noqa: PLR0913  # what it publishes through, and whom it tells
+    def __init__(  # noqa: PLR0913  # what it publishes through, and whom it notifies
         self,
         partition: TopicPartition,
         outlet: PartitionWriter,

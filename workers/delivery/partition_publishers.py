@@ -1,4 +1,4 @@
-"""Makes the publisher of each partition that is assigned, and passes on what it tells."""
+"""Makes the publisher of each partition that is assigned, and passes on what it reports."""
 
 import contextlib
 from collections.abc import Callable

@@ -143,7 +143,7 @@ class Poller:
         return 0.0
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
-        """The record's ticket, whatever is wrong with it: that is told to its sender further on."""
+        """The record's ticket, whatever is wrong with it: a later stage reports that to its sender."""
         record = _request_record(fetched)
         nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
         queue_s = self._queue_s(record)

@@ -14,7 +14,7 @@ class Lease(Enum):
     """Who may generate an answer, among all workers."""
 
     NONE = auto()
-    """None is needed, or nobody can tell: it runs without."""
+    """None is needed, or the cache is unreachable: it runs without."""
     WANTED = auto()
     """It may not run yet."""
     HELD = auto()
@@ -42,7 +42,7 @@ class Generation:
     elsewhere_since: float | None = None
     waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
     first: Delivery | None = None
-    """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    """Who has waited longest: errors and crashes are attributed to this one. Any thread."""
     wanted: bool = False
     """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
     attempt: int = 1
