@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +41,8 @@ SAVE_BYTES = 8_000_000
 """Results are saved when so many have gathered, or after so long: so many replies are read again after a crash."""
 LET_GO_S = 30.0
 """How long a cancelled or expired batch waits for the replies to what is on its way."""
+SETTLE_S = 5.0
+"""How long a run that stops waits for the writes that it has begun."""
 
 _MISSING = {
     Status.COMPLETED: LineFault("internal_error", "This request has no result."),
@@ -68,10 +70,23 @@ class BatchRun:
         self._writer = writer
         self._progress = batch.progress
         self._names = RunNames(batch.order.id)
-        self._one_at_a_time = asyncio.Lock()
+        self._one_write = asyncio.Lock()
+        self._one_save = asyncio.Lock()
+        self._begun: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Raises `KafkaError` when the writer is of no more use, `OSError` or `ProducerError` to be tried again."""
+        try:
+            if not self._progress.ended:
+                await self._to_its_end()
+            if not self._progress.cleared:
+                await asyncio.to_thread(self._parts.store.drop_parts, self._order.id)
+                await self._write(cleared=True)
+        finally:
+            if self._begun:
+                await asyncio.wait(self._begun, timeout=SETTLE_S)
+
+    async def _to_its_end(self) -> None:
         try:
             async with self._input() as source:
                 if self._progress.status is Status.VALIDATING:
@@ -192,18 +207,21 @@ class BatchRun:
                 await collector.wait_for_results(self._progress.sent_requests)
 
     async def _save(self, collector: Collector) -> None:
-        """Put new results into the storage, and point behind their replies."""
-        part, reply_offset = collector.take_part()
-        if not part:
-            return
-        name = f"{len(self._progress.parts):06d}-{secrets.token_hex(4)}"
-        await asyncio.to_thread(self._parts.store.put_part, self._order.id, name, part)
-        await self._write(
-            parts=(*self._progress.parts, name),
-            reply_offset=reply_offset,
-            answered=collector.answered,
-            failed=collector.failed,
-        )
+        """Put new results into the storage, and point behind their replies. Comes to its end as a write does."""
+        await self._whole(self._save_in_turn(collector))
+
+    async def _save_in_turn(self, collector: Collector) -> None:
+        """One at a time: a second one would point behind the replies whose results the first has not saved yet."""
+        async with self._one_save:
+            part, reply_offset = collector.unsaved()
+            if not part:
+                return
+            answered, failed = collector.answered, collector.failed
+            name = f"{len(self._progress.parts):06d}-{secrets.token_hex(4)}"
+            await asyncio.to_thread(self._parts.store.put_part, self._order.id, name, part)
+            parts = (*self._progress.parts, name)
+            await self._write(parts=parts, reply_offset=reply_offset, answered=answered, failed=failed)
+            collector.mark_saved(len(part))
 
     async def _finalize(self, source: Path, spool: Spool) -> None:
         outcome = self._progress.outcome or Status.COMPLETED
@@ -220,7 +238,6 @@ class BatchRun:
             output_file_id=self._progress.output_file_id if outputs.answered else None,
             error_file_id=self._progress.error_file_id if outputs.failed else None,
         )
-        await asyncio.to_thread(self._parts.store.drop_parts, self._order.id)
 
     def _store_outputs(self, outputs: Outputs) -> None:
         named = (
@@ -251,12 +268,18 @@ class BatchRun:
         """Make a change of the progress true. A transaction that has begun is finished, whoever stops waiting for
         it.
         """
-        writing = asyncio.create_task(self._write_in_turn(sending, changes))
-        writing.add_done_callback(_seen)
-        await asyncio.shield(writing)
+        await self._whole(self._write_in_turn(sending, changes))
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not be left half done, whoever stops waiting for it."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        task.add_done_callback(_seen)
+        await asyncio.shield(task)
 
     async def _write_in_turn(self, sending: Sequence[OutgoingRecord], changes: dict[str, Any]) -> None:
-        async with self._one_at_a_time:
+        async with self._one_write:
             progress = replace(self._progress, **changes)
             await self._writer.write([progress_record(self._order.id, progress)], sending)
             self._progress = progress
