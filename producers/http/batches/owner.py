@@ -80,7 +80,7 @@ class PartitionOwner:
         while True:
             now = time.time()
             for batch in self._table.in_partition(self._partition):
-                if batch.progress.cleared:
+                if batch.progress.settled:
                     if batch.order.expires_at + KEPT_S < now:
                         await writer.write(forget_records(batch.order.id))
                 elif batch.order.id not in self._tasks and self._retry_at.get(batch.order.id, 0.0) <= now:

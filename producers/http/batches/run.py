@@ -20,6 +20,7 @@ from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.batch.file import LineFault
 from pelton.producers.batch.results import RunNames
+from pelton.producers.errors import WebhookFailed
 from pelton.producers.http.batches.checking import check_input
 from pelton.producers.http.batches.collecting import Collector
 from pelton.producers.http.batches.documents import Batch, Fault, Status, progress_record
@@ -31,6 +32,7 @@ from pelton.producers.http.errors import NotFound
 from pelton.producers.http.file_store import FileStore, new_file_id
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
+from pelton.producers.webhook import WebhookSender, batch_event, tell
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +78,15 @@ class BatchRun:
 
     async def run(self) -> None:
         """Raises `KafkaError` when the writer is of no more use, `OSError` or `ProducerError` to be tried again."""
+        was_ended = self._progress.ended
         try:
-            if not self._progress.ended:
+            if not was_ended:
                 await self._to_its_end()
             if not self._progress.cleared:
                 await asyncio.to_thread(self._parts.store.drop_parts, self._order.id)
                 await self._write(cleared=True)
+            if was_ended and self._progress.untold:  # else in a run of its own, which takes no place
+                await self._tell()
         finally:
             if self._begun:
                 await asyncio.wait(self._begun, timeout=SETTLE_S)
@@ -252,8 +257,21 @@ class BatchRun:
                         self._order.tenant, file_id, content, filename=filename, purpose="batch_output"
                     )
 
+    async def _tell(self) -> None:
+        """Tell the webhook of the end, or give it up. After a crash it is told again, under the same id."""
+        progress = self._progress
+        counts = {"total": progress.requests, "completed": progress.answered, "failed": progress.failed}
+        ended_at = progress.times.get(progress.status.value, self._order.created_at)
+        webhook = self._parts.settings.webhook
+        event = batch_event(self._order.id, progress.status, ended_at, counts)
+        try:
+            await tell(WebhookSender(webhook), event, webhook.patience_s)
+        except WebhookFailed as error:
+            log.error("batch %s: its end is not told: %s", self._order.id, error)  # noqa: TRY400  # the error says all
+        await self._write(untold=False)
+
     async def _end(self, status: Status, **changes: Any) -> None:
-        await self._advance(status, **changes)
+        await self._advance(status, untold=self._parts.settings.webhook.url is not None, **changes)
         progress = self._progress
         log.info(
             "batch %s: %s, %d answered, %d failed of %d",
