@@ -64,7 +64,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_openais_own_client_believes_it(receiver):
-    """Signature, headers and shape are what the client of OpenAI's webhooks verifies and reads; nobody else's secret is."""
+    """Signature, headers and shape are as the client verifies and reads them; another secret or text is refused."""
     WebhookSender(SETTINGS, receiver.url).send(batch_event("batch_1", "completed", 1_700_000_000, COUNTS))
     _, headers, body = receiver.got[0]
     client = openai.OpenAI(api_key="none")
