@@ -61,9 +61,7 @@ class WebhookSender:
         """`url` in place of the settings'. Raises `WebhookFailed` for one that cannot be used, or without a secret."""
         chosen = url or settings.url
         if chosen is None or settings.secret is None:
-            raise WebhookFailed(
-                "The webhook needs an address, and webhook.secret to sign with."
-            )
+            raise WebhookFailed("The webhook needs an address, and webhook.secret to sign with.")
         try:
             self._url = is_web_address(chosen)
         except ValueError as error:
