@@ -47,7 +47,7 @@ async def run_all(
             except TimeoutError:
                 return Case(point, wrong=["the batch does not end"])
 
-    async with _worker(environment, folder):
+    async with working(environment, folder):
         cases = await asyncio.gather(*(one(point) for point in points))
     sent = await _sent(environment["PELTON_KAFKA__BOOTSTRAP_SERVERS"])
     for case in cases:
@@ -57,7 +57,8 @@ async def run_all(
 
 
 @asynccontextmanager
-async def _worker(environment: Mapping[str, str], folder: Path) -> AsyncIterator[None]:
+async def working(environment: Mapping[str, str], folder: Path) -> AsyncIterator[None]:
+    """A worker process, ready; drained at the end."""
     ready = folder / "worker.ready"
     settings = {**environment, **ENGINE, "PELTON_WORKER__READY_FILE": str(ready)}
     command = [sys.executable, "-P", "-m", "pelton", "worker"]
