@@ -123,7 +123,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
     )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
-    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits)
+    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity)
     admission = Admission(
         addresses=ReplyAddresses(broker.directory, settings.kafka.reply_policy()),
         codec=served.codec,

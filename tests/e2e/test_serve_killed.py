@@ -108,7 +108,7 @@ async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
         await asyncio.to_thread(first.process.kill)
         answers = await asyncio.gather(*asking)
         async with asyncio.timeout(90):
-            while (done := await client.batches.retrieve(batch.id)).status != "completed":
+            while (done := await client.batches.retrieve(batch.id)).status != "completed":  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         contents = [(await client.files.content(each)).content for each in (done.output_file_id, done.error_file_id)]
     assert all(answers)
