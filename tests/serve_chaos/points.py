@@ -8,6 +8,7 @@ BATCHES = "pelton.producers.http.batches"
 STORE = "pelton.producers.http.file_store:FileStore"
 PRODUCER = "aiokafka:AIOKafkaProducer"
 RUN = f"{BATCHES}.run:BatchRun"
+ENDING = f"{BATCHES}.ending:BatchEnding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ POINTS = (
     Point("results stored again, not told", f"{STORE}.put_part", 2, after=True),
     Point("results saved", f"{RUN}._save_in_turn", after=True),
     Point("all results read, finalizing not told", f"{BATCHES}.run:new_file_id"),
-    Point("finalizing told", f"{RUN}._finalize"),
-    Point("before the answers are stored", f"{RUN}._store_outputs"),
+    Point("finalizing told", f"{ENDING}.finalize"),
+    Point("before the answers are stored", f"{ENDING}._store_outputs"),
     Point("the answers drafted", "fsspec.implementations.local:LocalFileSystem.mv", 3),
     Point("the answers stored, not described", f"{STORE}._write", 3, after=True),
     Point("the answers stored, the errors not", f"{STORE}.put", 2, after=True),
@@ -60,10 +61,10 @@ POINTS = (
     Point("saved results dropped, not told", f"{STORE}.drop_parts", after=True),
     Point("the cancel stored, its client waits", f"{BATCHES}.service:BatchService._send", 2, True, cancels=True),
     Point("cancelled, requests not taken back", f"{CANCELS}.cancel", cancels=True),
-    Point("cancelled, finalizing told", f"{RUN}._finalize", cancels=True),
+    Point("cancelled, finalizing told", f"{ENDING}.finalize", cancels=True),
     Point("frozen with a transaction open", f"{PRODUCER}.commit_transaction", 4, freezes=True),
     Point("frozen with results stored", f"{STORE}.put_part", after=True, freezes=True),
-    Point("frozen before the answers are stored", f"{RUN}._store_outputs", freezes=True),
+    Point("frozen before the answers are stored", f"{ENDING}._store_outputs", freezes=True),
     Point("frozen before the end is told", f"{STORE}.put", 3, after=True, freezes=True),
 )
 """In the order of a batch's life."""
