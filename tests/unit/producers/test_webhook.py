@@ -2,10 +2,8 @@
 
 import asyncio
 import base64
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import openai
 import pytest
@@ -15,52 +13,17 @@ from pelton.pipeline.settings.webhook import WebhookSettings
 from pelton.producers import webhook
 from pelton.producers.errors import WebhookFailed
 from pelton.producers.webhook import WebhookSender, batch_event, tell
+from tests.faulty.receiver import Receiver, receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SETTINGS = WebhookSettings(secret=SECRET, timeout_s=2.0)
 COUNTS = {"total": 3, "completed": 2, "failed": 1}
 
 
-class Receiver(HTTPServer):
-    """Answers with each of `statuses` in turn, then with 204; `got` has what came."""
-
-    def __init__(self, *statuses: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.statuses = list(statuses)
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Receiver)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        server.got.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_response(server.statuses.pop(0) if server.statuses else 204)
-        self.send_header("location", "/elsewhere")
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        raise AssertionError("a redirect was followed")
-
-    def log_message(self, *_: object) -> None:
-        """Tests are quiet."""
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with receiving() as server:
+        yield server
 
 
 def test_openais_own_client_believes_it(receiver):
