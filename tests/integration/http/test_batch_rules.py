@@ -1,4 +1,4 @@
-"""What holds of batches beside their lines: who hears of the end, what is kept from deletion, whose requests they are."""
+"""What holds of batches beside their lines: webhook, deletion of inputs, places, signatures."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ async def begin(client: openai.AsyncOpenAI, count: int) -> Any:
 
 async def ended(client: openai.AsyncOpenAI, batch_id: str) -> Any:
     async with asyncio.timeout(60):
-        while (batch := await client.batches.retrieve(batch_id)).status not in {"completed", "cancelled"}:
+        while (batch := await client.batches.retrieve(batch_id)).status not in {"completed", "cancelled"}:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         return batch
 
