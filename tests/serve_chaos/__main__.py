@@ -35,7 +35,13 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="pelton-serve-chaos-"))
     with LocalStack(StackConfig()) as stack:
         points = list(chosen(options.points))
-        cases = asyncio.run(run_all(stack.env, points, folder, lines=options.lines, parallel=options.parallel))
+        running = run_all(
+            *(stack.env, points, folder),
+            lines=options.lines,
+            parallel=options.parallel,
+            on_end=lambda case: console.print(f"{case.point.name}: {case.wrong or 'ended as it should'}"),
+        )
+        cases = asyncio.run(running)
     console.print(_table(cases, options.lines))
     sys.stdout.write(orjson.dumps([_as_json(case) for case in cases], option=orjson.OPT_INDENT_2).decode() + "\n")
     if any(case.wrong for case in cases):

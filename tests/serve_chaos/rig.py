@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,10 +32,19 @@ ENGINE = {
 }
 
 
-async def run_all(
-    stack: Mapping[str, str], points: Sequence[Point], folder: Path, *, lines: int, parallel: int
+async def run_all(  # noqa: PLR0913  # where, what and how much, each by name
+    stack: Mapping[str, str],
+    points: Sequence[Point],
+    folder: Path,
+    *,
+    lines: int,
+    parallel: int,
+    on_end: Callable[[Case], None] = lambda _: None,
 ) -> list[Case]:
-    """`stack` are the settings that lead to Kafka; the logs of all processes are in `folder` afterwards."""
+    """`stack` are the settings that lead to Kafka; the logs of all processes are in `folder` afterwards.
+
+    `on_end` is called for each case as it ends; only afterwards it is looked at what was sent twice.
+    """
     environment = {**stack, **TOPICS}
     place = Place(environment, folder, lines)
     turns = asyncio.Semaphore(parallel)
@@ -43,9 +52,11 @@ async def run_all(
     async def one(point: Point) -> Case:
         async with turns:
             try:
-                return await carry_out(point, place)
+                case = await carry_out(point, place)
             except TimeoutError:
-                return Case(point, wrong=["the batch does not end"])
+                case = Case(point, wrong=["the batch does not end"])
+        on_end(case)
+        return case
 
     async with working(environment, folder):
         cases = await asyncio.gather(*(one(point) for point in points))
