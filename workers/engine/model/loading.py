@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from pelton.workers.engine.errors import ModelLoadError
@@ -21,7 +21,6 @@ from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
-from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.gguf_cache import GgufCache
@@ -30,6 +29,7 @@ from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
+from pelton.workers.engine.model.tokenizer import tokenizer_of
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
@@ -192,9 +192,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
             ask_hub(source.name, source.gguf_file)
         elif source.gguf_file is None:
             check_folder(source.name, source.folder)
-        tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
-        adopt_template(source.name, tokenizer, source.folder)
-        wants_parts(tokenizer)
+        tokenizer = tokenizer_of(source, options)
         if source.gguf_file is not None:
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
