@@ -21,6 +21,7 @@ _NEGATIVE_BY_NATURE = re.compile(
     r"released?|utili[sz]\w*|reversal\w*|accumulated)\b",
     re.IGNORECASE,
 )
+_DEDUCTED = re.compile(r"(?:.*\s—\s)?\W*(?:less|unamorti[sz]ed|deduct\w*)\b", re.IGNORECASE)
 _SPECIFIC_DIGITS = 3
 _WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
 
@@ -75,6 +76,8 @@ def _sign_is_free(claim: Claim, fact: Fact) -> bool:
     """A negative cell may be told as a positive amount of something negative: "a loss of 5"."""
     stated = claim.number.quantity.value
     if stated > 0 and fact.quantity.value < 0:
+        if fact.from_table and _DEDUCTED.match(fact.about):
+            return True
         return _NEGATIVE_BY_NATURE.search(f"{fact.about if fact.from_table else ''} {claim.sentence}") is not None
     return claim.number.aside
 

@@ -31,6 +31,10 @@ _SAME = (
     "payable creditor",
     "buyback repurchase",
     "tax taxation",
+    "comp comparable like-for-like",
+    "capex capital expenditure",
+    "opex operating expense",
+    "inventory stock",
 )
 
 

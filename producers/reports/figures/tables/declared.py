@@ -28,20 +28,30 @@ _WEAK = re.compile(
 _NOUNS = "|".join(noun + "s?" for noun in NOUN_UNITS) + "|pence"
 _CURRENCY = re.compile(rf"(?<![A-Za-z])(?:{CURRENCY})")
 _NAME = re.compile(rf"\b(?:{'|'.join(name + 's?' for name in CURRENCY_NAMES if name != 'won')})\b", re.IGNORECASE)
-_PERCENT = re.compile(r"%|\bper\s?cent(?:age)?s?\b", re.IGNORECASE)
+# "4.125% notes due 2024" names a thing and declares nothing.
+_PERCENT = re.compile(r"(?<!\d)(?<!\d\s)(?:%|\bper\s?cent(?:age)?s?\b)", re.IGNORECASE)
 _EXCEPT = re.compile(r"\bexcept\b|\bother\sthan\b|\bexcluding\b", re.IGNORECASE)
 _PER_SHARE = re.compile(
     r"\bper\s(?:\w+\s){0,3}(?:share|unit|option|right)s?\b|\bEPS\b|\bexercise\sprice"
     r"|\bweighted[-\s]average\s(?:grant|exercise|price)",
     re.IGNORECASE,
 )
-_NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\bheadcount\b|#", re.IGNORECASE)
+_NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\((?:number|no\.|count)\)|\bheadcount\b|#", re.IGNORECASE)
 _IN_NOUN = re.compile(rf"\((?:in\s)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
 _SHARES = re.compile(r"\b(?:shares?|units)\s(?:are\s)?(?:data\s)?in\s(?P<scale>thousands|millions)\b", re.IGNORECASE)
 _COUNT_OF_SHARES = re.compile(
     r"\b(?:shares?|securities|options|units|stock)\s(?:\w+\s){0,2}(?:outstanding|issued|authori[sz]ed|repurchased)\b|"
     r"\bdilutive\b|\bnumber of (?:\w+\s)?shares\b|\bweighted[-\s]average (?:\w+\s){0,3}shares\b",
     re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"\b(?P<noun>[a-z]{4,})\s(?:and\s[a-z]+\s)?(?:are\s|is\s)?(?:stated\s|shown\s|expressed\s|presented\s|given\s)?in\s"
+    r"(?P<scale>thousands|millions|billions)\b(?!\sof\s)",
+    re.IGNORECASE,
+)
+_NO_NOUNS = frozenset(
+    "amounts dollars figures data stated shown expressed presented reported given euros pounds yen currency operations"
+    " income earnings sheets sheet statements statement results information numbers values except table tables".split()
 )
 _TIMES = re.compile(r"\((?:x|times)\)", re.IGNORECASE)
 _LONGEST = 4000
@@ -101,6 +111,15 @@ def _declared(text: str, *, weak: bool) -> Declared:
     unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES})
     return Declared(
         scale, unit, noun, per_share, unscaled, only, _share_scale(text), _COUNT_OF_SHARES.search(text) is not None
+    )
+
+
+def named_scales(text: str) -> tuple[tuple[str, int], ...]:
+    """The scales that a text declares for things of one name: "Subscribers in thousands; traffic in millions"."""
+    return tuple(
+        (match.group("noun").lower().removesuffix("s"), SCALES[match.group("scale").lower().removesuffix("s")])
+        for match in _NAMED.finditer(text[:_LONGEST])
+        if match.group("noun").lower() not in _NO_NOUNS
     )
 
 
