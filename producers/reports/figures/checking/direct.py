@@ -22,6 +22,16 @@ _NEGATIVE_BY_NATURE = re.compile(
     re.IGNORECASE,
 )
 _DEDUCTED = re.compile(r"(?:.*\s—\s)?\W*(?:less|unamorti[sz]ed|deduct\w*)\b", re.IGNORECASE)
+# What one line is called by where it may be either.
+_TWINS = tuple(
+    (re.compile(rf"\b(?:{good})\b", re.IGNORECASE), re.compile(rf"\b(?:{bad})\b", re.IGNORECASE))
+    for good, bad in (
+        (r"provided|generated|inflows?", r"used|outflows?"),
+        (r"income(?!\s+tax)|profits?|earnings|gains?|surplus", r"loss(?:es)?|deficit|expenses?"),
+        (r"benefits?", r"provision|expenses?"),
+        (r"increases?|increased", r"decreases?|decreased"),
+    )
+)
 _SPECIFIC_DIGITS = 3
 _WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
 
@@ -76,10 +86,22 @@ def _sign_is_free(claim: Claim, fact: Fact) -> bool:
     """A negative cell may be told as a positive amount of something negative: "a loss of 5"."""
     stated = claim.number.quantity.value
     if stated > 0 and fact.quantity.value < 0:
+        if _says_the_good(claim.sentence, fact):
+            return False
         if fact.from_table and _DEDUCTED.match(fact.about):
             return True
         return _NEGATIVE_BY_NATURE.search(f"{fact.about if fact.from_table else ''} {claim.sentence}") is not None
     return claim.number.aside
+
+
+def _says_the_good(sentence: str, fact: Fact) -> bool:
+    """Whether the sentence says income, and the line is one of income (loss): then a negative one is a loss."""
+    if not fact.from_table:
+        return False
+    return any(
+        good.search(sentence) and not bad.search(sentence) and good.search(fact.about) and bad.search(fact.about)
+        for good, bad in _TWINS
+    )
 
 
 def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
