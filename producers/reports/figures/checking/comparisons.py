@@ -25,8 +25,10 @@ _MOVED = re.compile(
 _YEAR_EARLIER = re.compile(
     r"\s*,?\s*\(?(?:in\s|for\s|at\s|during\s|of\s)?(?:a|one|the)\s(?:full\s)?year\s(?:earlier|ago|before|previously|prior)\b"
     r"|\s*,?\s*\(?(?:in|for|at|during|of)\s(?:the\s)?(?:end\sof\s)?(?:the\s)?(?:(?:same|corresponding|comparable|equivalent)\s"
-    r"(?:quarter|period|half|months)\s(?:of|in)\s)?(?:the\s)?(?:prior|previous|preceding|last)[\s-](?:fiscal\s|financial\s)?"
-    r"year(?:['’]s)?\b",
+    r"(?:\w+\s)?(?:quarter|period|half|months)\s(?:(?:of|in)\s)?)?(?:the\s)?(?:prior|previous|preceding|last)[\s-]"
+    r"(?:fiscal\s|financial\s)?year(?:['’]s)?\b"
+    r"|\s*,?\s*\(?(?:in|for)\s(?:the\s)?year-(?:ago|earlier)\b"
+    r"|\s*,?\s*\(?last\syear\b",
     re.IGNORECASE,
 )
 _EARLIER_BEFORE = re.compile(

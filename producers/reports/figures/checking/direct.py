@@ -18,7 +18,7 @@ _NEGATIVE_BY_NATURE = re.compile(
     r"paid|payments?|repay\w*|purchas\w*|repurchas\w*|dividends?|tax\w*|disposal\w*|dispos\w*|lapsed|vested|forfeit\w*|expired|"
     r"cancel\w*|exercis\w*|depreciation|amortis\w*|amortiz\w*|impair\w*|write\w*|settle\w*|reduc\w*|liabilit\w*|owed|treasury|"
     r"additions?|expenditures?|capex|spen[dt]\w*|acqui\w*|distribut\w*|redempt\w*|invest\w*|"
-    r"released?|utili[sz]\w*|reversal\w*|accumulated)\b",
+    r"took|takes|subtract\w*|lost|wiped|drag\w*|negative\w*|released?|utili[sz]\w*|reversal\w*|accumulated)\b",
     re.IGNORECASE,
 )
 _DEDUCTED = re.compile(r"(?:.*\s—\s)?\W*(?:less|unamorti[sz]ed|deduct\w*)\b", re.IGNORECASE)
@@ -48,6 +48,7 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
     """The best fact with the claim's value, unit, scale, sign and period; its words must be those of the sentence."""
     scores = {one.series.key: one.score for one in ranked}
     needed = _needed_scores(claim, ranked)
+    best_rows = {fact.row for one in ranked[:1] for fact in one.series.facts}
     reason = ""
     best: tuple[float, Fact] | None = None
     for fact in facts.near(claim.number.quantity):
@@ -62,9 +63,24 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
             reason = reason or f"{fact.id} has another {difference}: {fact.quote[:80]}"
         elif not _period_fits(claim, fact, facts):
             reason = reason or f"{fact.id} is of another period: {fact.about[:80]}"
-        elif _operation_fits(claim, fact) and score >= needed[fact.from_table] and (best is None or score > best[0]):
+        elif not _operation_fits(claim, fact):
+            continue
+        elif score >= _needed(claim, fact, needed, best_rows) and (best is None or score > best[0]):
             best = score, fact
     return Direct(best[1]) if best else Direct(None, reason)
+
+
+def _needed(claim: Claim, fact: Fact, scores: dict[bool, float], best_rows: set[tuple[str, int]]) -> float:
+    """Less for a number of the best line's row, another column of which the words name better.
+
+    A row that is only a period ("2024") is named by it, where the words name its column.
+    """
+    if not fact.from_table:
+        return scores[False]
+    is_dated = claim.periods and any(period.year for period in fact.periods)
+    if is_dated and not fact.own and fact.around & claim.words:
+        return _WEAK
+    return min(scores[True], _FAIR) if fact.row in best_rows else scores[True]
 
 
 def _needed_scores(claim: Claim, ranked: Sequence[Ranked]) -> dict[bool, float]:
@@ -108,8 +124,10 @@ def _period_fits(claim: Claim, fact: Fact, facts: Facts) -> bool:
     if not claim.periods:
         return True
     if fact.compares and fact.periods:
-        times = fact.periods if len(claim.periods) > 1 else fact.periods[:1]
-        return all(says(times, (period,)) for period in claim.periods)
+        is_named = set(claim.periods) <= set(claim.all_periods)
+        claimed = claim.periods if is_named else claim.all_periods
+        times = fact.periods if len(claimed) > 1 else fact.periods[:1]
+        return all(says(times, (period,)) for period in claimed)
     if claim.intent.before and len(claim.all_periods) == 1 and _is_year_before(fact, claim):
         return True
     if fact.periods:

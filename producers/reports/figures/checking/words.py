@@ -35,6 +35,7 @@ _SAME = (
     "capex capital expenditure",
     "opex operating expense",
     "inventory stock",
+    "thereafter after beyond",
 )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pelton.producers.reports.figures.lexing.lexicon import CURRENCY, CURRENCY_NAMES, NOUN_UNITS, SCALES, currency_of
-from pelton.producers.reports.figures.quantity import PERCENT, PLAIN, TIMES
+from pelton.producers.reports.figures.quantity import BASIS_POINTS, PERCENT, PLAIN, TIMES
 
 _SCALE_WORDS = r"hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?"
 _SCALE = re.compile(
@@ -21,8 +21,11 @@ _SCALE = re.compile(
 _WEAK = re.compile(
     rf"\(\s?(?:(?:all\s)?(?:\w+\s){{0,4}})?(?:in|{CURRENCY})\s?(?:\w+\s(?:of\s)?|[^\w\s()]\s?){{0,4}}?"
     rf"(?P<scale>{_SCALE_WORDS})\b"
-    r"|\b(?:presented|stated|expressed|amounts|dollars|figures|shown|reported|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
-    rf"(?:\w+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS})\b|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))",
+    r"|\b(?:presented|stated|expressed|amounts|dollars|euros|pounds|sterling|yen|francs|rupees|figures|numbers|shown|reported"
+    r"|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
+    rf"(?:[\w$€£¥.]+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS})\b|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))"
+    rf"|(?:^|[.;(]\s?)(?:(?:{CURRENCY}|in|US|dollars|euros|pounds|yen|francs|rupees)\s?){{0,3}}(?P<scale3>{_SCALE_WORDS}|mn|bn|m)"
+    r"(?:\sof\s\w+)?,?\s(?:unless|except)\b",
     re.IGNORECASE,
 )
 _NOUNS = "|".join(noun + "s?" for noun in NOUN_UNITS) + "|pence"
@@ -37,7 +40,7 @@ _PER_SHARE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\((?:number|no\.|count)\)|\bheadcount\b|#", re.IGNORECASE)
-_IN_NOUN = re.compile(rf"\((?:in\s)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
+_IN_NOUN = re.compile(rf"\((?:in\s)?(?:(?:{_SCALE_WORDS}|mn|bn|m)\s(?:of\s)?)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
 _SHARES = re.compile(r"\b(?:shares?|units)\s(?:are\s)?(?:data\s)?in\s(?P<scale>thousands|millions)\b", re.IGNORECASE)
 _COUNT_OF_SHARES = re.compile(
     r"\b(?:shares?|securities|options|units|stock)\s(?:\w+\s){0,2}(?:outstanding|issued|authori[sz]ed|repurchased)\b|"
@@ -54,6 +57,7 @@ _NO_NOUNS = frozenset(
     " income earnings sheets sheet statements statement results information numbers values except table tables".split()
 )
 _TIMES = re.compile(r"\((?:x|times)\)", re.IGNORECASE)
+_BASIS_POINTS = re.compile(r"\((?:in\s)?(?:bps?|basis\spoints)\)|,\s?bps?$", re.IGNORECASE)
 _LONGEST = 4000
 
 
@@ -103,12 +107,14 @@ def _declared(text: str, *, weak: bool) -> Declared:
     inner = _IN_NOUN.search(head)
     if not unit and _PERCENT.search(head):
         unit = PERCENT
+    elif _BASIS_POINTS.search(head):
+        unit = BASIS_POINTS
     elif _TIMES.search(head):
         unit = TIMES
-    elif inner and scale is None:
+    elif inner and not unit:
         unit = NOUN_UNITS.get(inner.group("noun").lower().removesuffix("s"), inner.group("noun").lower())
     only = bool(re.fullmatch(r"[\s\W]*(?:0{3}|\W)*[\s\W]*", _CURRENCY.sub("", text))) and scale is not None
-    unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES})
+    unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES, BASIS_POINTS})
     return Declared(
         scale, unit, noun, per_share, unscaled, only, _share_scale(text), _COUNT_OF_SHARES.search(text) is not None
     )
@@ -152,6 +158,6 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     match = _WEAK.search(text)
     if match is None:
         return None, ""
-    word = (match.group("scale") or match.group("scale2") or "thousand").lower().removesuffix("s")
+    word = (match.group("scale") or match.group("scale2") or match.group("scale3") or "thousand").lower().removesuffix("s")
     sign = _CURRENCY.search(match.group())
     return SCALES.get(word), currency_of(sign.group()) if sign else ""
