@@ -11,6 +11,7 @@ from pelton.producers.reports.figures.checking.intent import speaks_of_average, 
 from pelton.producers.reports.figures.checking.matching import Setting, compare
 from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.ranking import Ranked
+from pelton.producers.reports.figures.checking.words import stems
 
 # Things that are written without their minus in prose.
 _NEGATIVE_BY_NATURE = re.compile(
@@ -32,6 +33,7 @@ _TWINS = tuple(
         (r"increases?|increased", r"decreases?|decreased"),
     )
 )
+_MOST_GROUPS = 40
 _SPECIFIC_DIGITS = 3
 _WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
 
@@ -63,11 +65,22 @@ def supporting(claim: Claim, facts: Facts, ranked: Sequence[Ranked]) -> Direct:
             reason = reason or f"{fact.id} has another {difference}: {fact.quote[:80]}"
         elif not _period_fits(claim, fact, facts):
             reason = reason or f"{fact.id} is of another period: {fact.about[:80]}"
+        elif _is_of_another_group(claim, fact, facts):
+            reason = reason or f"{fact.id} is of another group: {fact.about[:80]}"
         elif not _operation_fits(claim, fact):
             continue
         elif score >= _needed(claim, fact, needed, best_rows) and (best is None or score > best[0]):
             best = score, fact
     return Direct(best[1]) if best else Direct(None, reason)
+
+
+def _is_of_another_group(claim: Claim, fact: Fact, facts: Facts) -> bool:
+    """Whether the sentence names the group of a line of the same name, and not this one's: "Retail revenue"."""
+    if not fact.from_table or not fact.series[1]:
+        return False
+    mine = stems(fact.series[1])
+    others = [stems(one.key[1]) for one in facts.of_one_name(fact.series)[:_MOST_GROUPS] if one.key != fact.series]
+    return not mine & claim.words and any((other - fact.own) & claim.words for other in others)
 
 
 def _needed(claim: Claim, fact: Fact, scores: dict[bool, float], best_rows: set[tuple[str, int]]) -> float:

@@ -81,6 +81,7 @@ class Facts:
     by_word: dict[str, tuple[int, ...]]
     by_group: dict[tuple[str, str], tuple[int, ...]]
     by_row: dict[tuple[str, int], tuple[int, ...]]
+    by_name: dict[tuple[str, str, str], tuple[int, ...]]
     mantissas: tuple[float, ...]
     by_mantissa: tuple[int, ...]
     table_words: frozenset[str]
@@ -98,6 +99,10 @@ class Facts:
         """The facts of one row of a table, or of one sentence."""
         return [self.all[index] for index in self.by_row.get(row, ())]
 
+    def of_one_name(self, key: tuple[str, ...]) -> list[Series]:
+        """The series of a table under one label and heading, in whatever group."""
+        return [self.series[index] for index in self.by_name.get((key[0], key[2], key[-1]), ())]
+
     def in_group(self, table: str, group: str) -> list[Series]:
         """The series under one group label of a table."""
         return [self.series[index] for index in self.by_group.get((table, group), ())]
@@ -105,7 +110,7 @@ class Facts:
 
 def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
     """The facts of tables and paragraphs; linear in their size."""
-    facts = [fact for table in tables for fact in _table_facts(table)]
+    facts = [fact for table in tables for fact in (*_table_facts(table), *_label_facts(table))]
     for number, paragraph in enumerate(paragraphs, start=1):
         facts += _paragraph_facts(f"P{number}", paragraph)
     series = _series(facts)
@@ -125,6 +130,7 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         {word: tuple(places) for word, places in counts.items()},
         _by_group(series),
         _by_row(facts),
+        _by_name(series),
         tuple(digits for digits, _ in ordered),
         tuple(index for _, index in ordered),
         frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
@@ -145,6 +151,14 @@ def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]
     for index, one in enumerate(series):
         if one.facts[0].from_table:
             grouped[one.key[0], one.key[1]].append(index)
+    return {key: tuple(places) for key, places in grouped.items()}
+
+
+def _by_name(series: Sequence[Series]) -> dict[tuple[str, str, str], tuple[int, ...]]:
+    grouped: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        if one.facts[0].from_table:
+            grouped[one.key[0], one.key[2], one.key[3]].append(index)
     return {key: tuple(places) for key, places in grouped.items()}
 
 
@@ -176,6 +190,18 @@ def _table_facts(table: Table) -> Iterable[Fact]:
             ", ".join(part for part in (cell.label, cell.heading) if part),
             compares=compares,
         )
+
+
+def _label_facts(table: Table) -> Iterable[Fact]:
+    """The rates that labels name things by: "5.250% senior notes due 2028"."""
+    labels = {cell.label: cell for cell in reversed(table.numeric) if "%" in cell.label}
+    for label, cell in labels.items():
+        name = f"{table.id}.r{cell.row}.c1"
+        for place, number in enumerate(scan(label).amounts):
+            if number.quantity.is_rate:
+                key = (name, "", str(place))
+                words = stems(label)
+                yield Fact(name, number.quantity, label, words, frozenset(), (), key, (name, 0), place, label, from_table=False)
 
 
 def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:

@@ -10,7 +10,7 @@ _VERBS_DOWN = (
     r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
 )
 _CHANGE = re.compile(
-    r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?|rose|rises?|risen|dropp?\w*|"
+    r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?(?!\sdue)|rose|rises?|risen|dropp?\w*|"
     r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
     r"exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
     rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
