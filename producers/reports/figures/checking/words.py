@@ -4,7 +4,6 @@ import re
 from collections.abc import Container
 
 _WORD = re.compile(r"[A-Za-z]{2,}|&")
-_RATE = re.compile(r"(?<![\d.,])\d{1,2}(?:\.\d+)?%")  # "5.250% notes" and "4.125% notes" are two things
 _STOP = frozenset({
     "the", "of", "and", "in", "to", "for", "on", "at", "by", "from", "as", "an", "is", "are", "was", "were", "be",
     "been", "with", "that", "this", "which", "its", "it", "their", "our", "we", "or", "per", "what", "how", "much",
@@ -41,9 +40,8 @@ _SAME = (
 
 
 def stems(text: str) -> frozenset[str]:
-    """The content words of a text, without their endings; rates name things as words do."""
-    words = frozenset(stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP and word != "&")
-    return words | frozenset(_RATE.findall(text)) if "%" in text else words
+    """The content words of a text, without their endings."""
+    return frozenset(stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP and word != "&")
 
 
 def stem(word: str) -> str:
