@@ -1,7 +1,10 @@
 """Sentences as reports tell them, over invented tables: true, and with one figure or one period altered.
 
-`benchmarks/data/prose.yaml` was written by hand, in two parts. What the check judges wrongly of one part may be read
-and mended as a kind; of the other only the counts are looked at.
+`benchmarks/data/prose.yaml` was written by hand, in two parts. What the check judges wrongly of one part is read and
+mended as a kind; of the other only the counts are looked at. First results, before anything was mended for them: the
+part not looked at 83.9 % of true figures kept and 97.0 % of altered ones flagged; the eight records from
+`beverage-group` on, which were written after a first round of mending, 83.1 % and 95.5 %. They then joined the part
+that is looked at. So a report in a style that is new to the check may well see one true figure in six flagged.
 """
 
 import random

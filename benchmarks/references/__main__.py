@@ -50,7 +50,9 @@ def main() -> None:
         found = shares(asked, texts)
         Console().print(_table(f"{form}: {options.model}, {len(asked)} questions", found))
         seconds = round(time.perf_counter() - began, 1)
-        results.append({"form": form, "model": options.model, "questions": len(asked), "seconds": seconds} | _json(found))
+        results.append(
+            {"form": form, "model": options.model, "questions": len(asked), "seconds": seconds} | _json(found)
+        )
         if options.show:
             for question, text in zip(asked, texts, strict=True):
                 print(f"{question.text} | {question.cell.id} {question.cell.label} | {text}")

@@ -66,7 +66,7 @@ def _answering(table: Table, answer: str) -> Iterator[Cell]:
 
 
 def grammar_of(form: str, table: Table) -> str:
-    """A Lark grammar. `cell`: one reference to a cell; `sentence`: one that names row and column; `free`: a job's own."""
+    """A Lark grammar. `cell`: a reference to a cell; `sentence`: one that names row and column; `free`: a job's own."""
     if form == FREE:
         return reference_grammar([table])
     answers = [_sentence(table, cell) if form == SENTENCE else f"[[{cell.id}]]" for cell in table.numeric]

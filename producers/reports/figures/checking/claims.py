@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from pelton.producers.reports.figures.checking.alignment import all_periods_of, periods_of, repeated_period
 from pelton.producers.reports.figures.checking.intent import Intent, intent_of
+from pelton.producers.reports.figures.checking.timing.alignment import all_periods_of, periods_of, repeated_period
 from pelton.producers.reports.figures.checking.words import stem, stems
 from pelton.producers.reports.figures.lexing.lexer import Number, scan
 from pelton.producers.reports.figures.lexing.periods import Period

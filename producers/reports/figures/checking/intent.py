@@ -4,15 +4,20 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_VERBS_UP = r"widen\w*|rais(?:e[sd]?|ing)|lift(?:s|ed)?|boost\w*|accelerat\w*|tripl\w*|quadrupl\w*|climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+_VERBS_UP = (
+    r"widen\w*|rais(?:e[sd]?|ing)|lift(?:s|ed)?|boost\w*|accelerat\w*|"
+    r"tripl\w*|quadrupl\w*|climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+)
 _VERBS_DOWN = (
-    r"narrow(?:s|ed|ing)|soften\w*|moderat(?:es|ed)|trimm(?:ed|ing)|cut(?:s|ting)?|retreat\w*|contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
+    r"narrow(?:s|ed|ing)|soften\w*|moderat(?:es|ed)|trimm(?:ed|ing)|cut(?:s|ting)?|retreat\w*|"
+    r"contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
     r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
 )
 _CHANGE = re.compile(
     r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?(?!\sdue)|rose|rises?|risen|dropp?\w*|"
     r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
-    r"exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
+    r"exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|"
+    r"expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
     rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )

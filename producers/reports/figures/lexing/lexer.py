@@ -28,7 +28,9 @@ _IDENTIFIER_AFTER = re.compile(r"[-\u2010\u2011](?=[A-Z]{1,2}\b)|\((?=[a-z]{1,3}
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
 _RANGE = re.compile(rf"\s?[{DASHES}]\s?|\s(?:to|and|through)\s", re.IGNORECASE)
 # "Notes due 2028" is what they are called, and no time that the sentence speaks of.
-_DUE = re.compile(r"\b(?:notes|bonds|debentures|loans?|securities|facility)\s(?:due|maturing|expiring)\s(?:in\s)?$", re.IGNORECASE)
+_DUE = re.compile(
+    r"\b(?:notes|bonds|debentures|loans?|securities|facility)\s(?:due|maturing|expiring)\s(?:in\s)?$", re.IGNORECASE
+)
 _DUE_LOOK = 32
 _BETWEEN = re.compile(r"\bbetween\s$", re.IGNORECASE)
 
@@ -78,7 +80,9 @@ def scan(text: str) -> Scan:
         if not _overlaps(spans, start, end)
     ]
     numbers.sort(key=lambda number: number.start)
-    periods = tuple(mention for mention in dates if not _DUE.search(text[max(0, mention.start - _DUE_LOOK) : mention.start]))
+    periods = tuple(
+        mention for mention in dates if not _DUE.search(text[max(0, mention.start - _DUE_LOOK) : mention.start])
+    )
     return Scan(tuple(_share_scale_in_ranges(text, numbers)), periods)
 
 

@@ -40,7 +40,9 @@ _PER_SHARE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\((?:number|no\.|count)\)|\bheadcount\b|#", re.IGNORECASE)
-_IN_NOUN = re.compile(rf"\((?:in\s)?(?:(?:{_SCALE_WORDS}|mn|bn|m)\s(?:of\s)?)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
+_IN_NOUN = re.compile(
+    rf"\((?:in\s)?(?:(?:{_SCALE_WORDS}|mn|bn|m)\s(?:of\s)?)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE
+)
 _SHARES = re.compile(r"\b(?:shares?|units)\s(?:are\s)?(?:data\s)?in\s(?P<scale>thousands|millions)\b", re.IGNORECASE)
 _COUNT_OF_SHARES = re.compile(
     r"\b(?:shares?|securities|options|units|stock)\s(?:\w+\s){0,2}(?:outstanding|issued|authori[sz]ed|repurchased)\b|"
@@ -52,10 +54,11 @@ _NAMED = re.compile(
     r"(?P<scale>thousands|millions|billions)\b(?!\sof\s)",
     re.IGNORECASE,
 )
-_NO_NOUNS = frozenset(
-    "amounts dollars figures data stated shown expressed presented reported given euros pounds yen currency operations"
-    " income earnings sheets sheet statements statement results information numbers values except table tables".split()
-)
+_NO_NOUNS = frozenset({
+    "amounts", "currency", "data", "dollars", "earnings", "euros", "except", "expressed", "figures", "given", "income",
+    "information", "numbers", "operations", "pounds", "presented", "reported", "results", "sheet", "sheets", "shown",
+    "stated", "statement", "statements", "table", "tables", "values", "yen",
+})  # fmt: skip
 _TIMES = re.compile(r"\((?:x|times)\)", re.IGNORECASE)
 _BASIS_POINTS = re.compile(r"\((?:in\s)?(?:bps?|basis\spoints)\)|,\s?bps?$", re.IGNORECASE)
 _LONGEST = 4000
@@ -158,6 +161,8 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     match = _WEAK.search(text)
     if match is None:
         return None, ""
-    word = (match.group("scale") or match.group("scale2") or match.group("scale3") or "thousand").lower().removesuffix("s")
+    word = (
+        (match.group("scale") or match.group("scale2") or match.group("scale3") or "thousand").lower().removesuffix("s")
+    )
     sign = _CURRENCY.search(match.group())
     return SCALES.get(word), currency_of(sign.group()) if sign else ""

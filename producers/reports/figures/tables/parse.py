@@ -50,7 +50,9 @@ def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1"
         for index in range(part.start, stop):
             is_header = index < part.body
             group = group if is_header else _group(grid[index], group)
-            cells += _row_cells(_Place(id, index, group, part.headings, ground, labels, named, is_header=is_header), grid[index])
+            cells += _row_cells(
+                _Place(id, index, group, part.headings, ground, labels, named, is_header=is_header), grid[index]
+            )
     return Table(id, caption, tuple(with_column_units(cells)), first.headings)
 
 

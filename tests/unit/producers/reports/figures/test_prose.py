@@ -58,7 +58,25 @@ _DEBT = Checker.of(
     ["All figures in US$ million unless otherwise stated."],
 )
 
+_ACRONYMS = Checker.of(
+    [
+        [
+            ["In millions", "2023", "2022"],
+            ["Selling, general and administrative expenses", "21.1", "20.1"],
+            ["Administrative fees", "3.5", "3.3"],
+            ["FFO per unit (in dollars)", "1.9", "1.8"],
+        ]
+    ],
+    [],
+)
+
 _KEPT_AND_FLAGGED = {
+    "an-acronym-of-a-label": (_ACRONYMS, "SG&A was 21.1 million in 2023.", "SG&A was 3.5 million in 2023."),
+    "a-label-that-is-an-acronym": (
+        _ACRONYMS,
+        "Funds from operations per unit rose to $1.9 in 2023.",
+        "Funds from operations per unit rose to $1.9 in 2022.",
+    ),
     "compared-with-the-only-period": (
         _QUARTERS,
         "Revenue was $250.5 million, up 18% compared to the third quarter of 2022.",

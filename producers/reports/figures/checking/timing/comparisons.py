@@ -9,7 +9,7 @@ from pelton.producers.reports.figures.lexing.periods import Period, PeriodMentio
 
 _LOOK = 60
 # Words that may stand between "compared to" and the period: "the figure for the three months ended".
-_WORDS = r"(?:[A-Za-z'’-]+\s){0,6}"
+_WORDS = r"(?:[A-Za-z'\u2019-]+\s){0,6}"
 _COMPARED = re.compile(
     rf"(?:\b(?:compared\s(?:to|with)|versus|vs\.?|against|than|above|below|over|relative\sto|(?:up|down|%)\son)\s{_WORDS}"
     r"|\bfrom\s(?:the\s)?(?:(?:same|prior-year|corresponding)\s)?(?:fiscal\s|financial\s)?"
@@ -26,13 +26,13 @@ _YEAR_EARLIER = re.compile(
     r"\s*,?\s*\(?(?:in\s|for\s|at\s|during\s|of\s)?(?:a|one|the)\s(?:full\s)?year\s(?:earlier|ago|before|previously|prior)\b"
     r"|\s*,?\s*\(?(?:in|for|at|during|of)\s(?:the\s)?(?:end\sof\s)?(?:the\s)?(?:(?:same|corresponding|comparable|equivalent)\s"
     r"(?:\w+\s)?(?:quarter|period|half|months)\s(?:(?:of|in)\s)?)?(?:the\s)?(?:prior|previous|preceding|last)[\s-]"
-    r"(?:fiscal\s|financial\s)?year(?:['’]s)?\b"
+    r"(?:fiscal\s|financial\s)?year(?:['\u2019]s)?\b"
     r"|\s*,?\s*\(?(?:in|for)\s(?:the\s)?year-(?:ago|earlier)\b"
     r"|\s*,?\s*\(?last\syear\b",
     re.IGNORECASE,
 )
 _EARLIER_BEFORE = re.compile(
-    r"\b(?:prior|previous|preceding|last)[\s-]year(?:['’]s)?(?:\s(?:quarter|period|figure|level|result)(?:['’]s)?)?"
+    r"\b(?:prior|previous|preceding|last)[\s-]year(?:['\u2019]s)?(?:\s(?:quarter|period|figure|level|result)(?:['\u2019]s)?)?"
     r"\s?(?::|of|was|were|from)?\s?(?:[$€£¥]|about\s|nearly\s)?$",
     re.IGNORECASE,
 )

@@ -4,7 +4,13 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from pelton.producers.reports.figures.checking.comparisons import earlier, is_compared, is_earlier, is_first_end, later
+from pelton.producers.reports.figures.checking.timing.comparisons import (
+    earlier,
+    is_compared,
+    is_earlier,
+    is_first_end,
+    later,
+)
 from pelton.producers.reports.figures.lexing.lexer import Number, Scan
 from pelton.producers.reports.figures.lexing.periods import Period, PeriodMention
 
