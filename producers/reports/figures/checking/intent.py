@@ -15,7 +15,7 @@ _VERBS_DOWN = (
 )
 _CHANGE = re.compile(
     r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?(?!\sdue)|rose|rises?|risen|dropp?\w*|"
-    r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
+    r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up|down|"
     r"exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|"
     r"expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
     rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
@@ -40,7 +40,7 @@ _SHARE = re.compile(
 # What is better may be more or less: a margin that improved rose, a loss ratio fell.
 _BETTER = re.compile(r"\b(?:improv\w*|worsen\w*|deteriorat\w*|better|worse)\b", re.IGNORECASE)
 _UP = re.compile(
-    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|exceed\w*|gained|"
+    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up|higher|more than|exceed\w*|gained|"
     rf"expand\w*|{_VERBS_UP})\b",
     re.IGNORECASE,
 )
@@ -71,6 +71,12 @@ _VALUE_BEFORE = re.compile(
 _CHANGE_BEFORE = re.compile(
     rf"\b(?:by|an?|up|down|grew|rose|fell|increased|decreased|declined|dropped|{_VERBS_UP}|{_VERBS_DOWN}|"
     rf"(?:increase|decrease|growth|decline|change|rise|drop|fall|reduction|gain|improvement|difference)s? of){_HEDGED}",
+    re.IGNORECASE,
+)
+# "Credits reduced the provision by 5": 5 is what the credits are.
+_EFFECT_BEFORE = re.compile(
+    r"\b(?:reduc|lower|increas|rais|cut|boost|trimm|depress|lift|improv|benefit)\w*\s(?:the|our|its|their|net|total|reported)\s"
+    rf"(?:[\w'-]+\s){{1,5}}by{_HEDGED}",
     re.IGNORECASE,
 )
 _FURTHER_BEFORE = re.compile(r"\b(?:further|additional|extra|another|net)\s(?:net\s)?$", re.IGNORECASE)
@@ -172,7 +178,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         distance=said.distance,
         before=said.change and _PRIOR_BEFORE.search(before) is not None,
         unsigned=said.unsigned,
-        value=value,
+        value=value or _EFFECT_BEFORE.search(sentence[max(0, start - 80) : start]) is not None,
         count=said.count,
         remainder=said.remainder,
         product=said.product,

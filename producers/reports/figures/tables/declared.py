@@ -18,20 +18,27 @@ _SCALE = re.compile(
     rf"|(?:^|[(,/\s])(?P<lone>{_SCALE_WORDS}|mn|bn|MM)(?=$|[),.;:\s/])",
     re.IGNORECASE,
 )
+_SHORT = r"(?:mn|bn|m|k)(?![A-Za-z])"
+_MONEY = rf"(?:{CURRENCY}|US|dollars|euros|pounds|yen|francs|rupees)"
 _WEAK = re.compile(
     rf"\(\s?(?:(?:all\s)?(?:\w+\s){{0,4}})?(?:in|{CURRENCY})\s?(?:\w+\s(?:of\s)?|[^\w\s()]\s?){{0,4}}?"
     rf"(?P<scale>{_SCALE_WORDS})\b"
+    # "All figures in HK$ million", "amounts in EUR bn", "rounded to the nearest thousand"
     r"|\b(?:presented|stated|expressed|amounts|dollars|euros|pounds|sterling|yen|francs|rupees|figures|numbers|shown|reported"
     r"|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
-    rf"(?:[\w$€£¥.]+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS})\b|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))"
-    rf"|(?:^|[.;(]\s?)(?:(?:{CURRENCY}|in|US|dollars|euros|pounds|yen|francs|rupees)\s?){{0,3}}(?P<scale3>{_SCALE_WORDS}|mn|bn|m)"
-    r"(?:\sof\s\w+)?,?\s(?:unless|except)\b",
+    rf"(?:[\w$€£¥.]+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS}\b|{_SHORT})|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))"
+    # "Rs crore unless stated", "Billions of yen, except per share data"
+    rf"|(?:^|[.;(]\s?)(?:(?:{_MONEY}|in)\s?){{0,3}}(?P<scale3>{_SCALE_WORDS}|{_SHORT})(?:\sof\s\w+)?,?\s(?:unless|except)\b"
+    rf"|\bunits?\s?:\s?(?:in\s)?(?:{_MONEY}\s?)?(?P<scale4>{_SCALE_WORDS}|{_SHORT})(?:\s(?:of\s)?\w+)?",
     re.IGNORECASE,
 )
 _NOUNS = "|".join(noun + "s?" for noun in NOUN_UNITS) + "|pence"
 _CURRENCY = re.compile(rf"(?<![A-Za-z])(?:{CURRENCY})")
 _NAME = re.compile(rf"\b(?:{'|'.join(name + 's?' for name in CURRENCY_NAMES if name != 'won')})\b", re.IGNORECASE)
 # "4.125% notes due 2024" names a thing and declares nothing.
+_WON = re.compile(
+    r"\b(?:thousands?|millions?|billions?|trillions?|korean)\s(?:of\s)?won\b", re.IGNORECASE
+)  # else a verb
 _PERCENT = re.compile(r"(?<!\d)(?<!\d\s)(?:%|\bper\s?cent(?:age)?s?\b)", re.IGNORECASE)
 _EXCEPT = re.compile(r"\bexcept\b|\bother\sthan\b|\bexcluding\b", re.IGNORECASE)
 _PER_SHARE = re.compile(
@@ -136,6 +143,8 @@ def _currency_in(text: str) -> str:
     sign, name = _CURRENCY.search(text), _NAME.search(text)
     if sign:
         return currency_of(sign.group())
+    if _WON.search(text):
+        return "KRW"
     return CURRENCY_NAMES[name.group().lower().removesuffix("s")] if name else ""
 
 
@@ -161,8 +170,6 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     match = _WEAK.search(text)
     if match is None:
         return None, ""
-    word = (
-        (match.group("scale") or match.group("scale2") or match.group("scale3") or "thousand").lower().removesuffix("s")
-    )
-    sign = _CURRENCY.search(match.group())
-    return SCALES.get(word), currency_of(sign.group()) if sign else ""
+    groups = match.groupdict()
+    word = (groups["scale"] or groups["scale2"] or groups["scale3"] or groups["scale4"] or "thousand").lower()
+    return SCALES.get(word, SCALES.get(word.removesuffix("s"))), _currency_in(match.group())
