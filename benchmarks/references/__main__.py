@@ -11,62 +11,82 @@ section and answers greedily under a grammar, in one of three forms:
   of answers with a figure is printed, and a share of few answers says little.
 
 Printed is the share of answers with the right cell, row and column, Wilson's interval of 95 %, and what a blind choice
-among the table's cells gets right.
+among the table's cells gets right. Questions come in an order drawn with `--seed`; with `--limit-s` those count that
+were answered in that time.
 """
 
 import argparse
 import json
+import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Output
 
-from benchmarks.references.asked import CELL, FORMS, FREE, SENTENCE, Asked, asked_of, grammar_of
+from benchmarks.references.asked import CELL, FORMS, FREE, SENTENCE, Asked, asked_of, grammar_of, messages_of
 from benchmarks.references.shares import Share, shares
-from benchmarks.references.writing import loaded_model, write
+from benchmarks.references.writing import Prompt, loaded_model, write
 from pelton.workers.engine.model.loading import LoadedModel
 
 _DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 _FREE_TOKENS = 48
+_MOST_TOKENS = 160
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="A folder, a hub id, or the default model.")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=[CELL, SENTENCE])
-    parser.add_argument("--questions", type=int, help="Only the first so many; else all.")
+    parser.add_argument("--questions", type=int, help="Only so many; else all.")
+    parser.add_argument("--limit-s", type=float, default=float("inf"), help="Begin nothing more after that time.")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, default=_DATA, help="Another file of TAT-QA's form.")
     parser.add_argument("--out", type=Path, help="Write the result as JSON there.")
     parser.add_argument("--show", action="store_true", help="Print each question, its cell and the answer.")
     options = parser.parse_args()
-    asked = list(asked_of(options.data))[: options.questions]
-    loaded = loaded_model(options.model)
+    asked = list(asked_of(options.data))
+    random.Random(options.seed).shuffle(asked)
+    asked = asked[: options.questions]
+    began = time.perf_counter()
+    answers = _answers(loaded_model(options.model), asked, options.forms, options.limit_s)
     results = []
-    for form in options.forms:
-        began = time.perf_counter()
-        texts = _answers(loaded, asked, form)
-        found = shares(asked, texts)
-        Console().print(_table(f"{form}: {options.model}, {len(asked)} questions", found))
-        seconds = round(time.perf_counter() - began, 1)
-        results.append(
-            {"form": form, "model": options.model, "questions": len(asked), "seconds": seconds} | _json(found)
-        )
+    for form, texts in answers.items():
+        answered = [question for place, question in enumerate(asked) if place in texts]
+        found = shares(answered, [texts[place] for place in sorted(texts)])
+        Console().print(_table(f"{form}: {options.model}, {len(answered)} questions", found))
+        results.append({"form": form, "model": options.model, "questions": len(answered)} | _json(found))
         if options.show:
-            for question, text in zip(asked, texts, strict=True):
-                print(f"{question.text} | {question.cell.id} {question.cell.label} | {text}")
-    print(json.dumps(results))
+            for place, text in sorted(texts.items()):
+                print(f"{asked[place].text} | {asked[place].cell.id} {asked[place].cell.label} | {text}")
+    seconds = round(time.perf_counter() - began, 1)
+    print(json.dumps({"seconds": seconds, "results": results}))
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def _answers(loaded: LoadedModel, asked: list[Asked], form: str) -> list[str]:
-    grammars = [grammar_of(form, question.table) for question in asked]
-    prompts = [question.messages for question in asked]
-    if form == FREE:
-        return write(loaded, prompts, grammars.__getitem__, _FREE_TOKENS)
-    return write(loaded, prompts, grammars.__getitem__)
+def _answers(
+    loaded: LoadedModel, asked: Sequence[Asked], forms: Sequence[str], limit_s: float
+) -> dict[str, dict[int, str]]:
+    """For each form the answers by the places of their questions."""
+    cases = [(place, form) for place in range(len(asked)) for form in forms]
+    prompts = [
+        Prompt(
+            f"{asked[place].context} {form == FREE}",
+            messages_of(form, asked[place]),
+            grammar_of(form, asked[place].table),
+            _FREE_TOKENS if form == FREE else _MOST_TOKENS,
+        )
+        for place, form in cases
+    ]
+    texts = write(loaded, prompts, limit_s)
+    found: dict[str, dict[int, str]] = {form: {} for form in forms}
+    for number, text in texts.items():
+        place, form = cases[number]
+        found[form][place] = text
+    return found
 
 
 def _table(title: str, found: dict[str, Share]) -> Output:

@@ -15,8 +15,11 @@ from pelton.producers.reports.spec.model import JobSpec
 CELL, SENTENCE, FREE = "cell", "sentence", "free"
 FORMS = (CELL, SENTENCE, FREE)
 
-_PROMPT = "{{ rules }}\n\n{{ tables }}\n\nAnswer in one sentence: {{ section.title }}"
+# Where a grammar demands the reference, nothing needs to be said of how one is written.
+_PROMPT = "{{ tables }}\n\nAnswer in one sentence: {{ section.title }}"
+_FREE_PROMPT = "{{ rules }}\n\n" + _PROMPT
 _LONGEST_TITLE = 200
+Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Asked:
 
     context: str
     text: str
-    messages: list[dict[str, str]]
+    demanding: Messages
+    free: Messages
     table: Table
     cell: Cell
 
@@ -46,14 +50,18 @@ def asked_of(path: Path) -> Iterator[Asked]:
             node = plan.nodes[f"q{number}"]
             found = list(_answering(node.excerpt.tables[0], question.answer))
             if len(found) == 1:
-                messages = plan.request(node.id, {}).messages
-                yield Asked(record["uid"], question.text, messages, node.excerpt.tables[0], found[0])
+                demanding, free = (plan.request(name, {}).messages for name in (node.id, f"free{number}"))
+                yield Asked(record["uid"], question.text, demanding, free, node.excerpt.tables[0], found[0])
 
 
 def _job(record: dict[str, Any], titles: Iterable[str]) -> JobSpec:
-    """A section for each question, over the table alone."""
+    """Two sections for each question, over the table alone."""
     content = json.dumps({"table": record["table"]})
-    sections = [{"id": f"q{number}", "title": title, "prompt": _PROMPT} for number, title in enumerate(titles)]
+    sections = [
+        {"id": f"{kind}{number}", "title": title, "prompt": prompt}
+        for number, title in enumerate(titles)
+        for kind, prompt in (("q", _PROMPT), ("free", _FREE_PROMPT))
+    ]
     source = {"name": "table", "format": "json", "content": content}
     return JobSpec.model_validate({"entity": "TAT-QA", "period": "all", "sources": [source], "sections": sections})
 
@@ -63,6 +71,10 @@ def _answering(table: Table, answer: str) -> Iterator[Cell]:
     for cell in table.numeric:
         if amounts and cell.quantity and cell.quantity.value == amounts[0].quantity.value:
             yield cell
+
+
+def messages_of(form: str, asked: Asked) -> Messages:
+    return asked.free if form == FREE else asked.demanding
 
 
 def grammar_of(form: str, table: Table) -> str:

@@ -13,10 +13,11 @@ _VERBS_DOWN = (
     r"contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
     r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
 )
+_RISEN = r"(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up"
 _CHANGE = re.compile(
     r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?(?!\sdue)|rose|rises?|risen|dropp?\w*|"
-    r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up|down|"
-    r"exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|"
+    rf"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|{_RISEN}|"
+    r"down|exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|"
     r"expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
     rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
     re.IGNORECASE,
@@ -40,7 +41,7 @@ _SHARE = re.compile(
 # What is better may be more or less: a margin that improved rose, a loss ratio fell.
 _BETTER = re.compile(r"\b(?:improv\w*|worsen\w*|deteriorat\w*|better|worse)\b", re.IGNORECASE)
 _UP = re.compile(
-    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up|higher|more than|exceed\w*|gained|"
+    rf"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|{_RISEN}|higher|more than|exceed\w*|gained|"
     rf"expand\w*|{_VERBS_UP})\b",
     re.IGNORECASE,
 )

@@ -9,6 +9,7 @@ from pelton.producers.reports.figures.lexing.lexicon import (
     CURRENCY,
     CURRENCY_NAMES,
     DASHES,
+    DOLLARS,
     NAMED_BY_NUMBER,
     NOUN_UNITS,
     SCALE,
@@ -16,8 +17,9 @@ from pelton.producers.reports.figures.lexing.lexicon import (
     currency_of,
 )
 from pelton.producers.reports.figures.lexing.periods import PeriodMention
-from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, PERCENT, POINTS, TIMES
+from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, PERCENT, POINTS, TIMES, is_money
 
+_TWO_CURRENCIES = "XXX"  # ISO 4217's code of none: "¥5 million euros" is no money that a source can have
 _LOOK = 40  # characters to each side
 
 _BEFORE = re.compile(
@@ -167,6 +169,8 @@ def outline(text: str, left: Before, right: After, start: int, end: int) -> tupl
 def unit(currency: str, right: After) -> str:
     if right.unit in {PERCENT, POINTS, BASIS_POINTS}:
         return right.unit  # nothing is both money and a rate
+    if currency and is_money(right.unit) and currency != right.unit and not {currency, right.unit} <= DOLLARS:
+        return _TWO_CURRENCIES
     if (currency and right.unit in {"", "shares", "cents"}) or (
         currency and currency != right.unit and not right.unit.isupper()
     ):

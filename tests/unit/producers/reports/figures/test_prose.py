@@ -177,6 +177,11 @@ _KEPT_AND_FLAGGED = {
         "The average fee rate was 43.1 basis points in 2020.",
         "The average fee rate was 43.1% in 2020.",
     ),
+    "two-currencies-are-none": (
+        _DEBT,
+        "Capital expenditures were $204.7 million US dollars in 2020.",
+        "Capital expenditures were $204.7 million euros in 2020.",
+    ),
     "money-is-no-rate": (
         _DEBT,
         "Capital expenditures were USD 204.7 million in 2020.",
