@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos long outage report-chaos fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos serve-chaos long outage report-chaos fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -64,6 +64,9 @@ bench: $(READY)  ## Measure the pipeline on this machine
 SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
+
+serve-chaos: $(READY)  ## Kill pelton serve at every point of a batch of 5,000 lines; ARGS="--points 5 6", ARGS=--list
+	@$(BIN)/python -m tests.serve_chaos $(ARGS)
 
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)

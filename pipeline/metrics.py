@@ -29,6 +29,7 @@ class Metrics:
         self._waiting()
         self._engine()
         self._cache()
+        self._endpoints()
 
     def _requests(self) -> None:
         self.fetched = self._counter("pelton_requests_fetched", "Request records fetched and admitted.")
@@ -116,11 +117,25 @@ class Metrics:
             "pelton_cache_followers", "Requests that wait for the answer to an equal one."
         )
 
+    def _endpoints(self) -> None:
+        """Of `engine.kind = "openai"`; for each that is configured from the start."""
+        self.endpoint_limit = self._gauge(
+            "pelton_endpoint_limit", "Requests that an endpoint is given at once.", "endpoint"
+        )
+        self.endpoint_running = self._gauge("pelton_endpoint_running", "Requests that an endpoint has.", "endpoint")
+        self.endpoint_down = self._gauge("pelton_endpoint_down", "1 while an endpoint is taken to be away.", "endpoint")
+        self.endpoint_paused = self._gauge(
+            "pelton_endpoint_paused", "1 while an endpoint has asked for a pause.", "endpoint"
+        )
+        self.endpoint_calls = self._counter(
+            "pelton_endpoint_calls", "Calls of an endpoint by what came of them.", "endpoint", "fate"
+        )
+
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)

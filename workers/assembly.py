@@ -194,7 +194,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
 def _admission(core: _Core) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
-    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits)
+    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity)
     return Admission(
         addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
         codec=served.codec,

@@ -1,9 +1,12 @@
 """How much waits in a worker, for its metrics."""
 
 import asyncio
+from collections.abc import Sequence
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
+from pelton.workers.remote.endpoint import Endpoint
+from pelton.workers.remote.endpoint_metrics import EndpointMetrics
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
@@ -12,12 +15,18 @@ EVERY_S = 0.25
 
 
 async def keep_gauges(
-    metrics: Metrics, queue: RequestQueue[Generation], flights: SingleFlight, sessions: SessionCoordinator
+    metrics: Metrics,
+    queue: RequestQueue[Generation],
+    flights: SingleFlight,
+    sessions: SessionCoordinator,
+    endpoints: Sequence[Endpoint],
 ) -> None:
     """Set them for ever."""
+    shown = EndpointMetrics(metrics, endpoints)
     while True:
         await asyncio.sleep(EVERY_S)
         metrics.waiting_requests.set(len(queue))
         metrics.waiting_tokens.set(queue.tokens)
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
+        shown.show()

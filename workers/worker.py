@@ -40,6 +40,7 @@ class Worker:
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._endpoints = served.endpoints
         self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker))
 
     async def run(self) -> None:
@@ -92,7 +93,7 @@ class Worker:
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),
-            "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions),
+            "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions, self._endpoints),
         }
 
     async def _serve(self) -> None:

@@ -24,6 +24,7 @@ from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
+from pelton.pipeline.settings.webhook import WebhookSettings
 from pelton.pipeline.settings.worker import WorkerSettings
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     serve: ServeSettings = ServeSettings()
+    webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
 

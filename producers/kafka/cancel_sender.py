@@ -23,6 +23,7 @@ class CancelSender:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
+        self._tenants = kafka.tenant_policy()
         self._producer: Any = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -53,12 +54,10 @@ class CancelSender:
         """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""
         tenant_header = [(contract.TENANT, tenant.encode())] if tenant else []
         try:
-            sent = [
-                await self._producer.send(
-                    self._kafka.cancels_topic, b"", each, headers=[(contract.CORRELATION_ID, each), *tenant_header]
-                )
-                for each in correlation_ids
-            ]
+            sent = []
+            for each in correlation_ids:
+                headers = self._tenants.signed("cancel", [(contract.CORRELATION_ID, each), *tenant_header], b"")
+                sent.append(await self._producer.send(self._kafka.cancels_topic, b"", each, headers=headers))
             await asyncio.gather(*sent)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("cancels could not be sent to topic %s: %r", self._kafka.cancels_topic, error)

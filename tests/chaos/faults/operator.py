@@ -91,7 +91,8 @@ class Operator:
         committed = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_committed"))]
         seen = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_uncommitted"))]
         self._kept += committed
-        self._gone |= {reply.source for reply in seen} - {reply.source for reply in committed}
+        given = Counter(reply.source for reply in seen) - Counter(reply.source for reply in committed)
+        self._gone |= given.keys()
         began_ms = _now_ms()
         await insist(lambda: self._delete(topic))
         await asyncio.sleep(away_s)

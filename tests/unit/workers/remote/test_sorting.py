@@ -36,6 +36,22 @@ def test_statuses(statuses: tuple[int, ...], fate: Fate) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        ({"code": "content_filter"}, Fate.REFUSED),
+        ({"type": "moderation_blocked"}, Fate.REFUSED),
+        ({"code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "x"}}, Fate.REFUSED),
+        ({"code": "insufficient_permissions", "metadata": {"provider": "x"}}, Fate.FAILED),
+        ({"message": "content_policy", "metadata": 7}, Fate.FAILED),
+    ],
+)
+def test_a_moderation_is_the_requests_fault(error: dict[str, object], fate: Fate) -> None:
+    """Asked again, it says the same; a key without permission is for an operator to mend."""
+    assert judge(403, {}, orjson.dumps({"error": error})).fate is fate
+    assert judge(401, {}, orjson.dumps({"error": error})).fate is Fate.FAILED
+
+
+@pytest.mark.parametrize(
     ("body", "message", "code"),
     [
         (b'{"error":{"message":"Too long","code":"context_length_exceeded","param":"messages"}}',
