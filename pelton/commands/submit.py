@@ -110,6 +110,11 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         progress_bar() as show,
     ):
         summary = run_async(run(lines, show), interrupted=interrupted)
+    _report(summary, out, as_json=as_json)
+
+
+def _report(summary: Summary, out: Path, *, as_json: bool) -> None:
+    """Print the counts; end the command as failed where a request has."""
     if as_json:
         typer.echo(orjson.dumps(dataclasses.asdict(summary)))
     counts = f"{summary.requests:,} requests: {summary.answered:,} answered, {summary.failed:,} failed"

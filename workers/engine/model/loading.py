@@ -26,6 +26,7 @@ from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.device import device_for, dtype_for
 from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.hub import ask_hub
+from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
@@ -35,7 +36,6 @@ from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
 
-_MAX_CAUSES = 4
 # What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
 _TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
 | Segment | 2019 | 2018 |
@@ -212,7 +212,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     except ImportError as error:
         raise ModelLoadError(f"model.path: loading {source.name} needs a missing package: {error}") from error
     except Exception as error:  # transformers, the hub client and the file readers raise all kinds
-        raise ModelLoadError(_explain(source, error)) from error
+        raise ModelLoadError(explain(source, error)) from error
     return text_model(model).eval(), tokenizer
 
 
@@ -225,35 +225,6 @@ def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
             f"model.path: the tokenizer of {source.name} has token ids up to {highest}, its model only {rows}; put the "
             "tokenizer that belongs to the weights into the folder"
         )
-
-
-def _explain(source: ModelSource, error: Exception) -> str:
-    reason = "; caused by ".join(_causes(error))
-    if "trust_remote_code" in str(error):
-        return (
-            f"model.trust_remote_code: {source.name} brings code of its own; set it to true if you trust it ({reason})"
-        )
-    if source.local_gguf is not None:
-        return f"model.gguf_file: {source.local_gguf} cannot be loaded ({reason}); is it complete and a language model?"
-    if source.folder is not None:
-        return (
-            f"model.path: {source.folder} cannot be loaded ({reason}); it needs config.json, weights and a tokenizer "
-            "as transformers saves them"
-        )
-    return (
-        f"model.path: there is no local folder {source.name}, and the model hub did not give it ({reason}); check the "
-        "name and the network, or set model.path to a downloaded folder"
-    )
-
-
-def _causes(error: BaseException | None) -> list[str]:
-    """The error and what led to it, the first line of each, at most `_MAX_CAUSES`."""
-    causes: list[str] = []
-    while error is not None and len(causes) < _MAX_CAUSES:
-        lines = str(error).strip().splitlines()
-        causes.append(f"{type(error).__name__}: {lines[0] if lines else 'no details'}")
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return list(dict.fromkeys(causes))
 
 
 def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
