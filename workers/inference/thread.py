@@ -204,7 +204,8 @@ class Inference:
         params = chosen_again(params) if generation.again else params
         grammar = None if job.form is None else job.form.grammar
         request = EngineRequest(
-            request_id, job.prompt, params, priority=queued.priority, cache_salt=salt, grammar=grammar, text=job.text,
+            request_id, job.prompt, params, priority=generation.priority, cache_salt=salt, grammar=grammar,
+            text=job.text,
             on_token=None if listener is None else listener.token,
             on_text=None if listener is None else listener.text,
         )  # fmt: skip

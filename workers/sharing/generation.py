@@ -43,6 +43,8 @@ class Generation:
     waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
     first: Delivery | None = None
     """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    priority: int = 0
+    """The highest of those that have waited for it. Any thread."""
     wanted: bool = False
     """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
     attempt: int = 1
@@ -55,12 +57,12 @@ class Generation:
 
     @property
     def queued(self) -> QueuedRequest["Generation"]:
-        """As the queue takes it; in the lane of the request that came first."""
-        lane = self.job.ticket.envelope.lane
-        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, lane.priority)
+        """As the queue takes it."""
+        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, self.priority)
 
     def add(self, job: PreparedRequest) -> None:
         self.waiters[job.ticket] = job
+        self.priority = max(self.priority, job.ticket.envelope.lane.priority)
         self.first = self.first or job.ticket
         self.wanted = True
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pelton.cache.replies.leases import LeaseOutcome, Leases
 from pelton.cache.replies.values import Found
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, Result
 from pelton.workers.sharing.generation import Generation, Lease
@@ -61,7 +61,8 @@ class LeaseGate:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ask())
             tasks.create_task(self._look())
-            tasks.create_task(self._return())
+            for lane in Lane:
+                tasks.create_task(self._return(lane.priority))
 
     async def _ask(self) -> None:
         """Ask for leases: for all that were wanted while the last answer was awaited, in one round trip."""
@@ -122,8 +123,11 @@ class LeaseGate:
                     self._flights.unpark(generation)
             await self._open.end(results)
 
-    async def _return(self) -> None:
-        """Let generations into the queue again, ahead of those that came after them."""
+    async def _return(self, priority: int) -> None:
+        """Let generations into the queue again, ahead of those that came after them.
+
+        Each priority by itself: while there is no room for one, the others need not wait.
+        """
         while True:
-            generation = await self._flights.next_returning()
+            generation = await self._flights.next_returning(priority)
             await self._queue.put(generation.queued, first=True)
