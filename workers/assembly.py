@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 
+from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
@@ -21,6 +22,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -75,6 +77,8 @@ class Parts:
     sharing: Sharing
     open_requests: OpenRequests
     leases: LeaseGate
+    quota_store: QuotaStore
+    quotas: QuotaGate
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -99,7 +103,18 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
     results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
     sharing = Sharing.of(settings, metrics)
     open_requests = OpenRequests(results, sharing.flights.leave)
-    leases = LeaseGate(sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s)
+    quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
+    quotas = QuotaGate(
+        settings=settings.quota,
+        store=quota_store,
+        queue=queue,
+        flights=sharing.flights,
+        open_requests=open_requests,
+        metrics=metrics,
+    )
+    leases = LeaseGate(
+        sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=quotas.enter
+    )
     session_store = SessionStore(settings.cache, settings.session)
     fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
     sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
@@ -136,6 +151,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         sessions=sessions,
         continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
         queue=queue,
+        quotas=quotas,
     )
     return Parts(
         broker=broker,
@@ -144,6 +160,8 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         sharing=sharing,
         open_requests=open_requests,
         leases=leases,
+        quota_store=quota_store,
+        quotas=quotas,
         session_store=session_store,
         sessions=sessions,
         canceller=canceller,
@@ -179,6 +197,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             assignment=assignment,
             policy=settings.kafka.reply_policy(),
             sessions=sessions,
+            quotas=quotas,
             reception=admission,
             metrics=metrics,
         ),

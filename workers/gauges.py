@@ -4,6 +4,7 @@ import asyncio
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
@@ -12,7 +13,11 @@ EVERY_S = 0.25
 
 
 async def keep_gauges(
-    metrics: Metrics, queue: RequestQueue[Generation], flights: SingleFlight, sessions: SessionCoordinator
+    metrics: Metrics,
+    queue: RequestQueue[Generation],
+    flights: SingleFlight,
+    sessions: SessionCoordinator,
+    quotas: QuotaGate,
 ) -> None:
     """Set them for ever."""
     while True:
@@ -21,3 +26,4 @@ async def keep_gauges(
         metrics.waiting_tokens.set(queue.tokens)
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
+        metrics.waiting_quotas.set(quotas.waiting)

@@ -15,6 +15,7 @@ from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
@@ -46,6 +47,7 @@ class Admission:
         sessions: SessionCoordinator,
         continuing: SessionPrompts,
         queue: RequestQueue[Generation],
+        quotas: QuotaGate,
     ) -> None:
         self._addresses = addresses
         self._codec = codec
@@ -58,6 +60,7 @@ class Admission:
         self._sessions = sessions
         self._continuing = continuing
         self._queue = queue
+        self._quotas = quotas
 
     async def wait_for_room(self, lane: Lane) -> int:
         """Wait until at least one more request of a lane may be taken in; return how many may."""
@@ -119,7 +122,7 @@ class Admission:
         if job.ticket not in self._open:
             return
         if (generation := self._flights.join(job)) is not None:
-            await self._queue.put(generation.queued)
+            await self._quotas.enter(generation)
         elif job.ticket.envelope.lane is Lane.INTERACTIVE and (joined := self._flights.of(job.ticket)) is not None:
             self._queue.raise_priority(joined, joined.priority)
 

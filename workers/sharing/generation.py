@@ -29,9 +29,9 @@ class Generation:
 
     `job` is what is computed: the request of whoever came first, and equal to all others. `waiters` are in the order of
     their arrival and belong to the event loop, as does all that is not said to be for any thread. `attempt` counts from
-    1 and belongs to the inference thread, as does `again`: the first answer did not have its form, another is to be
-    chosen. `since` is when it began to wait, `elsewhere_since` when it was first left to another worker
-    (`time.monotonic`).
+    1 and belongs to the inference thread, as do `again` (the first answer did not have its form, another is to be
+    chosen), `begun` and `taken`. `since` is when it began to wait, `elsewhere_since` when it was first left to another
+    worker (`time.monotonic`).
     """
 
     key: str | None
@@ -49,6 +49,12 @@ class Generation:
     """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
     attempt: int = 1
     again: bool = False
+    begun: bool = False
+    """Whether it has been in the engine."""
+    taken: int | None = None
+    """Tokens that its answer took, prompt included; None as long as there is none."""
+    reserved: bool = False
+    """Whether its tenant's quota was charged for it."""
 
     @property
     def may_run(self) -> bool:

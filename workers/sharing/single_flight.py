@@ -50,6 +50,8 @@ class SingleFlight:
         self._any_returning = asyncio.Event()
         self.left: SimpleQueue[Generation] = SimpleQueue()
         """Generations that lost whoever had waited longest, and perhaps everybody: for the inference thread."""
+        self.ended: asyncio.Queue[Generation] = asyncio.Queue()
+        """Those that a quota was charged for and that nobody waits for any more."""
 
     @property
     def waiting(self) -> int:
@@ -195,6 +197,8 @@ class SingleFlight:
         if generation not in self._all:
             return
         self._all.remove(generation)
+        if generation.reserved:
+            self.ended.put_nowait(generation)
         if generation in self._parked:
             self._no_longer_parked(generation)
         if generation in self._returning:

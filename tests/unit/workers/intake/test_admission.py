@@ -47,6 +47,16 @@ class Everybody:
 
 
 @dataclass(frozen=True)
+class NoQuotas:
+    """Everybody goes straight into the line."""
+
+    line: RequestQueue[Generation]
+
+    async def enter(self, generation: Generation) -> None:
+        await self.line.put(generation.queued)
+
+
+@dataclass(frozen=True)
 class Draft:
     """What the coordinator gives: a prepared request will do for a rendered one."""
 
@@ -69,6 +79,7 @@ def admitting(line: RequestQueue[Generation], monkeypatch: pytest.MonkeyPatch, *
     return Admission(
         addresses=others, codec=others, limits=others, keyring=others, recall=others, cancels=others,
         open_requests=others, flights=SingleFlight(max_waiting=100), sessions=others, continuing=others, queue=line,
+        quotas=cast(Any, NoQuotas(line)),
     )  # fmt: skip
 
 
