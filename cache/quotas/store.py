@@ -159,6 +159,8 @@ class QuotaStore:
         except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
             self._lost(error)
             return None
+        finally:
+            _raise_if_cancelled()
         self._found()
         return {
             tenant: self._take_in(tenant, wanted[tenant], sent[tenant], json.loads(answer))
@@ -207,6 +209,13 @@ class QuotaStore:
         if self._said and self.is_shared:
             self._said = False
             log.info("quotas are kept in Redis again")
+
+
+def _raise_if_cancelled() -> None:
+    """The client may lose a cancellation that comes while it looks whether a connection of its pool has unread data."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _key(tenant: str) -> str:

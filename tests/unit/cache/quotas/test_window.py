@@ -18,7 +18,7 @@ waits = st.floats(0, 400)
 @settings(max_examples=200)
 @given(st.lists(st.tuples(waits, st.integers(1, 30)), max_size=60), st.integers(30, 100))
 def test_no_window_holds_more_than_the_limit(arrivals: list[tuple[float, int]], limit: int) -> None:
-    """Wherever it begins, edges of slots included; and what is told to wait so long fits then, and not a slot before."""
+    """Wherever it begins, edges of slots included; and what is told to wait fits then, and not a slot before."""
     used: Counter[int] = Counter()
     granted: list[tuple[float, int]] = []
     now = START_MS
