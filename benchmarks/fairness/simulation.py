@@ -24,7 +24,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A step takes `step_s`, and `token_s` more for each token; a lane holds `line` requests, the rest stays outside."""
+    """A step takes `step_s`, and `token_s` more for each token; a lane has `line` requests, the rest stays outside."""
 
     rows: int = 32
     pages: int = 4_000
@@ -166,9 +166,9 @@ class Worker:
     def _admit(self) -> None:
         if not self._line:
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         order = self._order.order([each.claim for each in self._line]) if self._fair else range(len(self._line))
-        self.run.ordering_s += time.perf_counter() - began
+        self.run.ordering_s += time.thread_time() - began
         waiting = [self._line[index] for index in order]
         if not self._fair:
             waiting = [_plain(each) for each in waiting]

@@ -13,7 +13,7 @@ FILES = {1: "azure_llm_trace_2023_conv.csv", 0: "azure_llm_trace_2023_code.csv"}
 """By priority: conversations, for which somebody waits, and code."""
 DEADLINES_S = {1: 15.0, 0: 120.0}
 LONGEST = 2_000
-MOST = 2_000
+MOST = 800
 """Requests of each file."""
 
 
