@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from pelton.producers.client import InferenceClient
 from tests.integration.conftest import ForeignClient, Place, chat
 
 FLOOD = 300
@@ -114,3 +115,28 @@ async def test_a_tenant_over_its_quota_is_refused_by_setting(place: Callable[...
     waits = [dict(record.headers).get("pelton-retry-after-ms") for record in replies]
     assert all(50_000 < int(wait) <= 62_000 for wait in waits if wait)
     assert sum(wait is not None for wait in waits) == 2
+
+
+async def test_a_thousand_cancels_end_a_thousand_requests_and_no_other(place: Callable[..., Any]) -> None:
+    """Running or waiting: each gets the one reply `cancelled`, and all others are answered."""
+    at: Place = await place(
+        partitions=2,
+        simulated={"itl_ms": 5, "max_running": 600, "min_output_tokens": 512, "mean_output_tokens": 512},
+        worker=UNLIMITED | {"max_waiting_requests": 2_000},
+        cache={"enabled": False},
+    )
+    ids = [f"cut-{index}".encode() for index in range(1_000)]
+    async with asyncio.timeout(90), at.worker(), InferenceClient(at.settings.kafka) as sender:
+        cut = [asyncio.create_task(sender.request(_long(each.decode()), correlation_id=each)) for each in ids]
+        stay = [asyncio.create_task(sender.request(_long(f"stay {index}"))) for index in range(50)]
+        while at.metrics.running_requests._value.get() < 500:  # noqa: ASYNC110  # a figure has no event
+            await asyncio.sleep(0.02)
+        await sender.cancel(*ids)
+        ended = [json.loads(reply.value)["error"]["code"] for reply in await asyncio.gather(*cut)]
+        answered = [json.loads(reply.value) for reply in await asyncio.gather(*stay)]
+    assert ended == ["cancelled"] * 1_000
+    assert all("choices" in answer for answer in answered)
+
+
+def _long(text: str) -> bytes:
+    return chat(text, max_tokens=512)
