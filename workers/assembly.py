@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 
+from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
@@ -21,6 +22,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -75,6 +77,8 @@ class Parts:
     sharing: Sharing
     open_requests: OpenRequests
     leases: LeaseGate
+    quota_store: QuotaStore
+    quotas: QuotaGate
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -103,6 +107,8 @@ class _Core:
     sharing: Sharing
     open_requests: OpenRequests
     session_store: SessionStore
+    quota_store: QuotaStore
+    quotas: QuotaGate
     sessions: SessionCoordinator
     cancels: Cancels
     canceller: Canceller
@@ -117,6 +123,15 @@ class _Core:
         results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
         sharing = Sharing.of(settings, metrics)
         open_requests = OpenRequests(results, sharing.flights.leave)
+        quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
+        quotas = QuotaGate(
+            settings=settings.quota,
+            store=quota_store,
+            queue=queue,
+            flights=sharing.flights,
+            open_requests=open_requests,
+            metrics=metrics,
+        )
         session_store = SessionStore(settings.cache, settings.session)
         fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
         sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
@@ -132,6 +147,8 @@ class _Core:
             sharing=sharing,
             open_requests=open_requests,
             session_store=session_store,
+            quota_store=quota_store,
+            quotas=quotas,
             sessions=sessions,
             cancels=cancels,
             canceller=Canceller(open_requests, cancels, sessions, queue),
@@ -142,7 +159,9 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
     core = _Core.of(settings, served, metrics, protection)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
-    leases = LeaseGate(sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s)
+    leases = LeaseGate(
+        sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
+    )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
     assignment = _assignment(core, backlog)
@@ -154,6 +173,8 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         sharing=sharing,
         open_requests=open_requests,
         leases=leases,
+        quota_store=core.quota_store,
+        quotas=core.quotas,
         session_store=core.session_store,
         sessions=core.sessions,
         canceller=core.canceller,
@@ -168,6 +189,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             assignment=assignment,
             policy=settings.kafka.reply_policy(),
             sessions=core.sessions,
+            quotas=core.quotas,
             reception=admission,
             metrics=metrics,
         ),
@@ -207,6 +229,7 @@ def _admission(core: _Core) -> Admission:
         sessions=core.sessions,
         continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
         queue=core.queue,
+        quotas=core.quotas,
     )
 
 

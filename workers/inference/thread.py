@@ -186,6 +186,7 @@ class Inference:
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
         self._selection.began(queued)
+        generation.begun = True
         listener = self._listen(job, crashes.crashes + generation.attempt)
         self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
@@ -195,7 +196,8 @@ class Inference:
         params = chosen_again(params) if generation.again else params
         grammar = None if job.form is None else job.form.grammar
         request = EngineRequest(
-            request_id, job.prompt, params, priority=queued.priority, cache_salt=salt, grammar=grammar, text=job.text,
+            request_id, job.prompt, params, priority=generation.priority, cache_salt=salt, grammar=grammar,
+            text=job.text,
             on_token=None if listener is None else listener.token,
             on_text=None if listener is None else listener.text,
         )  # fmt: skip
@@ -221,6 +223,7 @@ class Inference:
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         generation, job = running.generation, running.generation.job
+        generation.taken = running.queued.prompt_tokens + completion.generated_tokens
         missed = missed_form(job, completion)
         if missed is None:
             wait_s = running.started - job.ticket.fetched_at
