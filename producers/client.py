@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
@@ -48,11 +49,19 @@ class InferenceClient:
 
     One client serves any number of tasks of its event loop; opening it costs a few round trips, so share it. Entering
     raises `BrokerUnreachable` or `TopicMissing`. `topic` is where requests go, by default the first of
-    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given.
+    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given. With `traces` each
+    request has a span when it is sent and one when its reply comes.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
-        self._sender = RequestSender(kafka, topic or kafka.request_topics[0])
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str | None = None,
+        reply_partition: int | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._sender = RequestSender(kafka, topic or kafka.request_topics[0], traces)
         self._reader = ReplyReader(kafka, partition=reply_partition)
         self._router = ReplyRouter(self._reader)
         self._open = contextlib.AsyncExitStack()
@@ -143,7 +152,9 @@ class InferenceClient:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
                     await sending
-                return await waiting
+                reply = await waiting
+                self._sender.spans.received(reply, self._reader.topic)
+                return reply
         except TimeoutError:
             raise ReplyTimeout(
                 f"No reply within {timeout_s:g} s: is a worker running, and how long is its queue?"

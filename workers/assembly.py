@@ -9,6 +9,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -21,6 +22,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -89,7 +91,13 @@ class Parts:
     figures: FiguresLog
 
 
-def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> Parts:
+def assemble(
+    settings: Settings,
+    served: ServedModel,
+    metrics: Metrics,
+    protection: CrashProtection,
+    traces: Traces | None = None,
+) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
     broker = Broker.of(settings, protection.identity)
     queue: RequestQueue[Generation] = RequestQueue(
@@ -106,6 +114,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
     cancels = Cancels(settings.kafka.tenant_policy())
     canceller = Canceller(open_requests, cancels, sessions, queue)
     backlog = BacklogMeter()
+    spans = ReplySpans(traces, settings.kafka.group_id, served.model_name)
     assignment = Assignment(
         PartitionPublishers(
             settings.kafka,
@@ -114,6 +123,8 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             ranges=broker.ranges,
             redirects=Redirects(settings.kafka, broker.directory),
             counts=ReplyCounts(metrics, sharing.recall, backlog),
+            spans=spans,
+            traces=traces,
             sessions=sessions,
             suspects=protection.suspects,
             on_failure=metrics.publish_failures.inc,
@@ -165,7 +176,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         publisher=Publisher(
             results=results,
             packer=ReplyBuilder(
-                served.codec, WorkerIdentity(served.model_name, protection.identity), settings.kafka.group_id
+                served.codec, WorkerIdentity(served.model_name, protection.identity), settings.kafka.group_id, spans
             ),
             assignment=assignment,
             open_requests=open_requests,

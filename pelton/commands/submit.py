@@ -17,6 +17,7 @@ from pelton.producers.batch.input_file import readable_input
 from pelton.producers.batch.retry_failed import without_answer
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
+from pelton.telemetry import traces
 
 
 def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
@@ -64,23 +65,26 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     quiet_libraries()
 
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
-        kafka = load_settings(config).kafka
-        async with waiting(kafka, say_line) as teller:
+        settings = load_settings(config)
+        kafka = settings.kafka
+        with traces(settings.traces, "pelton-submit") as kept:
+            async with waiting(kafka, say_line) as teller:
 
-            def progress(now: Progress) -> None:
-                teller.moved()
-                show(now)
+                def progress(now: Progress) -> None:
+                    teller.moved()
+                    show(now)
 
-            return await submit_batch(
-                kafka,
-                lines,
-                out,
-                max_in_flight=max_in_flight,
-                timeout_s=timeout or None,
-                rate_per_s=rate,
-                max_tokens_total=max_tokens_total,
-                on_progress=progress,
-            )
+                return await submit_batch(
+                    kafka,
+                    lines,
+                    out,
+                    max_in_flight=max_in_flight,
+                    timeout_s=timeout or None,
+                    rate_per_s=rate,
+                    max_tokens_total=max_tokens_total,
+                    on_progress=progress,
+                    traces=kept,
+                )
 
     interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
     with (

@@ -23,6 +23,7 @@ from pelton.pipeline.settings.log import LogSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
+from pelton.pipeline.settings.traces import TraceSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.worker import WorkerSettings
 
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     reports: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     @classmethod
     def settings_customise_sources(
