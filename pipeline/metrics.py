@@ -4,13 +4,16 @@ Whatever has a label exists at 0 for every value of it from the start: a rate ov
 event misses that event.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from pelton.pipeline.errors import ERROR_CODES
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
 """A request's way: in Kafka, from its fetch to the engine, to its first token, to its last, to its committed reply."""
+
+OTHER_TENANTS = "other"
+"""The label of all tenants that the settings do not name: senders cannot make new series."""
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -24,6 +27,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.worker_info = self._gauge(
+            "pelton_worker_info", "1; its labels say what the worker serves.", "worker", "model", "engine"
+        )
         self._requests()
         self._times()
         self._waiting()
@@ -38,9 +45,24 @@ class Metrics:
         for code in ("ok", *ERROR_CODES):
             self.finished.labels(code)
         self.dead_letters = self._counter("pelton_dead_letters", "Records sent to a dead-letter topic.")
+        self.commits = self._counter(
+            "pelton_commits", "Commits of replies with the position in the request topic; by default transactions."
+        )
         self.publish_failures = self._counter(
             "pelton_publish_failures", "Flushes of replies that failed and were tried again."
         )
+        self.take_overs = self._counter(
+            "pelton_take_overs", "Partitions taken over: on assignment, and after each failed commit."
+        )
+        self.lane_finished = self._counter(
+            "pelton_lane_requests_finished", "Requests whose reply was sent, by lane.", "lane"
+        )
+        self.tenant_tokens = self._counter(
+            "pelton_tenant_tokens",
+            "Tokens of answered requests, by tenant of worker.tenant_weights; other: all the rest.",
+            "tenant",
+        )
+        self.tenant_tokens.labels(OTHER_TENANTS)
         self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
         self.cached_tokens = self._counter(
             "pelton_cached_prompt_tokens", "Prompt tokens of answered requests that the engine had computed before."
@@ -67,6 +89,12 @@ class Metrics:
     def _waiting(self) -> None:
         self.partitions = self._gauge("pelton_partitions", "Partitions of request topics that this worker owns.")
         self.waiting_requests = self._gauge("pelton_waiting_requests", "Requests in the waiting line.")
+        self.lane_waiting = self._gauge(
+            "pelton_lane_waiting_requests", "Requests in the waiting line, by lane.", "lane"
+        )
+        for lane in Lane:
+            self.lane_waiting.labels(lane)
+            self.lane_finished.labels(lane)
         self.waiting_tokens = self._gauge("pelton_waiting_tokens", "Tokens in the waiting line.")
         self.waiting_sessions = self._gauge(
             "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history."
@@ -119,8 +147,8 @@ class Metrics:
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)

@@ -99,6 +99,7 @@ def assemble(
     traces: Traces | None = None,
 ) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
+    metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
     broker = Broker.of(settings, protection.identity)
     queue: RequestQueue[Generation] = RequestQueue(
         max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
@@ -122,12 +123,13 @@ def assemble(
             consumer=broker.consumer,
             ranges=broker.ranges,
             redirects=Redirects(settings.kafka, broker.directory),
-            counts=ReplyCounts(metrics, sharing.recall, backlog),
+            counts=ReplyCounts(metrics, sharing.recall, backlog, settings.worker.tenant_weights),
             spans=spans,
             traces=traces,
             sessions=sessions,
             suspects=protection.suspects,
             on_failure=metrics.publish_failures.inc,
+            on_take_over=metrics.take_overs.inc,
         ),
         results.flush,
         canceller.abandon,

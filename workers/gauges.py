@@ -4,6 +4,7 @@ import asyncio
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
@@ -19,5 +20,7 @@ async def keep_gauges(
         await asyncio.sleep(EVERY_S)
         metrics.waiting_requests.set(len(queue))
         metrics.waiting_tokens.set(queue.tokens)
+        for lane in Lane:
+            metrics.lane_waiting.labels(lane).set(queue.count(lane.priority))
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)

@@ -40,6 +40,7 @@ class PartitionPublishers:
         sessions: SessionCoordinator,
         suspects: SuspectTable,
         on_failure: Callable[[], None],
+        on_take_over: Callable[[], None],
     ) -> None:
         self._kafka = kafka
         self._group = group
@@ -52,6 +53,7 @@ class PartitionPublishers:
         self._sessions = sessions
         self._suspects = suspects
         self._on_failure = on_failure
+        self._on_take_over = on_take_over
 
     def __call__(self, partition: TopicPartition) -> PartitionPublisher:
         return PartitionPublisher(
@@ -81,6 +83,7 @@ class PartitionPublishers:
 
     def _opened(self, partition: TopicPartition, progress: Progress | None) -> None:
         """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
+        self._on_take_over()
         if progress is not None:
             self._sessions.reconcile(partition, progress)
             self._suspects.settle_if(
