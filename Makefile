@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos long outage report-chaos fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -66,6 +66,9 @@ outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker
 
 long: $(READY)  ## Run the tests that take minutes each: workers that break a rule, what operators do
 	@$(BIN)/python -m pytest tests/chaos/long $(ARGS)
+
+monitoring-check: $(READY)  ## See every panel's data and every alert with a real Prometheus; PROMETHEUS=folder with its programs
+	@$(BIN)/python -m tests.monitoring
 
 fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)
