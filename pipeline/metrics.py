@@ -128,6 +128,18 @@ class Metrics:
         )
         self.prefix_hits = self._counter("pelton_prefix_hit_tokens", "Prompt tokens that it had.")
 
+        self.gpu_utilization = self._gauge(
+            "pelton_gpu_utilization_ratio",
+            "Share of the time in which the GPU computes; needs pelton[nvml].",
+            "gpu",
+        )
+        self.gpu_memory_used = self._gauge(
+            "pelton_gpu_memory_used_bytes", "Memory of the GPU in use, by all processes; needs pelton[nvml].", "gpu"
+        )
+        self.gpu_memory_total = self._gauge(
+            "pelton_gpu_memory_total_bytes", "Memory that the GPU has; needs pelton[nvml].", "gpu"
+        )
+
     def _cache(self) -> None:
         self.cache_requests = self._counter(
             "pelton_cache_requests", "Answers sent, by where they came from.", "outcome"

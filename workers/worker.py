@@ -12,6 +12,7 @@ from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.assembly import assemble
 from pelton.workers.gauges import keep_gauges
+from pelton.workers.gpu_gauges import keep_gpu_gauges
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.served_model import ServedModel
 
@@ -43,6 +44,7 @@ class Worker:
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._gpu = served.gpu
         self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker), traces)
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Worker:
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),
+            "gauges of the GPU": keep_gpu_gauges(self._metrics, self._gpu),
             "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions),
         }
 

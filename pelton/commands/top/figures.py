@@ -99,8 +99,8 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         cached_share=_share(known, sum(answers.values())),
         cache_failures_per_s=change.rate(sum(change.by("pelton_cache_failures_total", "kind").values())),
         memory_bytes=now.value("process_resident_memory_bytes"),
-        gpu_share=now.value("pelton_gpu_utilization_ratio"),
-        gpu_bytes=now.value("pelton_gpu_memory_used_bytes"),
+        gpu_share=now.first("pelton_gpu_utilization_ratio"),
+        gpu_bytes=now.first("pelton_gpu_memory_used_bytes"),
     )
 
 

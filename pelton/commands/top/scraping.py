@@ -39,6 +39,10 @@ class Scrape:
         """The values of a series with one label, by that."""
         return {dict(labels)[label]: value for (found, labels), value in self.series.items() if found == name}
 
+    def first(self, name: str) -> float | None:
+        """The value of a series of which there is one, whatever its labels."""
+        return next((value for (found, _), value in self.series.items() if found == name), None)
+
     def labels(self, name: str) -> dict[str, str]:
         """The labels of a series of which there is one."""
         return next((dict(labels) for found, labels in self.series if found == name), {})
