@@ -38,6 +38,7 @@ lint: $(READY)  ## Style, types, the layers of the house, and what the stack is 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --quiet --schemafile tests/schemas/asyncapi-3.0.0.json docs/reference/asyncapi.yaml
 	@$(BIN)/hadolint Dockerfile
 
 fix: $(READY)  ## Mend what ruff can mend, and format
