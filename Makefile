@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -51,6 +51,17 @@ reference: $(READY)  ## Write the pages of docs/ that are generated from the cod
 docs: reference  ## Build the documentation as a web site in build/site; a broken link fails
 	@$(PIP) --editable '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# In an environment of its own, so that the tool is not part of the bill.
+sbom: $(READY)  ## Write a bill of materials (CycloneDX) of what is installed to build/sbom.json
+	@mkdir -p build && $(PYTHON) -m venv build/sbom && build/sbom/bin/pip install --quiet cyclonedx-bom==7.5.0
+	@build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file build/sbom.json $(BIN)/python
+
+# In an environment of its own: it brings a hundred megabytes of schemas. KEDA's own kinds are not among them.
+manifests:  ## Check the Kubernetes manifests against Kubernetes' schemas
+	@mkdir -p build && $(PYTHON) -m venv build/manifests && build/manifests/bin/pip install --quiet kubernetes-validate==1.37.0
+	@build/manifests/bin/kubernetes-validate --strict --quiet configs/kubernetes/*.yaml
 
 wheel:  ## Build the package in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
