@@ -111,6 +111,7 @@ class Monitoring:
             f"--config.file={path}",
             f"--storage.tsdb.path={self._folder / 'prometheus'}",
             f"--web.listen-address={LOOPBACK}:{self._port}",
+            "--rules.alert.resend-delay=2s",  # what fires before Alertmanager is found is sent again soon
         ]
         self._run(stack, "Prometheus", command, f"http://{LOOPBACK}:{self._port}/-/ready")
 
