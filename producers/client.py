@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.tracing.spans import Traces
+from pelton.pipeline.tracing.spans import TraceHeaders, Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
@@ -125,9 +125,11 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Reply:
         """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever. `stream`
-        asks the workers for partial text on their stream topic.
+        asks the workers for partial text on their stream topic. `trace` is the W3C trace context that the request
+        belongs to, where that is not what the program is just doing.
 
         A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
         for `ReplyError`.
@@ -143,6 +145,7 @@ class InferenceClient:
                 deadline_ms=deadline_ms,
                 priority=priority,
                 stream=stream,
+                trace=trace,
             )
         )
         try:
@@ -175,6 +178,7 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
@@ -188,7 +192,7 @@ class InferenceClient:
             stream=stream,
         )
         key = None if session is None else session.encode()
-        return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))
+        return await self._sender.acknowledgement(await self._sender.post(body, [*headers, *trace], key=key))
 
     async def submit_many(
         self,
