@@ -29,10 +29,10 @@ class Kept:
         self.traces = OpenTelemetryTraces(self.provider)
 
     @property
-    def spans(self) -> Sequence[ReadableSpan]:
+    def spans(self) -> Sequence[Any]:
         return self._exporter.get_finished_spans()
 
-    def of(self, name: bytes) -> dict[str, list[ReadableSpan]]:
+    def of(self, name: bytes) -> dict[str, list[Any]]:
         """All spans of the trace of a request, by the first word of their names."""
         [send] = [
             span
@@ -40,7 +40,7 @@ class Kept:
             if span.attributes.get("messaging.operation.name") == "send"
             and span.attributes.get("messaging.message.conversation_id") == name.decode()
         ]
-        found: dict[str, list[ReadableSpan]] = {}
+        found: dict[str, list[Any]] = {}
         for span in self.spans:
             if span.context.trace_id == send.context.trace_id:
                 found.setdefault(span.name.split()[0], []).append(span)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.tracing import names
-from pelton.pipeline.tracing.spans import Kind, TraceHeaders, Traces
+from pelton.pipeline.tracing.spans import Attributes, Kind, TraceHeaders, Traces
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.transactions import PartitionWriter
@@ -25,7 +25,7 @@ class TracedWriter:
         return await self._writer.open(one_by_one=one_by_one)
 
     async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
-        attributes = {
+        attributes: Attributes = {
             names.MESSAGING_SYSTEM: names.KAFKA,
             names.OPERATION_NAME: "commit",
             names.OPERATION_TYPE: "send",
