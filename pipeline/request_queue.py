@@ -66,6 +66,10 @@ class RequestQueue(Generic[Item]):
         """Tokens that wait."""
         return self._tokens_of.total()
 
+    def count(self, priority: int) -> int:
+        """How many requests of a priority wait."""
+        return self._counts[priority]
+
     def free_requests(self, priority: int = 0) -> int:
         """How many more requests of a priority may be fetched; 0 also while its tokens are used up."""
         is_used_up = self._tokens_of[priority] >= self.max_tokens

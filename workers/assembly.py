@@ -10,6 +10,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -22,6 +23,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
@@ -112,9 +114,18 @@ class _Core:
     sessions: SessionCoordinator
     cancels: Cancels
     canceller: Canceller
+    traces: Traces | None
+    spans: ReplySpans
 
     @classmethod
-    def of(cls, settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> "_Core":
+    def of(
+        cls,
+        settings: Settings,
+        served: ServedModel,
+        metrics: Metrics,
+        protection: CrashProtection,
+        traces: Traces | None,
+    ) -> "_Core":
         broker = Broker.of(settings, protection.identity)
         queue: RequestQueue[Generation] = RequestQueue(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
@@ -152,12 +163,21 @@ class _Core:
             sessions=sessions,
             cancels=cancels,
             canceller=Canceller(open_requests, cancels, sessions, queue),
+            traces=traces,
+            spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
         )
 
 
-def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> Parts:
+def assemble(
+    settings: Settings,
+    served: ServedModel,
+    metrics: Metrics,
+    protection: CrashProtection,
+    traces: Traces | None = None,
+) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
-    core = _Core.of(settings, served, metrics, protection)
+    metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
+    core = _Core.of(settings, served, metrics, protection, traces)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
     leases = LeaseGate(
         sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
@@ -205,10 +225,13 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
         consumer=core.broker.consumer,
         ranges=core.broker.ranges,
         redirects=Redirects(core.settings.kafka, core.broker.directory),
-        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog),
+        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog, core.settings.worker.tenant_weights),
+        spans=core.spans,
+        traces=core.traces,
         sessions=core.sessions,
         suspects=core.protection.suspects,
         on_failure=core.metrics.publish_failures.inc,
+        on_take_over=core.metrics.take_overs.inc,
     )
     return Assignment(publishers, core.results.flush, core.canceller.abandon)
 
@@ -252,7 +275,7 @@ def _publisher(core: _Core, assignment: Assignment) -> Publisher:
     identity = WorkerIdentity(core.served.model_name, core.protection.identity)
     return Publisher(
         results=core.results,
-        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id),
+        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans),
         assignment=assignment,
         open_requests=core.open_requests,
         flights=core.sharing.flights,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.remote.endpoint import Endpoint
 from pelton.workers.remote.endpoint_metrics import EndpointMetrics
@@ -30,6 +31,8 @@ async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
         await asyncio.sleep(EVERY_S)
         metrics.waiting_requests.set(len(queue))
         metrics.waiting_tokens.set(queue.tokens)
+        for lane in Lane:
+            metrics.lane_waiting.labels(lane).set(queue.count(lane.priority))
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
         shown.show()

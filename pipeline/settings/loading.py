@@ -24,6 +24,7 @@ from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
+from pelton.pipeline.settings.traces import TraceSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings
 from pelton.pipeline.settings.worker import WorkerSettings
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -34,7 +34,7 @@ from pelton.workers.inference.thread_future import ends_with, start_thread
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
-from pelton.workers.requests import Delivery, Generated, PreparedRequest, TokenListener
+from pelton.workers.requests import Delivery, FailedAttempt, Generated, PreparedRequest, TokenListener
 from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,9 @@ class Inference:
         missed = missed_form(job, completion)
         if missed is None:
             wait_s = running.started - job.ticket.fetched_at
-            generated = Generated(job, completion, wait_s, time.monotonic(), running.attempt)
+            generated = Generated(
+                job, completion, wait_s, time.monotonic(), running.attempt, tuple(generation.failed_attempts)
+            )
             self._results.put(Computed(generation, generated))
         elif generation.again:
             message = "Two answers did not match the schema, parts of which no grammar can hold an answer to"
@@ -237,10 +239,14 @@ class Inference:
                 "%s gets another answer, as the first did not match: %s",
                 *(job.ticket.record.source, missed), extra=job.ticket.log_fields,
             )  # fmt: skip
+            generation.failed_attempts.append(
+                FailedAttempt(running.started, time.monotonic(), str(FailureKind.INVALID_OUTPUT))
+            )
             self._retries.add(running.queued, otherwise=True)
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         generation = running.generation
+        generation.failed_attempts.append(FailedAttempt(running.started, time.monotonic(), str(failure.kind)))
         if not self._retries.policy.allows(failure.kind, generation.attempt):
             self._results.put(Broken(generation, error_of(failure), running.attempt))
             return
