@@ -82,7 +82,7 @@ class Measurement:
         """The bare consumer of `benchmarks/bare_consumer.py`."""
         topics = [self.kafka.bootstrap_servers, self.kafka.request_topics[0], self.kafka.reply_topic]
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, str(Path(__file__).with_name("echo.py")), *topics]
+            command = [sys.executable, str(Path(__file__).with_name("bare_consumer.py")), *topics]
             process = ChildProcess("The echo", command, log_file=Path(folder) / "log", grace_s=GRACE_S)
             try:
                 yield
