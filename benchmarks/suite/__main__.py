@@ -70,11 +70,12 @@ def run(benchmark: Benchmark, folder: Path) -> tuple[Part, Any]:
         found = orjson.loads(last)
     except orjson.JSONDecodeError:
         return Part(benchmark.name, [*told, "It failed."], output=done.stderr[-2000:]), {"failed": done.stderr[-2000:]}
-    drawn = _drawings(page.read_text()) if page.exists() else []
+    drawn = drawings(page.read_text()) if page.exists() else []
     return Part(benchmark.name, told, figures=drawn, output="\n".join(printed)), found
 
 
-def _drawings(page: str) -> list[Figure]:
+def drawings(page: str) -> list[Figure]:
+    """Every plot of a page."""
     pieces = page.split("<svg")[1:]
     return [Figure("", f"<svg{piece.split('</svg>', 1)[0]}</svg>") for piece in pieces]
 
