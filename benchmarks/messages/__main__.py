@@ -5,9 +5,9 @@
 One broker, the same bodies, one process each, in turn within each run; the requests lie there before a process starts,
 and replies are counted from the first to the last. Pelton has the simulated engine at 0 ms and delivers exactly once.
 FastStream echoes the body and acknowledges after the reply, with the `max_workers` that was fastest of several tried
-first. Celery echoes through Valkey as its broker and for results, acknowledging late. The plain loop echoes and commits
-every 50 ms, so a crash repeats its answers. FastStream and Celery need the extra `bench`; without it their rows say so.
-Prints a table and the same as JSON.
+first. Celery echoes through Valkey as its broker and for results, acknowledging late, with the faster of two pools. The
+plain loop echoes and commits every 50 ms, so a crash repeats its answers. FastStream and Celery need the extra `bench`;
+without it their rows say so. Prints a table and the same as JSON.
 """
 
 import argparse
@@ -33,37 +33,43 @@ PELTON, FASTSTREAM, CELERY, PLAIN = (
 )
 MAX_WORKERS = (1, 4, PARTITIONS)
 TRIED = 2_000
+"""Requests of each setting that is tried, and of what warms the broker."""
 ABSENT = "not installed: pip install 'pelton[bench]'"
 
 Contender = Callable[[str], Awaitable[float]]
 """Messages per second of a measurement of this name."""
 
 
-async def best_max_workers(bootstrap: str) -> dict[int, float]:
-    """Messages per second of FastStream by its `max_workers`, once each."""
-    return {
-        workers: await contenders.faststream(bootstrap, f"tried-{workers}", TRIED, workers) for workers in MAX_WORKERS
-    }
-
-
-def taking_part(stack: LocalStack, requests: int, max_workers: int | None) -> dict[str, Contender]:
-    where = stack.kafka.bootstrap_servers
-    found: dict[str, Contender] = {PELTON: lambda name: contenders.pelton(where, name, requests)}
-    if max_workers is not None:
-        found[FASTSTREAM] = lambda name: contenders.faststream(where, name, requests, max_workers)
+async def tried_settings(bootstrap: str, redis_url: str) -> dict[str, dict[str, float]]:
+    """Messages per second of each rival that is installed, once with each of its settings."""
+    found: dict[str, dict[str, float]] = {}
+    if contenders.installed("faststream"):
+        found[FASTSTREAM] = {
+            str(workers): await contenders.faststream(bootstrap, f"tried-{workers}", TRIED, workers)
+            for workers in MAX_WORKERS
+        }
     if contenders.installed("celery"):
-        url = stack.valkey.url.removesuffix("/0")
-        found[CELERY] = lambda _: contenders.celery(url, requests)
-    found[PLAIN] = lambda name: contenders.plain_loop(where, name, requests)
+        found[CELERY] = {pool: await contenders.celery(redis_url, TRIED, pool) for pool in contenders.CELERY_POOLS}
+    return found
+
+
+def taking_part(bootstrap: str, redis_url: str, requests: int, best: dict[str, str]) -> dict[str, Contender]:
+    """Everybody that is installed, each with its best setting."""
+    found: dict[str, Contender] = {PELTON: lambda name: contenders.pelton(bootstrap, name, requests)}
+    if FASTSTREAM in best:
+        found[FASTSTREAM] = lambda name: contenders.faststream(bootstrap, name, requests, int(best[FASTSTREAM]))
+    if CELERY in best:
+        found[CELERY] = lambda _: contenders.celery(redis_url, requests, best[CELERY])
+    found[PLAIN] = lambda name: contenders.plain_loop(bootstrap, name, requests)
     return found
 
 
 def measure(stack: LocalStack, requests: int, runs: int) -> dict[str, Any]:
-    where = stack.kafka.bootstrap_servers
-    asyncio.run(contenders.pelton(where, "warming", TRIED))
-    tried = asyncio.run(best_max_workers(where)) if contenders.installed("faststream") else {}
-    most = max(tried, key=tried.__getitem__) if tried else None
-    part = taking_part(stack, requests, most)
+    where = stack.kafka.bootstrap_servers, stack.valkey.url.removesuffix("/0")
+    asyncio.run(contenders.pelton(where[0], "warming", TRIED))
+    tried = asyncio.run(tried_settings(*where))
+    best = {name: max(rates, key=rates.__getitem__) for name, rates in tried.items()}
+    part = taking_part(*where, requests, best)
     rates: dict[str, list[float]] = {name: [] for name in part}
     for run in range(runs):
         for number, (name, contender) in enumerate(part.items()):
@@ -72,7 +78,7 @@ def measure(stack: LocalStack, requests: int, runs: int) -> dict[str, Any]:
     return {
         "requests": requests,
         "messages_per_s": rates,
-        "faststream_max_workers": {str(workers): rate for workers, rate in tried.items()},
+        "tried_first": tried,
         "times_faststream": medians[PELTON] / medians[FASTSTREAM] if FASTSTREAM in medians else None,
         "times_celery": medians[PELTON] / medians[CELERY] if CELERY in medians else None,
         "share_of_plain_loop": medians[PELTON] / medians[PLAIN],
@@ -95,8 +101,9 @@ def report(found: dict[str, Any]) -> None:
         median = statistics.median(rates[name])
         cells = f"{median:,.0f}", " ".join(f"{rate:,.0f}" for rate in rates[name]), f"{ours / median:.2f}x"
         table.add_row(name, *cells)
-    tried = ", ".join(f"{workers}: {rate:,.0f}/s" for workers, rate in found["faststream_max_workers"].items())
-    Console().print(table, f"FastStream by max_workers, tried first: {tried}." if tried else "")
+    Console().print(table)
+    for name, tried in found["tried_first"].items():
+        Console().print(f"{name}, tried first:", ", ".join(f"{how}: {rate:,.0f}/s" for how, rate in tried.items()))
     print(orjson.dumps(found).decode())
 
 

@@ -19,7 +19,9 @@ from pelton.workers.kafka.topics import ensure_topics
 REPLIES_S = 180
 _HERE = Path(__file__).parent
 _LOOK_S = 0.05
-_SOLO = ("--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=ERROR")
+_ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=ERROR")
+CELERY_POOLS = {"solo": ("--pool=solo",), "8 threads": ("--pool=threads", "--concurrency=8")}
+"""Celery's pools of one process that need nothing but Celery."""
 
 
 def installed(package: str) -> bool:
@@ -49,8 +51,8 @@ async def faststream(bootstrap: str, name: str, requests: int, max_workers: int)
         return await replies_per_s(reader, requests)
 
 
-async def celery(redis_url: str, requests: int) -> float:
-    """Stored results per second of one Celery worker process."""
+async def celery(redis_url: str, requests: int, pool: str) -> float:
+    """Stored results per second of one Celery worker process with a pool of `CELERY_POOLS`."""
     broker, results = f"{redis_url}/0", f"{redis_url}/1"
     environment = {"BENCH_CELERY_BROKER": broker, "BENCH_CELERY_RESULTS": results}
     os.environ.update(environment)
@@ -58,7 +60,8 @@ async def celery(redis_url: str, requests: int) -> float:
         await stored.flushdb()
         await queued.flushdb()
         await asyncio.to_thread(_send_tasks, requests)
-        command = [sys.executable, "-m", "celery", "-A", "benchmarks.messages.celery_tasks", "worker", *_SOLO]
+        options = *CELERY_POOLS[pool], *_ALONE
+        command = [sys.executable, "-m", "celery", "-A", "benchmarks.messages.celery_tasks", "worker", *options]
         async with _process("Celery", command), asyncio.timeout(REPLIES_S):
             return await _results_per_s(stored, requests)
 
