@@ -25,6 +25,9 @@ GRACE_S = 40
 EMPTY_FETCH_MS = 5_000
 """How long the broker holds a reader's fetch that finds nothing: what is measured shares the cores with both."""
 
+WIDE = Console(width=140)
+"""For tables that would not be read in the 80 columns of a pipe."""
+
 INSTANT_ENGINE = {
     "PELTON_ENGINE__KIND": "simulated",
     "PELTON_ENGINE__SIMULATED__TTFT_MS": "0",

@@ -16,15 +16,14 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import Measurement, body
+from benchmarks.common import WIDE, Measurement, body
 from benchmarks.reporting.page import Part, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.reporting.resources import Usage, watched
@@ -44,8 +43,7 @@ SMALL_MODEL = {
     "PELTON_ENGINE__SIMULATED__ITL_MS_PER_ROW": "0.02",
 }
 COLUMNS = (
-    "in flight", "requests", "errors", "replies/s", "p50 s", "p90 s", "p99 s",
-    "worker MiB (peak)", "worker cores", "client cores",
+    "in flight", "requests", "errors", "replies/s", "p50 s", "p90 s", "p99 s", "worker MiB", "worker cores", "client cores",
 )  # fmt: skip
 
 
@@ -160,15 +158,13 @@ def main() -> None:
     table = Table(*COLUMNS, title="Requests in flight at one worker, simulated engine")
     for step in steps:
         table.add_row(*cells(step))
-    Console().print(table)
+    WIDE.print(table)
     failed = [error for step in steps for error in step.errors]
     for error in failed[:5]:
         Console(stderr=True).print(error)
     if asked.html:
         write_page(asked.html, "Load steps", [part(steps)])
-    found: dict[str, Any] = {"steps": [step.figures() for step in steps]}
-    found["usage"] = [{name: asdict(usage) for name, usage in step.usage.items()} for step in steps]
-    print(orjson.dumps(found).decode())
+    print(orjson.dumps({"steps": [step.figures() for step in steps]}).decode())
     sys.exit(bool(failed))
 
 

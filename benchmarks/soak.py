@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import GRACE_S, Measurement, body
+from benchmarks.common import GRACE_S, WIDE, Measurement, body
 from benchmarks.reporting.page import Part, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.reporting.resources import Usage, watched
@@ -188,14 +188,13 @@ def main() -> None:
     table = Table(*COLUMNS, title=title)
     for row in rows(found):
         table.add_row(*row)
-    Console().print(table, f"Flat means at most {BOUND_MIB_PER_H:g} MiB/h.")
+    WIDE.print(table, f"Flat means at most {BOUND_MIB_PER_H:g} MiB/h.")
     for error in found.errors[:5]:
         Console(stderr=True).print(error)
     if asked.html:
         write_page(asked.html, "Soak", [part(found)])
     told: dict[str, Any] = {"answered": found.answered, "errors": len(found.errors), "exit_statuses": found.statuses}
     told["mib_per_h"] = {name: slope_mib_per_h(usage) for name, usage in found.usage.items()}
-    told["usage"] = {name: asdict(usage) for name, usage in found.usage.items()}
     print(orjson.dumps(told).decode())
     sys.exit(not found.sound)
 

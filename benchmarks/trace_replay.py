@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import Measurement
+from benchmarks.common import WIDE, Measurement
 from benchmarks.reporting.page import Part, write_page
 from benchmarks.reporting.plots import lines
 from pelton.producers.client import InferenceClient
@@ -216,7 +216,7 @@ def main() -> None:
         found = asyncio.run(replay(stack.kafka.bootstrap_servers, arrivals, asked.speedup))
     table = Table(*COLUMNS, title=f"Azure LLM inference trace 2023, {asked.speedup:g} times as fast")
     table.add_row(*cells(asked.trace, found))
-    Console().print(table)
+    WIDE.print(table)
     for error in found.errors[:5]:
         Console(stderr=True).print(error)
     if asked.html:

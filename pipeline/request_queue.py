@@ -145,7 +145,9 @@ class RequestQueue(Generic[Item]):
         for place in removed:
             self._counts[place.priority] -= 1
             self._tokens_of[place.priority] -= place.tokens
-        self._loop.call_soon_threadsafe(self._room.set)
+        # Whoever waits for room clears the event before looking for it, so one that is set has nobody waiting.
+        if not self._room.is_set():
+            self._loop.call_soon_threadsafe(self._room.set)
         return removed
 
 

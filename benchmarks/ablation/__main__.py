@@ -24,12 +24,11 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ablation.stages import SERIAL, STAGES, Stage, not_here
 from benchmarks.ablation.workload import Question, questions
-from benchmarks.common import GRACE_S, Measurement
+from benchmarks.common import GRACE_S, WIDE, Measurement
 from benchmarks.reporting.page import Part, write_page
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
@@ -160,7 +159,7 @@ def main() -> None:
     table = Table(*COLUMNS, title=f"{asked.requests} requests, SmolLM2-135M", show_lines=True)
     for row in rows(found):
         table.add_row(*row)
-    Console().print(table)
+    WIDE.print(table)
     if asked.html:
         write_page(asked.html, "Ablation", [part(found)])
     told: list[dict[str, Any]] = [

@@ -18,10 +18,9 @@ from functools import partial
 from typing import Any
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import PARTITIONS
+from benchmarks.common import PARTITIONS, WIDE
 from benchmarks.messages import contenders
 from pelton.stack.stack import LocalStack, StackConfig
 
@@ -101,9 +100,9 @@ def report(found: dict[str, Any]) -> None:
         median = statistics.median(rates[name])
         cells = f"{median:,.0f}", " ".join(f"{rate:,.0f}" for rate in rates[name]), f"{ours / median:.2f}x"
         table.add_row(name, *cells)
-    Console().print(table)
+    WIDE.print(table)
     for name, tried in found["tried_first"].items():
-        Console().print(f"{name}, tried first:", ", ".join(f"{how}: {rate:,.0f}/s" for how, rate in tried.items()))
+        WIDE.print(f"{name}, tried first:", ", ".join(f"{how}: {rate:,.0f}/s" for how, rate in tried.items()))
     print(orjson.dumps(found).decode())
 
 
