@@ -43,7 +43,8 @@ SMALL_MODEL = {
     "PELTON_ENGINE__SIMULATED__ITL_MS_PER_ROW": "0.02",
 }
 COLUMNS = (
-    "in flight", "requests", "errors", "replies/s", "p50 s", "p90 s", "p99 s", "worker MiB", "worker cores", "client cores",
+    "in flight", "requests", "errors", "replies/s", "p50 s", "p90 s", "p99 s",
+    "worker MiB", "worker cores", "client cores",
 )  # fmt: skip
 
 
