@@ -4,9 +4,11 @@
 
 A client keeps so many requests in flight, each a question of its own with a correlation id of its own, and sends the
 next when a reply is there. The worker runs the simulated engine at the speed of a small model on a GPU (its defaults:
-20 ms for a step in which requests join, 5 ms for any other and 0.02 ms for each running request, 256 rows, 24 tokens on
-average); whatever is above those rows waits, so latency must grow with what is in flight, and nothing else may. Client,
-broker and worker share this machine's cores. Prints a table and the same as JSON; `--html` writes a page with plots.
+20 ms for a step in which requests join, 5 ms for any other and 0.02 ms for each running request, 256 rows, 24 tokens
+on average); whatever is above those rows waits, so latency must grow with what is in flight, and nothing else may.
+Client, broker and worker share this machine's cores.
+
+Prints a table and the same as JSON; `--html` writes a page with plots.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import WIDE, Measurement, body
-from benchmarks.reporting.page import Part, write_page
+from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.reporting.resources import Usage, watched
 from pelton.producers.client import InferenceClient
@@ -138,7 +140,7 @@ def part(steps: list[Step]) -> Part:
         passed += step.took_s
     return Part(
         "Load steps",
-        [" ".join(paragraph.split()) for paragraph in (__doc__ or "").split("\n\n")[2:]],
+        paragraphs(__doc__),
         COLUMNS,
         [cells(step) for step in steps],
         [

@@ -5,8 +5,10 @@
 The client sends so many requests a second, each another one, a tenth of them over HTTP; the simulated engine answers.
 Memory (RSS) is looked at every two seconds. The first third is left to caches that fill, which are kept small so that
 they are full by then; over the rest, each process's growth is the slope of Theil and Sen: the median of the slopes
-between samples, which no single peak moves. It must stay below `BOUND_MIB_PER_H`. At the end SIGTERM goes to worker and
-server: both must end with 0, and no request may have failed. Exits with 1 where any of this does not hold.
+between samples, which no single peak moves. It must stay below `BOUND_MIB_PER_H`. At the end SIGTERM goes to worker
+and server: both must end with 0, and no request may have failed.
+
+Exits with 1 where any of this does not hold.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import GRACE_S, WIDE, Measurement, body
-from benchmarks.reporting.page import Part, write_page
+from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.reporting.resources import Usage, watched
 from pelton.producers.client import InferenceClient
@@ -171,7 +173,7 @@ def rows(found: Soak) -> list[list[str]]:
 
 def part(found: Soak) -> Part:
     """The page's."""
-    told = [" ".join(paragraph.split()) for paragraph in (__doc__ or "").split("\n\n")[2:]]
+    told = paragraphs(__doc__)
     memory = {name: (usage.at_s, usage.rss_mib) for name, usage in found.usage.items()}
     return Part("Soak", told, COLUMNS, rows(found), [lines("Memory", "s", "MiB (RSS)", memory)])
 

@@ -2,12 +2,14 @@
 
     python -m benchmarks.trace_replay [--trace conv|code] [--speedup N] [--html FILE]
 
-The first requests of the Azure LLM inference trace 2023 (`benchmarks/data/`: arrival times, prompt and answer lengths),
-sent at their own times divided by `--speedup`, each with a prompt and an answer as long as the trace says. The worker
-runs the simulated engine at about the speed of a 7B model on one large GPU: 20 ms a step and 0.02 ms for each running
-request, 30 ms more for a step in which requests join, 256 rows. Latency is from sending to the committed reply, as a
-reader sees it; the floor beside it is what the engine would take for a request alone. Fill is the share of the rows
-that run; what waits is in Kafka and the queue. Prints a table and the same as JSON; `--html` writes a page with plots.
+The first requests of the Azure LLM inference trace 2023 (`benchmarks/data/`: arrival times, prompt and answer
+lengths), sent at their own times divided by `--speedup`, each with a prompt and an answer as long as the trace says.
+The worker runs the simulated engine at about the speed of a 7B model on one large GPU: 20 ms a step and 0.02 ms for
+each running request, 30 ms more for a step in which requests join, 256 rows. Latency is from sending to the committed
+reply, as a reader sees it; the floor beside it is what the engine would take for a request alone. Fill is the share
+of the rows that run; what waits is in Kafka and the queue.
+
+Prints a table and the same as JSON; `--html` writes a page with plots.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import WIDE, Measurement
-from benchmarks.reporting.page import Part, write_page
+from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
 from pelton.producers.client import InferenceClient
 from pelton.stack.ports import free_port
@@ -194,7 +196,7 @@ def part(name: str, found: Replay) -> Part:
     waiting = [max(0.0, owed - rows) for owed, rows in zip(found.backlog, found.running, strict=True)]
     return Part(
         f"Azure LLM inference trace 2023, {name}",
-        [" ".join(paragraph.split()) for paragraph in (__doc__ or "").split("\n\n")[2:]],
+        paragraphs(__doc__),
         COLUMNS,
         [cells(name, found)],
         [

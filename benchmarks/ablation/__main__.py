@@ -2,12 +2,14 @@
 
     python -m benchmarks.ablation [--requests N] [--html FILE]
 
-Serial loop, decoupled I/O, padded batches, continuous batching, prefix cache, bfloat16, int8 weights, reply cache: with
-the default model (SmolLM2-135M), over one broker. Prompts begin alike, differ in length, ask for 8 to 48 tokens, and a
-quarter of them are repeats. Each stage starts anew, answers some others first, and then gets all requests at once; the
-clock runs from their being sent to the last committed reply, so a latency is the wait in a full queue. Tokens are those
-that its replies hold, whoever computed them. The figures that the ideas were published with stand beside: of other
-models on other machines, for the order of a gain and not for comparison. Prints a table and the same as JSON.
+Serial loop, decoupled I/O, padded batches, continuous batching, prefix cache, bfloat16, int8 weights, reply cache:
+with the default model (SmolLM2-135M), over one broker. Prompts begin alike, differ in length, ask for 8 to 48 tokens,
+and a quarter of them are repeats. Each stage starts anew, answers some others first, and then gets all requests at
+once; the clock runs from their being sent to the last committed reply, so a latency is the wait in a full queue.
+Tokens are those that its replies hold, whoever computed them. The figures that the ideas were published with stand
+beside: of other models on other machines, for the order of a gain and not for comparison.
+
+Prints a table and the same as JSON.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from rich.table import Table
 from benchmarks.ablation.stages import SERIAL, STAGES, Stage, not_here
 from benchmarks.ablation.workload import Question, questions
 from benchmarks.common import GRACE_S, WIDE, Measurement
-from benchmarks.reporting.page import Part, write_page
+from benchmarks.reporting.page import Part, paragraphs, write_page
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
@@ -145,7 +147,7 @@ def rows(found: list[Found]) -> list[list[str]]:
 
 def part(found: list[Found]) -> Part:
     """The page's."""
-    told = [" ".join(paragraph.split()) for paragraph in (__doc__ or "").split("\n\n")[2:]]
+    told = paragraphs(__doc__)
     return Part("Ablation", told, COLUMNS, rows(found))
 
 

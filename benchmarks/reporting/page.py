@@ -58,6 +58,11 @@ class Part:
     output: str = ""
 
 
+def paragraphs(docstring: str | None) -> list[str]:
+    """What a benchmark's docstring says of it: without its first line, its command, and what it prints."""
+    return [" ".join(paragraph.split()) for paragraph in (docstring or "").split("\n\n")[2:-1]]
+
+
 def page(title: str, parts: Sequence[Part]) -> str:
     return Environment(autoescape=True).from_string(_PAGE).render(title=title, where=this_machine(), parts=parts)
 
