@@ -16,8 +16,8 @@ async def serve(bootstrap: str, requests: str, replies: str, max_workers: int) -
     """Answer until ended by a signal."""
     broker = KafkaBroker(bootstrap, apply_types=False, logger=None)
 
-    @broker.publisher(replies)
-    @broker.subscriber(
+    @broker.publisher(replies)  # type: ignore[untyped-decorator, unused-ignore]  # not installed where types are checked
+    @broker.subscriber(  # type: ignore[untyped-decorator, unused-ignore]  # likewise
         requests,
         group_id=f"{requests}-faststream",
         ack_policy=AckPolicy.ACK,
