@@ -70,8 +70,9 @@ manifests:  ## Check the Kubernetes manifests against Kubernetes' schemas
 wheel:  ## Build the package in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(READY)  ## Measure the pipeline on this machine
-	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+bench: $(READY)  ## Measure on this machine, beside FastStream and Celery; writes build/bench; ARGS="messages" runs one
+	@$(PIP) --editable '.[bench]'
+	@$(BIN)/python -m benchmarks.suite $(ARGS)
 
 SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"

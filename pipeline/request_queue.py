@@ -188,7 +188,9 @@ class RequestQueue(Generic[Item]):
         self._places = [place for index, place in enumerate(self._places) if index not in indexes]
         for place in removed:
             self._count(place, -1)
-        self._loop.call_soon_threadsafe(self._room.set)
+        # Whoever waits for room clears the event before looking for it, so one that is set has nobody waiting.
+        if not self._room.is_set():
+            self._loop.call_soon_threadsafe(self._room.set)
         return removed
 
 

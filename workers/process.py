@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -90,6 +91,9 @@ async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.Serv
     leaving.cancel()
     served = await loading
     thread.shutdown()
+    # Model, modules and settings stay to the end: they need not be looked through whenever garbage is looked for.
+    gc.collect()
+    gc.freeze()
     return served
 
 

@@ -28,6 +28,9 @@ Body = Mapping[str, Any] | bytes
 
 LINGER_MS = 5
 """How long records gather into a batch: little beside the time a model takes, much for the broker's sake."""
+BATCH_BYTES = 262_144
+"""Per partition. Everybody who meets a full batch waits for a round trip and is woken by it: with thousands of requests
+under way and small batches, most of the time would go into waking them, until their wait ends as a failure."""
 STOP_TIMEOUT_S = 5.0
 
 
@@ -162,6 +165,7 @@ class RequestSender:
             **self._kafka.client_options(),
             enable_idempotence=True,
             linger_ms=LINGER_MS,
+            max_batch_size=min(BATCH_BYTES, self._limit),
             max_request_size=self._limit,  # a batch that the broker refuses for its size spoils the producer
         )
         try:

@@ -22,6 +22,7 @@ from pelton.workers.engine.api import (
     Completion,
     EngineRequest,
     Failure,
+    FailureKind,
     Outcome,
     StepEngine,
 )  # fmt: skip
