@@ -31,4 +31,4 @@ async def serve(bootstrap: str, requests: str, replies: str, max_workers: int) -
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[1:4], int(sys.argv[4])))
+    asyncio.run(serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

@@ -23,6 +23,8 @@ OTHERS = {
     "workers/engine/scheduling/scheduler.py": dict.fromkeys(
         ("computed", "cached", "stays"), "what the scheduler notes of a sequence, which is a class for speed"
     ),
+    "workers/fairness/quota_gate.py": {"reserved": "a generation notes what becomes of it"},
+    "workers/inference/thread.py": dict.fromkeys(("begun", "taken"), "a generation notes what becomes of it"),
     "workers/kafka/broker_wait.py": {"propagate": "loggers of the standard library"},
     "workers/kafka/consumer.py": {"topics": "a response of aiokafka"},
 }

@@ -193,8 +193,8 @@ async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRec
     too_large = [record for record, error in failed if isinstance(error, MessageSizeTooLargeError)]
     if too_large:
         raise RecordsTooLarge(too_large)
-    for _, error in failed:
-        raise error
+    for _, cause in failed:
+        raise cause
 
 
 async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:

@@ -35,7 +35,7 @@ async def test_several_threads_wake_the_reader_once_for_a_batch(monkeypatch):
         return wake(callback, *arguments, **options)
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
-    writers = [asyncio.to_thread(lambda: [handoff.put(number) for number in range(500)]) for _ in range(4)]
+    writers = [asyncio.to_thread(lambda: list(map(handoff.put, range(500)))) for _ in range(4)]
     writing = asyncio.gather(*writers)
     seen: list[int] = []
     async with asyncio.timeout(20):
