@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Images for containers set it, and each of the many processes would compile Pelton anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos serve-chaos long outage report-chaos fuzz report-fuzz venv clean
 
 help:  ## Show this list
@@ -19,10 +22,11 @@ JOB ?= earnings
 report: $(READY)  ## Make a sample report with a real model, on this machine; JOB=risk, JOB=market, or a job file
 	@$(BIN)/pelton report $(if $(wildcard $(JOB)),$(JOB),pelton/reports/samples/$(JOB).yaml) --out report --local $(ARGS)
 
-# Two processes, each with a Kafka of its own: many tests wait for a time-out to pass. In their own order the slow come
-# first, so that no process is left alone with them at the end.
+# Processes with a Kafka each, one more than a small machine has cores: many tests wait for a time-out to pass. In their
+# own order the slow come first, so that no process is left alone with them at the end.
+PROCESSES ?= 3
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Without the engines: their tests compute with real models, and are most of the time.
 unit: $(READY)  ## Run the quick tests: rules and rooms, no servers, no engines
@@ -67,8 +71,8 @@ serve-chaos: $(READY)  ## Kill pelton serve at every point of a batch of 5,000 l
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)
 
-long: $(READY)  ## Run the tests that take minutes each: workers that break a rule, what operators do
-	@$(BIN)/python -m pytest tests/chaos/long $(ARGS)
+long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
+	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)
 
 fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)

@@ -4,10 +4,22 @@ Whatever has a label exists at 0 for every value of it from the start: a rate ov
 event misses that event.
 """
 
+from enum import StrEnum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from pelton.pipeline.errors import ERROR_CODES
+from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.wire.contract import CacheOutcome
+
+
+class QuotaOutcome(StrEnum):
+    """What became of a request whose tenant has a quota."""
+
+    GRANTED = "granted"
+    WAITED = "waited"
+    """It was over the quota when it came; counted once, and once more when it is granted."""
+    REFUSED = "refused"
+
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
 """A request's way: in Kafka, from its fetch to the engine, to its first token, to its last, to its committed reply."""
@@ -72,6 +84,12 @@ class Metrics:
         self.waiting_sessions = self._gauge(
             "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history."
         )
+        self.waiting_quotas = self._gauge("pelton_waiting_quotas", "Requests that wait for their tenant's quota.")
+        self.quota_decisions = self._counter(
+            "pelton_quota_decisions", "Requests of tenants with a quota, by what became of them there.", "outcome"
+        )
+        for outcome in QuotaOutcome:
+            self.quota_decisions.labels(outcome)
         self.backlog_requests = self._gauge(
             "pelton_backlog_requests", "Requests of this worker's partitions that are not answered, in Kafka or here."
         )

@@ -20,7 +20,7 @@ A body that is too large for Kafka is a `pelton.pipeline.errors.RequestTooLarge`
 
 from typing import Any
 
-from pelton.pipeline.errors import status_of
+from pelton.pipeline.error_codes import status_of
 
 
 class ProducerError(Exception):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.remote.endpoint import Endpoint
 from pelton.workers.remote.endpoint_metrics import EndpointMetrics
 from pelton.workers.sessions.coordinator import SessionCoordinator
@@ -14,11 +15,13 @@ from pelton.workers.sharing.single_flight import SingleFlight
 EVERY_S = 0.25
 
 
-async def keep_gauges(
+async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
     metrics: Metrics,
+    *,
     queue: RequestQueue[Generation],
     flights: SingleFlight,
     sessions: SessionCoordinator,
+    quotas: QuotaGate,
     endpoints: Sequence[Endpoint],
 ) -> None:
     """Set them for ever."""
@@ -30,3 +33,4 @@ async def keep_gauges(
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
         shown.show()
+        metrics.waiting_quotas.set(quotas.waiting)

@@ -44,7 +44,7 @@ class Worker:
         self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker))
 
     async def run(self) -> None:
-        """Serve until the lifecycle is told to drain, then leave in good order.
+        """Serve until the lifecycle is draining, then leave in good order.
 
         Raises `WorkerFailed` when a part of the worker fails, and `KafkaError` when the broker cannot be reached.
         """
@@ -67,6 +67,7 @@ class Worker:
             await parts.cancel_topic.stop()
             await parts.sharing.cache.close()
             await parts.session_store.close()
+            await parts.quota_store.close()
             await broker.directory.close()
 
     async def _leave_group(self) -> None:
@@ -93,7 +94,15 @@ class Worker:
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),
-            "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions, self._endpoints),
+            "quotas": parts.quotas.run(),
+            "gauges": keep_gauges(
+                self._metrics,
+                queue=parts.queue,
+                flights=parts.sharing.flights,
+                sessions=parts.sessions,
+                quotas=parts.quotas,
+                endpoints=self._endpoints,
+            ),
         }
 
     async def _serve(self) -> None:

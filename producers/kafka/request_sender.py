@@ -15,7 +15,7 @@ from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import Lane
-from pelton.pipeline.wire.headers import INT32_BYTES
+from pelton.pipeline.wire.header_values import INT32_BYTES
 from pelton.producers.errors import BodyInvalid, ClientNotOpen, SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
 

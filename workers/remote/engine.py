@@ -18,9 +18,9 @@ from pelton.workers.engine.api import (
     FailureKind,
     Outcome,
     Selection,
-    StepStats,
     Waiting,
 )
+from pelton.workers.engine.stats import StepStats
 from pelton.workers.remote.endpoint import Endpoint
 from pelton.workers.remote.sending import Sending
 

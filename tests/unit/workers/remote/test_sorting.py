@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.pipeline.errors import request_error
+from pelton.pipeline.error_codes import request_error
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.workers.remote.answer import written_answer
 from pelton.workers.remote.verdict import LONGEST_PAUSE_S, Fate, judge, retry_after_s
