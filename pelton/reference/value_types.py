@@ -21,8 +21,6 @@ _BOUNDS = {
 
 def describe_type(schema: dict[str, Any]) -> str:
     """Say what may be written. Raises `KeyError` for a type that no setting has had so far: add its words here."""
-    if "$ref" in schema:
-        return f"`{schema['$ref'].rpartition('/')[2]}`"
     if "anyOf" in schema:
         return " or ".join(describe_type(choice) for choice in schema["anyOf"] if choice.get("type") != "null")
     if "enum" in schema:
@@ -38,8 +36,6 @@ def _unbounded(schema: dict[str, Any]) -> str:
         case "array":
             return f"list of {describe_type(schema['items'])}"
         case "object":
-            # Where a table's names must fit a pattern, its values stand beside that.
-            patterns = list(schema.get("patternProperties", {}).values())
-            return f"table of {describe_type(patterns[0] if patterns else schema['additionalProperties'])}"
+            return f"table of {describe_type(schema['additionalProperties'])}"
         case kind:
             return _FORMATS.get(schema.get("format", ""), _NAMES[kind])
