@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs wheel bench chaos serve-chaos long outage report-chaos fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -42,6 +42,7 @@ lint: $(READY)  ## Style, types, the layers of the house, and what the stack is 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --quiet --schemafile tests/schemas/asyncapi-3.0.0.json docs/reference/asyncapi.yaml
 	@$(BIN)/hadolint Dockerfile
 
 fix: $(READY)  ## Mend what ruff can mend, and format
@@ -55,11 +56,23 @@ docs: reference  ## Build the documentation as a web site in build/site; a broke
 	@$(PIP) --editable '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
+# In an environment of its own, so that the tool is not part of the bill.
+sbom: $(READY)  ## Write a bill of materials (CycloneDX) of what is installed to build/sbom.json
+	@mkdir -p build && $(PYTHON) -m venv build/sbom && build/sbom/bin/pip install --quiet cyclonedx-bom==7.5.0
+	@build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file build/sbom.json $(BIN)/python
+
+# In an environment of its own: it brings a hundred megabytes of schemas. KEDA's own kinds are not among them.
+manifests:  ## Check the Kubernetes manifests against Kubernetes' schemas
+	@mkdir -p build && $(PYTHON) -m venv build/manifests && build/manifests/bin/pip install --quiet kubernetes-validate==1.37.0
+	@build/manifests/bin/kubernetes-validate --strict --quiet configs/kubernetes/*.yaml
+
 wheel:  ## Build the package in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(READY)  ## Measure the pipeline on this machine
-	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+bench: $(READY)  ## Measure on this machine, beside FastStream and Celery; writes build/bench; ARGS="messages" runs one
+	@$(PIP) --editable '.[bench]'
+	@$(BIN)/python -m benchmarks.suite $(ARGS)
 
 SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
@@ -73,6 +86,9 @@ outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker
 
 long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
 	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)
+
+monitoring-check: $(READY)  ## See every panel's data and every alert with a real Prometheus; PROMETHEUS=folder with its programs
+	@$(BIN)/python -m tests.monitoring
 
 fuzz: $(READY)  ## Feed a million odd inputs to everything that reads bytes from outside; ARGS="--cases 1000"
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)

@@ -18,6 +18,7 @@ COMMANDS = {
     "ask": "ask:ask",
     "submit": "submit:submit",
     "report": "reports.report:report",
+    "top": "top.command:top",
     "backlog": "backlog:backlog",
     "cache": "cache:app",
     "config": "config:app",

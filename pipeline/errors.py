@@ -23,6 +23,7 @@
         ├── DeadlineExceeded         deadline_exceeded      (not dead-lettered: nothing to mend)
         ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
         ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
+        ├── RateLimited              rate_limited           (not dead-lettered: its sender sends it again)
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -48,7 +49,9 @@ class PeltonError(Exception):
     status: ClassVar[int]
     dead_letter: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        """`retry_after_s`: in so many seconds the same request may fare better."""
+        self.retry_after_s = retry_after_s
         self.message = _shortened(message, MAX_MESSAGE_CHARS)
         self.param = None if param is None else _shortened(param, MAX_PARAM_CHARS)
         super().__init__(self.message)
@@ -199,6 +202,15 @@ class SessionUnavailable(ExecutionError):
 
     code = "session_unavailable"
     status = 503
+    dead_letter = False
+
+
+class RateLimited(ExecutionError):
+    """The tenant has used up its quota for now; the reply says when to send the request again."""
+
+    code = "rate_limited"
+    type = "rate_limit_error"
+    status = 429
     dead_letter = False
 
 

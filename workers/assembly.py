@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 
+from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -21,6 +23,8 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -75,6 +79,8 @@ class Parts:
     sharing: Sharing
     open_requests: OpenRequests
     leases: LeaseGate
+    quota_store: QuotaStore
+    quotas: QuotaGate
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -103,12 +109,23 @@ class _Core:
     sharing: Sharing
     open_requests: OpenRequests
     session_store: SessionStore
+    quota_store: QuotaStore
+    quotas: QuotaGate
     sessions: SessionCoordinator
     cancels: Cancels
     canceller: Canceller
+    traces: Traces | None
+    spans: ReplySpans
 
     @classmethod
-    def of(cls, settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> "_Core":
+    def of(
+        cls,
+        settings: Settings,
+        served: ServedModel,
+        metrics: Metrics,
+        protection: CrashProtection,
+        traces: Traces | None,
+    ) -> "_Core":
         broker = Broker.of(settings, protection.identity)
         queue: RequestQueue[Generation] = RequestQueue(
             max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
@@ -117,6 +134,15 @@ class _Core:
         results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
         sharing = Sharing.of(settings, metrics)
         open_requests = OpenRequests(results, sharing.flights.leave)
+        quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
+        quotas = QuotaGate(
+            settings=settings.quota,
+            store=quota_store,
+            queue=queue,
+            flights=sharing.flights,
+            open_requests=open_requests,
+            metrics=metrics,
+        )
         session_store = SessionStore(settings.cache, settings.session)
         fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
         sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
@@ -132,17 +158,30 @@ class _Core:
             sharing=sharing,
             open_requests=open_requests,
             session_store=session_store,
+            quota_store=quota_store,
+            quotas=quotas,
             sessions=sessions,
             cancels=cancels,
             canceller=Canceller(open_requests, cancels, sessions, queue),
+            traces=traces,
+            spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
         )
 
 
-def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> Parts:
+def assemble(
+    settings: Settings,
+    served: ServedModel,
+    metrics: Metrics,
+    protection: CrashProtection,
+    traces: Traces | None = None,
+) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
-    core = _Core.of(settings, served, metrics, protection)
+    metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
+    core = _Core.of(settings, served, metrics, protection, traces)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
-    leases = LeaseGate(sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s)
+    leases = LeaseGate(
+        sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
+    )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
     assignment = _assignment(core, backlog)
@@ -154,6 +193,8 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         sharing=sharing,
         open_requests=open_requests,
         leases=leases,
+        quota_store=core.quota_store,
+        quotas=core.quotas,
         session_store=core.session_store,
         sessions=core.sessions,
         canceller=core.canceller,
@@ -168,6 +209,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
             assignment=assignment,
             policy=settings.kafka.reply_policy(),
             sessions=core.sessions,
+            quotas=core.quotas,
             reception=admission,
             metrics=metrics,
         ),
@@ -183,10 +225,13 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
         consumer=core.broker.consumer,
         ranges=core.broker.ranges,
         redirects=Redirects(core.settings.kafka, core.broker.directory),
-        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog),
+        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog, core.settings.worker.tenant_weights),
+        spans=core.spans,
+        traces=core.traces,
         sessions=core.sessions,
         suspects=core.protection.suspects,
         on_failure=core.metrics.publish_failures.inc,
+        on_take_over=core.metrics.take_overs.inc,
     )
     return Assignment(publishers, core.results.flush, core.canceller.abandon)
 
@@ -207,6 +252,7 @@ def _admission(core: _Core) -> Admission:
         sessions=core.sessions,
         continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
         queue=core.queue,
+        quotas=core.quotas,
     )
 
 
@@ -229,7 +275,7 @@ def _publisher(core: _Core, assignment: Assignment) -> Publisher:
     identity = WorkerIdentity(core.served.model_name, core.protection.identity)
     return Publisher(
         results=core.results,
-        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id),
+        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans),
         assignment=assignment,
         open_requests=core.open_requests,
         flights=core.sharing.flights,

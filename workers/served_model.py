@@ -50,6 +50,8 @@ class ServedModel:
     """Whether steps are computed by the machine's cores."""
     endpoints: tuple[Endpoint, ...] = ()
     """Those that the engine passes requests on to."""
+    gpu: str | None = None
+    """The UUID of the GPU that computes them, where one does."""
     close: Callable[[], None] = lambda: None
     """To be called when the engine is used no more."""
 
@@ -75,7 +77,17 @@ def build(settings: Settings) -> ServedModel:
         settings.model.name,
         _fingerprint(told),
         on_cpu=loaded.device.type == "cpu",
+        gpu=_gpu(loaded),
     )
+
+
+def _gpu(loaded: "LoadedModel") -> str | None:
+    """As NVIDIA's tools name it."""
+    if loaded.device.type != "cuda":
+        return None
+    import torch  # noqa: PLC0415 (loaded by now)
+
+    return f"GPU-{torch.cuda.get_device_properties(loaded.device).uuid}"
 
 
 def models_dir() -> Path:

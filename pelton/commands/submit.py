@@ -13,14 +13,14 @@ from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, 
 from pelton.commands.progress import progress_bar
 from pelton.commands.waiting import say_line, waiting
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.loading import load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.batch.input_file import readable_input
 from pelton.producers.batch.retry_failed import without_answer
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
 from pelton.producers.errors import WebhookFailed
 from pelton.producers.webhook import WebhookSender, batch_event, tell
+from pelton.telemetry import traces
 
 WEBHOOK_PATIENCE_S = 300.0
 
@@ -79,28 +79,30 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
         settings = load_settings(config)
         sender = None if webhook is None else WebhookSender(settings.webhook, webhook)
-        summary = await send(settings.kafka, lines, show)
+        summary = await send(settings, lines, show)
         if sender is not None:
             await _tell(sender, summary)
         return summary
 
-    async def send(kafka: KafkaSettings, lines: Path, show: Callable[[Progress], None]) -> Summary:
-        async with waiting(kafka, say_line) as teller:
+    async def send(settings: Settings, lines: Path, show: Callable[[Progress], None]) -> Summary:
+        with traces(settings.traces, "pelton-submit") as kept:
+            async with waiting(settings.kafka, say_line) as teller:
 
-            def progress(now: Progress) -> None:
-                teller.moved()
-                show(now)
+                def progress(now: Progress) -> None:
+                    teller.moved()
+                    show(now)
 
-            return await submit_batch(
-                kafka,
-                lines,
-                out,
-                max_in_flight=max_in_flight,
-                timeout_s=timeout or None,
-                rate_per_s=rate,
-                max_tokens_total=max_tokens_total,
-                on_progress=progress,
-            )
+                return await submit_batch(
+                    settings.kafka,
+                    lines,
+                    out,
+                    max_in_flight=max_in_flight,
+                    timeout_s=timeout or None,
+                    rate_per_s=rate,
+                    max_tokens_total=max_tokens_total,
+                    on_progress=progress,
+                    traces=kept,
+                )
 
     interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."
     with (

@@ -19,6 +19,7 @@ from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.log import LogFormat
+from pelton.telemetry import traces
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
 from pelton.workers.kafka.new_group import warn_of_history
@@ -119,8 +120,8 @@ def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     from pelton.workers.worker import WorkerFailed  # noqa: PLC0415
 
     try:
-        with client_errors() as logged:
-            asyncio.run(serve(settings, Parent(*child)))
+        with client_errors() as logged, traces(settings.traces, "pelton-worker") as kept:
+            asyncio.run(serve(settings, Parent(*child), traces=kept))
     except KafkaError as error:
         # The broker may have gone again after it was waited for: the parent then starts this worker anew.
         passing = may_pass(error, logged)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.client import InferenceClient
 from pelton.producers.http.app import Faces, make_app
 from pelton.producers.http.batch_routes import Batches
@@ -30,7 +31,7 @@ GRACE_S = 10
 """How long requests under way may take when the server stops."""
 
 
-async def serve_http(settings: Settings) -> None:
+async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Raises `ProducerError` for what cannot be started."""
     store = await asyncio.to_thread(FileStore, settings.serve.storage)
     try:
@@ -43,7 +44,7 @@ async def serve_http(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         await cancels.start()
         stack.push_async_callback(cancels.stop)
-        client = await stack.enter_async_context(InferenceClient(settings.kafka))
+        client = await stack.enter_async_context(InferenceClient(settings.kafka, traces=traces))
         deltas = None
         if settings.kafka.stream_topic is not None:
             deltas = DeltaReader(settings.kafka, settings.kafka.stream_topic, client.reply_partition)

@@ -53,11 +53,14 @@ class CancelSender:
     async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> None:
         """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""
         tenant_header = [(contract.TENANT, tenant.encode())] if tenant else []
+        named = {each: [(contract.CORRELATION_ID, each), *tenant_header] for each in correlation_ids}
         try:
-            sent = []
-            for each in correlation_ids:
-                headers = self._tenants.signed("cancel", [(contract.CORRELATION_ID, each), *tenant_header], b"")
-                sent.append(await self._producer.send(self._kafka.cancels_topic, b"", each, headers=headers))
+            sent = [
+                await self._producer.send(
+                    self._kafka.cancels_topic, b"", each, headers=self._tenants.signed("cancel", headers, b"")
+                )
+                for each, headers in named.items()
+            ]
             await asyncio.gather(*sent)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("cancels could not be sent to topic %s: %r", self._kafka.cancels_topic, error)

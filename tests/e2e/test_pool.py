@@ -128,11 +128,11 @@ def test_counts_survive_the_death_of_everything(pelton, kafka_bootstrap):
 def test_a_killed_replica_comes_back_and_nothing_is_lost(pelton, kafka_bootstrap, eventually):
     """Two workers share the load; one is killed in the middle, is started again, and every request is answered once."""
     pelton.start_worker(**SIMULATED, PELTON_WORKER__REPLICAS="2")
-    asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(160)]))
+    asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(300)]))
     asyncio.run(replies(kafka_bootstrap, pelton.replies, 20))
     os.kill(worker_pids(pelton.log())[0], signal.SIGKILL)
-    found = asyncio.run(replies(kafka_bootstrap, pelton.replies, 160))
-    assert answered(found) == Counter(range(160))
+    found = asyncio.run(replies(kafka_bootstrap, pelton.replies, 300))
+    assert answered(found) == Counter(range(300))
     assert {error_code(reply) for reply in found} == {None}
     eventually(lambda: pelton.log().count("worker 0 is ready") == 2, 20)
     assert (pelton.folder / "ready-0").exists()

@@ -46,17 +46,24 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what means nothing. Zero `max_tokens` is for the engine to refuse."""
-        faults = (
-            (self.temperature < 0, "temperature must not be negative"),
-            (not self.top_p > 0, "top_p must be above 0"),
-            (self.top_k < 0, "top_k must not be negative"),
-            (not 0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
-            (self.repetition_penalty <= 0, "repetition_penalty must be above 0"),
-            (self.logprobs is not None and self.logprobs < 0, "logprobs must not be negative"),
-            (self.min_tokens < 0, "min_tokens must not be negative"),
-            (self.n < 1, "n must be at least 1"),
-        )
-        if told := [words for wrong, words in faults if wrong]:
+        told: list[str] = []
+        if self.temperature < 0:
+            told.append("temperature must not be negative")
+        if not self.top_p > 0:
+            told.append("top_p must be above 0")
+        if self.top_k < 0:
+            told.append("top_k must not be negative")
+        if not 0 <= self.min_p <= 1:
+            told.append("min_p must be between 0 and 1")
+        if self.repetition_penalty <= 0:
+            told.append("repetition_penalty must be above 0")
+        if self.logprobs is not None and self.logprobs < 0:
+            told.append("logprobs must not be negative")
+        if self.min_tokens < 0:
+            told.append("min_tokens must not be negative")
+        if self.n < 1:
+            told.append("n must be at least 1")
+        if told:
             raise ValueError("; ".join(told))
 
     @property

@@ -49,6 +49,14 @@ class ConsumerGroup:
 
         Also while the group rebalances: until that is over nobody else is given what its members have.
         """
+        return self._client_id in await self._members()
+
+    async def count_members(self) -> int:
+        """How many workers the group has. Raises `KafkaError`."""
+        return len(await self._members())
+
+    async def _members(self) -> list[str]:
+        """The client ids of all."""
         answers: list[Any] = await self._admin.describe_consumer_groups([self._group_id])
         _, _, _, _, _, members, *_ = answers[0].groups[0]
-        return any(client_id == self._client_id for _, client_id, *_ in members)
+        return [client_id for _, client_id, *_ in members]

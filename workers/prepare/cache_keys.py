@@ -80,10 +80,9 @@ class CacheKeyBuilder:
         return CacheKeys(self._answer(ticket, request, text), self._resend(ticket), fresh=use is CacheUse.REFRESH)
 
     def _answer(self, ticket: Delivery, request: ChatRequest, text: str) -> str | None:
-        params = sampling_params(request, request.new_tokens or self.default_tokens)
-        if not is_reproducible(params):
+        if not is_reproducible(request):
             return None
-        sampling = sampling_identity(params)
+        sampling = sampling_identity(sampling_params(request, request.new_tokens or self.default_tokens))
         sampling |= request.shape
         if request.new_tokens is None:
             sampling["most_tokens"] = self.most_tokens

@@ -18,7 +18,7 @@ from pelton.pipeline.linger_queue import LingerQueueClosed
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sessions import messages
@@ -157,9 +157,9 @@ class SessionCoordinator:
         await self._turns.settled()
         await self._passed.join()
 
-    async def ready(self) -> AsyncIterator[list[Opened]]:
-        """Those whose turn it is and whose history is read, for ever: they may be prepared."""
-        async for read in self._reader.read():
+    async def ready(self, lane: Lane) -> AsyncIterator[list[Opened]]:
+        """Those of a lane whose turn it is and whose history is read, for ever: they may be prepared."""
+        async for read in self._reader.read(lane):
             opened, results = self._sort(read.loaded)
             await self._open.end([*results, *map(self._broken, read.broken)])
             if opened:

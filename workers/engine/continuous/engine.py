@@ -26,7 +26,7 @@ from pelton.workers.engine.api import (
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
-from pelton.workers.engine.continuous.executors import ExecutorFactory, executor_for
+from pelton.workers.engine.continuous.executors import ExecutorFactory, check_device, executor_for
 from pelton.workers.engine.continuous.kv_memory import allocate
 from pelton.workers.engine.continuous.running import RunningRequest, Step, StepEntry
 from pelton.workers.engine.errors import ModelLoadError
@@ -57,12 +57,20 @@ class ContinuousEngine:
         if reason := unsupported_reason(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
+        check_device(loaded, limits)
         self._loaded = loaded
         self._clock = clock
         self._store = allocate(kv_shape(loaded.model.config), limits, loaded)
         self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
-            SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
+            SchedulerConfig(
+                limits.max_batch_tokens,
+                limits.max_running,
+                limits.prefix_cache,
+                gather_tokens=limits.gather_tokens,
+                gather_steps=limits.gather_steps,
+            ),
+            self._pool,
         )
         self._executor = make_executor(loaded, self._store, limits)
         self._running: dict[int, RunningRequest] = {}

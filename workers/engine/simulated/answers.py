@@ -15,13 +15,13 @@ _FILLER = encode_text(" jet")[0]
 
 
 def answer_tokens(request: EngineRequest, config: SimulatedConfig) -> tuple[tuple[int, ...], FinishReason]:
-    """The whole answer: the signature of the decoded prompt, then ` jet` up to the length drawn for this prompt.
+    """The whole answer: the signature of the prompt's text, then ` jet` up to the length drawn for this prompt.
 
     The length is a function of prompt and `config.seed`, and at least the signature's 5 tokens. `max_tokens` cuts the
     answer; `ignore_eos` stretches it to `max_tokens`. Temperature and stop strings have no effect.
     With a grammar the answer is some text of it, chosen by the prompt.
     """
-    head = signature(decode_tokens(request.prompt))
+    head = signature(request.text or decode_tokens(request.prompt))
     if request.grammar is not None:
         return _formed(request.grammar, head, request.params.max_tokens)
     uniform = int.from_bytes(hashlib.sha256(f"{config.seed}:{head}".encode()).digest()[:6]) / 2**48
