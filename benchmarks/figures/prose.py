@@ -1,10 +1,15 @@
 """Sentences as reports tell them, over invented tables: true, and with one figure or one period altered.
 
 `benchmarks/data/prose.yaml` was written by hand, in two parts. What the check judges wrongly of one part is read and
-mended as a kind; of the other only the counts are looked at. First results, before anything was mended for them: the
-part not looked at 83.9 % of true figures kept and 97.0 % of altered ones flagged; the eight records from
-`beverage-group` on, which were written after a first round of mending, 83.1 % and 95.5 %. They then joined the part
-that is looked at. So a report in a style that is new to the check may well see one true figure in six flagged.
+mended as a kind; of the other only the counts are looked at. First results, each before anything was mended for these
+records, in true figures kept and altered ones flagged:
+
+- 83.9 % and 97.0 % for the first ten records of the part that is not looked at.
+- 83.1 % and 95.5 % for the eight from `beverage-group` on, 64.7 % and 99.0 % for the six from `tax-note` on, in layouts
+  as odd as could be thought of. They then joined the part that is looked at.
+- Last, 94.6 % and 98.0 % for the five from `software-geography` on, in the usual layouts of filings; not looked at.
+
+All of it was written by one hand, so it shows what kinds there are, and no share for reports at large.
 """
 
 import random

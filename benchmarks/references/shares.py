@@ -37,7 +37,7 @@ def shares(asked: Sequence[Asked], texts: Iterable[str]) -> dict[str, Share]:
     A computed figure is none of these: a cell was asked for.
     """
     right: Counter[str] = Counter()
-    chances: Counter[str] = Counter()
+    chances = dict.fromkeys(RIGHT, 0.0)
     answered = 0
     for question, text in zip(asked, texts, strict=True):
         figures = [figure for figure in render(text, [question.table]).figures if figure.operation != "period"]

@@ -88,8 +88,8 @@ def _drawn(bars: Sequence[Bars], names: Sequence[str], counted: str, title: str)
                 shapes.append(_bar(cell, axis, series, y))
                 y += _BAR
         if axis.zero:
-            x = f"{axis.zero:.1f}"
-            shapes.append(f'<line class="zero" x1="{x}" y1="{top - 2}" x2="{x}" y2="{y - 1}"/>')
+            at = f"{axis.zero:.1f}"
+            shapes.append(f'<line class="zero" x1="{at}" y1="{top - 2}" x2="{at}" y2="{y - 1}"/>')
         y += _GAP
     said = "; ".join(f"{row.label}: {', '.join(cell.text for cell in row.cells if cell)}" for row in bars)
     return Markup(  # noqa: S704  # all that is not ours is escaped

@@ -8,12 +8,18 @@ from pelton.producers.reports.figures.lexing.lexer import Number, Scan
 from pelton.producers.reports.figures.lexing.periods import Period, PeriodMention
 
 _LOOK = 60
-# Words that may stand between "compared to" and the period: "the figure for the three months ended".
-_WORDS = r"(?:[A-Za-z'\u2019-]+\s){0,6}"
+# What may stand between "compared to" and the period: "the figure for the three months ended". With other words nothing
+# is compared with a period, as in "more than doubled in 2019" and "against the dollar in 2019".
+_OF_A_PERIOD = (
+    r"(?:(?:the|a|that|those|its|same|prior|corresponding|comparable|equivalent|previous|year-ago|prior-year|figures?|levels?|"
+    r"amounts?|results?|of|for|in|at|as|on|end|year-end|years?|ended|ending|three|six|nine|twelve|months|weeks|quarter|half|"
+    r"first|second|third|fourth|full|fiscal|financial|period)\s){0,8}"
+)
 _COMPARED = re.compile(
-    rf"(?:\b(?:compared\s(?:to|with)|versus|vs\.?|against|than|above|below|over|relative\sto|(?:up|down|%)\son)\s{_WORDS}"
-    r"|\bfrom\s(?:the\s)?(?:(?:same|prior-year|corresponding)\s)?(?:fiscal\s|financial\s)?"
-    r"(?:years?\s|(?:quarter|period|half|months|weeks)\s(?:of\s|in\s|ended\s)?)?)$",
+    rf"\b(?:(?:compared\s(?:to|with)|versus|vs\.?|against|than|above|below|relative\sto|(?:up|down|%)\son)\s{_OF_A_PERIOD}"
+    # "over the nine months ended" is how long it took
+    r"|(?:from|over)\s(?:the\s)?(?:(?:same|prior-year|corresponding|comparable)\s)?(?:(?:first|second|third|fourth|full)\s)?"
+    r"(?:fiscal\s|financial\s)?(?:years?\s|(?:quarter|period|half|months|weeks)\s(?:of\s|in\s)(?:fiscal\s)?)?)$",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s(?:to|through|until|and)\s(?:\w+\s){0,4}$", re.IGNORECASE)

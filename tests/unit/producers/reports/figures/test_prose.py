@@ -82,6 +82,16 @@ _KEPT_AND_FLAGGED = {
         "Revenue was $250.5 million, up 18% compared to the third quarter of 2022.",
         "Revenue was $250.5 million, up 18% compared to the third quarter of 2023.",
     ),
+    "more-than-doubled-is-no-comparison": (
+        _DEBT,
+        "Cash from operating activities, which more than covered expenditures in 2020, was $512.6 million.",
+        "Cash from operating activities, which more than covered expenditures in 2019, was $512.6 million.",
+    ),
+    "over-a-year-is-how-long-it-took": (
+        _DEBT,
+        "Stores rose by 64 over the year ended 2020.",
+        "Stores rose by 64 over the year ended 2019.",
+    ),
     "a-year-earlier": (
         _QUARTERS,
         "Revenue was $250.5 million in Q3 2023, versus $212.3 million a year earlier.",
