@@ -15,7 +15,7 @@ from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Generated
 
 ANSWER_FORMAT = 3
-"""To be raised when the same completion is told in other words: what was cached before is not found any more."""
+"""To be raised when the body of the same completion changes: what was cached before is not found any more."""
 
 
 def answer_body(answered: Generated, codec: Codec) -> bytes:

@@ -1,7 +1,7 @@
 """The engine's face: what goes in, what comes out, and the five calls between.
 
 An engine is driven by one thread. It keeps no queue: the caller offers what waits (`select`), hands over what was
-chosen (`add`) and turns the crank (`step`). Times are seconds on `time.monotonic`'s clock.
+chosen (`add`) and calls `step`. Times are seconds on `time.monotonic`'s clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from pelton.workers.engine.grammars.matching import Grammar
+from pelton.workers.engine.stats import StepStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,30 +209,6 @@ class Failure:
 
 
 Outcome = Completion | Failure
-
-
-@dataclass(frozen=True, slots=True)
-class KVCacheStats:
-    """How full the KV cache is, and what came of it since the engine's start. All 0 for an engine without pages.
-
-    `prefix_lookup_tokens` of prompts were looked up, and of these `prefix_hit_tokens` needed no computing.
-    """
-
-    pages: int = 0
-    pages_used: int = 0
-    preemptions: int = 0
-    prefix_lookup_tokens: int = 0
-    prefix_hit_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StepStats:
-    """What the last step computed: rows in the batch, tokens that were somebody's, tokens computed with padding."""
-
-    rows: int
-    useful_tokens: int
-    computed_tokens: int
-    kv_cache: KVCacheStats = KVCacheStats()
 
 
 class StepEngine(Protocol):

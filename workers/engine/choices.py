@@ -15,9 +15,9 @@ from pelton.workers.engine.api import (
     Outcome,
     Selection,
     StepEngine,
-    StepStats,
     Waiting,
 )
+from pelton.workers.engine.stats import StepStats
 
 _SEED_STEP = 0x9E3779B97F4A7C15
 _SEEDS = 2**63
