@@ -1,6 +1,7 @@
 """Memory and processor time of processes, looked at while something else goes on."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,10 @@ import psutil
 
 @dataclass(slots=True)
 class Usage:
-    """What one tree of processes took: at each of `at_s` its memory (RSS, MiB) and its cores since the last look."""
+    """What a process took: at each of `at_s` its memory (RSS, MiB) and its cores since the last look.
+
+    With those that it started, unless it is this one: that has started the servers as well.
+    """
 
     pid: int
     at_s: list[float] = field(default_factory=list)
@@ -24,7 +28,8 @@ class Usage:
         with suppress(psutil.NoSuchProcess):
             root = psutil.Process(self.pid)
             rss, spent = 0, 0.0
-            for process in (root, *root.children(recursive=True)):
+            others = [] if self.pid == os.getpid() else root.children(recursive=True)
+            for process in (root, *others):
                 with suppress(psutil.NoSuchProcess):
                     times = process.cpu_times()
                     spent += times.user + times.system
@@ -46,7 +51,7 @@ class Usage:
 
 @asynccontextmanager
 async def watched(pids: Mapping[str, int], interval_s: float) -> AsyncIterator[dict[str, Usage]]:
-    """The usage of each tree of processes by name, grown by a sample every `interval_s`."""
+    """The usage of each process by name, grown by a sample every `interval_s`."""
     usages = {name: Usage(pid) for name, pid in pids.items()}
     began = time.perf_counter()
 
