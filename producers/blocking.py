@@ -12,6 +12,7 @@ from typing import Any, Self
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import InferenceClient, RequestItem
 from pelton.producers.kafka.request_sender import Body
@@ -27,8 +28,15 @@ class BlockingClient:
     Its methods take and raise what those of `InferenceClient` do, and may be called from several threads at once.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
-        self._client = InferenceClient(kafka, topic=topic, reply_partition=reply_partition)
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str | None = None,
+        reply_partition: int | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._client = InferenceClient(kafka, topic=topic, reply_partition=reply_partition, traces=traces)
         self._open = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
 
@@ -53,6 +61,10 @@ class BlockingClient:
     def request(self, body: Body, **options: Any) -> Reply:
         """Send a body and wait for its reply; `options` are those of `InferenceClient.request`."""
         return self._loop().call(partial(self._client.request, body, **options))
+
+    def cancel(self, *correlation_ids: bytes, tenant: str | None = None) -> None:
+        """Take requests of a tenant back, as `InferenceClient.cancel` does; from any thread."""
+        self._loop().call(partial(self._client.cancel, *correlation_ids, tenant=tenant))
 
     def submit_many(self, bodies: Iterable[Body | RequestItem], **options: Any) -> Generator[Reply, None, None]:
         """Replies as they arrive; `options` are those of `InferenceClient.submit_many`. Close it when leaving early.

@@ -9,10 +9,12 @@ from typing import Any, Self
 
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import TraceHeaders, Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
 from pelton.producers.flow import as_finished
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
 from pelton.producers.kafka.request_sender import (
     Acknowledged,
@@ -48,13 +50,24 @@ class InferenceClient:
 
     One client serves any number of tasks of its event loop; opening it costs a few round trips, so share it. Entering
     raises `BrokerUnreachable` or `TopicMissing`. `topic` is where requests go, by default the first of
-    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given.
+    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given. With `traces` each
+    request has a span when it is sent and one when its reply comes.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
-        self._sender = RequestSender(kafka, topic or kafka.request_topics[0])
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str | None = None,
+        reply_partition: int | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._sender = RequestSender(kafka, topic or kafka.request_topics[0], traces)
         self._reader = ReplyReader(kafka, partition=reply_partition)
         self._router = ReplyRouter(self._reader)
+        self._cancels = CancelSender(kafka)
+        self._cancels_started = False
+        self._starting_cancels = asyncio.Lock()
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -116,9 +129,11 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Reply:
         """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever. `stream`
-        asks the workers for partial text on their stream topic.
+        asks the workers for partial text on their stream topic. `trace` is the W3C trace context that the request
+        belongs to, where that is not what the program is just doing.
 
         A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
         for `ReplyError`.
@@ -134,6 +149,7 @@ class InferenceClient:
                 deadline_ms=deadline_ms,
                 priority=priority,
                 stream=stream,
+                trace=trace,
             )
         )
         try:
@@ -143,7 +159,9 @@ class InferenceClient:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
                     await sending
-                return await waiting
+                reply = await waiting
+                self._sender.spans.received(reply, self._reader.topic)
+                return reply
         except TimeoutError:
             raise ReplyTimeout(
                 f"No reply within {timeout_s:g} s: is a worker running, and how long is its queue?"
@@ -164,6 +182,7 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
@@ -177,7 +196,20 @@ class InferenceClient:
             stream=stream,
         )
         key = None if session is None else session.encode()
-        return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))
+        return await self._sender.acknowledgement(await self._sender.post(body, [*headers, *trace], key=key))
+
+    async def cancel(self, *correlation_ids: bytes, tenant: str | None = None) -> None:
+        """Take requests of a tenant back, whoever sent them: those that are not answered yet end with `cancelled`.
+
+        Returns when Kafka has the cancels. One that it does not take is logged, and its request answered like any
+        other. Raises `BrokerUnreachable`.
+        """
+        async with self._starting_cancels:
+            if not self._cancels_started:
+                await self._cancels.start()
+                self._open.push_async_callback(self._cancels.stop)
+                self._cancels_started = True
+        await self._cancels.cancel(correlation_ids, tenant or "")
 
     async def submit_many(
         self,

@@ -1,6 +1,7 @@
 """What holds for all tests: kernels interpreted where there is no GPU, threads, signals, loggers; servers if asked."""
 
 import ctypes
+import gc
 import importlib.util
 import logging
 import os
@@ -44,3 +45,14 @@ def _loggers_of_libraries() -> Iterator[None]:
     for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.propagate, logger.handlers = propagate, handlers
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look for garbage among it takes a quarter of a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At its end the interpreter is to find all of it again."""
+    gc.unfreeze()

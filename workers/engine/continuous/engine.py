@@ -20,11 +20,9 @@ import torch
 from pelton.workers.engine.api import (
     EngineRequest,
     Failure,
-    KVCacheStats,
     Outcome,
     SamplingParams,
     Selection,
-    StepStats,
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
@@ -40,6 +38,7 @@ from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
+from pelton.workers.engine.stats import KVCacheStats, StepStats
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +211,7 @@ class ContinuousEngine:
         return outcomes
 
     def _land(self, all_but: int = 0) -> list[Outcome]:
-        """Take the tokens of the steps launched first; those of requests that ended meanwhile are nobody's."""
+        """Take the tokens of the steps launched first; those of requests that ended meanwhile are dropped."""
         outcomes: list[Outcome] = []
         while len(self._launched) > all_but:
             step = self._launched.popleft()

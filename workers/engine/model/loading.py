@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from pelton.workers.engine.errors import ModelLoadError
@@ -21,21 +21,21 @@ from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
-from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.device import device_for, dtype_for
 from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.hub import ask_hub
+from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
+from pelton.workers.engine.model.tokenizer import tokenizer_of
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
 
-_MAX_CAUSES = 4
 # What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
 _TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
 | Segment | 2019 | 2018 |
@@ -191,9 +191,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
             ask_hub(source.name, source.gguf_file)
         elif source.gguf_file is None:
             check_folder(source.name, source.folder)
-        tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
-        adopt_template(source.name, tokenizer, source.folder)
-        wants_parts(tokenizer)
+        tokenizer = tokenizer_of(source, options)
         if source.gguf_file is not None:
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
@@ -214,7 +212,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
     except ImportError as error:
         raise ModelLoadError(f"model.path: loading {source.name} needs a missing package: {error}") from error
     except Exception as error:  # transformers, the hub client and the file readers raise all kinds
-        raise ModelLoadError(_explain(source, error)) from error
+        raise ModelLoadError(explain(source, error)) from error
     return text_model(model).eval(), tokenizer
 
 
@@ -227,35 +225,6 @@ def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
             f"model.path: the tokenizer of {source.name} has token ids up to {highest}, its model only {rows}; put the "
             "tokenizer that belongs to the weights into the folder"
         )
-
-
-def _explain(source: ModelSource, error: Exception) -> str:
-    reason = "; caused by ".join(_causes(error))
-    if "trust_remote_code" in str(error):
-        return (
-            f"model.trust_remote_code: {source.name} brings code of its own; set it to true if you trust it ({reason})"
-        )
-    if source.local_gguf is not None:
-        return f"model.gguf_file: {source.local_gguf} cannot be loaded ({reason}); is it complete and a language model?"
-    if source.folder is not None:
-        return (
-            f"model.path: {source.folder} cannot be loaded ({reason}); it needs config.json, weights and a tokenizer "
-            "as transformers saves them"
-        )
-    return (
-        f"model.path: there is no local folder {source.name}, and the model hub did not give it ({reason}); check the "
-        "name and the network, or set model.path to a downloaded folder"
-    )
-
-
-def _causes(error: BaseException | None) -> list[str]:
-    """The error and what led to it, the first line of each, at most `_MAX_CAUSES`."""
-    causes: list[str] = []
-    while error is not None and len(causes) < _MAX_CAUSES:
-        lines = str(error).strip().splitlines()
-        causes.append(f"{type(error).__name__}: {lines[0] if lines else 'no details'}")
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return list(dict.fromkeys(causes))
 
 
 def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

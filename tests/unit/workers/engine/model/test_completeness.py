@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
-from pelton.workers.engine.model.loading import _causes
+from pelton.workers.engine.model.load_failures import causes
 from tests.unit.workers.engine._support.saved_model import TEMPLATE, load_on_cpu, save_model
 
 Tensors = dict[str, torch.Tensor]
@@ -128,4 +128,4 @@ def test_causes_of_an_error_are_kept() -> None:
     cause = OSError("disk is on fire")
     error = RuntimeError("cannot load\nsee above")
     error.__cause__ = cause
-    assert _causes(error) == ["RuntimeError: cannot load", "OSError: disk is on fire"]
+    assert causes(error) == ["RuntimeError: cannot load", "OSError: disk is on fire"]
