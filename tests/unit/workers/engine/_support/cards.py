@@ -39,7 +39,8 @@ class Card:
         return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        """Another for each kind: Triton keeps what it has compiled by device."""
+        return self.capability
 
     def get_current_stream(self, _device: int | None = None) -> int:
         return 0
