@@ -14,6 +14,7 @@ class Quota(Section):
     """What one tenant may use. What is unset has no bound."""
 
     requests_per_minute: Positive | None = None
+    """Requests that were begun; one that ends before costs none."""
     tokens_per_minute: Positive | None = None
     """Prompts and answers. Until an answer is there its request counts with the most that it may take."""
     running: Positive | None = None
