@@ -47,8 +47,8 @@ def test_body_is_openais_error_shape(kind: type[PeltonError]) -> None:
 
 @pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__name__)
 def test_blame_and_status_agree(kind: type[PeltonError]) -> None:
-    """The sender's mistakes are 4xx `invalid_request_error`; what is ours is a `server_error`. Who asks too much is told
-    so as OpenAI does, by a 429.
+    """The sender's mistakes are 4xx `invalid_request_error`; what is ours is a `server_error`. Who asks too much gets a
+    429, as from OpenAI.
     """
     if kind is RateLimited:
         assert (kind.type, kind.status) == ("rate_limit_error", 429)
