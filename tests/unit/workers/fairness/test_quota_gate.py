@@ -1,20 +1,19 @@
 """Between single-flight and the line: who is charged, who waits, who is refused, and what is given back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 from pelton.cache.quotas.account import Ask
 from pelton.cache.quotas.store import QuotaStore
-from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.open_requests import OpenRequests
-from pelton.workers.requests import CacheKeys, Failed, PreparedRequest
-from pelton.workers.sharing.generation import Finished, Generation
+from pelton.workers.requests import CacheKeys, Failed, PreparedRequest, Result
+from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
 from tests.unit._support.flights import ANSWER, URGENT, job, urgent_ones
 
@@ -25,8 +24,8 @@ TENANT = (("pelton-tenant", b"bound"),)
 class FakeStore:
     """So many may run at once; `settled` says what each cost in the end."""
 
-    def __init__(self, most: int, in_order: bool) -> None:
-        self.most, self.in_order, self.held = most, in_order, 0
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
         self.settled: list[tuple[int, int]] = []
 
     async def reserve(self, wanted: Mapping[str, Sequence[Ask]]) -> dict[str, list[float]]:
@@ -48,18 +47,21 @@ class FakeStore:
 
 class Desk:
     def __init__(self, over: str = "wait", most: int = 1, max_requests: int = 100) -> None:
-        quota = QuotaSettings.model_validate(
-            {"tenants": {"bound": {"running": most, "tokens_per_minute": 50}}, "over": over}
-        )
-        self.store = FakeStore(most, over == "wait")
+        tenants = {"bound": {"running": most, "tokens_per_minute": 50}}
+        quota = QuotaSettings.model_validate({"tenants": tenants, "over": over})
+        self.store = FakeStore(most)
         self.line: RequestQueue[Generation] = RequestQueue(max_tokens=1_000, max_requests=max_requests)
-        self.results: LingerQueue[Finished] = LingerQueue(100)
+        self.ended: asyncio.Queue[Result] = asyncio.Queue()
         self.flights = SingleFlight(max_waiting=100)
-        self.open = OpenRequests(self.results, self.flights.leave)
+        self.open = OpenRequests(self, self.flights.leave)
         self.gate = QuotaGate(
             settings=quota, store=cast(QuotaStore, self.store), queue=self.line, flights=self.flights,
             open_requests=self.open, metrics=Metrics(),
         )  # fmt: skip
+
+    async def put_all(self, items: Iterable[Result]) -> None:
+        for each in items:
+            self.ended.put_nowait(each)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -86,8 +88,11 @@ class Desk:
         [queued] = await asyncio.to_thread(self.line.take, lambda _: ((0,), None), block=True)
         return queued.item
 
-    async def refused(self) -> list[tuple[PreparedRequest | Any, str]]:
-        return [(each.ticket, each.error.code) for each in await self.results.take() if isinstance(each, Failed)]
+    async def refused(self) -> tuple[int, str]:
+        """Which request ended with what error."""
+        ended = await self.ended.get()
+        assert isinstance(ended, Failed)
+        return ended.ticket.record.source.offset, ended.error.code
 
 
 def bound(number: int, keys: CacheKeys = CacheKeys(), *more: tuple[str, bytes]) -> PreparedRequest:  # noqa: B008
@@ -133,24 +138,23 @@ async def test_urgent_requests_of_a_tenant_go_before_its_others() -> None:
     desk = Desk(most=1)
     jobs = [bound(0), bound(1), bound(2, CacheKeys(), *URGENT)]
     async with desk.running():
-        await desk.enter(*jobs)
-        desk.open.remove((await desk.take()).job.ticket)
+        await desk.enter(jobs[0])
+        first = await desk.take()
+        await desk.enter(*jobs[1:])
+        desk.open.remove(first.job.ticket)
         [queued] = await asyncio.to_thread(desk.line.take, urgent_ones, block=True)
         assert queued.item.job is jobs[2]
 
 
 async def test_each_who_waits_for_a_refused_answer_is_judged_by_itself() -> None:
     """By setting nobody waits: the error is for the first, the others are asked for anew."""
-    desk = Desk(over="refuse", most=0 + 1)
+    desk = Desk(over="refuse", most=1)
     async with desk.running():
         await desk.enter(bound(0), bound(1, ANSWER), bound(2, ANSWER))
-        [queued] = [await desk.take()]
-        assert queued.job.ticket.record.source.offset == 0
-        [(ticket, code)] = await desk.refused()
-        assert (ticket.record.source.offset, code) == (1, "rate_limited")
+        assert (await desk.take()).job.ticket.record.source.offset == 0
+        assert await desk.refused() == (1, "rate_limited")
         again = await desk.flights.next_returning(0)
         assert again.job.ticket.record.source.offset == 2
         await desk.gate.enter(again, first=True)
-        [(ticket, code)] = await desk.refused()
-        assert (ticket.record.source.offset, code) == (2, "rate_limited")
+        assert await desk.refused() == (2, "rate_limited")
     assert desk.gate.waiting == 0
