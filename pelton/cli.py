@@ -18,6 +18,7 @@ COMMANDS = {
     "ask": "ask:ask",
     "submit": "submit:submit",
     "report": "reports.report:report",
+    "top": "top.command:top",
     "backlog": "backlog:backlog",
     "cache": "cache:app",
     "config": "config:app",
@@ -61,7 +62,6 @@ app = typer.Typer(
     help="Turns a Kafka topic into finished LLM work: one reply for each chat-completions request.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

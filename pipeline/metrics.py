@@ -6,10 +6,10 @@ event misses that event.
 
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from pelton.pipeline.errors import ERROR_CODES
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.error_codes import ERROR_CODES
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 
 
 class QuotaOutcome(StrEnum):
@@ -24,6 +24,9 @@ class QuotaOutcome(StrEnum):
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
 """A request's way: in Kafka, from its fetch to the engine, to its first token, to its last, to its committed reply."""
 
+OTHER_TENANTS = "other"
+"""The label of all tenants that the settings do not name: senders cannot make new series."""
+
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _REQUEST_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
@@ -36,11 +39,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.worker_info = self._gauge(
+            "pelton_worker_info", "1; its labels say what the worker serves.", "worker", "model", "engine"
+        )
         self._requests()
         self._times()
         self._waiting()
         self._engine()
         self._cache()
+        self._endpoints()
 
     def _requests(self) -> None:
         self.fetched = self._counter("pelton_requests_fetched", "Request records fetched and admitted.")
@@ -50,9 +58,24 @@ class Metrics:
         for code in ("ok", *ERROR_CODES):
             self.finished.labels(code)
         self.dead_letters = self._counter("pelton_dead_letters", "Records sent to a dead-letter topic.")
+        self.commits = self._counter(
+            "pelton_commits", "Commits of replies with the position in the request topic; by default transactions."
+        )
         self.publish_failures = self._counter(
             "pelton_publish_failures", "Flushes of replies that failed and were tried again."
         )
+        self.take_overs = self._counter(
+            "pelton_take_overs", "Partitions taken over: on assignment, and after each failed commit."
+        )
+        self.lane_finished = self._counter(
+            "pelton_lane_requests_finished", "Requests whose reply was sent, by lane.", "lane"
+        )
+        self.tenant_tokens = self._counter(
+            "pelton_tenant_tokens",
+            "Tokens of answered requests, by tenant of worker.tenant_weights; other: all the rest.",
+            "tenant",
+        )
+        self.tenant_tokens.labels(OTHER_TENANTS)
         self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
         self.cached_tokens = self._counter(
             "pelton_cached_prompt_tokens", "Prompt tokens of answered requests that the engine had computed before."
@@ -79,6 +102,12 @@ class Metrics:
     def _waiting(self) -> None:
         self.partitions = self._gauge("pelton_partitions", "Partitions of request topics that this worker owns.")
         self.waiting_requests = self._gauge("pelton_waiting_requests", "Requests in the waiting line.")
+        self.lane_waiting = self._gauge(
+            "pelton_lane_waiting_requests", "Requests in the waiting line, by lane.", "lane"
+        )
+        for lane in Lane:
+            self.lane_waiting.labels(lane)
+            self.lane_finished.labels(lane)
         self.waiting_tokens = self._gauge("pelton_waiting_tokens", "Tokens in the waiting line.")
         self.waiting_sessions = self._gauge(
             "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history."
@@ -118,6 +147,18 @@ class Metrics:
         )
         self.prefix_hits = self._counter("pelton_prefix_hit_tokens", "Prompt tokens that it had.")
 
+        self.gpu_utilization = self._gauge(
+            "pelton_gpu_utilization_ratio",
+            "Share of the time in which the GPU computes; needs pelton[nvml].",
+            "gpu",
+        )
+        self.gpu_memory_used = self._gauge(
+            "pelton_gpu_memory_used_bytes", "Memory of the GPU in use, by all processes; needs pelton[nvml].", "gpu"
+        )
+        self.gpu_memory_total = self._gauge(
+            "pelton_gpu_memory_total_bytes", "Memory that the GPU has; needs pelton[nvml].", "gpu"
+        )
+
     def _cache(self) -> None:
         self.cache_requests = self._counter(
             "pelton_cache_requests", "Answers sent, by where they came from.", "outcome"
@@ -134,11 +175,25 @@ class Metrics:
             "pelton_cache_followers", "Requests that wait for the answer to an equal one."
         )
 
+    def _endpoints(self) -> None:
+        """Of `engine.kind = "openai"`; for each that is configured from the start."""
+        self.endpoint_limit = self._gauge(
+            "pelton_endpoint_limit", "Requests that an endpoint is given at once.", "endpoint"
+        )
+        self.endpoint_running = self._gauge("pelton_endpoint_running", "Requests that an endpoint has.", "endpoint")
+        self.endpoint_down = self._gauge("pelton_endpoint_down", "1 while an endpoint is taken to be away.", "endpoint")
+        self.endpoint_paused = self._gauge(
+            "pelton_endpoint_paused", "1 while an endpoint has asked for a pause.", "endpoint"
+        )
+        self.endpoint_calls = self._counter(
+            "pelton_endpoint_calls", "Calls of an endpoint by what came of them.", "endpoint", "fate"
+        )
+
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)

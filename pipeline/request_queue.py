@@ -66,6 +66,10 @@ class RequestQueue(Generic[Item]):
         """Tokens that wait."""
         return self._tokens_of.total()
 
+    def count(self, priority: int) -> int:
+        """How many requests of a priority wait."""
+        return self._counts[priority]
+
     def free_requests(self, priority: int = 0) -> int:
         """How many more requests of a priority may be fetched; 0 also while its tokens are used up."""
         is_used_up = self._tokens_of[priority] >= self.max_tokens
@@ -184,7 +188,9 @@ class RequestQueue(Generic[Item]):
         self._places = [place for index, place in enumerate(self._places) if index not in indexes]
         for place in removed:
             self._count(place, -1)
-        self._loop.call_soon_threadsafe(self._room.set)
+        # Whoever waits for room clears the event before looking for it, so one that is set has nobody waiting.
+        if not self._room.is_set():
+            self._loop.call_soon_threadsafe(self._room.set)
         return removed
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.producers.client import InferenceClient, RequestItem
 from pelton.producers.kafka.request_sender import Body
@@ -27,8 +28,15 @@ class BlockingClient:
     Its methods take and raise what those of `InferenceClient` do, and may be called from several threads at once.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
-        self._client = InferenceClient(kafka, topic=topic, reply_partition=reply_partition)
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str | None = None,
+        reply_partition: int | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._client = InferenceClient(kafka, topic=topic, reply_partition=reply_partition, traces=traces)
         self._open = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
 

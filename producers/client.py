@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import TraceHeaders, Traces
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
@@ -49,11 +50,19 @@ class InferenceClient:
 
     One client serves any number of tasks of its event loop; opening it costs a few round trips, so share it. Entering
     raises `BrokerUnreachable` or `TopicMissing`. `topic` is where requests go, by default the first of
-    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given.
+    `kafka.request_topics`; `reply_partition` is chosen at random where it is not given. With `traces` each
+    request has a span when it is sent and one when its reply comes.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str | None = None, reply_partition: int | None = None) -> None:
-        self._sender = RequestSender(kafka, topic or kafka.request_topics[0])
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str | None = None,
+        reply_partition: int | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self._sender = RequestSender(kafka, topic or kafka.request_topics[0], traces)
         self._reader = ReplyReader(kafka, partition=reply_partition)
         self._router = ReplyRouter(self._reader)
         self._cancels = CancelSender(kafka)
@@ -120,9 +129,11 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Reply:
         """Send a body and wait for its reply, error replies included. Without `timeout_s` it waits for ever. `stream`
-        asks the workers for partial text on their stream topic.
+        asks the workers for partial text on their stream topic. `trace` is the W3C trace context that the request
+        belongs to, where that is not what the program is just doing.
 
         A body that Kafka's limits forbid is answered on the spot with `request_too_large`. Raises as `complete`, except
         for `ReplyError`.
@@ -138,6 +149,7 @@ class InferenceClient:
                 deadline_ms=deadline_ms,
                 priority=priority,
                 stream=stream,
+                trace=trace,
             )
         )
         try:
@@ -147,7 +159,9 @@ class InferenceClient:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
                     await sending
-                return await waiting
+                reply = await waiting
+                self._sender.spans.received(reply, self._reader.topic)
+                return reply
         except TimeoutError:
             raise ReplyTimeout(
                 f"No reply within {timeout_s:g} s: is a worker running, and how long is its queue?"
@@ -168,6 +182,7 @@ class InferenceClient:
         deadline_ms: int | None = None,
         priority: Lane | None = None,
         stream: bool = False,
+        trace: TraceHeaders = (),
     ) -> Acknowledged:
         """Send only; returns when Kafka has stored the request. Raises `RequestTooLarge` or `SendFailed`."""
         address = ReplyAddress(self._reader.topic, self._reader.partition)
@@ -181,7 +196,7 @@ class InferenceClient:
             stream=stream,
         )
         key = None if session is None else session.encode()
-        return await self._sender.acknowledgement(await self._sender.post(body, headers, key=key))
+        return await self._sender.acknowledgement(await self._sender.post(body, [*headers, *trace], key=key))
 
     async def cancel(self, *correlation_ids: bytes, tenant: str | None = None) -> None:
         """Take requests of a tenant back, whoever sent them: those that are not answered yet end with `cancelled`.

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from pelton.pipeline.lifecycle import Lifecycle, State, ready_file_marker
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
 from pelton.pipeline.settings.loading import Settings, SettingsError
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers import served_model
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.partial_folders import remove_partial_folders
@@ -44,7 +46,7 @@ class Parent:
     identity: str
 
 
-async def serve(settings: Settings, parent: Parent | None = None) -> None:
+async def serve(settings: Settings, parent: Parent | None = None, *, traces: Traces | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain. While a model loads, end the process.
 
     The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
@@ -66,7 +68,7 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
             served = await _loaded(settings, lifecycle)
             if served is not None:
                 try:
-                    await Worker(settings, served, lifecycle, metrics, guard).run()
+                    await Worker(settings, served, lifecycle, metrics, guard, traces=traces).run()
                 finally:
                     await asyncio.to_thread(served.close)
     if served is None:
@@ -74,7 +76,7 @@ async def serve(settings: Settings, parent: Parent | None = None) -> None:
 
 
 async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.ServedModel | None:
-    """The model; None where the worker is told to leave before it is there. Raises what `_load` does."""
+    """The model; None where the worker is stopped before it is loaded. Raises what `_load` does."""
     log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
     loop = asyncio.get_running_loop()
     # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
@@ -89,13 +91,16 @@ async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.Serv
     leaving.cancel()
     served = await loading
     thread.shutdown()
+    # Model, modules and settings stay to the end: they need not be looked through whenever garbage is looked for.
+    gc.collect()
+    gc.freeze()
     return served
 
 
 def _end_at_once() -> None:
     """Nothing can interrupt the thread that loads a model, and Python would wait for it at its end."""
     remove_partial_folders(served_model.models_dir())
-    log.info("told to leave while the model was loading")
+    log.info("stopped while the model was loading")
     logging.shutdown()
     os._exit(WorkerExit.DRAINED)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from pelton.cache.sessions.conversation import Conversation
 from pelton.pipeline.errors import PeltonError
 from pelton.pipeline.offsets import OffsetTracker
+from pelton.pipeline.tracing.spans import NO_TRACE, ReplyTrace, TraceHeaders
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
@@ -109,6 +110,15 @@ class TokenListener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """One that failed in the engine: when (`time.monotonic`), and with what kind of error."""
+
+    started: float
+    ended: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
     """A job's completion. `batch_wait_s` is from fetch to engine, `finished_at` on `time.monotonic`'s clock.
 
@@ -120,6 +130,7 @@ class Generated:
     batch_wait_s: float
     finished_at: float
     attempt: int = 1
+    failed_attempts: tuple[FailedAttempt, ...] = ()
 
     @property
     def ticket(self) -> Delivery:
@@ -131,7 +142,7 @@ class Generated:
 
     @property
     def prompt_tokens(self) -> int:
-        """As the answer tells, where it does."""
+        """As the answer states it, where it does."""
         written = self.completion.written
         return len(self.job.prompt) if written is None else written.prompt_tokens
 
@@ -142,12 +153,16 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class CacheHit:
-    """A request answered with what was generated for an equal one: `body` is the JSON of `choices` and `usage`."""
+    """A request answered with what was generated for an equal one: `body` is the JSON of `choices` and `usage`.
+
+    `shared_from` is the trace of that one, where it is known.
+    """
 
     ticket: Delivery
     keys: CacheKeys
     body: bytes
     outcome: CacheOutcome
+    shared_from: TraceHeaders = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +172,7 @@ class Duplicate:
     ticket: Delivery
     value: bytes
     outcome: CacheOutcome = CacheOutcome.RESENT
+    shared_from: TraceHeaders = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +182,7 @@ class Failed:
     ticket: Delivery
     error: PeltonError
     attempt: int = 1
+    failed_attempts: tuple[FailedAttempt, ...] = ()
 
 
 Result = Generated | CacheHit | Duplicate | Failed
@@ -173,7 +190,7 @@ Result = Generated | CacheHit | Duplicate | Failed
 
 @dataclass(frozen=True, slots=True)
 class OutgoingReply:
-    """An ending and the records that tell of it: its reply, and perhaps a dead letter.
+    """A result and the records that report it: its reply, and perhaps a dead letter.
 
     `body` is the part of the reply that equal requests share; empty for a reply that shares nothing.
     """
@@ -181,6 +198,7 @@ class OutgoingReply:
     ending: Result
     records: tuple[OutgoingRecord, ...]
     body: bytes = b""
+    trace: ReplyTrace = NO_TRACE
 
     @property
     def value(self) -> bytes:

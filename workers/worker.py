@@ -9,8 +9,10 @@ from typing import Any
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.assembly import assemble
 from pelton.workers.gauges import keep_gauges
+from pelton.workers.gpu_gauges import keep_gpu_gauges
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.served_model import ServedModel
 
@@ -29,21 +31,25 @@ class WorkerFailed(Exception):
 class Worker:
     """Runs the parts and drains them. Make it on the loop that runs it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a worker runs on
         self,
         settings: Settings,
         served: ServedModel,
         lifecycle: Lifecycle,
         metrics: Metrics,
         protection: CrashProtection | None = None,
+        *,
+        traces: Traces | None = None,
     ) -> None:
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker))
+        self._endpoints = served.endpoints
+        self._gpu = served.gpu
+        self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker), traces)
 
     async def run(self) -> None:
-        """Serve until the lifecycle is told to drain, then leave in good order.
+        """Serve until the lifecycle is draining, then leave in good order.
 
         Raises `WorkerFailed` when a part of the worker fails, and `KafkaError` when the broker cannot be reached.
         """
@@ -94,7 +100,15 @@ class Worker:
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),
             "quotas": parts.quotas.run(),
-            "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions, parts.quotas),
+            "gauges": keep_gauges(
+                self._metrics,
+                queue=parts.queue,
+                flights=parts.sharing.flights,
+                sessions=parts.sessions,
+                quotas=parts.quotas,
+                endpoints=self._endpoints,
+            ),
+            "gauges of the GPU": keep_gpu_gauges(self._metrics, self._gpu),
         }
 
     async def _serve(self) -> None:

@@ -13,6 +13,7 @@ from pelton.pipeline.settings.loading import load_settings
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.client import DEFAULT_TIMEOUT_S, InferenceClient
+from pelton.telemetry import traces
 
 
 def ask(  # noqa: PLR0913, PLR0917  # the command's options, each by name
@@ -69,9 +70,10 @@ def _standard_input() -> str:
 async def _ask(
     config: Path | None, messages: list[dict[str, str]], model: str, timeout_s: float, body: dict[str, Any]
 ) -> ChatCompletion:
-    kafka = load_settings(config).kafka
-    with spoken("Waiting for an answer") as say_waiting:
-        async with InferenceClient(kafka) as client, waiting(kafka, say_waiting):
+    settings = load_settings(config)
+    kafka = settings.kafka
+    with spoken("Waiting for an answer") as say_waiting, traces(settings.traces, "pelton-ask") as kept:
+        async with InferenceClient(kafka, traces=kept) as client, waiting(kafka, say_waiting):
             deadline_ms = int((time.time() + timeout_s) * 1000)
             return await client.complete(
                 messages, model, timeout_s=timeout_s, deadline_ms=deadline_ms, priority=Lane.INTERACTIVE, **body

@@ -9,6 +9,7 @@ from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http
+from pelton.telemetry import traces
 
 
 def serve(
@@ -28,13 +29,14 @@ def serve(
 
     Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
     """
-    with clear_errors():
+    with clear_errors(log_format=log_format):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
         here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
         try:
-            asyncio.run(serve_http(here))
+            with traces(here.traces, "pelton-serve") as kept:
+                asyncio.run(serve_http(here, kept))
         except SystemExit:  # uvicorn's word for an address that it cannot have
             address = f"{here.serve.host}:{here.serve.port}"
             fail(f"{address} cannot be listened on: choose another serve.port or serve.host.", Exit.UNUSABLE)

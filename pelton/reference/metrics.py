@@ -7,7 +7,9 @@ from pelton.reference.markdown import code, document, table
 
 _INTRODUCTION = """\
 Each worker serves these to Prometheus under `/metrics` on `worker.metrics_port`, beside `/healthz` and `/readyz`. A
-counter's name ends with `_total`; a histogram comes as `_bucket`, `_sum` and `_count`."""
+counter's name ends with `_total`; a histogram comes as `_bucket`, `_sum` and `_count`. Beside them are Prometheus'
+usual `process_*` figures of the worker's process: memory, CPU time, file descriptors, and `process_start_time_seconds`,
+whose `changes()` are restarts."""
 
 
 def page() -> str:

@@ -1,6 +1,6 @@
 """Which generated pages there are, by their path below the folder of the documentation."""
 
-from pelton.reference import commands, errors, metrics, settings
+from pelton.reference import asyncapi, commands, errors, metrics, settings
 
 
 def pages() -> dict[str, str]:
@@ -10,4 +10,5 @@ def pages() -> dict[str, str]:
         "operations/metrics.md": metrics.page(),
         "operations/errors.md": errors.page(),
         "reference/commands.md": commands.page(),
+        "reference/asyncapi.yaml": asyncapi.document(),
     }

@@ -24,7 +24,9 @@ from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
+from pelton.pipeline.settings.traces import TraceSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
+from pelton.pipeline.settings.webhook import WebhookSettings
 from pelton.pipeline.settings.worker import WorkerSettings
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
@@ -74,8 +76,10 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     quota: QuotaSettings = QuotaSettings()
     serve: ServeSettings = ServeSettings()
+    webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -144,6 +144,7 @@ class BatchRun:
         if number is None or number not in self._batch.waiting:
             return None
         custom_id = self._batch.waiting.pop(number)
+        self._sender.spans.received(reply, self._reader.topic)
         if self._cap is not None:
             self._cap.answered(number, tokens_of(reply))
         return answered_line(self._batch.names.result_id(number), custom_id, reply)

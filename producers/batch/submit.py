@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.batch.file import InputSummary, read_requests, survey
 from pelton.producers.batch.journal import Header, Journal, Record
 from pelton.producers.batch.limits import Pace, TokenCap
@@ -69,6 +70,7 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
     rate_per_s: float | None = None,
     max_tokens_total: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    traces: Traces | None = None,
 ) -> Summary:
     """Send every line of `source`, and append the results to `out` as they arrive. Takes up where a former call ended.
 
@@ -96,7 +98,8 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
                 if results.count < content.requests:
                     pace = None if rate_per_s is None else Pace(rate_per_s)
                     cap = None if max_tokens_total is None else await _cap(max_tokens_total, out)
-                    await _carry_on(kafka, batch, record, max_in_flight, report, pace, cap)
+                    sender = RequestSender(kafka, record.header.request_topic, traces)
+                    await _carry_on(kafka, batch, record, sender, max_in_flight, report, pace, cap)
         except TimeoutError:
             raise NoProgress(
                 f"Nothing has moved for {timeout_s:g} s: is a worker running, and is Kafka up? What is done is kept; "
@@ -146,6 +149,7 @@ async def _carry_on(  # noqa: PLR0913, PLR0917  # where the batch stands, and ho
     kafka: KafkaSettings,
     batch: Batch,
     record: Record,
+    sender: RequestSender,
     max_in_flight: int,
     report: Callable[[], None],
     pace: Pace | None,
@@ -158,7 +162,6 @@ async def _carry_on(  # noqa: PLR0913, PLR0917  # where the batch stands, and ho
     batch.journal.checkpoint(batch.results.count, replies_from)
     batch.journal.sync()
     reader = ReplyReader(kafka, partition=header.reply_partition, start=replies_from)
-    sender = RequestSender(kafka, header.request_topic)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(sender.stop)
         await sender.start()

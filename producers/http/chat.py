@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pelton.pipeline.settings.serve import ServeSettings
+from pelton.pipeline.tracing.spans import TraceHeaders
 from pelton.pipeline.wire import contract
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ReplyError
@@ -52,6 +53,7 @@ class Chat:
             tenant=tenant,
             timeout_s=self._settings.request_timeout_s,
             deltas=self._deltas if wants["stream"] else None,
+            trace=_trace(request),
         )
         with contextlib.ExitStack() as unless_watched:
             unless_watched.callback(exchange.close)
@@ -60,6 +62,12 @@ class Chat:
                 events = live_events(exchange, with_usage=_with_usage(wants))
                 return StreamingResponse(events, _OK, _id(exchange.correlation_id), _EVENTS)
             return _response(exchange.reply(), wants)
+
+
+def _trace(request: Request) -> TraceHeaders:
+    """The caller's trace context, which the request's continues."""
+    names = (contract.TRACEPARENT, contract.TRACESTATE)
+    return [(name, request.headers[name].encode("latin-1")) for name in names if name in request.headers]
 
 
 def _response(reply: Reply, wants: dict[str, Any]) -> Response:

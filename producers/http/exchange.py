@@ -4,6 +4,7 @@ import asyncio
 
 from starlette.requests import Request
 
+from pelton.pipeline.tracing.spans import TraceHeaders
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ProducerError, ReplyTimeout
@@ -26,6 +27,7 @@ class Exchange:
         tenant: str,
         timeout_s: float,
         deltas: DeltaReader | None = None,
+        trace: TraceHeaders = (),
     ) -> None:
         self.correlation_id = new_correlation_id()
         self._cancels = cancels
@@ -41,6 +43,7 @@ class Exchange:
                 timeout_s=timeout_s,
                 priority=Lane.INTERACTIVE,
                 stream=deltas is not None,
+                trace=trace,
             )
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.client import InferenceClient
 from pelton.producers.http.app import Faces, make_app
 from pelton.producers.http.batch_routes import Batches
@@ -30,16 +31,20 @@ GRACE_S = 10
 """How long requests under way may take when the server stops."""
 
 
-async def serve_http(settings: Settings) -> None:
+async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Raises `ProducerError` for what cannot be started."""
     store = await asyncio.to_thread(FileStore, settings.serve.storage)
+    try:
+        await asyncio.to_thread(store.sweep)
+    except OSError as error:
+        log.warning("drafts in serve.storage cannot be swept: %r", error)
     keys = ApiKeys.load(settings.serve.keys_file)
     partitions = await ensure_batches_topic(settings)
     cancels = CancelSender(settings.kafka)
     async with contextlib.AsyncExitStack() as stack:
         await cancels.start()
         stack.push_async_callback(cancels.stop)
-        client = await stack.enter_async_context(InferenceClient(settings.kafka))
+        client = await stack.enter_async_context(InferenceClient(settings.kafka, traces=traces))
         deltas = None
         if settings.kafka.stream_topic is not None:
             deltas = DeltaReader(settings.kafka, settings.kafka.stream_topic, client.reply_partition)
@@ -50,7 +55,7 @@ async def serve_http(settings: Settings) -> None:
         await service.start()
         faces = Faces(
             Chat(client, cancels, settings.serve, deltas),
-            Files(store, settings.serve),
+            Files(store, settings.serve, service.reading),
             Batches(service, store),
             keys,
             models=(settings.model.name, "default"),

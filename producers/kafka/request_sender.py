@@ -13,11 +13,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pelton.pipeline.errors import RequestTooLarge
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import Lane
-from pelton.pipeline.wire.headers import INT32_BYTES
+from pelton.pipeline.wire.header_values import INT32_BYTES
 from pelton.producers.errors import BodyInvalid, ClientNotOpen, SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
+from pelton.producers.kafka.sender_spans import SenderSpans, ends_with
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ Body = Mapping[str, Any] | bytes
 
 LINGER_MS = 5
 """How long records gather into a batch: little beside the time a model takes, much for the broker's sake."""
+BATCH_BYTES = 262_144
+"""Per partition. Everybody who meets a full batch waits for a round trip and is woken by it: with thousands of requests
+under way and small batches, most of the time would go into waking them, until their wait ends as a failure."""
 STOP_TIMEOUT_S = 5.0
 
 
@@ -88,8 +93,9 @@ def _as_json(body: Mapping[str, Any]) -> bytes:
 class RequestSender:
     """An idempotent producer for one request topic: a request it retries is stored once."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, traces: Traces | None = None) -> None:
         self.topic = topic
+        self.spans = SenderSpans(traces, topic)
         self._kafka = kafka
         self._tenants = kafka.tenant_policy()
         self._limit = USUAL_LIMIT
@@ -125,17 +131,24 @@ class RequestSender:
         value = body if isinstance(body, bytes) else _as_json(body)
         if self._broken:
             await self._replace_producer()
+        traced, span = self.spans.sending(headers, value)
         try:
-            signed = self._tenants.signed("request", headers, value)
+            signed = self._tenants.signed("request", traced, value)
             future: asyncio.Future[Any] = await self._producer.send(self.topic, value, key, headers=signed)
         except MessageSizeTooLargeError:
+            if span is not None:
+                span.end(error=RequestTooLarge.code)
             raise RequestTooLarge(
                 f"The request has {len(value):,} bytes, with its headers more than the {self._limit:,} that topic "
                 f"{self.topic} takes: send less text, or have the topic's max.message.bytes raised."
             ) from None
         except KafkaError as error:
             self._broken = True
+            if span is not None:
+                span.end(error=type(error).__name__)
             raise SendFailed(f"Kafka does not take requests for topic {self.topic}: {error!r}.") from error
+        if span is not None:
+            ends_with(span, future)
         return future
 
     async def acknowledgement(self, posted: asyncio.Future[Any]) -> Acknowledged:
@@ -152,6 +165,7 @@ class RequestSender:
             **self._kafka.client_options(),
             enable_idempotence=True,
             linger_ms=LINGER_MS,
+            max_batch_size=min(BATCH_BYTES, self._limit),
             max_request_size=self._limit,  # a batch that the broker refuses for its size spoils the producer
         )
         try:

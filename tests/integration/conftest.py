@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers import served_model
 from pelton.workers.engine.api import EngineRequest
 from pelton.workers.engine.simulated.text import decode_tokens
@@ -50,12 +51,12 @@ class Place:
         return f"{self.requests}-dlt"
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Lifecycle]:
+    async def worker(self, traces: Traces | None = None) -> AsyncIterator[Lifecycle]:
         """A worker, ready; drained at the end."""
         ready = asyncio.Event()
         lifecycle = Lifecycle(lambda state: ready.set() if state is State.READY else None)
         served = served_model.build(self.settings)
-        worker = Worker(self.settings, served, lifecycle, self.metrics)
+        worker = Worker(self.settings, served, lifecycle, self.metrics, traces=traces)
         running = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -66,3 +66,12 @@ def test_the_scaler_asks_for_what_the_exporter_serves() -> None:
     [name] = re.findall(r"pelton_\w+", scaler["spec"]["triggers"][0]["metadata"]["query"])
     assert f'"{name}"' in (ROOT / "pelton" / "commands" / "backlog.py").read_text()
     assert scaler["spec"]["scaleTargetRef"]["name"] in {each["metadata"]["name"] for each in manifests}
+
+
+def test_each_alert_has_a_rule_test() -> None:
+    """That sees it fire, and sees it silent: promtool runs them (`make monitoring-check`)."""
+    seen: dict[str, set[bool]] = {}
+    for test in yaml.safe_load((ALERTS.parent / "tests" / "alerts.yml").read_text())["tests"]:
+        for look in test["alert_rule_test"]:
+            seen.setdefault(look["alertname"], set()).add(bool(look["exp_alerts"]))
+    assert seen == {rule["alert"]: {True, False} for rule in alerts()}

@@ -1,4 +1,4 @@
-"""Makes the publisher of each partition that is assigned, and passes on what it tells."""
+"""Makes the publisher of each partition that is assigned, and passes on what it reports."""
 
 import contextlib
 from collections.abc import Callable
@@ -9,9 +9,12 @@ from aiokafka.errors import IllegalStateError
 
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
 from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_counts import ReplyCounts
+from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.delivery.traced_writer import TracedWriter
 from pelton.workers.delivery.transactions import AtLeastOnceWriter, PartitionWriter, TransactionalWriter
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.kafka.log_ranges import LogRanges
@@ -32,9 +35,12 @@ class PartitionPublishers:
         ranges: LogRanges,
         redirects: Redirects,
         counts: ReplyCounts,
+        spans: ReplySpans,
+        traces: Traces | None,
         sessions: SessionCoordinator,
         suspects: SuspectTable,
         on_failure: Callable[[], None],
+        on_take_over: Callable[[], None],
     ) -> None:
         self._kafka = kafka
         self._group = group
@@ -42,20 +48,27 @@ class PartitionPublishers:
         self._ranges = ranges
         self._redirects = redirects
         self._counts = counts
+        self._spans = spans
+        self._traces = traces
         self._sessions = sessions
         self._suspects = suspects
         self._on_failure = on_failure
+        self._on_take_over = on_take_over
 
     def __call__(self, partition: TopicPartition) -> PartitionPublisher:
         return PartitionPublisher(
             partition,
-            self._writer(partition),
+            self._traced(self._writer(partition), partition),
             on_open=self._opened,
             on_published=self._published,
             on_failure=self._on_failure,
             starting_point=partial(self._ranges.starting_point, partition),
+            is_current=partial(self._ranges.is_current, partition.topic),
             redirects=self._redirects,
         )
+
+    def _traced(self, writer: PartitionWriter, partition: TopicPartition) -> PartitionWriter:
+        return writer if self._traces is None else TracedWriter(writer, self._traces, partition.topic)
 
     def _writer(self, partition: TopicPartition) -> PartitionWriter:
         if self._kafka.delivery == "exactly_once":
@@ -64,11 +77,14 @@ class PartitionPublishers:
 
     def _published(self, replies: list[OutgoingReply]) -> None:
         self._counts.note(replies)
+        for reply in replies:
+            self._spans.committed(reply.ending, reply.trace)
         self._sessions.published(replies)
         self._suspects.settle(reply.ending.ticket.record.source for reply in replies)
 
     def _opened(self, partition: TopicPartition, progress: Progress | None) -> None:
         """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""
+        self._on_take_over()
         if progress is not None:
             self._sessions.reconcile(partition, progress)
             self._suspects.settle_if(

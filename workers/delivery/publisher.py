@@ -73,7 +73,9 @@ class Publisher:
 
     def _failed(self, generation: Generation, error: PeltonError, attempt: int = 1) -> list[Failed]:
         told = self._flights.fail(generation, fault=error.dead_letter)
-        return [Failed(told, error, attempt)] if told is not None and self._open.remove(told) else []
+        if told is None or not self._open.remove(told):
+            return []
+        return [Failed(told, error, attempt, tuple(generation.failed_attempts))]
 
     def _deliver(self, one: Computed | Result, reply: OutgoingReply) -> Sequence[Result]:
         """Hand a reply over. Returns what ends by it: those who waited for the same answer."""
@@ -90,12 +92,14 @@ class Publisher:
         """Give an answer to all who wait for it. It is kept before its lease is given up."""
         self._keep(generation.job.ticket, generation.job.keys, result.outcome, reply)
         more: list[Result] = []
-        for waiter in self._flights.finish(generation):
+        waiters = self._flights.finish(generation)
+        shared_from = reply.trace.headers if generation.job in waiters else ()
+        for waiter in waiters:
             if self._open.remove(waiter.ticket):
                 if waiter is generation.job:
                     self._hand_over(waiter.ticket, reply)
                 else:
-                    more.append(generation.joined(waiter, reply.body, reply.value))
+                    more.append(generation.joined(waiter, reply.body, reply.value, shared_from))
         return more
 
     def _hand_over(self, ticket: Delivery, reply: OutgoingReply) -> None:
@@ -110,7 +114,7 @@ class Publisher:
 
     def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
         with harmless("keep an answer in the cache"):
-            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
+            # A reply of a session is reported only when its turn is stored: that may fail, or be another worker's.
             keys = replace(keys, resend=None) if ticket.envelope.session else keys
             self._recall.keep(keys, reply.value, reply.body, outcome)
 

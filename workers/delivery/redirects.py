@@ -57,12 +57,13 @@ class Redirects:
             (contract.SOURCE, str(ticket.record.source).encode()),
         ]
         value = orjson.dumps(told.body())
+        headers.extend(reply.trace.headers)
         record = OutgoingRecord(self._kafka.reply_topic, value, envelope.correlation_id, headers)
         log.error(
             "the reply to %s cannot be published, an error goes out instead: %r",
             *(ticket.record.source, error), extra=ticket.log_fields,
         )  # fmt: skip
-        return OutgoingReply(Failed(ticket, told), (record, self._dead_letter(reply, told)))
+        return OutgoingReply(Failed(ticket, told), (record, self._dead_letter(reply, told)), trace=reply.trace)
 
     def _around(self, reply: OutgoingReply, partitions: Mapping[str, int | None]) -> OutgoingReply:
         records = tuple(self._record(record, reply, partitions) for record in reply.records)

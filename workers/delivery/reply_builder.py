@@ -11,6 +11,7 @@ from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.containment import fault, refusal
 from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record, error_record, reply_value
+from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import CacheHit, Duplicate, Failed, OutgoingReply, Result
 
@@ -18,8 +19,9 @@ from pelton.workers.requests import CacheHit, Duplicate, Failed, OutgoingReply, 
 class ReplyBuilder:
     """Builds the records of an ending: its reply and, where somebody has something to mend, a dead letter."""
 
-    def __init__(self, codec: Codec, signature: WorkerIdentity, group_id: str) -> None:
+    def __init__(self, codec: Codec, signature: WorkerIdentity, group_id: str, spans: ReplySpans) -> None:
         self._codec = codec
+        self._spans = spans
         self._signature = signature
         self._group_id = group_id
 
@@ -50,15 +52,18 @@ class ReplyBuilder:
         if isinstance(ending, Failed):
             return self._refusal(ending)
         if isinstance(ending, Duplicate):
-            return OutgoingReply(ending, (answer_record(ending, ending.value, self._signature),))
+            trace = self._spans.open(ending)
+            record = answer_record(ending, ending.value, self._signature, trace.headers)
+            return OutgoingReply(ending, (record,), trace=trace)
         body = ending.body if isinstance(ending, CacheHit) else answer_body(ending, self._codec)
         value = reply_value(body, self._signature.model)
-        return OutgoingReply(ending, (answer_record(ending, value, self._signature),), body)
+        trace = self._spans.open(ending)
+        return OutgoingReply(ending, (answer_record(ending, value, self._signature, trace.headers),), body, trace)
 
     def _refusal(self, ending: Failed) -> OutgoingReply:
-        reply = error_record(ending.ticket, ending.error, self._signature, ending.attempt)
+        trace = self._spans.open(ending)
+        reply = error_record(ending.ticket, ending.error, self._signature, ending.attempt, trace.headers)
         if not ending.error.dead_letter:
-            return OutgoingReply(ending, (reply,))
-        return OutgoingReply(
-            ending, (reply, dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt))
-        )
+            return OutgoingReply(ending, (reply,), trace=trace)
+        letter = dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt)
+        return OutgoingReply(ending, (reply, letter), trace=trace)

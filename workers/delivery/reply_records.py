@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import orjson
 
 from pelton.pipeline.errors import PeltonError, ReplyTooLarge
+from pelton.pipeline.tracing.spans import TraceHeaders
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.pipeline.wire.tracing import continue_trace
 from pelton.workers.requests import CacheHit, Delivery, Duplicate, Generated
 
 # Completion ids are unique at the price of a counter: a random number for the process, a serial one for the answer.
@@ -42,7 +42,9 @@ def reply_value(body: bytes, model: str) -> bytes:
     return orjson.dumps(head)[:-1] + b"," + body[1:]
 
 
-def answer_record(ending: Generated | CacheHit | Duplicate, value: bytes, signature: WorkerIdentity) -> OutgoingRecord:
+def answer_record(
+    ending: Generated | CacheHit | Duplicate, value: bytes, signature: WorkerIdentity, trace: TraceHeaders = ()
+) -> OutgoingRecord:
     """The reply of an ending with an answer; where it is large, with an error to send if its topic refuses it."""
     attempt = ending.attempt if isinstance(ending, Generated) else 1
     headers = _stages(ending)
@@ -51,25 +53,30 @@ def answer_record(ending: Generated | CacheHit | Duplicate, value: bytes, signat
     ticket, outcome = ending.ticket, ending.outcome
     if outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, outcome.encode()))
+    headers.extend(trace)
     record = _record(ticket, value, signature, attempt, headers)
     if len(value) < SAFE_BYTES:
         return record
-    return replace(record, fallback=_too_large(ticket, len(value), signature, attempt))
+    return replace(record, fallback=_too_large(ticket, len(value), signature, attempt, trace))
 
 
-def error_record(ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int) -> OutgoingRecord:
-    stages = [(contract.QUEUE_MS, _ms(ticket.queue_s))]
+def error_record(
+    ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int, trace: TraceHeaders = ()
+) -> OutgoingRecord:
+    stages = [(contract.QUEUE_MS, _ms(ticket.queue_s)), *trace]
     if error.retry_after_s is not None:
         stages.append((contract.RETRY_AFTER_MS, str(math.ceil(error.retry_after_s * 1000)).encode()))
     return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
 
 
-def _too_large(ticket: Delivery, size: int, signature: WorkerIdentity, attempt: int) -> OutgoingRecord:
+def _too_large(
+    ticket: Delivery, size: int, signature: WorkerIdentity, attempt: int, trace: TraceHeaders
+) -> OutgoingRecord:
     error = ReplyTooLarge(
         f"The reply has {size:,} bytes, more than its topic takes: ask for fewer log-probabilities or tokens, "
         "or have the operator raise the topic's max.message.bytes."
     )
-    return error_record(ticket, error, signature, attempt)
+    return error_record(ticket, error, signature, attempt, trace)
 
 
 def _record(
@@ -86,11 +93,6 @@ def _record(
     ]
     if envelope.tenant:
         headers.append((contract.TENANT, envelope.tenant.encode()))
-    trace = continue_trace(envelope.traceparent) if envelope.traceparent else None
-    if trace:
-        headers.append((contract.TRACEPARENT, trace))
-        if envelope.tracestate:
-            headers.append((contract.TRACESTATE, envelope.tracestate))
     return OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
 
 

@@ -23,30 +23,22 @@ from pelton.workers.engine.api import (
     EngineRequest,
     Failure,
     FailureKind,
-    FinishReason,
     Outcome,
     StepEngine,
 )  # fmt: skip
 from pelton.workers.inference.batch_selection import BatchSelection, Runnable
 from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.inference.outcomes import error_of, missed_form
 from pelton.workers.inference.retries import Retries
 from pelton.workers.inference.step_metrics import StepMetrics
 from pelton.workers.inference.thread_future import ends_with, start_thread
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
-from pelton.workers.requests import Delivery, Generated, PreparedRequest, TokenListener
+from pelton.workers.requests import Delivery, FailedAttempt, Generated, PreparedRequest, TokenListener
 from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 log = logging.getLogger(__name__)
-
-_ERRORS: dict[FailureKind, type[errors.ExecutionError]] = {
-    FailureKind.DEADLINE: errors.DeadlineExceeded,
-    FailureKind.CANCELLED: errors.Cancelled,
-    FailureKind.OUT_OF_MEMORY: errors.OutOfMemory,
-    FailureKind.INVALID_OUTPUT: errors.InvalidOutput,
-    FailureKind.INTERNAL: errors.EngineError,
-}
 
 
 class EngineFailed(Exception):
@@ -233,10 +225,12 @@ class Inference:
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         generation, job = running.generation, running.generation.job
         generation.end(running.queued.prompt_tokens + completion.generated_tokens)
-        missed = _missed(job, completion)
+        missed = missed_form(job, completion)
         if missed is None:
             wait_s = running.started - job.ticket.fetched_at
-            generated = Generated(job, completion, wait_s, time.monotonic(), running.attempt)
+            generated = Generated(
+                job, completion, wait_s, time.monotonic(), running.attempt, tuple(generation.failed_attempts)
+            )
             self._results.put(Computed(generation, generated))
         elif generation.again:
             message = "Two answers did not match the schema, parts of which no grammar can hold an answer to"
@@ -246,12 +240,16 @@ class Inference:
                 "%s gets another answer, as the first did not match: %s",
                 *(job.ticket.record.source, missed), extra=job.ticket.log_fields,
             )  # fmt: skip
+            generation.failed_attempts.append(
+                FailedAttempt(running.started, time.monotonic(), str(FailureKind.INVALID_OUTPUT))
+            )
             self._retries.add(running.queued, otherwise=True)
 
     def _end_failed(self, running: _Running, failure: Failure) -> None:
         generation = running.generation
+        generation.failed_attempts.append(FailedAttempt(running.started, time.monotonic(), str(failure.kind)))
         if not self._retries.policy.allows(failure.kind, generation.attempt):
-            self._results.put(Broken(generation, _error_of(failure), running.attempt))
+            self._results.put(Broken(generation, error_of(failure), running.attempt))
             return
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
@@ -259,17 +257,3 @@ class Inference:
             extra=running.blamed.log_fields,
         )  # fmt: skip
         self._retries.add(running.queued)
-
-
-def _error_of(failure: Failure) -> errors.PeltonError:
-    if failure.kind is FailureKind.REFUSED:
-        return errors.request_error(failure.code)(failure.message, param=failure.param)
-    return _ERRORS[failure.kind](failure.message)
-
-
-def _missed(job: PreparedRequest, completion: Completion) -> str | None:
-    """What the form asked for misses in one of the answers; one that was cut has no form to be compared."""
-    if job.form is None or job.request.stop_strings:
-        return None
-    whole = [each for each in completion.all if each.finish_reason is FinishReason.STOP]
-    return next((missed for each in whole if (missed := job.form.fault(each.token_ids)) is not None), None)

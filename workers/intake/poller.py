@@ -147,17 +147,17 @@ class Poller:
         return 0.0
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
-        """The record's ticket, whatever is wrong with it: that is told to its sender further on."""
+        """The record's ticket, whatever is wrong with it: a later stage reports that to its sender."""
         record = _request_record(fetched)
-        nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
         queue_s = self._queue_s(record)
-        ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
         try:
             envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
         except Exception as error:  # noqa: BLE001  # the headers of one record are no other's trouble
+            nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
+            ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
             told = fault(error, "read the headers of", ticket)
             return replace(ticket, envelope=replace(nothing, fault=told))
-        return replace(ticket, envelope=_unless_unreadable(envelope, record))
+        return Delivery(record, _unless_unreadable(envelope, record), tracker, time.monotonic(), queue_s)
 
 
 def _unless_unreadable(envelope: Envelope, record: RequestRecord) -> Envelope:

@@ -13,14 +13,14 @@ NONE_COMMITTED = -1
 
 
 class PositionUnknown(KafkaError):
-    """The broker did not tell the committed position; it may a moment later."""
+    """The broker did not return the committed position; it may a moment later."""
 
 
 class ConsumerGroup:
     """Asks through the admin client: a consumer's own `committed()` drops the metadata."""
 
     def __init__(self, kafka: KafkaSettings, client_id: str) -> None:
-        """`client_id` is this worker's alone: it is how the broker's list of members tells us from others."""
+        """`client_id` is this worker's alone: it identifies us in the broker's list of members."""
         self._group_id = kafka.group_id
         self._client_id = client_id
         self._admin = AIOKafkaAdminClient(**kafka.client_options())

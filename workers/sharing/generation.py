@@ -6,15 +6,16 @@ from enum import Enum, auto
 
 from pelton.pipeline.errors import PeltonError
 from pelton.pipeline.request_queue import QueuedRequest
+from pelton.pipeline.tracing.spans import TraceHeaders
 from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.requests import CacheHit, Delivery, Duplicate, Generated, PreparedRequest, Result
+from pelton.workers.requests import CacheHit, Delivery, Duplicate, FailedAttempt, Generated, PreparedRequest, Result
 
 
 class Lease(Enum):
     """Who may generate an answer, among all workers."""
 
     NONE = auto()
-    """None is needed, or nobody can tell: it runs without."""
+    """None is needed, or the cache is unreachable: it runs without."""
     WANTED = auto()
     """It may not run yet."""
     HELD = auto()
@@ -30,8 +31,8 @@ class Generation:
     `job` is what is computed: the request of whoever came first, and equal to all others. `waiters` are in the order of
     their arrival and belong to the event loop, as does all that is not said to be for any thread. `attempt` counts from
     1 and belongs to the inference thread, as do `again` (the first answer did not have its form, another is to be
-    chosen), `begun` and `taken`. `since` is when it began to wait, `elsewhere_since` when it was first left to another
-    worker (`time.monotonic`).
+    chosen), `begun`, `taken` and `failed_attempts`. `since` is when it began to wait, `elsewhere_since` when it was
+    first left to another worker (`time.monotonic`).
     """
 
     key: str | None
@@ -42,7 +43,7 @@ class Generation:
     elsewhere_since: float | None = None
     waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
     first: Delivery | None = None
-    """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    """Who has waited longest: errors and crashes are attributed to this one. Any thread."""
     priority: int = 0
     """The highest of those that have waited for it. Any thread."""
     wanted: bool = False
@@ -55,6 +56,7 @@ class Generation:
     """Tokens that its answer took, prompt included; None as long as there is none."""
     reserved: bool = False
     """Whether its tenant's quota was charged for it."""
+    failed_attempts: list[FailedAttempt] = field(default_factory=list)
 
     @property
     def may_run(self) -> bool:
@@ -100,17 +102,19 @@ class Generation:
         self.attempt += 1
         self.again |= otherwise
 
-    def joined(self, waiter: PreparedRequest, body: bytes, value: bytes | None = None) -> Result:
+    def joined(
+        self, waiter: PreparedRequest, body: bytes, value: bytes | None = None, shared_from: TraceHeaders = ()
+    ) -> Result:
         """The result of one that waited for the answer `body` of another. The same request, sent again, gets its very
-        reply, `value`.
+        reply, `value`. `shared_from` is the other's trace.
 
         Not so in a session, where the first was taken back: the answer is still to become a turn.
         """
         resend = self.job.keys.resend
         is_again = resend is not None and waiter.keys.resend == resend and not waiter.ticket.envelope.session
         if value is not None and is_again:
-            return Duplicate(waiter.ticket, value)
-        return CacheHit(waiter.ticket, waiter.keys, body, CacheOutcome.JOINED)
+            return Duplicate(waiter.ticket, value, shared_from=shared_from)
+        return CacheHit(waiter.ticket, waiter.keys, body, CacheOutcome.JOINED, shared_from)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,19 @@ async def test_a_question_and_its_answer(place, server, tmp_path):
         assert [model.id async for model in client.models.list()]
 
 
+async def test_a_callers_trace_goes_on(place, server, tmp_path, client):
+    """The reply on the topic has the trace of the HTTP request, in a span of its own."""
+    at = await place(partitions=1)
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with at.worker(), server(at.settings, tmp_path).running() as here, here.client() as caller:
+        headers = {"traceparent": f"00-{trace}-{span}-01"}
+        await caller.chat.completions.create(model="default", messages=QUESTION, extra_headers=headers, timeout=30)
+    [reply] = await client.read_all(at.replies)
+    _, told, own, _ = dict(reply.headers)["traceparent"].decode().split("-")
+    assert told == trace
+    assert own != span
+
+
 async def test_a_batch_from_upload_to_download(place, server, tmp_path):
     """Upload, create, poll, download: one line for each request, under its own id; errors are in their own file."""
     at = await place()
