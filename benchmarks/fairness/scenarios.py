@@ -68,7 +68,7 @@ def many_tenants(tenants: int = 100, seconds: float = 60.0) -> list[Figure]:
     requests: list[Request] = []
     now = 0.0
     while now < seconds:
-        now += draw.expovariate(24.0)
+        now += draw.expovariate(30.0)
         [tenant] = draw.choices(range(tenants), weights)
         requests.append(Request(now, draw.randint(20, 200), draw.randint(20, 120), f"t{tenant}"))
     figures: list[Figure] = []

@@ -192,7 +192,7 @@ class Worker:
         self._running[sequence] = request
         outcome = self._outcomes[request]
         outcome.begun_at = self.run.seconds
-        outcome.steps_waited = self.run.steps - self._joined_step[request]
+        outcome.steps_waited = self.run.steps - self._joined_step[request] + 1  # the one in which it came
 
     def _step(self) -> None:
         works = self._scheduler.plan()

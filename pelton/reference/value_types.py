@@ -23,6 +23,8 @@ def describe_type(schema: dict[str, Any]) -> str:
     """Say what may be written. Raises `KeyError` for a type that no setting has had so far: add its words here."""
     if "anyOf" in schema:
         return " or ".join(describe_type(choice) for choice in schema["anyOf"] if choice.get("type") != "null")
+    if "$ref" in schema:
+        return "tables"
     if "enum" in schema:
         return "one of " + ", ".join(f"`{json.dumps(choice)}`" for choice in schema["enum"])
     bounds = [text.format(schema[bound]) for bound, text in _BOUNDS.items() if bound in schema]

@@ -1,20 +1,20 @@
 """Settings of what a tenant may use."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pelton.pipeline.settings.cache import check_url
 from pelton.pipeline.settings.section import Positive, Section
 from pelton.pipeline.wire.contract import TENANT_PATTERN
-
-TenantName = Annotated[str, StringConstraints(pattern=f"^{TENANT_PATTERN}$")]
 
 
 class Quota(Section):
     """What one tenant may use. What is unset has no bound."""
 
     requests_per_minute: Positive | None = None
+    """Requests that were begun; one that ends before costs none."""
     tokens_per_minute: Positive | None = None
     """Prompts and answers. Until an answer is there its request counts with the most that it may take."""
     running: Positive | None = None
@@ -30,14 +30,21 @@ class QuotaSettings(Section):
 
     default: Quota = Quota()
     """For each tenant that is not named; those who name no tenant are one together."""
-    tenants: dict[TenantName, Quota] = Field(default={})
-    """Quotas in place of the default one, by tenant."""
+    tenants: dict[str, Quota] = Field(default={})
+    """By tenant, in place of the default one, each with settings as in `quota.default`."""
     over: Literal["wait", "refuse"] = "wait"
     """What becomes of a request over its tenant's quota: it waits, its deadline permitting, or ends with `rate_limited`
     and the time to wait in the header `pelton-retry-after-ms`."""
     redis_url: str | None = Field(default=None, repr=False)
     """A server for quotas alone, with the user, password and certificates of the section `cache`. Unset,
     `cache.redis_url`. Without any, or while it is away, each worker of the group gives its part of each quota."""
+
+    @field_validator("tenants")
+    @classmethod
+    def _are_tenants(cls, tenants: dict[str, Quota]) -> dict[str, Quota]:
+        if any(not re.fullmatch(TENANT_PATTERN, name) for name in tenants):
+            raise ValueError("a tenant has 1 to 128 letters, digits or any of . _ : @ -")
+        return tenants
 
     @model_validator(mode="after")
     def _url_fits(self) -> Self:

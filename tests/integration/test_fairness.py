@@ -121,7 +121,13 @@ async def test_a_thousand_cancels_end_a_thousand_requests_and_no_other(place: Ca
     """Running or waiting: each gets the one reply `cancelled`, and all others are answered."""
     at: Place = await place(
         partitions=2,
-        simulated={"itl_ms": 5, "max_running": 600, "min_output_tokens": 512, "mean_output_tokens": 512},
+        simulated={
+            "itl_ms": 5,
+            "max_running": 600,
+            "min_output_tokens": 512,
+            "mean_output_tokens": 512,
+            "max_output_tokens": 512,
+        },
         worker=UNLIMITED | {"max_waiting_requests": 2_000},
         cache={"enabled": False},
     )

@@ -161,7 +161,7 @@ class QuotaGate:
 
     def _admit(self, generation: Generation) -> None:
         self._decisions.labels(QuotaOutcome.GRANTED).inc()
-        generation.reserved = True
+        generation.charged()
         if not generation.wanted:  # all have left while Redis was asked
             self._flights.ended.put_nowait(generation)
         self._granted[generation.priority].put_nowait(generation)

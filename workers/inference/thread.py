@@ -187,7 +187,7 @@ class Inference:
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
         self._selection.began(queued)
-        generation.begun = True
+        generation.begin()
         listener = self._listen(job, crashes.crashes + generation.attempt)
         self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
@@ -224,7 +224,7 @@ class Inference:
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         generation, job = running.generation, running.generation.job
-        generation.taken = running.queued.prompt_tokens + completion.generated_tokens
+        generation.end(running.queued.prompt_tokens + completion.generated_tokens)
         missed = missed_form(job, completion)
         if missed is None:
             wait_s = running.started - job.ticket.fetched_at

@@ -85,6 +85,18 @@ class Generation:
         self.lease = Lease.ELSEWHERE
         self.elsewhere_since = self.elsewhere_since or now
 
+    def charged(self) -> None:
+        """Its tenant's quota was charged for it."""
+        self.reserved = True
+
+    def begin(self) -> None:
+        """It joins the engine."""
+        self.begun = True
+
+    def end(self, tokens: int) -> None:
+        """It has an answer, which took so many tokens with its prompt."""
+        self.taken = tokens
+
     def try_again(self, *, otherwise: bool = False) -> None:
         """The next attempt is due; `otherwise`: it is to choose other tokens."""
         self.attempt += 1

@@ -11,7 +11,7 @@ from openai.types.shared import ErrorObject
 
 from pelton.pipeline import errors
 from pelton.pipeline.error_codes import status_of
-from pelton.pipeline.errors import ExecutionError, PeltonError, RequestError
+from pelton.pipeline.errors import ExecutionError, PeltonError, RateLimited, RequestError
 
 
 def leaves(kind: type[PeltonError]) -> Iterator[type[PeltonError]]:
@@ -48,8 +48,12 @@ def test_body_is_openais_error_shape(kind: type[PeltonError]) -> None:
 
 @pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__name__)
 def test_blame_and_status_agree(kind: type[PeltonError]) -> None:
-    """The sender's mistakes are 4xx `invalid_request_error`; what is ours is a `server_error`."""
-    if issubclass(kind, RequestError):
+    """The sender's mistakes are 4xx `invalid_request_error`; what is ours is a `server_error`. Who asks too much gets a
+    429, as from OpenAI.
+    """
+    if kind is RateLimited:
+        assert (kind.type, kind.status) == ("rate_limit_error", 429)
+    elif issubclass(kind, RequestError):
         assert kind.type == "invalid_request_error"
         assert 400 <= kind.status < 500
     else:
@@ -59,8 +63,10 @@ def test_blame_and_status_agree(kind: type[PeltonError]) -> None:
 
 
 def test_only_what_nobody_can_mend_stays_out_of_the_dead_letters() -> None:
-    """A deadline that passed and a cancellation that was asked for are no faults; a session's turn is sent again."""
-    unlettered = {"cancelled", "deadline_exceeded", "session_unavailable"}
+    """A deadline that passed and a cancellation that was asked for are no faults; a session's turn, and what was over
+    its tenant's quota, are sent again.
+    """
+    unlettered = {"cancelled", "deadline_exceeded", "session_unavailable", "rate_limited"}
     assert {kind.code for kind in LEAVES if not kind.dead_letter} == unlettered
 
 

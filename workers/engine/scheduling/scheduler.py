@@ -145,8 +145,8 @@ class Scheduler:
         # What a preemption frees of it from here on is not given away again in this step.
         budget = self._config.max_batch_tokens - sum(work is not None for work in works.values())
         for sequence in active:
-            if budget <= 0:
-                break
+            if budget <= 0 or (sequence in works and works[sequence] is None):
+                break  # nobody who comes after one that stood back begins with the pages that it leaves over
             if sequence not in works and sequence.ready and (work := self._prefill(sequence, budget, works)):
                 works[sequence] = work
                 budget -= work.count

@@ -11,10 +11,10 @@ from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import Lane
 from pelton.workers.intake import admission
 from pelton.workers.intake.admission import Admission
-from pelton.workers.requests import PreparedRequest
+from pelton.workers.requests import CacheKeys, PreparedRequest
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import ANSWER, URGENT, CacheKeys, job, urgent_ones
+from tests.unit._support.flights import ANSWER, URGENT, job, urgent_ones
 
 BATCH, OTHER, PERSON = job(0, CacheKeys()), job(1, CacheKeys()), job(2, CacheKeys(), headers=URGENT)
 
@@ -23,9 +23,9 @@ BATCH, OTHER, PERSON = job(0, CacheKeys()), job(1, CacheKeys()), job(2, CacheKey
 class Everybody:
     """All that a request meets on its way besides the line and its generation: nothing happens to it there."""
 
-    turns: dict[Lane, list[PreparedRequest]] = field(default_factory=dict)
+    turns: dict[Lane, list[Any]] = field(default_factory=dict)
 
-    async def ready(self, lane: Lane) -> AsyncIterator[Sequence[PreparedRequest]]:
+    async def ready(self, lane: Lane) -> AsyncIterator[Sequence[Any]]:
         """Histories are read one by one."""
         for turn in self.turns.get(lane, []):
             yield [turn]
@@ -83,7 +83,7 @@ def admitting(line: RequestQueue[Generation], monkeypatch: pytest.MonkeyPatch, *
     )  # fmt: skip
 
 
-def _draft(ticket: Any) -> Draft:
+def _draft(ticket: Any) -> Any:
     return Draft(ticket, next(one for one in (BATCH, OTHER, PERSON) if one.ticket is ticket))
 
 
@@ -125,6 +125,6 @@ async def test_a_generation_that_somebody_joins_who_waits_goes_with_those(
     one = admitting(line, monkeypatch)
     first, joins = job(0, ANSWER), job(1, ANSWER, headers=URGENT)
     for each in (first, joins):
-        await one._generate([Draft(each.ticket, each)])
+        await one._generate([cast(Any, Draft(each.ticket, each))])
     (queued,) = line.take(lambda places: (range(len(places)), None), block=False)
     assert (queued.item.job, queued.priority) == (first, Lane.INTERACTIVE.priority)

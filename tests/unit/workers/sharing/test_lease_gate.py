@@ -285,6 +285,7 @@ async def test_a_lane_without_room_holds_up_no_return_of_the_other():
             desk.flights.join(other)
         await desk.line.put(replace(desk.flights.get("full").queued, max_new_tokens=97))
         for generation in (batch, urgent):
+            assert generation is not None
             desk.flights.fail(generation, fault=False)
         (taken,) = await asyncio.to_thread(desk.line.take, urgent_ones, block=True)
         assert taken.item.job is pairs[1][1]

@@ -362,3 +362,31 @@ def test_digests_are_chained_and_continue() -> None:
     for token in range(4):
         first.append(token)
     assert first.digests(PAGE) == World().add([*range(12), *range(4)], 1).digests(PAGE)
+
+
+@settings(deadline=None)
+@given(
+    arrivals=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(1, 12), st.integers(0, 1)), min_size=1, max_size=14
+    )
+)
+def test_nobody_stands_back_while_one_later_in_order_goes_on(arrivals: list[tuple[int, int, int, int]]) -> None:
+    """Rows and pages are taken from the last in order, by priority and then by arrival, whoever comes when."""
+    world = World()
+    for gap, prompt, new, priority in arrivals:
+        for _ in range(gap):
+            _step_in_order(world)
+        world.add(list(range(prompt)), new, priority)
+    for _ in range(1_000):
+        if not world.scheduler.running:
+            break
+        _step_in_order(world)
+    assert sorted(world.finished) == list(range(len(arrivals)))
+
+
+def _step_in_order(world: World) -> None:
+    before = {each: each.stays for each in world.scheduler.running if each.pages}
+    works = world.step()
+    stood_back = [each for each, stays in before.items() if each.stays > stays and each.id not in world.finished]
+    going_on = [work.sequence for work in works]
+    assert all(one.order < other.order for other in stood_back for one in going_on)
