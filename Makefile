@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
+# Images for containers set it, and each of the many processes would compile Pelton anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -19,10 +22,11 @@ JOB ?= earnings
 report: $(READY)  ## Make a sample report with a real model, on this machine; JOB=risk, JOB=market, or a job file
 	@$(BIN)/pelton report $(if $(wildcard $(JOB)),$(JOB),pelton/reports/samples/$(JOB).yaml) --out report --local $(ARGS)
 
-# Two processes, each with a Kafka of its own: many tests wait for a time-out to pass. In their own order the slow come
-# first, so that no process is left alone with them at the end.
+# Processes with a Kafka each, one more than a small machine has cores: many tests wait for a time-out to pass. In their
+# own order the slow come first, so that no process is left alone with them at the end.
+PROCESSES ?= 3
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Without the engines: their tests compute with real models, and are most of the time.
 unit: $(READY)  ## Run the quick tests: rules and rooms, no servers, no engines
@@ -66,18 +70,22 @@ manifests:  ## Check the Kubernetes manifests against Kubernetes' schemas
 wheel:  ## Build the package in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(READY)  ## Measure the pipeline on this machine
-	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+bench: $(READY)  ## Measure on this machine, beside FastStream and Celery; writes build/bench; ARGS="messages" runs one
+	@$(PIP) --editable '.[bench]'
+	@$(BIN)/python -m benchmarks.suite $(ARGS)
 
 SEED ?= 1
 chaos: $(READY)  ## Break everything for minutes and check every reply; SEED=7 replays, ARGS="--minutes 2"
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
+serve-chaos: $(READY)  ## Kill pelton serve at every point of a batch of 5,000 lines; ARGS="--points 5 6", ARGS=--list
+	@$(BIN)/python -m tests.serve_chaos $(ARGS)
+
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)
 
-long: $(READY)  ## Run the tests that take minutes each: workers that break a rule, what operators do
-	@$(BIN)/python -m pytest tests/chaos/long $(ARGS)
+long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
+	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)
 
 monitoring-check: $(READY)  ## See every panel's data and every alert with a real Prometheus; PROMETHEUS=folder with its programs
 	@$(BIN)/python -m tests.monitoring

@@ -25,6 +25,9 @@ GRACE_S = 40
 EMPTY_FETCH_MS = 5_000
 """How long the broker holds a reader's fetch that finds nothing: what is measured shares the cores with both."""
 
+WIDE = Console(width=140)
+"""For tables that would not be read in the 80 columns of a pipe."""
+
 INSTANT_ENGINE = {
     "PELTON_ENGINE__KIND": "simulated",
     "PELTON_ENGINE__SIMULATED__TTFT_MS": "0",
@@ -82,7 +85,7 @@ class Measurement:
         """The bare consumer of `benchmarks/bare_consumer.py`."""
         topics = [self.kafka.bootstrap_servers, self.kafka.request_topics[0], self.kafka.reply_topic]
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, str(Path(__file__).with_name("echo.py")), *topics]
+            command = [sys.executable, str(Path(__file__).with_name("bare_consumer.py")), *topics]
             process = ChildProcess("The echo", command, log_file=Path(folder) / "log", grace_s=GRACE_S)
             try:
                 yield

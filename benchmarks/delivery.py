@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -66,17 +66,17 @@ async def take_over(this: Measurement) -> float:
     await ensure_topics(this.kafka)
     async with this.reader() as reader, this.worker() as (doomed, _), this.worker() as (_, log):
         sending = asyncio.create_task(_send_steadily(this, 15))
-        theirs = await _partitions_of(reader, doomed.pid, replies=RATE)
+        owners = await _owners(reader, replies=RATE)
         await asyncio.to_thread(doomed.kill)
         seen = log.read_text().count("assigned")
         async with asyncio.timeout(REPLIES_S):
             while True:
-                for records in (await reader.getmany(timeout_ms=50)).values():
-                    if log.read_text().count("assigned") > seen and any(
-                        _partition(record) in theirs for record in records
-                    ):
-                        sending.cancel()
-                        return time.time() - _last_assignment(log)
+                records = [each for some in (await reader.getmany(timeout_ms=50)).values() for each in some]
+                if log.read_text().count("assigned") > seen and any(
+                    _is_taken_over(record, owners) for record in records
+                ):
+                    sending.cancel()
+                    return time.time() - _last_assignment(log)
 
 
 async def _send_steadily(this: Measurement, seconds: int) -> None:
@@ -89,15 +89,20 @@ async def _send_steadily(this: Measurement, seconds: int) -> None:
         await producer.flush()
 
 
-async def _partitions_of(reader: AIOKafkaConsumer, pid: int, replies: int) -> set[str]:
-    """The request partitions that a worker answers, seen over some replies."""
+async def _owners(reader: AIOKafkaConsumer, replies: int) -> dict[str, str]:
+    """Which worker answers which request partition, seen over some replies."""
     seen: dict[str, str] = {}
     count = 0
     while count < replies:
         for records in (await reader.getmany(timeout_ms=200)).values():
             count += len(records)
             seen.update({_partition(record): _header(record, "pelton-worker") for record in records})
-    return {partition for partition, worker in seen.items() if worker.split("-")[-2] == str(pid)}
+    return seen
+
+
+def _is_taken_over(record: Any, owners: Mapping[str, str]) -> bool:
+    partition = _partition(record)
+    return partition in owners and owners[partition] != _header(record, "pelton-worker")
 
 
 def _since_finished_ms(record: Any, now_ms: float) -> float:

@@ -3,7 +3,8 @@
     python -m benchmarks.kernels_gpu
 
 decode   reads all keys and values of 256 sequences: equal contexts of 832 tokens, and contexts of 100-2000; few
-         sequences with long ones. Bytes read per second beside the copy rate, for numbers of splits, warps and stages.
+         sequences with long ones; one long text among short ones. Bytes read per second beside the copy rate, for
+         numbers of items (`kernels/splits.py`), warps and stages.
 prefill  chunks of 8,192 tokens. Operations per second beside the matrix rate.
 argmax   of 256 rows of 151,936 logits, beside PyTorch's. Bytes read per second.
 
@@ -23,9 +24,10 @@ from torch import Tensor
 from benchmarks.engine.gpu_peaks import Card, median_ms
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
-from pelton.workers.engine.cuda.kernels.decode import decode_attention, launch_for, splits_for
+from pelton.workers.engine.cuda.kernels.decode import decode_attention, launch_for
 from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks, prefill_attention
 from pelton.workers.engine.cuda.kernels.prefill import launch_for as prefill_launch
+from pelton.workers.engine.cuda.kernels.splits import Splits, most_splits, plan_splits
 
 PAGE, DIM = 64, 128
 SCORING = AttentionParams(DIM**-0.5)
@@ -59,17 +61,16 @@ def decode(title: str, lengths: Sequence[int], heads: int, kv_heads: int, card: 
     keys, values = (torch.randn(len(lengths), kv_heads, DIM, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(queries)
     read = 2 * sum(lengths) * kv_heads * DIM * 2
-    usual = splits_for(len(lengths), kv_heads), launch_for(pages.keys)
+    usual = most_splits(len(lengths), kv_heads), launch_for(pages.keys)
     print(f"\ndecode, {title}: {read / 1e9:.2f} GB")
-    for splits, warps, stages in itertools.product((1, 2, 4, 8, 16, 32), (1, 2, 4), (1, 2, 3)):
-        if not usual[0] // 2 <= splits <= usual[0] * 2:
-            continue
-        way = splits, {"num_warps": warps, "num_stages": stages}
-        where = pages.keys, pages.values, pages.tables, slots, slots, positions
-        run = partial(decode_attention, queries, keys, values, *where, out, SCORING, *way)
-        ms = median_ms(run)
-        share = f"{read / ms * 1e3 / card.copy:>4.0%} of the copy rate{_mark(way == usual)}"
-        print(f"  {splits:>2} splits, {warps} warps, {stages} stages: {ms:>7.3f} ms, {share}")
+    for part, warps, stages in itertools.product((0.5, 1, 2, 4), (1, 2, 4), (1, 2, 3, 4, 5)):
+        most = max(len(lengths), int(usual[0] * part))
+        splits = Splits(*(torch.from_numpy(each).cuda() for each in plan_splits(np.array(lengths) - 1, PAGE, most)))
+        launch = {"num_warps": warps, "num_stages": stages}
+        where = pages.keys, pages.values, pages.tables, slots, slots, positions, splits
+        ms = median_ms(partial(decode_attention, queries, keys, values, *where, out, SCORING, launch))
+        share = f"{read / ms * 1e3 / card.copy:>4.0%} of the copy rate{_mark((most, launch) == usual)}"
+        print(f"  {len(splits.items):>4} items, {warps} warps, {stages} stages: {ms:>7.3f} ms, {share}")
 
 
 def _mark(usual: bool) -> str:
@@ -87,7 +88,7 @@ def prefill(title: str, chunks: Sequence[int], heads: int, kv_heads: int, card: 
     blocks = torch.from_numpy(cut_blocks(told, tokens)).cuda()
     flops = sum(2 * heads * DIM * count**2 for count in chunks)
     print(f"\nprefill, {title}: {flops / 1e12:.3f} TFLOP")
-    for warps, stages in itertools.product((4, 8), (1, 2, 3)):
+    for warps, stages in itertools.product((4, 8), (1, 2, 3, 4, 5)):
         way = {"num_warps": warps, "num_stages": stages}
         run = partial(prefill_attention, queries, pages.keys, pages.values, pages.tables, blocks, out, SCORING, way)
         ms = median_ms(run)
@@ -114,6 +115,7 @@ def main() -> None:
     decode("Qwen3-0.6B, 256 of 832", [832] * 256, 16, 8, card)
     decode("Qwen3-0.6B, 256 of 100-2000", mixed, 16, 8, card)
     decode("Llama-3-8B, 256 of 100-2000", mixed, 32, 8, card)
+    decode("Qwen3-0.6B, one of 32,768 and 255 of 100-2000", [32_768, *mixed[1:]], 16, 8, card)
     decode("Llama-3-8B, 16 of 832", [832] * 16, 32, 8, card)
     decode("Llama-3-8B, 1 of 8192", [8192], 32, 8, card)
     prefill("Qwen3-0.6B, 16 of 512", [512] * 16, 16, 8, card)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 from pelton.cache.causes import TLS_SCHEME, Cause, cause_of, is_cut_off
 from pelton.cache.connection import TIMEOUT_S, CacheUnavailable, address, connect
 from pelton.cache.keys import PREFIX
-from pelton.pipeline.settings.cache import CacheSettings
+from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 
 ATTEMPTS = 3
 """Connections closed in a row that are no chance any more."""
@@ -19,9 +19,33 @@ _PROBE_KEYS = (f"{PREFIX}:probe", f"{PREFIX}:probe-too")
 """In two slots: a server in cluster mode refuses them together, whatever it may tell this user of its mode."""
 _READ_BOTH = "return redis.call('MGET', KEYS[1], KEYS[2])"
 _PROBE_MS = 500
+_WITHOUT = "Until then each worker shares answers with itself only, and sessions are unavailable."
+_WITHOUT_ANSWERS = "Until then each worker shares answers with itself only."
+_WITHOUT_HISTORIES = "Until then sessions are unavailable."
 
 
-async def look_at_redis(settings: CacheSettings) -> str | None:
+async def look_at_servers(cache: CacheSettings, session: SessionSettings) -> list[str]:
+    """What an operator should know of the server of answers, and of that of histories where it is another.
+
+    Raises what `look_at_redis` does.
+    """
+    if session.redis_url is None:
+        return [told for told in [await look_at_redis(cache)] if told is not None]
+    of_answers = await look_at_redis(cache, keeps_histories=False)
+    try:
+        of_histories = await look_at_redis(cache.model_copy(update={"redis_url": session.redis_url}))
+    except CacheUnavailable as error:
+        raise CacheUnavailable(_of_sessions(str(error))) from None
+    return [told for told in (of_answers, of_histories and _of_sessions(of_histories)) if told is not None]
+
+
+def _of_sessions(told: str) -> str:
+    """The same of the server whose URL is a setting of sessions; user, password and certificates are the cache's."""
+    named = told.replace("cache.redis_url", "session.redis_url").replace("CACHE__REDIS_URL", "SESSION__REDIS_URL")
+    return named.replace(_WITHOUT, _WITHOUT_HISTORIES)
+
+
+async def look_at_redis(settings: CacheSettings, *, keeps_histories: bool = True) -> str | None:
     """What an operator should know, in a sentence; None where all is well or no server is set.
 
     Raises `CacheUnavailable` for what will not pass until somebody changes something.
@@ -34,8 +58,8 @@ async def look_at_redis(settings: CacheSettings) -> str | None:
             told = f"Redis at {address(settings)} {cause.reason}."
             if not cause.passing:
                 raise CacheUnavailable(told)
-            return f"{told} Until then each worker shares answers with itself only, and sessions are unavailable."
-        return await _evictions(settings, client)
+            return f"{told} {_WITHOUT if keeps_histories else _WITHOUT_ANSWERS}"
+        return await _evictions(settings, client) if keeps_histories else None
     finally:
         await client.aclose()
 

@@ -62,7 +62,6 @@ app = typer.Typer(
     help="Turns a Kafka topic into finished LLM work: one reply for each chat-completions request.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

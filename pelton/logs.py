@@ -114,6 +114,11 @@ def configure_logging(
     logging.getLogger("pelton").setLevel(level.upper())
 
 
+def writes_json() -> bool:
+    """Whether the log of this process is JSON."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
 def _message(record: logging.LogRecord) -> str:
     text = shown(record.message, MAX_MESSAGE_CHARS)
     left_out = getattr(record, "left_out", 0)

@@ -23,6 +23,7 @@
         ├── DeadlineExceeded         deadline_exceeded      (not dead-lettered: nothing to mend)
         ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
         ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
+        ├── RateLimited              rate_limited           (not dead-lettered: its sender sends it again)
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -33,7 +34,7 @@
 Codes are part of the wire contract: add, never rename.
 """
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 MAX_MESSAGE_CHARS = 1_000
 MAX_PARAM_CHARS = 200
@@ -48,7 +49,9 @@ class PeltonError(Exception):
     status: ClassVar[int]
     dead_letter: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        """`retry_after_s`: in so many seconds the same request may fare better."""
+        self.retry_after_s = retry_after_s
         self.message = _shortened(message, MAX_MESSAGE_CHARS)
         self.param = None if param is None else _shortened(param, MAX_PARAM_CHARS)
         super().__init__(self.message)
@@ -202,6 +205,15 @@ class SessionUnavailable(ExecutionError):
     dead_letter = False
 
 
+class RateLimited(ExecutionError):
+    """The tenant has used up its quota for now; the reply says when to send the request again."""
+
+    code = "rate_limited"
+    type = "rate_limit_error"
+    status = 429
+    dead_letter = False
+
+
 class OutOfMemory(ExecutionError):
     """The device had no memory left for the request, also when tried again."""
 
@@ -243,29 +255,3 @@ def _shortened(text: str, most: int) -> str:
     """Both ends of the text: a message names the fault first and the remedy last."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
-
-
-Kind = TypeVar("Kind", bound=PeltonError)
-
-
-def _leaves(kind: type[Kind]) -> list[type[Kind]]:
-    below = kind.__subclasses__()
-    return [kind] if not below else [leaf for child in below for leaf in _leaves(child)]
-
-
-_REQUEST_ERRORS = {leaf.code: leaf for leaf in _leaves(RequestError)}
-_STATUS_BY_CODE = {leaf.code: leaf.status for leaf in _leaves(PeltonError)}
-
-
-def status_of(code: str | None) -> int:
-    """The HTTP status an error code stands for; 500 for one this version does not know."""
-    return _STATUS_BY_CODE.get(code or "", 500)
-
-
-ERROR_CODES = tuple(kind.code for family in (RequestError, ExecutionError) for kind in family.__subclasses__())
-"""Every code that a reply can have."""
-
-
-def request_error(code: str | None) -> type[RequestError]:
-    """The error of the sender's that has this code; of an unknown one, `EndpointRefused`."""
-    return _REQUEST_ERRORS.get(code or "", EndpointRefused)

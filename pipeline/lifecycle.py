@@ -1,4 +1,4 @@
-"""The worker's four states, and who is told when they change."""
+"""The worker's four states, and who is notified when they change."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _FORWARD = list(State)
 
 
 class Lifecycle:
-    """Moves forward only; may skip states (a worker told to leave while it starts never becomes ready)."""
+    """Moves forward only; may skip states (a worker stopped while it starts never becomes ready)."""
 
     def __init__(self, on_change: Callable[[State], None] = lambda _: None) -> None:
         self.state = State.STARTING

@@ -32,6 +32,8 @@ class LingerQueue(Generic[Item]):
         self._loop = asyncio.get_running_loop()
         # When the batch that gathers must go, by the monotonic clock; changed on the loop only.
         self._due = math.inf
+        # What threads have asked the loop to change it to, so that each does not wake the loop for as much.
+        self._asked = math.inf
         self._hastened = asyncio.Event()
 
     def put(self, item: Item) -> None:
@@ -40,7 +42,8 @@ class LingerQueue(Generic[Item]):
             self._queue.sync_q.put(item)
         except janus.SyncQueueShutDown:
             raise LingerQueueClosed from None
-        if (due := self._due_of(item)) < self._due:
+        if (due := self._due_of(item)) < min(self._due, self._asked):
+            self._asked = due
             self._loop.call_soon_threadsafe(self._bring_forward, due)
 
     async def put_async(self, item: Item) -> None:
@@ -85,7 +88,7 @@ class LingerQueue(Generic[Item]):
                 return
             await self._gather()
             # Before the rest is read: what comes after it sets a time for the next batch.
-            self._due = math.inf
+            self._due = self._asked = math.inf
             entries.extend(self._rest())
             items = [entry for entry in entries if not isinstance(entry, _Mark)]
             if items:

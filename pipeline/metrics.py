@@ -4,10 +4,22 @@ Whatever has a label exists at 0 for every value of it from the start: a rate ov
 event misses that event.
 """
 
+from enum import StrEnum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from pelton.pipeline.errors import ERROR_CODES
+from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.wire.contract import CacheOutcome, Lane
+
+
+class QuotaOutcome(StrEnum):
+    """What became of a request whose tenant has a quota."""
+
+    GRANTED = "granted"
+    WAITED = "waited"
+    """It was over the quota when it came; counted once, and once more when it is granted."""
+    REFUSED = "refused"
+
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
 """A request's way: in Kafka, from its fetch to the engine, to its first token, to its last, to its committed reply."""
@@ -36,6 +48,7 @@ class Metrics:
         self._waiting()
         self._engine()
         self._cache()
+        self._endpoints()
 
     def _requests(self) -> None:
         self.fetched = self._counter("pelton_requests_fetched", "Request records fetched and admitted.")
@@ -99,6 +112,12 @@ class Metrics:
         self.waiting_sessions = self._gauge(
             "pelton_waiting_sessions", "Requests that wait for their turn in a session or its history."
         )
+        self.waiting_quotas = self._gauge("pelton_waiting_quotas", "Requests that wait for their tenant's quota.")
+        self.quota_decisions = self._counter(
+            "pelton_quota_decisions", "Requests of tenants with a quota, by what became of them there.", "outcome"
+        )
+        for outcome in QuotaOutcome:
+            self.quota_decisions.labels(outcome)
         self.backlog_requests = self._gauge(
             "pelton_backlog_requests", "Requests of this worker's partitions that are not answered, in Kafka or here."
         )
@@ -154,6 +173,20 @@ class Metrics:
         )
         self.cache_followers = self._gauge(
             "pelton_cache_followers", "Requests that wait for the answer to an equal one."
+        )
+
+    def _endpoints(self) -> None:
+        """Of `engine.kind = "openai"`; for each that is configured from the start."""
+        self.endpoint_limit = self._gauge(
+            "pelton_endpoint_limit", "Requests that an endpoint is given at once.", "endpoint"
+        )
+        self.endpoint_running = self._gauge("pelton_endpoint_running", "Requests that an endpoint has.", "endpoint")
+        self.endpoint_down = self._gauge("pelton_endpoint_down", "1 while an endpoint is taken to be away.", "endpoint")
+        self.endpoint_paused = self._gauge(
+            "pelton_endpoint_paused", "1 while an endpoint has asked for a pause.", "endpoint"
+        )
+        self.endpoint_calls = self._counter(
+            "pelton_endpoint_calls", "Calls of an endpoint by what came of them.", "endpoint", "fate"
         )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

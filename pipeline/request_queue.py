@@ -2,7 +2,8 @@
 
 It is bounded twice, by requests and by tokens (prompt plus allowed new ones), so that what waits is bounded in memory
 and in time to work off. Each priority has bounds of its own: what waits of one takes no room from
-another. The engine chooses from it; it keeps no queue of its own.
+another, and those who wait for room are let in by priority, each in the order in which they came. The engine chooses
+from it; it keeps no queue of its own.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -35,6 +36,13 @@ class QueuedRequest(Generic[Item]):
         return self.prompt_tokens + self.max_new_tokens
 
 
+@dataclass(slots=True, eq=False)
+class _Entrant(Generic[Item]):
+    """Waits for room in the line."""
+
+    place: QueuedRequest[Item]
+
+
 class RequestQueue(Generic[Item]):
     """Filled on one event loop by `put`, emptied on one thread by `take`. Must be made on that loop."""
 
@@ -48,7 +56,7 @@ class RequestQueue(Generic[Item]):
         self._changed = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
-        self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._entering: defaultdict[int, dict[_Entrant[Item], None]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -64,7 +72,8 @@ class RequestQueue(Generic[Item]):
 
     def free_requests(self, priority: int = 0) -> int:
         """How many more requests of a priority may be fetched; 0 also while its tokens are used up."""
-        return 0 if self._tokens_of[priority] >= self.max_tokens else self.max_requests - self._counts[priority]
+        is_used_up = self._tokens_of[priority] >= self.max_tokens
+        return 0 if is_used_up else max(0, self.max_requests - self._counts[priority])
 
     def longest_wait(self, now: float) -> float:
         """Seconds that the request at the line's head has waited by `now` (`time.monotonic`); 0 where none waits."""
@@ -82,20 +91,45 @@ class RequestQueue(Generic[Item]):
     async def put(self, place: QueuedRequest[Item], *, first: bool = False) -> bool:
         """Join the line at its end, or its front, waiting for room; False when it has closed.
 
-        Who comes first gets room first: a large one would else wait for ever behind small ones, for which there is
-        always room sooner.
+        Who comes first of a priority gets room first: a large one would else wait for ever behind small ones, for which
+        there is always room sooner.
 
         Raises `ValueError` for a request that could never fit.
         """
         if place.tokens > self.max_tokens:
             raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
-        async with self._one_at_a_time[place.priority]:
+        entrant = _Entrant(place)
+        self._entering[place.priority][entrant] = None
+        try:
             while not self._closed:
                 self._room.clear()
-                if self._join(place, first=first):
+                if self._is_next(entrant) and self._join(entrant.place, first=first):
                     return True
                 await self._room.wait()
             return False
+        finally:
+            del self._entering[entrant.place.priority][entrant]
+            self._room.set()  # it is another one's turn
+
+    def raise_priority(self, item: Item, priority: int) -> None:
+        """Have an item that waits, here or for room, wait with a higher priority; does nothing for one that does not.
+
+        What is here stays, also where its new priority has no room: it took the room of another until now.
+        """
+        with self._changed:
+            for index, place in enumerate(self._places):
+                if place.item is item and place.priority < priority:
+                    self._places[index] = replace(place, priority=priority)
+                    self._count(place, -1)
+                    self._count(self._places[index], +1)
+                    self._changed.notify_all()
+        below = [each for lower, waiting in self._entering.items() if lower < priority for each in waiting]
+        for entrant in below:
+            if entrant.place.item is item:
+                del self._entering[entrant.place.priority][entrant]
+                entrant.place = replace(entrant.place, priority=priority)
+                self._entering[priority][entrant] = None
+        self._room.set()
 
     def notify(self) -> None:
         """Have `take` choose again: something outside the line has changed."""
@@ -136,10 +170,16 @@ class RequestQueue(Generic[Item]):
             if self._closed or is_full or self._tokens_of[priority] + tokens > self.max_tokens:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._counts[priority] += 1
-            self._tokens_of[priority] += tokens
+            self._count(place, +1)
             self._changed.notify_all()
             return True
+
+    def _is_next(self, entrant: _Entrant[Item]) -> bool:
+        return next(iter(self._entering[entrant.place.priority])) is entrant
+
+    def _count(self, place: QueuedRequest[Item], change: int) -> None:
+        self._counts[place.priority] += change
+        self._tokens_of[place.priority] += change * place.tokens
 
     def _remove(self, indexes: set[int]) -> list[QueuedRequest[Item]]:
         if not indexes:
@@ -147,9 +187,10 @@ class RequestQueue(Generic[Item]):
         removed = [self._places[index] for index in sorted(indexes)]
         self._places = [place for index, place in enumerate(self._places) if index not in indexes]
         for place in removed:
-            self._counts[place.priority] -= 1
-            self._tokens_of[place.priority] -= place.tokens
-        self._loop.call_soon_threadsafe(self._room.set)
+            self._count(place, -1)
+        # Whoever waits for room clears the event before looking for it, so one that is set has nobody waiting.
+        if not self._room.is_set():
+            self._loop.call_soon_threadsafe(self._room.set)
         return removed
 
 

@@ -62,6 +62,10 @@ class BlockingClient:
         """Send a body and wait for its reply; `options` are those of `InferenceClient.request`."""
         return self._loop().call(partial(self._client.request, body, **options))
 
+    def cancel(self, *correlation_ids: bytes, tenant: str | None = None) -> None:
+        """Take requests of a tenant back, as `InferenceClient.cancel` does; from any thread."""
+        self._loop().call(partial(self._client.cancel, *correlation_ids, tenant=tenant))
+
     def submit_many(self, bodies: Iterable[Body | RequestItem], **options: Any) -> Generator[Reply, None, None]:
         """Replies as they arrive; `options` are those of `InferenceClient.submit_many`. Close it when leaving early.
 

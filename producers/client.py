@@ -14,6 +14,7 @@ from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.pipeline.wire.contract import Lane
 from pelton.producers.errors import ReplyTimeout
 from pelton.producers.flow import as_finished
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
 from pelton.producers.kafka.request_sender import (
     Acknowledged,
@@ -64,6 +65,9 @@ class InferenceClient:
         self._sender = RequestSender(kafka, topic or kafka.request_topics[0], traces)
         self._reader = ReplyReader(kafka, partition=reply_partition)
         self._router = ReplyRouter(self._reader)
+        self._cancels = CancelSender(kafka)
+        self._cancels_started = False
+        self._starting_cancels = asyncio.Lock()
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -193,6 +197,19 @@ class InferenceClient:
         )
         key = None if session is None else session.encode()
         return await self._sender.acknowledgement(await self._sender.post(body, [*headers, *trace], key=key))
+
+    async def cancel(self, *correlation_ids: bytes, tenant: str | None = None) -> None:
+        """Take requests of a tenant back, whoever sent them: those that are not answered yet end with `cancelled`.
+
+        Returns when Kafka has the cancels. One that it does not take is logged, and its request answered like any
+        other. Raises `BrokerUnreachable`.
+        """
+        async with self._starting_cancels:
+            if not self._cancels_started:
+                await self._cancels.start()
+                self._open.push_async_callback(self._cancels.stop)
+                self._cancels_started = True
+        await self._cancels.cancel(correlation_ids, tenant or "")
 
     async def submit_many(
         self,

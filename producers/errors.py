@@ -12,14 +12,15 @@
     ├── BatchError           a batch cannot start or go on: its files, or what its journal says, do not fit
     ├── CapReached           a batch has used the tokens it may; run again with a higher cap, it goes on
     ├── NoProgress           a batch waited in vain; run again, it goes on where it stopped
-    └── ReplayFailed         a replay of dead letters cannot start or go on
+    ├── ReplayFailed         a replay of dead letters cannot start or go on
+    └── WebhookFailed        who is to hear of a batch's end does not take it
 
 A body that is too large for Kafka is a `pelton.pipeline.errors.RequestTooLarge`, as a worker would call it.
 """
 
 from typing import Any
 
-from pelton.pipeline.errors import status_of
+from pelton.pipeline.error_codes import status_of
 
 
 class ProducerError(Exception):
@@ -87,3 +88,7 @@ class NoProgress(ProducerError):
 
 class ReplayFailed(ProducerError):
     """What the replay has sent is noted; another replay sends the rest."""
+
+
+class WebhookFailed(ProducerError):
+    pass

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 
+from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
@@ -23,6 +24,7 @@ from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -60,7 +62,7 @@ class Broker:
 
     @classmethod
     def of(cls, settings: Settings, identity: str) -> "Broker":
-        """The broker's list of members tells this worker from all others by its identity."""
+        """The identity names this worker in the broker's list of members."""
         kafka = settings.kafka
         return cls(
             TopicDirectory(kafka), ConsumerGroup(kafka, identity), LogRanges(kafka), request_consumer(kafka, identity)
@@ -77,6 +79,8 @@ class Parts:
     sharing: Sharing
     open_requests: OpenRequests
     leases: LeaseGate
+    quota_store: QuotaStore
+    quotas: QuotaGate
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -91,6 +95,79 @@ class Parts:
     figures: FiguresLog
 
 
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What nearly all parts hold on to: the broker, the queues, who is owed a reply, and whose turn it is."""
+
+    settings: Settings
+    served: ServedModel
+    metrics: Metrics
+    protection: CrashProtection
+    broker: Broker
+    queue: RequestQueue[Generation]
+    results: LingerQueue[Finished]
+    sharing: Sharing
+    open_requests: OpenRequests
+    session_store: SessionStore
+    quota_store: QuotaStore
+    quotas: QuotaGate
+    sessions: SessionCoordinator
+    cancels: Cancels
+    canceller: Canceller
+    traces: Traces | None
+    spans: ReplySpans
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        served: ServedModel,
+        metrics: Metrics,
+        protection: CrashProtection,
+        traces: Traces | None,
+    ) -> "_Core":
+        broker = Broker.of(settings, protection.identity)
+        queue: RequestQueue[Generation] = RequestQueue(
+            max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
+        )
+        linger = LingerPolicy(queue, served.engine, settings.worker.flush_interval_ms / 1000)
+        results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
+        sharing = Sharing.of(settings, metrics)
+        open_requests = OpenRequests(results, sharing.flights.leave)
+        quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
+        quotas = QuotaGate(
+            settings=settings.quota,
+            store=quota_store,
+            queue=queue,
+            flights=sharing.flights,
+            open_requests=open_requests,
+            metrics=metrics,
+        )
+        session_store = SessionStore(settings.cache, settings.session)
+        fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
+        sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
+        cancels = Cancels(settings.kafka.tenant_policy())
+        return cls(
+            settings=settings,
+            served=served,
+            metrics=metrics,
+            protection=protection,
+            broker=broker,
+            queue=queue,
+            results=results,
+            sharing=sharing,
+            open_requests=open_requests,
+            session_store=session_store,
+            quota_store=quota_store,
+            quotas=quotas,
+            sessions=sessions,
+            cancels=cancels,
+            canceller=Canceller(open_requests, cancels, sessions, queue),
+            traces=traces,
+            spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
+        )
+
+
 def assemble(
     settings: Settings,
     served: ServedModel,
@@ -100,101 +177,108 @@ def assemble(
 ) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started."""
     metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
-    broker = Broker.of(settings, protection.identity)
-    queue: RequestQueue[Generation] = RequestQueue(
-        max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
-    )
-    linger = LingerPolicy(queue, served.engine, settings.worker.flush_interval_ms / 1000)
-    results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
-    sharing = Sharing.of(settings, metrics)
-    open_requests = OpenRequests(results, sharing.flights.leave)
-    leases = LeaseGate(sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s)
-    session_store = SessionStore(settings.cache, settings.session)
-    fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
-    sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
-    cancels = Cancels(settings.kafka.tenant_policy())
-    canceller = Canceller(open_requests, cancels, sessions, queue)
-    backlog = BacklogMeter()
-    spans = ReplySpans(traces, settings.kafka.group_id, served.model_name)
-    assignment = Assignment(
-        PartitionPublishers(
-            settings.kafka,
-            group=broker.group,
-            consumer=broker.consumer,
-            ranges=broker.ranges,
-            redirects=Redirects(settings.kafka, broker.directory),
-            counts=ReplyCounts(metrics, sharing.recall, backlog, settings.worker.tenant_weights),
-            spans=spans,
-            traces=traces,
-            sessions=sessions,
-            suspects=protection.suspects,
-            on_failure=metrics.publish_failures.inc,
-            on_take_over=metrics.take_overs.inc,
-        ),
-        results.flush,
-        canceller.abandon,
+    core = _Core.of(settings, served, metrics, protection, traces)
+    broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
+    leases = LeaseGate(
+        sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
     )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
-    limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
-    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits)
-    admission = Admission(
-        addresses=ReplyAddresses(broker.directory, settings.kafka.reply_policy()),
-        codec=served.codec,
-        limits=limits,
-        keyring=keyring,
-        recall=sharing.recall,
-        cancels=cancels,
-        open_requests=open_requests,
-        flights=sharing.flights,
-        sessions=sessions,
-        continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
-        queue=queue,
-    )
+    backlog = BacklogMeter()
+    assignment = _assignment(core, backlog)
+    admission = _admission(core)
     return Parts(
         broker=broker,
         queue=queue,
-        results=results,
+        results=core.results,
         sharing=sharing,
         open_requests=open_requests,
         leases=leases,
-        session_store=session_store,
-        sessions=sessions,
-        canceller=canceller,
-        cancel_topic=CancelTopicReader(settings.kafka, cancels, canceller.cancel),
-        inference=Inference(
-            served.engine,
-            queue,
-            results,
-            metrics,
-            protection,
-            left=sharing.flights.left,
-            runnable=leases.runnable,
-            share_prefixes=settings.engine.share_prefixes,
-            tenant_weights=settings.worker.tenant_weights,
-            listen=streams.listen,
-        ),
+        quota_store=core.quota_store,
+        quotas=core.quotas,
+        session_store=core.session_store,
+        sessions=core.sessions,
+        canceller=core.canceller,
+        cancel_topic=CancelTopicReader(settings.kafka, core.cancels, core.canceller.cancel),
+        inference=_inference(core, leases, streams),
         streams=streams,
         assignment=assignment,
-        publisher=Publisher(
-            results=results,
-            packer=ReplyBuilder(
-                served.codec, WorkerIdentity(served.model_name, protection.identity), settings.kafka.group_id, spans
-            ),
-            assignment=assignment,
-            open_requests=open_requests,
-            flights=sharing.flights,
-            recall=sharing.recall,
-            sessions=sessions,
-        ),
+        publisher=_publisher(core, assignment),
         admission=admission,
         poller=Poller(
             consumer=broker.consumer,
             assignment=assignment,
             policy=settings.kafka.reply_policy(),
-            sessions=sessions,
+            sessions=core.sessions,
+            quotas=core.quotas,
             reception=admission,
             metrics=metrics,
         ),
         log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
         figures=FiguresLog(metrics, protection.steps, settings.worker.figures_interval_s, on_cpu=served.on_cpu),
+    )
+
+
+def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
+    publishers = PartitionPublishers(
+        core.settings.kafka,
+        group=core.broker.group,
+        consumer=core.broker.consumer,
+        ranges=core.broker.ranges,
+        redirects=Redirects(core.settings.kafka, core.broker.directory),
+        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog, core.settings.worker.tenant_weights),
+        spans=core.spans,
+        traces=core.traces,
+        sessions=core.sessions,
+        suspects=core.protection.suspects,
+        on_failure=core.metrics.publish_failures.inc,
+        on_take_over=core.metrics.take_overs.inc,
+    )
+    return Assignment(publishers, core.results.flush, core.canceller.abandon)
+
+
+def _admission(core: _Core) -> Admission:
+    settings, served = core.settings, core.served
+    limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
+    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity)
+    return Admission(
+        addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
+        codec=served.codec,
+        limits=limits,
+        keyring=keyring,
+        recall=core.sharing.recall,
+        cancels=core.cancels,
+        open_requests=core.open_requests,
+        flights=core.sharing.flights,
+        sessions=core.sessions,
+        continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
+        queue=core.queue,
+        quotas=core.quotas,
+    )
+
+
+def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inference:
+    return Inference(
+        core.served.engine,
+        core.queue,
+        core.results,
+        core.metrics,
+        core.protection,
+        left=core.sharing.flights.left,
+        runnable=leases.runnable,
+        share_prefixes=core.settings.engine.share_prefixes,
+        tenant_weights=core.settings.worker.tenant_weights,
+        listen=streams.listen,
+    )
+
+
+def _publisher(core: _Core, assignment: Assignment) -> Publisher:
+    identity = WorkerIdentity(core.served.model_name, core.protection.identity)
+    return Publisher(
+        results=core.results,
+        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans),
+        assignment=assignment,
+        open_requests=core.open_requests,
+        flights=core.sharing.flights,
+        recall=core.sharing.recall,
+        sessions=core.sessions,
     )

@@ -20,7 +20,7 @@ Done = TypeVar("Done")
 
 
 def fault(error: Exception, station: str, ticket: Delivery) -> PeltonError:
-    """What a request's sender is told of a failure at a station; `station` is a verb: what was being done."""
+    """The error that reports a failure to the request's sender; `station` is a verb: what was being done."""
     if isinstance(error, PeltonError):
         return error
     log.error(

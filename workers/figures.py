@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 SHARED_FACTOR = 5.0
 """Steps that take this many times the CPU time they need are slow for others' sake."""
 SHARED_LINES = 3
-"""So many intervals in a row must be like that: a moment of it is nothing to tell."""
+"""So many intervals in a row must be like that: a single one is not worth a line."""
 
 
 @dataclass(frozen=True, slots=True)

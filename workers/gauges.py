@@ -1,10 +1,14 @@
 """How much waits in a worker, for its metrics."""
 
 import asyncio
+from collections.abc import Sequence
 
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import Lane
+from pelton.workers.fairness.quota_gate import QuotaGate
+from pelton.workers.remote.endpoint import Endpoint
+from pelton.workers.remote.endpoint_metrics import EndpointMetrics
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
@@ -12,10 +16,17 @@ from pelton.workers.sharing.single_flight import SingleFlight
 EVERY_S = 0.25
 
 
-async def keep_gauges(
-    metrics: Metrics, queue: RequestQueue[Generation], flights: SingleFlight, sessions: SessionCoordinator
+async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
+    metrics: Metrics,
+    *,
+    queue: RequestQueue[Generation],
+    flights: SingleFlight,
+    sessions: SessionCoordinator,
+    quotas: QuotaGate,
+    endpoints: Sequence[Endpoint],
 ) -> None:
     """Set them for ever."""
+    shown = EndpointMetrics(metrics, endpoints)
     while True:
         await asyncio.sleep(EVERY_S)
         metrics.waiting_requests.set(len(queue))
@@ -24,3 +35,5 @@ async def keep_gauges(
             metrics.lane_waiting.labels(lane).set(queue.count(lane.priority))
         metrics.cache_followers.set(flights.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
+        shown.show()
+        metrics.waiting_quotas.set(quotas.waiting)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -75,7 +76,7 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
 
 
 async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.ServedModel | None:
-    """The model; None where the worker is told to leave before it is there. Raises what `_load` does."""
+    """The model; None where the worker is stopped before it is loaded. Raises what `_load` does."""
     log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
     loop = asyncio.get_running_loop()
     # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
@@ -90,13 +91,16 @@ async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.Serv
     leaving.cancel()
     served = await loading
     thread.shutdown()
+    # Model, modules and settings stay to the end: they need not be looked through whenever garbage is looked for.
+    gc.collect()
+    gc.freeze()
     return served
 
 
 def _end_at_once() -> None:
     """Nothing can interrupt the thread that loads a model, and Python would wait for it at its end."""
     remove_partial_folders(served_model.models_dir())
-    log.info("told to leave while the model was loading")
+    log.info("stopped while the model was loading")
     logging.shutdown()
     os._exit(WorkerExit.DRAINED)
 

@@ -142,7 +142,7 @@ class Generated:
 
     @property
     def prompt_tokens(self) -> int:
-        """As the answer tells, where it does."""
+        """As the answer states it, where it does."""
         written = self.completion.written
         return len(self.job.prompt) if written is None else written.prompt_tokens
 
@@ -190,7 +190,7 @@ Result = Generated | CacheHit | Duplicate | Failed
 
 @dataclass(frozen=True, slots=True)
 class OutgoingReply:
-    """An ending and the records that tell of it: its reply, and perhaps a dead letter.
+    """A result and the records that report it: its reply, and perhaps a dead letter.
 
     `body` is the part of the reply that equal requests share; empty for a reply that shares nothing.
     """

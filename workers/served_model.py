@@ -22,6 +22,7 @@ from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
 from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
+from pelton.workers.remote.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from pelton.workers.engine.model.loading import LoadedModel
@@ -47,6 +48,8 @@ class ServedModel:
     fingerprint: bytes
     on_cpu: bool = False
     """Whether steps are computed by the machine's cores."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Those that the engine passes requests on to."""
     gpu: str | None = None
     """The UUID of the GPU that computes them, where one does."""
     close: Callable[[], None] = lambda: None
@@ -102,7 +105,14 @@ def _remote(settings: Settings) -> ServedModel:
     log.info("requests go to %s as model %s", ", ".join(remote.endpoints), name)
     engine = remote_engine(remote, estimate)
     told = {"engine": "openai", "model": name}
-    return ServedModel(engine, RemoteCodec(name, estimate), settings.model.name, _fingerprint(told), close=engine.close)
+    return ServedModel(
+        engine,
+        RemoteCodec(name, estimate),
+        settings.model.name,
+        _fingerprint(told),
+        endpoints=engine.endpoints,
+        close=engine.close,
+    )
 
 
 def _report(settings: Settings, loaded: "LoadedModel", engine: StepEngine, *, parts: bool) -> None:

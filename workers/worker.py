@@ -44,11 +44,12 @@ class Worker:
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._endpoints = served.endpoints
         self._gpu = served.gpu
         self.parts = assemble(settings, served, metrics, protection or CrashProtection.of(settings.worker), traces)
 
     async def run(self) -> None:
-        """Serve until the lifecycle is told to drain, then leave in good order.
+        """Serve until the lifecycle is draining, then leave in good order.
 
         Raises `WorkerFailed` when a part of the worker fails, and `KafkaError` when the broker cannot be reached.
         """
@@ -71,6 +72,7 @@ class Worker:
             await parts.cancel_topic.stop()
             await parts.sharing.cache.close()
             await parts.session_store.close()
+            await parts.quota_store.close()
             await broker.directory.close()
 
     async def _leave_group(self) -> None:
@@ -97,8 +99,16 @@ class Worker:
             "session replies": parts.publisher.run_turns(),
             "watch over the logs": parts.log_watch.run(),
             "figures": parts.figures.run(),
+            "quotas": parts.quotas.run(),
+            "gauges": keep_gauges(
+                self._metrics,
+                queue=parts.queue,
+                flights=parts.sharing.flights,
+                sessions=parts.sessions,
+                quotas=parts.quotas,
+                endpoints=self._endpoints,
+            ),
             "gauges of the GPU": keep_gpu_gauges(self._metrics, self._gpu),
-            "gauges": keep_gauges(self._metrics, parts.queue, parts.sharing.flights, parts.sessions),
         }
 
     async def _serve(self) -> None:

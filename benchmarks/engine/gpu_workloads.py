@@ -11,6 +11,7 @@ from benchmarks.engine.gpu_peaks import Card
 from benchmarks.engine.workloads import Request
 
 REQUESTS, LEAST, MOST = 256, 100, 1024
+LONG_PROMPT = 32_768
 
 CONFIGS: dict[str, PreTrainedConfig] = {
     # Qwen3-0.6B
@@ -25,6 +26,12 @@ CONFIGS: dict[str, PreTrainedConfig] = {
         num_key_value_heads=8, head_dim=128, max_position_embeddings=8192, tie_word_embeddings=False,
         eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 5e5},
     ),
+    # To go through the motions on a CPU
+    "dry": LlamaConfig(
+        vocab_size=500, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=1024, tie_word_embeddings=False,
+        eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+    ),
 }  # fmt: skip
 
 
@@ -36,11 +43,31 @@ def make_model(config: PreTrainedConfig, device: str, dtype: torch.dtype = torch
 
 
 def make_requests(count: int = REQUESTS) -> list[Request]:
-    """The shape of nano-vllm's `bench.py`, drawn in its order: 100-1024 prompt and 100-1024 new tokens each."""
-    numbers = random.Random(0)
+    """The shape of nano-vllm's `bench.py`, drawn in its order: 100-1024 prompt and 100-1024 new tokens each.
+
+    More than its 256 are further sets of that many, each drawn in the same way.
+    """
+    return [request for seed in range(-(-count // REQUESTS)) for request in _drawn(seed)][:count]
+
+
+def _drawn(seed: int) -> list[Request]:
+    numbers = random.Random(seed)
     prompts = [[numbers.randint(0, 10_000) for _ in range(numbers.randint(LEAST, MOST))] for _ in range(REQUESTS)]
     new_tokens = [numbers.randint(LEAST, MOST) for _ in range(REQUESTS)]
-    return [Request(prompt, new) for prompt, new in zip(prompts, new_tokens, strict=True)][:count]
+    return [Request(prompt, new) for prompt, new in zip(prompts, new_tokens, strict=True)]
+
+
+def long_request(length: int, new_tokens: int) -> Request:
+    numbers = random.Random(length)
+    return Request([numbers.randint(0, 499) for _ in range(length)], new_tokens)
+
+
+def shrunk(requests: list[Request]) -> list[Request]:
+    """A twentieth of their lengths, and tokens of a vocabulary of 500."""
+    return [
+        Request([token % 500 for token in each.prompt[: len(each.prompt) // 20]], each.new_tokens // 20)
+        for each in requests
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Question:
 
 def questions(record: dict[str, Any]) -> Iterator[Question]:
     """The questions of a record that one number answers; a bare year is a date, not an amount."""
-    for question in record["questions"]:
+    for question in record.get("questions", ()):
         given = question["answer"]
         answers = given if isinstance(given, list) else [given]
         answer = str(answers[0]).strip() if len(answers) == 1 else ""

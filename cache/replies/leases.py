@@ -39,7 +39,7 @@ class LeaseOutcome(Enum):
     FOLLOWER = auto()
     """Somebody else generates."""
     ALONE = auto()
-    """Nobody can tell: it generates without a lease."""
+    """Redis does not answer: it generates without a lease."""
 
 
 class Leases:

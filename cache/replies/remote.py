@@ -136,7 +136,7 @@ class Remote:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._unwaited.discard(task)
         if not task.cancelled():
-            task.exception()  # read, or asyncio tells of it
+            task.exception()  # read, or asyncio logs it
 
 
 READ = """

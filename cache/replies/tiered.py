@@ -78,7 +78,7 @@ class TieredCache:
         return found
 
     def put(self, key: str, value: bytes, ttl_s: float | None = None) -> None:
-        """Keep a value: locally from now on, and in Redis as soon as may be, for `ttl_s` or the set time to live."""
+        """Keep a value: locally at once, and in Redis in the background, for `ttl_s` or the set time to live."""
         ttl = self._ttl_s if ttl_s is None else ttl_s
         self.local.put(key, value, ttl)
         if self.remote.exists:

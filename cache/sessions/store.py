@@ -25,6 +25,7 @@ from redis.exceptions import ResponseError
 from pelton.cache import value_format
 from pelton.cache.causes import cause_of
 from pelton.cache.connection import connect
+from pelton.cache.sessions import scripts
 from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, Turn, packed
 from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.outside_text import shown
@@ -34,35 +35,6 @@ log = logging.getLogger(__name__)
 
 OPERATION_S = 1.0
 """How long one round trip may take; what must be done is tried again by the caller."""
-
-_LOAD = """
-if redis.call('HSTRLEN', KEYS[1], 'd') > tonumber(ARGV[1]) then return {'too long'} end
-return redis.call('HMGET', KEYS[1], 'v', 'd')
-"""
-# `pcall` for the fence: what is no string is no token of ours, and is overwritten when the fence is raised anew.
-# Tokens instead of a counter: Redis may lose its data, and a counter would then give a number out twice.
-_STORE = """
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
-local version = redis.call('HGET', KEYS[1], 'v')
-if version == ARGV[2] then
-    if redis.call('HSTRLEN', KEYS[1], 'd') > tonumber(ARGV[6]) then return {'too long'} end
-    return {'known', redis.call('HGET', KEYS[1], 'd')}
-end
-if version and version ~= ARGV[3] then return {'moved'} end
-redis.call('HSET', KEYS[1], 'v', ARGV[2], 'd', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return {'stored'}
-"""
-_WITHDRAW = """
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {'fenced'} end
-if redis.call('HGET', KEYS[1], 'v') ~= ARGV[2] then return {'withdrawn'} end
-if ARGV[3] == '' then
-    redis.call('DEL', KEYS[1])
-else
-    redis.call('HSET', KEYS[1], 'v', ARGV[3], 'd', ARGV[4])
-end
-return {'withdrawn'}
-"""
 
 
 class StoreFailure(StrEnum):
@@ -147,13 +119,13 @@ class SessionStore:
 
     async def load(self, keys: Sequence[str]) -> list[Loaded | StoreFailure]:
         """One round trip; a session that is not there has an empty history."""
-        answers = await self._round_trip([("EVAL", _LOAD, 1, key, self._format.most_stored) for key in keys])
+        answers = await self._round_trip([("EVAL", scripts.LOAD, 1, key, self._format.most_stored) for key in keys])
         return await asyncio.to_thread(lambda: list(map(self._loaded, keys, answers)))
 
     async def store(self, writes: Sequence[Write]) -> list[Turn | StoreFailure]:
         """One round trip. The turn that is stored now is given back: a former one where there was one already."""
         limits = (self._ttl_ms, self._format.most_stored)
-        answers = await self._write(_STORE, writes, [write.history for write in writes], *limits)
+        answers = await self._write(scripts.STORE, writes, [write.history for write in writes], *limits)
         return await asyncio.to_thread(lambda: list(map(self._stored, writes, answers)))
 
     async def withdraw(self, writes: Sequence[Write]) -> list[StoreFailure | None]:
@@ -161,7 +133,7 @@ class SessionStore:
 
         For that their fences must be newer than the ones they were stored under: a store may still be on its way.
         """
-        answers = await self._write(_WITHDRAW, writes, [write.loaded.history for write in writes])
+        answers = await self._write(scripts.WITHDRAW, writes, [write.loaded.history for write in writes])
         return list(map(_withdrawn, writes, answers))
 
     async def _write(

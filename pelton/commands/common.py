@@ -15,10 +15,13 @@ import typer
 from rich.console import Console
 
 from pelton.cache.connection import CacheUnavailable
+from pelton.logs import configure_logging, writes_json
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import CONFIG_VARIABLE, SettingsError
 from pelton.pipeline.settings.log import LogFormat
 from pelton.producers.errors import CapReached, NoProgress, ProducerError, ReplyError, ReplyTimeout
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -65,7 +68,13 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
 
 
 def fail(message: str, code: Exit) -> NoReturn:
-    """Say it on stderr and end the command. What the message quotes may come from anywhere."""
+    """Say it on stderr and end the command. What the message quotes may come from anywhere.
+
+    Where the log is JSON it is a line of the log: whoever reads that can read nothing else.
+    """
+    if writes_json():
+        log.critical("%s", message)
+        raise typer.Exit(code)
     stderr.print(f"pelton: {escaped(message, lines=True)}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
@@ -81,8 +90,13 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def clear_errors(*, interrupted: str = "Interrupted.") -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others."""
+def clear_errors(*, interrupted: str = "Interrupted.", log_format: LogFormat | None = None) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others.
+
+    A `log_format` that was asked for holds from here on, so that settings that cannot be read are told in it too.
+    """
+    if log_format is not None:
+        configure_logging(log_format=log_format)
     try:
         with _terminable():
             yield

@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, say, stderr
+from pelton.commands.estimates import duration, measured_speed, token_counter
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.tools.check import Fault
 from pelton.producers.batch.tools.check import check as check_file
@@ -22,9 +23,18 @@ AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, on
 
 
 @app.command()
-def check(
+def check(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     source: Source,
     model: Annotated[str | None, typer.Option(help="Fault lines that ask for a model other than this.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Count tokens with this model's tokenizer: a folder, or a name.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option("--tokens-per-second", min=0.001, help="Say how long it takes at this speed.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="The same, at the speed that a worker's metrics tell.")
+    ] = None,
     most: Annotated[int, typer.Option("--max-faults", min=0, help="Print as many faults at most; 0: all.")] = 100,
     as_json: AsJson = False,
     config: Config = None,
@@ -32,8 +42,9 @@ def check(
     """Look through a file before it is sent: every line, every fault, by line and field.
 
     Faults are those that a worker would find in headers and bodies. Token
-    counts are estimates: four bytes a token, and answers as long as they may
-    get.
+    counts are estimates, four bytes a token; exact with --tokenizer. Answers
+    are taken to be as long as they may get. The time is that of workers with
+    nothing else to do; give --metrics once for each.
 
     Exit codes: 0 nothing is wrong; 1 faults; 2 the file cannot be read.
     """
@@ -48,17 +59,28 @@ def check(
         say(orjson.dumps(dataclasses.asdict(fault)) if as_json else told)
 
     with clear_errors():
-        limit = load_settings(config).worker.max_request_bytes
-        checked = check_file(source, on_fault, max_request_bytes=limit, model=model)
+        limits = load_settings(config).worker
+        per_second = measured_speed(metrics) if metrics else speed
+        checked = check_file(
+            source,
+            on_fault,
+            max_request_bytes=limits.max_request_bytes,
+            model=model,
+            count_tokens=None if tokenizer is None else token_counter(tokenizer),
+        )
+    answered = checked.answer_tokens + checked.open_ended * limits.default_max_new_tokens
+    seconds = None if per_second is None else (checked.prompt_tokens + answered) / per_second
     if as_json:
-        say(orjson.dumps(dataclasses.asdict(checked)))
+        say(orjson.dumps({**dataclasses.asdict(checked), "tokens_per_second": per_second, "at_most_s": seconds}))
     answers = f"answers of up to {checked.answer_tokens:,} tokens"
     if checked.open_ended:
-        answers += f" and {checked.open_ended:,} without a limit"
+        answers += f" and {checked.open_ended:,} answers without a limit (up to {limits.default_max_new_tokens:,} each)"
     _tell(
         f"{checked.requests:,} requests, {checked.faulty:,} faulty with {checked.faults:,} faults. Of the others: "
-        f"prompts of about {checked.prompt_tokens:,} tokens, {answers}."
+        f"prompts of {'' if checked.exact else 'about '}{checked.prompt_tokens:,} tokens, {answers}."
     )
+    if seconds is not None:
+        _tell(f"At {per_second:,.0f} tokens a second that takes {duration(seconds)} at most.")
     if checked.faulty:
         raise typer.Exit(Exit.FAILED)
 

@@ -29,7 +29,7 @@ def serve(
 
     Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
     """
-    with clear_errors():
+    with clear_errors(log_format=log_format):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}

@@ -1,6 +1,7 @@
 """`pelton submit`: an OpenAI Batch file through Kafka, with a progress bar."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,16 @@ from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, 
 from pelton.commands.progress import progress_bar
 from pelton.commands.waiting import say_line, waiting
 from pelton.pipeline.outside_text import shown
-from pelton.pipeline.settings.loading import load_settings
+from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.batch.input_file import readable_input
 from pelton.producers.batch.retry_failed import without_answer
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
+from pelton.producers.errors import WebhookFailed
+from pelton.producers.webhook import WebhookSender, batch_event, tell
 from pelton.telemetry import traces
+
+WEBHOOK_PATIENCE_S = 300.0
 
 
 def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
@@ -39,6 +44,9 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     max_tokens_total: Annotated[
         int | None, typer.Option(min=1, help="Stop sending before the answers of all runs use more tokens.")
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Post the end there, signed with webhook.secret.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print the final counts as JSON on stdout.")
     ] = False,
@@ -58,6 +66,10 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     stopped: no request that Kafka has accepted is sent again, and no result
     is lost or doubled.
 
+    The webhook gets OpenAI's event batch.completed, signed by the Standard
+    Webhooks scheme. One that does not take it for five minutes is given up
+    with a message; the batch is done all the same.
+
     Exit codes: 0 all answered; 1 some failed (the output has their errors);
     2 bad arguments, files or settings, or no Kafka; 3 no progress within
     --timeout, or --max-tokens-total is reached; 130 interrupted.
@@ -66,16 +78,22 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
         settings = load_settings(config)
-        kafka = settings.kafka
+        sender = None if webhook is None else WebhookSender(settings.webhook, webhook)
+        summary = await send(settings, lines, show)
+        if sender is not None:
+            await _tell(sender, summary)
+        return summary
+
+    async def send(settings: Settings, lines: Path, show: Callable[[Progress], None]) -> Summary:
         with traces(settings.traces, "pelton-submit") as kept:
-            async with waiting(kafka, say_line) as teller:
+            async with waiting(settings.kafka, say_line) as teller:
 
                 def progress(now: Progress) -> None:
                     teller.moved()
                     show(now)
 
                 return await submit_batch(
-                    kafka,
+                    settings.kafka,
                     lines,
                     out,
                     max_in_flight=max_in_flight,
@@ -102,3 +120,12 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         stderr.print(f"  {count:,} {shown(code)}", markup=False, highlight=False, soft_wrap=True)
     if summary.failed:
         raise typer.Exit(Exit.FAILED)
+
+
+async def _tell(sender: WebhookSender, summary: Summary) -> None:
+    counts = {"total": summary.requests, "completed": summary.answered, "failed": summary.failed}
+    event = batch_event(summary.run_id, "completed", int(time.time()), counts)
+    try:
+        await tell(sender, event, WEBHOOK_PATIENCE_S)
+    except WebhookFailed as error:
+        stderr.print(f"{error} The end of the batch is not told.", markup=False, highlight=False, soft_wrap=True)

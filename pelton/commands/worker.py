@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from pelton.cache.first_look import look_at_redis
+from pelton.cache.first_look import look_at_servers
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
@@ -55,7 +55,7 @@ def worker(
     Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
     that refuses them, or a model that cannot be loaded.
     """
-    with clear_errors():
+    with clear_errors(log_format=log_format):
         settings = load_settings(config)
         number = None if child is None else number_in(child[2])
         configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)
@@ -66,7 +66,7 @@ def worker(
 
 
 def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
-    """Be the parent. It looks at all first that may keep workers from starting, so that it is told once, and early."""
+    """Be the parent. What may keep workers from starting is checked here: it is reported once, and early."""
     here = settings.worker if replicas is None else settings.worker.model_copy(update={"replicas": replicas})
     gpus = [] if settings.model.device == "cpu" else visible_gpus()
 
@@ -75,7 +75,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
             if await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait):
                 await _look_around(settings)
         if told.is_set():
-            log.info("told to stop before any worker was started")
+            log.info("stopped before any worker was started")
             return WorkerExit.DRAINED
         return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
 
@@ -88,7 +88,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
 async def _look_around(settings: Settings) -> None:
     """Say what an operator should know. Raises `CacheUnavailable` for a Redis that cannot be used."""
-    if warning := await look_at_redis(settings.cache):
+    for warning in await look_at_servers(settings.cache, settings.session):
         log.warning("%s", warning)
     await warn_of_history(settings.kafka)
 
@@ -114,7 +114,7 @@ def _command(config: Path | None, log_format: LogFormat | None, *, verbose: bool
 
 
 def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
-    """Be a worker; the exit code tells the parent how it ended."""
+    """Be a worker; the exit code says to the parent how it ended."""
     # The parent needs neither engine nor tokenizer.
     from pelton.workers.process import Parent, serve  # noqa: PLC0415
     from pelton.workers.worker import WorkerFailed  # noqa: PLC0415

@@ -23,7 +23,7 @@ import threading
 # A forked copy of the parent can hold the other end of the standard input open, so the parent's id is looked at too.
 _LOOK_S = 1.0
 
-_TOLD, _ORPHANED, _ENDED = "told to stop", "the parent is gone", "the command has ended"
+_TOLD, _ORPHANED, _ENDED = "asked to stop", "the parent is gone", "the command has ended"
 
 
 def main() -> int:

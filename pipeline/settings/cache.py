@@ -45,7 +45,7 @@ class CacheSettings(Section):
 
     @model_validator(mode="after")
     def _url_fits(self) -> Self:
-        _check_url(self.redis_url)
+        check_url(self.redis_url)
         if self.ssl_cafile is not None and _scheme(self.redis_url) != "rediss":
             raise ValueError("ssl_cafile has no use without a redis_url that begins with rediss://")
         return self
@@ -66,7 +66,7 @@ class SessionSettings(Section):
 
     @model_validator(mode="after")
     def _url_fits(self) -> Self:
-        _check_url(self.redis_url)
+        check_url(self.redis_url)
         return self
 
 
@@ -74,7 +74,7 @@ def _scheme(url: str | None) -> str:
     return (url or "").partition("://")[0]
 
 
-def _check_url(url: str | None) -> None:
+def check_url(url: str | None) -> None:
     """Raises ValueError, without the URL, which may have a password in it."""
     if url is not None and _scheme(url) not in {"redis", "rediss", "unix"}:
         raise ValueError("redis_url must begin with redis://, rediss:// or unix://")

@@ -1,4 +1,4 @@
-"""Every fault of a body, for those who check many before they send any; a worker tells the first."""
+"""Every fault of a body, for those who check many before they send any; a worker reports the first."""
 
 import re
 from typing import Any

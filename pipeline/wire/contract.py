@@ -44,6 +44,8 @@ BATCH_WAIT_MS = "pelton-batch-wait-ms"
 PREFILL_MS = "pelton-prefill-ms"
 DECODE_MS = "pelton-decode-ms"
 PUBLISH_MS = "pelton-publish-ms"
+RETRY_AFTER_MS = "pelton-retry-after-ms"
+"""Of an error that passes: how long to wait before the request is sent again."""
 
 
 class Lane(StrEnum):

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from pelton.pipeline.errors import status_of
+from pelton.pipeline.error_codes import status_of
 from pelton.pipeline.wire import contract
 from pelton.producers.batch.text_form import HEAD_BYTES, text_form
 from pelton.producers.errors import BatchError, ReplyError

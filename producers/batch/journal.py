@@ -43,7 +43,7 @@ class Header(BaseModel):
 
 @dataclass(slots=True)
 class Record:
-    """What a journal tells. `sent` has one byte a line of the input, by line number; checkpoints are ascending."""
+    """What a journal records. `sent` has one byte a line of the input, by line number; checkpoints are ascending."""
 
     header: Header
     sent: bytearray

@@ -204,7 +204,7 @@ def _reason(text: str) -> tuple[str | None, str]:
 
 
 def _correlation_id(last: Mapping[str, bytes], origin: Source | None) -> bytes | None:
-    """As the worker has it: without a header of its own, a request goes by its place."""
+    """As the worker has it: topic-partition-offset for a request without a header of its own."""
     place = None if origin is None else str(origin).encode()
     return last.get(contract.CORRELATION_ID) or last.get(contract.CORRELATION_ID_ALIAS) or place
 

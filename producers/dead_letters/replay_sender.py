@@ -107,7 +107,7 @@ class ReplaySender:
         signed = replace(request, headers=self._tenants.signed("request", request.headers, request.value))
         try:
             return await self._post(signed)
-        except MessageSizeTooLargeError:  # told before anything is sent: the transaction is none the worse
+        except MessageSizeTooLargeError:  # raised before anything is sent: the transaction stays valid
             return None
 
     async def _post(self, record: OutgoingRecord) -> asyncio.Future[Any]:

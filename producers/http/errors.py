@@ -4,6 +4,7 @@ ApiError
 ├── BadRequest     400   the request's fault; names the parameter
 ├── NoSuchKey      401   no API key, or one that nobody has
 ├── NotFound       404   no such file, batch or route; somebody else's looks the same
+├── Conflict       409   something else would be broken by it
 ├── TooLarge       413   a body or file beyond its limit
 └── Unavailable    503   Kafka or the storage does not answer for now
 """
@@ -39,6 +40,11 @@ class NoSuchKey(ApiError):
 
 class NotFound(ApiError):
     status = 404
+    kind = "invalid_request_error"
+
+
+class Conflict(ApiError):
+    status = 409
     kind = "invalid_request_error"
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,9 @@ from pelton.producers.http.errors import NotFound
 
 _ID = re.compile(r"file-[A-Za-z0-9]{8,64}")
 _CHUNK = 1 << 20
+_DRAFTS = "drafts"
+DRAFT_S = 86_400.0
+"""How old something half written is when nobody writes it any more."""
 
 
 class StorageUnusable(ProducerError):
@@ -53,7 +57,7 @@ class FileStore:
         """Raises `StorageUnusable`."""
         try:
             self._fs, self._root = fsspec.url_to_fs(url)
-            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.makedirs(f"{self._root}/{_DRAFTS}", exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise StorageUnusable(f"serve.storage {url!r} cannot be used: {error}.") from None
         self._is_local = "file" in self._fs.protocol
@@ -62,7 +66,7 @@ class FileStore:
         """Store a file under its id, in place of one that may be there. Raises `OSError`."""
         size = self._write(self._path(tenant, file_id, "content"), content)
         stored = StoredFile(file_id, size, int(time.time()), filename, purpose)
-        self._fs.pipe_file(self._path(tenant, file_id, "meta.json"), orjson.dumps(asdict(stored)))
+        self._write(self._path(tenant, file_id, "meta.json"), BytesIO(orjson.dumps(asdict(stored))))
         return stored
 
     def describe(self, tenant: str, file_id: str) -> StoredFile:
@@ -131,9 +135,16 @@ class FileStore:
         if self._fs.exists(folder):
             self._fs.rm(folder, recursive=True)
 
+    def sweep(self, older_than_s: float = DRAFT_S) -> None:
+        """Remove what servers that died were just writing. Raises `OSError`."""
+        for draft in self._fs.ls(f"{self._root}/{_DRAFTS}", detail=False):
+            began = str(draft).rsplit("/", 1)[-1].partition("-")[0]
+            if began.isdecimal() and int(began) + older_than_s < time.time():
+                self._fs.rm(draft)
+
     def _write(self, path: str, content: IO[bytes]) -> int:
         self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        draft = f"{path}.{secrets.token_hex(4)}"
+        draft = f"{self._root}/{_DRAFTS}/{int(time.time())}-{secrets.token_hex(8)}"
         size = 0
         with self._fs.open(draft, "wb") as target:
             while piece := content.read(_CHUNK):

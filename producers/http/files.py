@@ -1,7 +1,7 @@
 """`/v1/files`: upload, look at, list, read and delete."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from pelton.pipeline.settings.serve import ServeSettings
-from pelton.producers.http.errors import BadRequest, TooLarge
+from pelton.producers.http.errors import BadRequest, Conflict, TooLarge
 from pelton.producers.http.file_store import FileStore, StoredFile, new_file_id
 from pelton.producers.http.requests import page
 
@@ -19,8 +19,10 @@ PURPOSES = ("batch",)
 class Files:
     """Routes. What blocks is done on threads."""
 
-    def __init__(self, store: FileStore, settings: ServeSettings) -> None:
+    def __init__(self, store: FileStore, settings: ServeSettings, reading: Callable[[str, str], str | None]) -> None:
+        """`reading` names the batch that still reads a tenant's file, if one does."""
         self._store = store
+        self._reading = reading
         self._most_bytes = settings.max_file_bytes
 
     async def upload(self, request: Request, tenant: str) -> Response:
@@ -55,6 +57,9 @@ class Files:
 
     async def delete(self, request: Request, tenant: str) -> Response:
         file_id = request.path_params["file_id"]
+        if (batch_id := self._reading(tenant, file_id)) is not None:
+            message = f"{batch_id} reads this file: delete it when the batch has ended, or cancel the batch."
+            raise Conflict(message, code="file_in_use", param="file_id")
         await asyncio.to_thread(self._store.delete, tenant, file_id)
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 

@@ -34,6 +34,10 @@ GRACE_S = 10
 async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Raises `ProducerError` for what cannot be started."""
     store = await asyncio.to_thread(FileStore, settings.serve.storage)
+    try:
+        await asyncio.to_thread(store.sweep)
+    except OSError as error:
+        log.warning("drafts in serve.storage cannot be swept: %r", error)
     keys = ApiKeys.load(settings.serve.keys_file)
     partitions = await ensure_batches_topic(settings)
     cancels = CancelSender(settings.kafka)
@@ -51,7 +55,7 @@ async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
         await service.start()
         faces = Faces(
             Chat(client, cancels, settings.serve, deltas),
-            Files(store, settings.serve),
+            Files(store, settings.serve, service.reading),
             Batches(service, store),
             keys,
             models=(settings.model.name, "default"),

@@ -23,6 +23,7 @@ class CancelSender:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
+        self._tenants = kafka.tenant_policy()
         self._producer: Any = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -52,12 +53,13 @@ class CancelSender:
     async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> None:
         """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""
         tenant_header = [(contract.TENANT, tenant.encode())] if tenant else []
+        named = {each: [(contract.CORRELATION_ID, each), *tenant_header] for each in correlation_ids}
         try:
             sent = [
                 await self._producer.send(
-                    self._kafka.cancels_topic, b"", each, headers=[(contract.CORRELATION_ID, each), *tenant_header]
+                    self._kafka.cancels_topic, b"", each, headers=self._tenants.signed("cancel", headers, b"")
                 )
-                for each in correlation_ids
+                for each, headers in named.items()
             ]
             await asyncio.gather(*sent)
         except (KafkaError, OSError, TimeoutError) as error:

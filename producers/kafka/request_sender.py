@@ -16,7 +16,7 @@ from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import Lane
-from pelton.pipeline.wire.headers import INT32_BYTES
+from pelton.pipeline.wire.header_values import INT32_BYTES
 from pelton.producers.errors import BodyInvalid, ClientNotOpen, SendFailed
 from pelton.producers.kafka.cluster import USUAL_LIMIT, look_up, reaching
 from pelton.producers.kafka.sender_spans import SenderSpans, ends_with
@@ -28,6 +28,9 @@ Body = Mapping[str, Any] | bytes
 
 LINGER_MS = 5
 """How long records gather into a batch: little beside the time a model takes, much for the broker's sake."""
+BATCH_BYTES = 262_144
+"""Per partition. Everybody who meets a full batch waits for a round trip and is woken by it: with thousands of requests
+under way and small batches, most of the time would go into waking them, until their wait ends as a failure."""
 STOP_TIMEOUT_S = 5.0
 
 
@@ -162,6 +165,7 @@ class RequestSender:
             **self._kafka.client_options(),
             enable_idempotence=True,
             linger_ms=LINGER_MS,
+            max_batch_size=min(BATCH_BYTES, self._limit),
             max_request_size=self._limit,  # a batch that the broker refuses for its size spoils the producer
         )
         try:

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lasts", type=float, metavar="SECONDS", help="how long each fault lasts (default: drawn)")
     parser.add_argument("--poison", type=int, default=2, help="requests that kill their worker (default: 2)")
     parser.add_argument("--workers", type=int, default=3, help="worker processes (default: 3)")
+    parser.add_argument("--engine", choices=("simulated", "openai"), default="simulated", help="what answers")
     parser.add_argument("--mutant", help="run workers with a known fault in them: see tests/chaos/mutant.py")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the processes' logs there in any case")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the verdict goes instead of stdout")
@@ -88,8 +89,8 @@ def _run(options: argparse.Namespace) -> Run:
         lasts_s=options.lasts,
     )
     if options.mutant is None:
-        return Run(options.seed, options.requests, storm)
-    return Run(options.seed, options.requests, storm, ("-m", "tests.chaos.mutant", options.mutant))
+        return Run(options.seed, options.requests, storm, engine=options.engine)
+    return Run(options.seed, options.requests, storm, ("-m", "tests.chaos.mutant", options.mutant), options.engine)
 
 
 def _line(progress: Progress) -> str:

@@ -18,8 +18,8 @@ EXAMPLES = 50
 PERCENTILES = (50, 95, 99, 100)
 NO_TOPIC = "invalid_header"
 """The error of a request that names a topic which does not exist."""
-BELIEVED_MS = 12_000
-"""How long a worker may believe that a topic is still away, or still there."""
+BELIEVED_MS = 30_000
+"""How long a worker may believe that a topic is still away, or still there, and need to publish what it concluded."""
 SHARED = frozenset({CacheOutcome.HIT_LOCAL, CacheOutcome.HIT_REMOTE, CacheOutcome.JOINED})
 
 

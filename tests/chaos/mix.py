@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.headers import INT32_BYTES
+from pelton.pipeline.wire.header_values import INT32_BYTES
 from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind
 from tests.faulty.engine import Mark

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from aiokafka.admin import NewTopic
@@ -22,6 +22,7 @@ from pelton.pipeline.wire.contract import dead_letter_topic
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 from tests.chaos.checker import Verdict, check
+from tests.chaos.endpoint import EndpointProcess
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults.breaker import Breaker
 from tests.chaos.faults.operator import Operator, administering
@@ -39,6 +40,7 @@ OWN_PARTITIONS = 4
 SECRET = "known to the group"  # noqa: S105  # of a Kafka that lives as long as the run
 REQUEST_TOPICS = (contract.REQUESTS_TOPIC, "chaos.other-requests")
 """The second is the one that is deleted and made anew."""
+Engine = Literal["simulated", "openai"]
 SESSION_S = 6.0
 PATIENCE_S = 60.0
 """A healed system without a single reply for so long has stopped: sessions, transactions and drains take less."""
@@ -60,6 +62,7 @@ class Run:
     requests: int
     storm: Storm
     worker: Sequence[str] = ("-m", "tests.faulty.worker")
+    engine: Engine = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,9 @@ class Rig:
             reply_topics_allowed=(re.escape(OWN_TOPIC),),
             group_secret=SECRET,
         )
-        launch = Launch([sys.executable, *run.worker], _environment(self._stack, self._kafka), folder)
+        self._endpoint = EndpointProcess(folder)
+        served = self._endpoint.settings if run.engine == "openai" else _simulated()
+        launch = Launch([sys.executable, *run.worker], {**_environment(self._stack, self._kafka), **served}, folder)
         self._fleet = Fleet(run.storm.workers, launch)
         self._mix = Mix(run.seed, PARTITIONS)
         self._load = Load(self._kafka)
@@ -147,6 +152,8 @@ class Rig:
         try:
             await asyncio.to_thread(self._stack.start)
             await self._create_topics()
+            if self._run.engine == "openai":
+                await asyncio.to_thread(self._endpoint.start)
             await self._fleet.start()
             async with asyncio.TaskGroup() as background:
                 tasks = [background.create_task(self._fleet.supervise()), background.create_task(self._follower.run())]
@@ -165,6 +172,7 @@ class Rig:
             await self._fleet.kill()
             await self._close_loads()
             self._keep_logs()
+            await asyncio.to_thread(self._endpoint.close)
             await asyncio.to_thread(self._stack.close)
 
     async def _create_topics(self) -> None:
@@ -221,8 +229,7 @@ class Rig:
 
 
 def _environment(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
-    """The settings of the workers. The rig's own environment may add to them, and overrule the engine's."""
-    engine = {f"PELTON_ENGINE__SIMULATED__{name}": value for name, value in ENGINE.items()}
+    """The settings of the workers but for their engine. The rig's own environment may add to them."""
     return {
         **stack.env,
         "PELTON_KAFKA__GROUP_ID": kafka.group_id,
@@ -231,6 +238,13 @@ def _environment(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
         "PELTON_KAFKA__REPLY_TOPICS_ALLOWED": orjson.dumps(kafka.reply_topics_allowed).decode(),
         "PELTON_KAFKA__GROUP_SECRET": kafka.group_secret.get_secret_value() if kafka.group_secret else "",
         "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
+    }
+
+
+def _simulated() -> dict[str, str]:
+    """The rig's own environment may overrule it."""
+    engine = {f"PELTON_ENGINE__SIMULATED__{name}": value for name, value in ENGINE.items()}
+    return {
         "PELTON_ENGINE__KIND": "simulated",
         **{name: os.environ.get(name, value) for name, value in engine.items()},
     }

@@ -1,6 +1,6 @@
 """The broker goes away under load, and comes back: workers wait for it in few words, and nothing is lost or repeated.
 
-`make outage` keeps it away for a minute; `make test` for ten seconds.
+`make outage` keeps it away for a minute; `make test` for six seconds.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from tests.chaos.history import History, Kind
 from tests.chaos.load import Load
 from tests.chaos.mix import Content, Request
 
-AWAY_S = float(os.environ.get("PELTON_TEST_OUTAGE_S", "10"))
+AWAY_S = float(os.environ.get("PELTON_TEST_OUTAGE_S", "6"))
 MOST_LINES = 10
 """That a worker may log from the moment the broker goes until its requests are answered again."""
-BEFORE_S, AFTER_S = 3.0, 5.0
-GAP_S = 0.1
+BEFORE_S, AFTER_S = 1.5, 2.5
+GAP_S = 0.05
 STOP_S = 35.0
 CAUGHT_UP_S = 60.0
 SIMULATED = {

@@ -141,14 +141,14 @@ def test_a_killed_replica_comes_back_and_nothing_is_lost(pelton, kafka_bootstrap
 def test_sigterm_drains_all_replicas(pelton, kafka_bootstrap):
     """Both finish what they run and publish it; the exit code is 0, no process is left, and the rest is answered."""
     leaving = pelton.start_worker(**SIMULATED, PELTON_ENGINE__SIMULATED__MAX_RUNNING="8", PELTON_WORKER__REPLICAS="2")
-    asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(300)]))
+    asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(160)]))
     asyncio.run(replies(kafka_bootstrap, pelton.replies, 20))
     assert leaving.stop() == 0
     assert pelton.log().count("pelton.workers.worker: drained") == 2
     assert not any(map(psutil.pid_exists, worker_pids(pelton.log())))
     assert not list(pelton.folder.glob("ready*"))
     pelton.start_worker(**SIMULATED)
-    assert answered(asyncio.run(replies(kafka_bootstrap, pelton.replies, 300))) == Counter(range(300))
+    assert answered(asyncio.run(replies(kafka_bootstrap, pelton.replies, 160))) == Counter(range(160))
 
 
 @pytest.mark.parametrize("ready", [True, False])

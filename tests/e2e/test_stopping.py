@@ -101,7 +101,7 @@ def test_a_worker_that_loads_its_model_ends_at_once(pelton, tmp_path: Path, even
     finally:
         worker.kill()
     said = log.read_text()
-    assert "told to leave while the model was loading" in said
+    assert "stopped while the model was loading" in said
     assert "Traceback" not in said
     assert not list(caches.rglob(".partial-*"))
 

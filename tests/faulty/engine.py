@@ -9,6 +9,8 @@ from pelton.workers import served_model
 from pelton.workers.engine.api import EngineRequest, Failure, FailureKind, Outcome
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.engine.simulated.text import decode_tokens
+from pelton.workers.remote import build
+from pelton.workers.remote.engine import RemoteEngine
 
 HANG_S = 60
 
@@ -46,9 +48,25 @@ class FaultyEngine(SimulatedEngine):
         return [_failed(outcome) if outcome.request_id in failing else outcome for outcome in super().step()]
 
 
+class FaultyRemoteEngine(RemoteEngine):
+    """Passes requests on; one that is to kill does so here, and not where it would be answered."""
+
+    _kills = False
+
+    def add(self, request: EngineRequest) -> None:
+        super().add(request)
+        self._kills |= Mark.KILL in request.text
+
+    def step(self) -> list[Outcome]:
+        if self._kills:
+            _strike(Mark.KILL)
+        return super().step()
+
+
 def install() -> None:
-    """Let this process serve it where the settings ask for a simulated engine."""
+    """Let this process serve them where the settings ask for a simulated engine, or for an endpoint."""
     setattr(served_model, "SimulatedEngine", FaultyEngine)  # noqa: B010  # the name is imported there, not exported
+    setattr(build, "RemoteEngine", FaultyRemoteEngine)  # noqa: B010  # likewise
 
 
 def _strike(mark: Mark) -> None:

@@ -48,6 +48,8 @@ def main() -> int:
         ("random model", nonsense(SECTIONS * _JOBS_AT_ONCE, options.seed), options.sections),
         ("simulated engine", simulated(), options.prompts),
     ):
+        if not sections:
+            continue
         found = sections_of(name, writer, sections, options.seed)
         numbers = ", ".join(f"{count:,} {what}" for what, count in found.items())
         taken = time.monotonic() - began

@@ -1,11 +1,13 @@
 """Who gets the engine next: lanes by topic and header, tenants by what they were given."""
 
 import asyncio
+import json
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from pelton.producers.client import InferenceClient
 from tests.integration.conftest import ForeignClient, Place, chat
 
 FLOOD = 300
@@ -70,3 +72,71 @@ async def test_two_tenants_that_wait_are_given_the_same(place: Callable[..., Any
     end = max(place for place, tenant in enumerate(order) if tenant == b"modest")
     both = Counter(order[begin : end + 1])
     assert MODEST * 0.8 <= both[b"greedy"] <= MODEST * 1.4
+
+
+async def test_a_tenant_over_its_quota_waits_and_holds_nobody_up(
+    place: Callable[..., Any], client: ForeignClient
+) -> None:
+    """Without Redis a worker alone gives the whole quota. All are answered: the tenant's two at a time."""
+    at: Place = await place(
+        partitions=1,
+        simulated={"itl_ms": 5, "ttft_ms": 0, "max_running": 16, "min_output_tokens": 20, "mean_output_tokens": 20},
+        worker={**UNLIMITED, "flush_interval_ms": 0},
+        cache={"enabled": False},
+        quota={"tenants": {"bound": {"running": 2}}},
+    )
+    for tenant in (b"bound", b"free"):
+        asked = [chat(f"{tenant!r} {index}", max_tokens=20) for index in range(12)]
+        await client.send_many(at.requests, asked, [("pelton-tenant", tenant)])
+    async with asyncio.timeout(60), at.worker():
+        replies = await client.read(at.replies, 24, timeout_s=50)
+    order = [dict(record.headers)["pelton-tenant"] for record in replies]
+    assert order[-4:] == [b"bound"] * 4, "the free go by"
+    decisions = {
+        name: at.metrics.quota_decisions.labels(name)._value.get() for name in ("granted", "waited", "refused")
+    }
+    assert decisions["granted"] == 12
+    assert decisions["waited"] >= 8
+    assert decisions["refused"] == 0
+
+
+async def test_a_tenant_over_its_quota_is_refused_by_setting(place: Callable[..., Any], client: ForeignClient) -> None:
+    """With when to send again; what could never fit is refused whatever the setting, and says what to change."""
+    at: Place = await place(
+        partitions=1, quota={"default": {"requests_per_minute": 3, "tokens_per_minute": 1_000}, "over": "refuse"}
+    )
+    await client.send_many(at.requests, [chat(f"request {index}", max_tokens=10) for index in range(5)])
+    await client.send(at.requests, chat("large", max_tokens=2_000))
+    async with asyncio.timeout(60), at.worker():
+        replies = await client.read(at.replies, 6)
+    errors = [json.loads(record.value or b"")["error"] for record in replies if b'"error"' in (record.value or b"")]
+    assert [error["code"] for error in errors] == ["rate_limited"] * 3
+    assert [error["param"] for error in errors].count("max_tokens") == 1
+    waits = [dict(record.headers).get("pelton-retry-after-ms") for record in replies]
+    assert all(50_000 < int(wait) <= 62_000 for wait in waits if wait)
+    assert sum(wait is not None for wait in waits) == 2
+
+
+async def test_a_thousand_cancels_end_a_thousand_requests_and_no_other(place: Callable[..., Any]) -> None:
+    """Running or waiting: each gets the one reply `cancelled`, and all others are answered."""
+    at: Place = await place(
+        partitions=2,
+        simulated={"itl_ms": 5, "max_running": 600, "min_output_tokens": 512, "mean_output_tokens": 512},
+        worker=UNLIMITED | {"max_waiting_requests": 2_000},
+        cache={"enabled": False},
+    )
+    ids = [f"cut-{index}".encode() for index in range(1_000)]
+    async with asyncio.timeout(90), at.worker(), InferenceClient(at.settings.kafka) as sender:
+        cut = [asyncio.create_task(sender.request(_long(each.decode()), correlation_id=each)) for each in ids]
+        stay = [asyncio.create_task(sender.request(_long(f"stay {index}"))) for index in range(50)]
+        while at.metrics.running_requests._value.get() < 500:  # noqa: ASYNC110  # a figure has no event
+            await asyncio.sleep(0.02)
+        await sender.cancel(*ids)
+        ended = [json.loads(reply.value)["error"]["code"] for reply in await asyncio.gather(*cut)]
+        answered = [json.loads(reply.value) for reply in await asyncio.gather(*stay)]
+    assert ended == ["cancelled"] * 1_000
+    assert all("choices" in answer for answer in answered)
+
+
+def _long(text: str) -> bytes:
+    return chat(text, max_tokens=512)

@@ -2,6 +2,7 @@
 
 import graphlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,14 +33,6 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("copy")
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copytree(ROOT / "pelton", folder / "pelton", ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
-
-
 def test_the_layers_are_kept() -> None:
     """No package imports one above it or beside it, and each contract of the design is really checked."""
     result = lint_imports(ROOT)
@@ -48,46 +41,53 @@ def test_the_layers_are_kept() -> None:
         assert f"{contract} KEPT" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("package", "imported", "contract"),
-    [
-        ("pelton.pipeline", "pelton.cache", DOWN),
-        ("pelton.pipeline", "pelton.commands", DOWN),
-        ("pelton.cache", "pelton.workers", DOWN),
-        ("pelton.producers", "pelton.cli", DOWN),
-        ("pelton.workers", "pelton.producers", APART),
-        ("pelton.producers", "pelton.workers", APART),
-        ("pelton.pipeline", "aiokafka.errors", RULES),
-        ("pelton.pipeline", "redis.asyncio", RULES),
-        ("pelton.pipeline", "torch", RULES),
-        ("pelton.pipeline", "socket", RULES),
-        ("pelton.workers.engine", "pelton.pipeline.errors", ENGINE),
-        ("pelton.workers.engine", "pydantic", ENGINE),
-        ("pelton.workers.engine", "aiokafka", ENGINE),
-        ("pelton.workers.engine", "pelton.workers.intruder_below", ENGINE),
-        ("pelton.workers.delivery", "pelton.workers.intake.poller", WORKERS_ROOMS),
-        ("pelton.workers.sessions", "pelton.workers.sharing.sharing", WORKERS_ROOMS),
-        ("pelton.workers.engine.cuda", "pelton.workers.engine.continuous.engine", ENGINE_ROOMS),
-        ("pelton.producers.kafka", "pelton.producers.client", PRODUCERS_ROOMS),
-        ("pelton.cache.sessions", "pelton.cache.replies.tiered", CACHE_ROOMS),
-        ("pelton.pipeline.wire", "pelton.pipeline.settings.loading", WIRE),
-    ],
+BROKEN = (
+    ("pelton.pipeline", "pelton.cache", DOWN),
+    ("pelton.pipeline", "pelton.commands", DOWN),
+    ("pelton.cache", "pelton.workers", DOWN),
+    ("pelton.producers", "pelton.cli", DOWN),
+    ("pelton.workers", "pelton.producers", APART),
+    ("pelton.producers", "pelton.workers", APART),
+    ("pelton.pipeline", "aiokafka.errors", RULES),
+    ("pelton.pipeline", "redis.asyncio", RULES),
+    ("pelton.pipeline", "torch", RULES),
+    ("pelton.pipeline", "socket", RULES),
+    ("pelton.workers.engine", "pelton.pipeline.errors", ENGINE),
+    ("pelton.workers.engine", "pydantic", ENGINE),
+    ("pelton.workers.engine", "aiokafka", ENGINE),
+    ("pelton.workers.engine", "pelton.workers.intruder_below", ENGINE),
+    ("pelton.workers.delivery", "pelton.workers.intake.poller", WORKERS_ROOMS),
+    ("pelton.workers.sessions", "pelton.workers.sharing.sharing", WORKERS_ROOMS),
+    ("pelton.workers.engine.cuda", "pelton.workers.engine.continuous.engine", ENGINE_ROOMS),
+    ("pelton.producers.kafka", "pelton.producers.client", PRODUCERS_ROOMS),
+    ("pelton.cache.sessions", "pelton.cache.replies.tiered", CACHE_ROOMS),
+    ("pelton.pipeline.wire", "pelton.pipeline.settings.loading", WIRE),
 )
-def test_a_violation_is_found(package: str, imported: str, contract: str, copy: Path) -> None:
-    """Every contract bites: an import that breaks it, inside a function or through a neighbour, is named."""
-    below = copy / "pelton" / "workers" / "intruder_below.py"
-    below.write_text("import pelton.pipeline\n", "utf-8")
-    intruder = copy / package.replace(".", "/") / "intruder.py"
-    intruder.write_text(f"def late():\n    import {imported}\n    return {imported}\n", "utf-8")
-    try:
-        result = lint_imports(copy)
-    finally:
-        intruder.unlink()
-        below.unlink()
-    assert result.returncode != 0
-    assert f"{contract} BROKEN" in result.stdout
+"""A package, what a module in it imports, and the contract that forbids it."""
+
+
+@pytest.fixture(scope="module")
+def violations(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What is said of a copy with a module `intruder_<number>` for each of `BROKEN`, importing inside a function."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(ROOT / "pelton", folder / "pelton", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pelton/workers/intruder_below.py").write_text("import pelton.pipeline\n", "utf-8")
+    for number, (package, imported, _) in enumerate(BROKEN):
+        file = folder / package.replace(".", "/") / f"intruder_{number}.py"
+        file.write_text(f"def late():\n    import {imported}\n    return {imported}\n", "utf-8")
+    return lint_imports(folder)
+
+
+@pytest.mark.parametrize("number", range(len(BROKEN)), ids=["->".join(case[:2]) for case in BROKEN])
+def test_a_violation_is_found(number: int, violations: subprocess.CompletedProcess[str]) -> None:
+    """Every contract bites: an import that breaks it, inside a function or through a neighbour, is named under it."""
+    package, imported, contract = BROKEN[number]
+    assert violations.returncode != 0
+    said = violations.stdout.partition("Broken contracts")[2].partition(f"\n{contract}\n")[2]
+    of_contract = " ".join(re.split(r"(?m)^-{4,}$", said)[1].split())
     named = imported if imported.startswith("pelton.") else imported.partition(".")[0]
-    assert f"{package}.intruder -> {named}" in result.stdout
+    assert f"{package}.intruder_{number} -> {named}" in of_contract
 
 
 def test_no_import_runs_in_a_circle() -> None:

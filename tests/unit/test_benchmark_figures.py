@@ -1,7 +1,7 @@
 """The check of free text keeps what it has reached on real reports."""
 
-from benchmarks.figures.comparison import _DATA, ALL, invented, measure, of_file
-from benchmarks.figures.synthetic import NOT_LOOKED_AT
+from benchmarks.figures.comparison import _DATA, ALL, invented, measure, of_file, told
+from benchmarks.figures.synthetic import LOOKED_AT, NOT_LOOKED_AT
 
 
 def test_true_figures_are_kept_and_altered_ones_flagged():
@@ -16,3 +16,16 @@ def test_invented_reports_that_were_not_looked_at():
     result = measure(invented(NOT_LOOKED_AT, 20, 1), wrong=False)
     assert result["true_kept"] >= 90
     assert result["altered_flagged"] >= 95
+
+
+def test_prose_that_was_not_looked_at():
+    """The check holds for sentences as reports tell them, with headers of many kinds."""
+    result = measure(told(NOT_LOOKED_AT), wrong=False)
+    assert result["true_kept"] >= 94
+    assert result["altered_flagged"] >= 96
+
+
+def test_prose_that_was_looked_at():
+    result = measure(told(LOOKED_AT), wrong=False)
+    assert result["true_kept"] >= 98
+    assert result["altered_flagged"] >= 96

@@ -1,4 +1,4 @@
-"""Objects get what they need when they are made: nobody sets an attribute of another object afterwards."""
+"""Objects get what they need when they are made, and nothing afterwards; functions fit in the eye."""
 
 import ast
 from collections.abc import Iterator
@@ -33,10 +33,10 @@ PUT_TOGETHER = ("workers/engine/layers/", "workers/engine/model/")
 
 @cache
 def sources() -> list[tuple[str, ast.Module]]:
-    """The product's files; the folders' links in `pelton/` are left out."""
+    """The product's files, once: the folders' links in `pelton/` are left out."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     names = [str(path.relative_to(ROOT)) for path in paths if not LINKS.intersection(path.parents)]
-    return [(name, ast.parse((ROOT / name).read_text())) for name in names if not name.startswith(PUT_TOGETHER)]
+    return [(name, ast.parse((ROOT / name).read_text())) for name in names]
 
 
 def room(path: str) -> str:
@@ -86,7 +86,8 @@ def faults(path: str, module: ast.Module, fields: set[str]) -> Iterator[str]:
 def test_no_attribute_of_another_object_is_set_after_its_construction() -> None:
     """Records of a room's own, which are only data, may change in it; callbacks are given to a constructor."""
     fields = records()
-    found = [each for path, module in sources() for each in faults(path, module, fields.get(room(path), set()))]
+    composed = [(path, module) for path, module in sources() if not path.startswith(PUT_TOGETHER)]
+    found = [each for path, module in composed for each in faults(path, module, fields.get(room(path), set()))]
     assert found == []
 
 
@@ -100,3 +101,26 @@ def test_a_callback_that_is_set_later_is_found() -> None:
     assert [each.split(": ")[1] for each in found] == [
         "feed.on_news", "self.part.flights.on_end", "one.ready", "setattr(one, 'ready', 3)",
     ]  # fmt: skip
+
+
+KERNELS = "workers/engine/cuda/kernels/"
+MAX_LINES = 40
+
+
+def long_functions(path: str, module: ast.Module) -> Iterator[str]:
+    """Functions with more lines than fit in the eye; signature and docstring are not counted."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            if (lines := node.end_lineno - first.lineno + 1) > MAX_LINES:
+                yield f"{path}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def test_functions_fit_in_the_eye() -> None:
+    """All but kernels, whose steps share what lies in registers."""
+    found = [
+        each for path, module in sources() if not path.startswith(KERNELS) for each in long_functions(path, module)
+    ]
+    assert found == []
+    longest = "def f():\n" + "    a = 1\n" * (MAX_LINES + 1)
+    assert list(long_functions("some.py", ast.parse(longest))) == ["some.py:1: f has 41 lines"]

@@ -37,7 +37,7 @@ MAX_AHEAD_MS = 30_000
 
 
 class Cancels:
-    """What was cancelled of late."""
+    """Cancels received in the last minutes."""
 
     def __init__(self, tenants: TenantPolicy) -> None:
         self._tenants = tenants

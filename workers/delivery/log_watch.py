@@ -48,6 +48,8 @@ class LogWatch:
 
     async def _look(self) -> None:
         owned = self._assignment.trackers()
+        # Before asking: what is read while the answers are under way may lie beyond the ends that they tell.
+        read_to = {partition: tracker.horizon for partition, tracker in owned.items()}
         ends = await self._ranges.ends(owned) if owned else {}
         ids = await self._ranges.topic_ids({partition.topic for partition in owned}) if owned else {}
         self._show(sum(max(0, ends[at] - tracker.horizon) + tracker.unanswered for at, tracker in owned.items()))
@@ -55,13 +57,13 @@ class LogWatch:
         for partition, tracker in owned.items():
             current = ids.get(partition.topic, "")
             is_another = bool(current and tracker.topic_id) and current != tracker.topic_id
-            seen = is_another or tracker.horizon > ends[partition]
+            seen = is_another or read_to[partition] > ends[partition]
             self._odd[partition] = self._odd[partition] + 1 if seen else 0
             if self._odd[partition] == SURE:
                 log.error(
                     "Topic %s, partition %d, was made anew (it ends at offset %d, the old one was read up to %d), and "
                     "is taken over from the start. What ran of the old one has no record any more and is given up.",
-                    *partition, ends[partition], tracker.horizon,
+                    *partition, ends[partition], read_to[partition],
                 )  # fmt: skip
                 self._odd[partition] = 0
                 self._assignment.restart(partition)

@@ -66,7 +66,7 @@ class PartitionPublisher:
     anew, and what the broker says is committed decides which of the waiting replies are still owed.
     """
 
-    def __init__(  # noqa: PLR0913  # what it publishes through, and whom it tells
+    def __init__(  # noqa: PLR0913  # what it publishes through, and whom it notifies
         self,
         partition: TopicPartition,
         outlet: PartitionWriter,
@@ -75,9 +75,13 @@ class PartitionPublisher:
         on_published: Callable[[list[OutgoingReply]], None],
         on_failure: Callable[[], None],
         starting_point: Callable[[Progress | None], Awaitable[Progress | None]],
+        is_current: Callable[[str], Awaitable[bool]],
         redirects: Redirects,
     ) -> None:
-        """`starting_point` holds what is committed against the log there is, before anything is fetched."""
+        """`starting_point` holds what is committed against the log there is, before anything is fetched.
+
+        `is_current` says whether the topic still has this id.
+        """
         self._partition = partition
         self._outlet = outlet
         self._on_open = on_open
@@ -90,6 +94,7 @@ class PartitionPublisher:
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         self._one_by_one = False
         self._starting_point = starting_point
+        self._is_current = is_current
         self._redirects = redirects
         # After a failure that one reply may be the cause of, so many are published alone, to find out which.
         self._alone = 0
@@ -176,7 +181,15 @@ class PartitionPublisher:
         return not back_to_batches
 
     async def _commit(self, parcels: list[OutgoingReply], records: list[OutgoingRecord], after: Progress) -> None:
-        """Publish; while that takes long, see that there is a place for every record. Raises what publishing raises."""
+        """Publish; while that takes long, see that there is a place for every record. Raises what publishing raises.
+
+        The consumer goes on at its offset in a topic that was made anew. An answer to such a record, committed under
+        the old topic's id, would be given once more by the next owner: it is held back until the watch over the logs,
+        seconds later, takes the partition over from the start and so ends this publisher.
+        """
+        while not await self._is_current(after.topic_id):
+            self._trouble.say("topic of %s was made anew: what ran of the old one is not published", self._partition)
+            await asyncio.sleep(LOOK_S)
         publishing = asyncio.ensure_future(self._outlet.publish(records, after))
         try:
             while not (await asyncio.wait({publishing}, timeout=LOOK_S))[0]:

@@ -1,4 +1,4 @@
-"""Makes the publisher of each partition that is assigned, and passes on what it tells."""
+"""Makes the publisher of each partition that is assigned, and passes on what it reports."""
 
 import contextlib
 from collections.abc import Callable
@@ -63,6 +63,7 @@ class PartitionPublishers:
             on_published=self._published,
             on_failure=self._on_failure,
             starting_point=partial(self._ranges.starting_point, partition),
+            is_current=partial(self._ranges.is_current, partition.topic),
             redirects=self._redirects,
         )
 

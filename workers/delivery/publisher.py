@@ -114,7 +114,7 @@ class Publisher:
 
     def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
         with harmless("keep an answer in the cache"):
-            # A reply of a session is told again only when its turn is stored: that may fail, or be another worker's.
+            # A reply of a session is reported only when its turn is stored: that may fail, or be another worker's.
             keys = replace(keys, resend=None) if ticket.envelope.session else keys
             self._recall.keep(keys, reply.value, reply.body, outcome)
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 
-from pelton.pipeline.metrics import OTHER_TENANTS, Metrics
+from pelton.pipeline.metrics import OTHER_TENANTS, STAGES, Metrics
 from pelton.workers.containment import harmless
 from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.requests import Failed, Generated, OutgoingReply, Result
@@ -21,6 +21,9 @@ class ReplyCounts:
     ) -> None:
         """Of `tenants` tokens are counted by name; each is there from the start."""
         self._metrics = metrics
+        # Looked up once: it is asked for several with each reply.
+        self._stages = {name: metrics.stage_seconds.labels(name) for name in STAGES}
+        self._ok = metrics.finished.labels("ok")
         self._recall = recall
         self._backlog = backlog
         self._tenants = frozenset(tenants)
@@ -36,7 +39,7 @@ class ReplyCounts:
 
     def _note(self, ending: Result) -> None:
         metrics, ticket, now = self._metrics, ending.ticket, time.monotonic()
-        metrics.stage_seconds.labels("queue").observe(ticket.queue_s)
+        self._stages["queue"].observe(ticket.queue_s)
         metrics.request_seconds.observe(ticket.queue_s + now - ticket.fetched_at)
         metrics.lane_finished.labels(ticket.envelope.lane).inc()
         if isinstance(ending, Failed):
@@ -50,7 +53,7 @@ class ReplyCounts:
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s is answered (%s)", ticket.record.source, ending.outcome, extra=ticket.log_fields)
-        metrics.finished.labels("ok").inc()
+        self._ok.inc()
         metrics.cache_requests.labels(ending.outcome).inc()
         self._recall.count(ending.outcome)
         if isinstance(ending, Generated):
@@ -59,7 +62,7 @@ class ReplyCounts:
             self._backlog.answered(0)
 
     def _note_generated(self, ending: Generated, now: float) -> None:
-        metrics, stage, completion = self._metrics, self._metrics.stage_seconds, ending.completion
+        metrics, stages, completion = self._metrics, self._stages, ending.completion
         metrics.prompt_tokens.inc(ending.prompt_tokens)
         metrics.cached_tokens.inc(completion.cached_tokens)
         metrics.generated_tokens.inc(completion.generated_tokens)
@@ -68,10 +71,10 @@ class ReplyCounts:
             ending.prompt_tokens + completion.generated_tokens
         )
         self._backlog.answered(ending.prompt_tokens - completion.cached_tokens + completion.generated_tokens)
-        stage.labels("batch_wait").observe(ending.batch_wait_s)
-        stage.labels("prefill").observe(completion.prefill_s)
-        stage.labels("decode").observe(completion.decode_s)
-        stage.labels("publish").observe(now - ending.finished_at)
+        stages["batch_wait"].observe(ending.batch_wait_s)
+        stages["prefill"].observe(completion.prefill_s)
+        stages["decode"].observe(completion.decode_s)
+        stages["publish"].observe(now - ending.finished_at)
         metrics.first_token_seconds.observe(ending.ticket.queue_s + ending.batch_wait_s + completion.prefill_s)
         if (steps := len(completion.token_ids) - 1) > 0:
             metrics.token_seconds.observe(completion.decode_s / steps)

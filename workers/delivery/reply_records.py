@@ -1,6 +1,7 @@
 """The reply record of an ending: value and headers as the contract has them."""
 
 import itertools
+import math
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -63,6 +64,8 @@ def error_record(
     ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int, trace: TraceHeaders = ()
 ) -> OutgoingRecord:
     stages = [(contract.QUEUE_MS, _ms(ticket.queue_s)), *trace]
+    if error.retry_after_s is not None:
+        stages.append((contract.RETRY_AFTER_MS, str(math.ceil(error.retry_after_s * 1000)).encode()))
     return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
 
 

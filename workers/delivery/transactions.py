@@ -173,15 +173,34 @@ class AtLeastOnceWriter(_ProducerWriter):
 
 async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
     """Send all and wait until the broker has taken every one. Raises `RecordsTooLarge` or the first `KafkaError`."""
-    results = await asyncio.gather(*(_send(producer, record) for record in records), return_exceptions=True)
-    failed = [(record, result) for record, result in zip(records, results, strict=True) if result is not None]
-    too_large = [record for record, result in failed if isinstance(result, MessageSizeTooLargeError)]
+    # One after the other, not a task for each: hundreds of tasks cost more than what they would overlap.
+    sent: list[tuple[OutgoingRecord, asyncio.Future[Any]]] = []
+    failed: list[tuple[OutgoingRecord, Exception]] = []
+    try:
+        for record in records:
+            try:
+                sent.append((record, await _send(producer, record)))
+            except Exception as error:  # noqa: BLE001  # told below, once it is known of all
+                failed.append((record, error))
+        for record, acknowledgement in sent:
+            try:
+                await acknowledgement
+            except Exception as error:  # noqa: BLE001  # likewise
+                failed.append((record, error))
+    finally:
+        for _, acknowledgement in sent:
+            acknowledgement.cancel()  # where this was given up half-way: nobody will ask for their errors
+    too_large = [record for record, error in failed if isinstance(error, MessageSizeTooLargeError)]
     if too_large:
         raise RecordsTooLarge(too_large)
     for _, error in failed:
         raise error
 
 
-async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> None:
-    sent = await producer.send(record.topic, record.value, record.key, record.partition, headers=list(record.headers))
-    await sent
+async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:
+    """Hand a record over; returns the future of its acknowledgement."""
+    headers = list(record.headers)
+    sent: asyncio.Future[Any] = await producer.send(
+        record.topic, record.value, record.key, record.partition, headers=headers
+    )
+    return sent

@@ -1,7 +1,7 @@
 """The engine's face: what goes in, what comes out, and the five calls between.
 
 An engine is driven by one thread. It keeps no queue: the caller offers what waits (`select`), hands over what was
-chosen (`add`) and turns the crank (`step`). Times are seconds on `time.monotonic`'s clock.
+chosen (`add`) and calls `step`. Times are seconds on `time.monotonic`'s clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from pelton.workers.engine.grammars.matching import Grammar
+from pelton.workers.engine.stats import StepStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +46,24 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what means nothing. Zero `max_tokens` is for the engine to refuse."""
-        faults = (
-            (self.temperature < 0, "temperature must not be negative"),
-            (not self.top_p > 0, "top_p must be above 0"),
-            (self.top_k < 0, "top_k must not be negative"),
-            (not 0 <= self.min_p <= 1, "min_p must be between 0 and 1"),
-            (self.repetition_penalty <= 0, "repetition_penalty must be above 0"),
-            (self.logprobs is not None and self.logprobs < 0, "logprobs must not be negative"),
-            (self.min_tokens < 0, "min_tokens must not be negative"),
-            (self.n < 1, "n must be at least 1"),
-        )
-        if told := [words for wrong, words in faults if wrong]:
+        told: list[str] = []
+        if self.temperature < 0:
+            told.append("temperature must not be negative")
+        if not self.top_p > 0:
+            told.append("top_p must be above 0")
+        if self.top_k < 0:
+            told.append("top_k must not be negative")
+        if not 0 <= self.min_p <= 1:
+            told.append("min_p must be between 0 and 1")
+        if self.repetition_penalty <= 0:
+            told.append("repetition_penalty must be above 0")
+        if self.logprobs is not None and self.logprobs < 0:
+            told.append("logprobs must not be negative")
+        if self.min_tokens < 0:
+            told.append("min_tokens must not be negative")
+        if self.n < 1:
+            told.append("n must be at least 1")
+        if told:
             raise ValueError("; ".join(told))
 
     @property
@@ -201,30 +209,6 @@ class Failure:
 
 
 Outcome = Completion | Failure
-
-
-@dataclass(frozen=True, slots=True)
-class KVCacheStats:
-    """How full the KV cache is, and what came of it since the engine's start. All 0 for an engine without pages.
-
-    `prefix_lookup_tokens` of prompts were looked up, and of these `prefix_hit_tokens` needed no computing.
-    """
-
-    pages: int = 0
-    pages_used: int = 0
-    preemptions: int = 0
-    prefix_lookup_tokens: int = 0
-    prefix_hit_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StepStats:
-    """What the last step computed: rows in the batch, tokens that were somebody's, tokens computed with padding."""
-
-    rows: int
-    useful_tokens: int
-    computed_tokens: int
-    kv_cache: KVCacheStats = KVCacheStats()
 
 
 class StepEngine(Protocol):

@@ -15,9 +15,9 @@ from pelton.workers.engine.api import (
     Outcome,
     Selection,
     StepEngine,
-    StepStats,
     Waiting,
 )
+from pelton.workers.engine.stats import StepStats
 
 _SEED_STEP = 0x9E3779B97F4A7C15
 _SEEDS = 2**63
@@ -123,7 +123,8 @@ class ChoiceEngine:
         request = choice.group.request
         seed = request.params.seed
         own_seed = seed if seed is None or choice.index == 0 else (seed + choice.index * _SEED_STEP) % _SEEDS
-        params = replace(request.params, n=1, seed=own_seed)
+        alone = request.params.n == 1
+        params = request.params if alone else replace(request.params, n=1, seed=own_seed)
         self._engine.add(replace(request, id=self._inner_ids, params=params))
         self._running[self._inner_ids] = choice
         if choice.group.cancelled:

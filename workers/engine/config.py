@@ -5,6 +5,10 @@ from pathlib import Path
 
 import torch
 
+# As many as keep a large card busy for as long as it takes to launch such a step; and, at some 5 ms a step, no longer
+# than a reader notices.
+_GATHER_TOKENS, _GATHER_STEPS = 2048, 8
+
 
 @dataclass(frozen=True, slots=True)
 class ContinuousConfig:
@@ -26,7 +30,8 @@ class ContinuousConfig:
 
     def on(self, device: torch.device) -> "EngineLimits":
         """A CPU takes long over large steps, in which nobody can be cancelled; a GPU is not filled by small ones."""
-        tokens, rows = (8192, 256) if device.type == "cuda" else (512, 64)
+        on_gpu = device.type == "cuda"
+        tokens, rows = (8192, 256) if on_gpu else (512, 64)
         max_batch_tokens = self.max_batch_tokens or tokens
         return EngineLimits(
             max_batch_tokens=max_batch_tokens,
@@ -36,6 +41,10 @@ class ContinuousConfig:
             prefix_cache=self.prefix_cache,
             batch_invariant=self.batch_invariant,
             kernel_cache=self.kernel_cache,
+            # Only steps of single tokens are captured: the kernels of one with prompts are launched one by one, which
+            # takes the host longer than the device takes for a few prompts.
+            gather_tokens=min(_GATHER_TOKENS, max_batch_tokens) if on_gpu and not self.batch_invariant else 0,
+            gather_steps=_GATHER_STEPS,
         )
 
 
@@ -50,3 +59,5 @@ class EngineLimits:
     prefix_cache: bool
     batch_invariant: bool
     kernel_cache: Path | None
+    gather_tokens: int
+    gather_steps: int

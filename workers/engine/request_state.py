@@ -12,7 +12,7 @@ from pelton.workers.engine.stop_strings import StopStrings
 
 @dataclass(slots=True)
 class RequestState:
-    """The end of a request in whatever way: by its tokens, its deadline or its sender."""
+    """Tracks one request until it finishes: by its tokens, its deadline or its sender."""
 
     request: EngineRequest
     eos_token_ids: frozenset[int]

@@ -1,15 +1,15 @@
 """Generations that failed for a reason that may pass: they wait outside the line, in nobody's way, and run again."""
 
 import asyncio
-import heapq
 import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.settings.worker import WorkerSettings
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.engine.api import FailureKind
 from pelton.workers.sharing.generation import Generation
 
@@ -74,7 +74,7 @@ class Retries:
         due = self._clock() + self.policy.wait_s(place.item.attempt)
         place.item.try_again(otherwise=otherwise)
         with self._lock:
-            heapq.heappush(self._waiting, (due, next(self._serial), place))
+            self._waiting.append((due, next(self._serial), place))
             self._tokens += place.tokens
         self._loop.call_soon_threadsafe(self._arrived.set)
 
@@ -85,30 +85,43 @@ class Retries:
             self._credit = min(self._credit + SHARE * tokens, SHARE * self._line.max_tokens)
 
     async def run(self) -> None:
-        """Let back into the line what is due, until it closes; what is left then is another worker's to answer."""
+        """Let back into the line what is due, until it closes; what is left then is another worker's to answer.
+
+        Each lane by itself: while the line has no room for one, the other need not wait.
+        """
+        lanes = [asyncio.create_task(self._run(lane.priority)) for lane in Lane]
+        try:
+            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        finally:
+            for lane in lanes:
+                lane.cancel()
+
+    async def _run(self, priority: int) -> None:
         while True:
             await self._arrived.wait()
-            for place in self.take_due():
-                if not await self._line.put(place):
+            for place in self.take_due(priority):
+                if not await self._line.put(replace(place, priority=place.item.priority)):
                     return
             if not self._waiting:
                 self._arrived.clear()
                 continue
             await asyncio.sleep(TICK_S)
 
-    def take_due(self) -> list[QueuedRequest[Generation]]:
-        """Remove and return what may go back into the line now; forget what nobody waits for any more."""
+    def take_due(self, priority: int = 0) -> list[QueuedRequest[Generation]]:
+        """Remove and return what of a priority may go back into the line now; forget what nobody waits for any more."""
         now = self._clock()
         with self._lock:
             self._drop_unwanted()
             released: list[QueuedRequest[Generation]] = []
             burst = 0 if len(self._line) else IDLE_BURST
-            while self._waiting:
+            for entry in sorted(each for each in self._waiting if each[2].item.priority == priority):
+                due, _, place = entry
                 idle = len(released) < burst
-                is_due = self._waiting[0][0] <= now
-                if not self._is_crowded() and not (is_due and (idle or self._credit > 0)):
+                if not self._is_crowded() and not (due <= now and (idle or self._credit > 0)):
                     break
-                *_, place = heapq.heappop(self._waiting)
+                self._waiting.remove(entry)
                 self._tokens -= place.tokens
                 self._credit -= 0 if idle else place.tokens  # a large one leaves a debt, else it could never go
                 released.append(place)
@@ -121,5 +134,4 @@ class Retries:
         wanted = [entry for entry in self._waiting if entry[2].item.wanted]
         if len(wanted) < len(self._waiting):
             self._waiting = wanted
-            heapq.heapify(self._waiting)
             self._tokens = sum(place.tokens for *_, place in self._waiting)

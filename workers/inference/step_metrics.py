@@ -1,7 +1,7 @@
 """What the metrics show of the engine's steps."""
 
 from pelton.pipeline.metrics import Metrics
-from pelton.workers.engine.api import KVCacheStats, StepStats
+from pelton.workers.engine.stats import KVCacheStats, StepStats
 
 
 class StepMetrics:

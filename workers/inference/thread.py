@@ -23,12 +23,12 @@ from pelton.workers.engine.api import (
     EngineRequest,
     Failure,
     FailureKind,
-    FinishReason,
     Outcome,
     StepEngine,
 )  # fmt: skip
 from pelton.workers.inference.batch_selection import BatchSelection, Runnable
 from pelton.workers.inference.crash_protection import CrashProtection
+from pelton.workers.inference.outcomes import error_of, missed_form
 from pelton.workers.inference.retries import Retries
 from pelton.workers.inference.step_metrics import StepMetrics
 from pelton.workers.inference.thread_future import ends_with, start_thread
@@ -39,14 +39,6 @@ from pelton.workers.requests import Delivery, FailedAttempt, Generated, Prepared
 from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
 
 log = logging.getLogger(__name__)
-
-_ERRORS: dict[FailureKind, type[errors.ExecutionError]] = {
-    FailureKind.DEADLINE: errors.DeadlineExceeded,
-    FailureKind.CANCELLED: errors.Cancelled,
-    FailureKind.OUT_OF_MEMORY: errors.OutOfMemory,
-    FailureKind.INVALID_OUTPUT: errors.InvalidOutput,
-    FailureKind.INTERNAL: errors.EngineError,
-}
 
 
 class EngineFailed(Exception):
@@ -195,6 +187,7 @@ class Inference:
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
         self._selection.began(queued)
+        generation.begun = True
         listener = self._listen(job, crashes.crashes + generation.attempt)
         self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
@@ -204,7 +197,8 @@ class Inference:
         params = chosen_again(params) if generation.again else params
         grammar = None if job.form is None else job.form.grammar
         request = EngineRequest(
-            request_id, job.prompt, params, priority=queued.priority, cache_salt=salt, grammar=grammar, text=job.text,
+            request_id, job.prompt, params, priority=generation.priority, cache_salt=salt, grammar=grammar,
+            text=job.text,
             on_token=None if listener is None else listener.token,
             on_text=None if listener is None else listener.text,
         )  # fmt: skip
@@ -230,7 +224,8 @@ class Inference:
 
     def _end_complete(self, running: _Running, completion: Completion) -> None:
         generation, job = running.generation, running.generation.job
-        missed = _missed(job, completion)
+        generation.taken = running.queued.prompt_tokens + completion.generated_tokens
+        missed = missed_form(job, completion)
         if missed is None:
             wait_s = running.started - job.ticket.fetched_at
             generated = Generated(
@@ -254,7 +249,7 @@ class Inference:
         generation = running.generation
         generation.failed_attempts.append(FailedAttempt(running.started, time.monotonic(), str(failure.kind)))
         if not self._retries.policy.allows(failure.kind, generation.attempt):
-            self._results.put(Broken(generation, _error_of(failure), running.attempt))
+            self._results.put(Broken(generation, error_of(failure), running.attempt))
             return
         log.warning(
             "%s failed in attempt %d of %d and is tried again: %s",
@@ -262,17 +257,3 @@ class Inference:
             extra=running.blamed.log_fields,
         )  # fmt: skip
         self._retries.add(running.queued)
-
-
-def _error_of(failure: Failure) -> errors.PeltonError:
-    if failure.kind is FailureKind.REFUSED:
-        return errors.request_error(failure.code)(failure.message, param=failure.param)
-    return _ERRORS[failure.kind](failure.message)
-
-
-def _missed(job: PreparedRequest, completion: Completion) -> str | None:
-    """What the form asked for misses in one of the answers; one that was cut has no form to be compared."""
-    if job.form is None or job.request.stop_strings:
-        return None
-    whole = [each for each in completion.all if each.finish_reason is FinishReason.STOP]
-    return next((missed for each in whole if (missed := job.form.fault(each.token_ids)) is not None), None)

@@ -15,6 +15,7 @@ from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
@@ -46,6 +47,7 @@ class Admission:
         sessions: SessionCoordinator,
         continuing: SessionPrompts,
         queue: RequestQueue[Generation],
+        quotas: QuotaGate,
     ) -> None:
         self._addresses = addresses
         self._codec = codec
@@ -58,10 +60,12 @@ class Admission:
         self._sessions = sessions
         self._continuing = continuing
         self._queue = queue
+        self._quotas = quotas
 
     async def wait_for_room(self, lane: Lane) -> int:
         """Wait until at least one more request of a lane may be taken in; return how many may."""
-        return min(await self._flights.wait_for_room(), await self._queue.wait_for_room(lane.priority))
+        waiting = await self._flights.wait_for_room(lane.priority)
+        return min(waiting, await self._queue.wait_for_room(lane.priority))
 
     async def take_in(self, tickets: list[Delivery]) -> None:
         """Bring each request into the queue, or to where it waits for others, or to its end."""
@@ -76,8 +80,16 @@ class Admission:
         await self._proceed(drafts, [*nowhere, *unwanted, *malformed])
 
     async def run_sessions(self) -> None:
-        """Take in, for ever, requests whose session's history was read."""
-        async for opened in self._sessions.ready():
+        """Take in, for ever, requests whose session's history was read.
+
+        Each lane by itself: while one has no room, no more histories are read for it, and the other goes on.
+        """
+        async with asyncio.TaskGroup() as lanes:
+            for lane in Lane:
+                lanes.create_task(self._run_sessions(lane))
+
+    async def _run_sessions(self, lane: Lane) -> None:
+        async for opened in self._sessions.ready(lane):
             await self._continue_sessions(opened)
 
     async def _continue_sessions(self, opened: Sequence[Opened]) -> None:
@@ -94,14 +106,25 @@ class Admission:
 
     async def _generate(self, drafts: Sequence[RenderedRequest]) -> None:
         jobs, too_large = await asyncio.to_thread(make_jobs, drafts, self._codec, self._limits)
+        if too_large:
+            await self._open.end(too_large)
+        by_lane = ([job for job in jobs if job.ticket.envelope.lane is lane] for lane in Lane)
+        await asyncio.gather(*(self._enter(jobs) for jobs in by_lane))
+
+    async def _enter(self, jobs: Sequence[PreparedRequest]) -> None:
+        """Bring those of one lane into the queue, in their order, waiting for room."""
         _, failed = await each_async("queue", jobs, self._join, lambda job: job.ticket)
-        if refused := [*too_large, *failed]:
-            await self._open.end(refused)
+        if failed:
+            await self._open.end(failed)
 
     async def _join(self, job: PreparedRequest) -> None:
         """Have it wait for its answer, unless it has ended on the way here."""
-        if job.ticket in self._open and (generation := self._flights.join(job)) is not None:
-            await self._queue.put(generation.queued)
+        if job.ticket not in self._open:
+            return
+        if (generation := self._flights.join(job)) is not None:
+            await self._quotas.enter(generation)
+        elif job.ticket.envelope.lane is Lane.INTERACTIVE and (joined := self._flights.of(job.ticket)) is not None:
+            self._queue.raise_priority(joined, joined.priority)
 
     async def _address(self, ticket: Delivery) -> Delivery:
         return replace(ticket, envelope=await self._addresses.resolved(ticket.envelope))

@@ -21,6 +21,7 @@ from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.cancellation.deadlines import FIRST_PLAUSIBLE_MS
 from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
+from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.admission import Admission
 from pelton.workers.kafka.sieve import UNREADABLE
 from pelton.workers.notices import ABOUT_KAFKA
@@ -49,6 +50,7 @@ class Poller:
         assignment: Assignment,
         policy: ReplyPolicy,
         sessions: SessionCoordinator,
+        quotas: QuotaGate,
         reception: Admission,
         metrics: Metrics,
     ) -> None:
@@ -56,6 +58,7 @@ class Poller:
         self._assignment = assignment
         self._policy = policy
         self._sessions = sessions
+        self._quotas = quotas
         self._reception = reception
         self._metrics = metrics
         self._stopping = False
@@ -92,7 +95,8 @@ class Poller:
 
     def _fetchable(self) -> list[TopicPartition]:
         ours = self._assignment.fetchable()
-        return [tp for tp in ours if self._sessions.has_room(tp, len(ours))]
+        rooms = (self._sessions, self._quotas)
+        return [tp for tp in ours if all(room.has_room(tp, len(ours)) for room in rooms)]
 
     async def _fetch(self, partitions: list[TopicPartition], most: int) -> Fetched:
         """Poll. A poll that fails may have taken records of some partitions already: all are fetched again."""
@@ -143,17 +147,17 @@ class Poller:
         return 0.0
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
-        """The record's ticket, whatever is wrong with it: that is told to its sender further on."""
+        """The record's ticket, whatever is wrong with it: a later stage reports that to its sender."""
         record = _request_record(fetched)
-        nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
         queue_s = self._queue_s(record)
-        ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
         try:
             envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
         except Exception as error:  # noqa: BLE001  # the headers of one record are no other's trouble
+            nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
+            ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
             told = fault(error, "read the headers of", ticket)
             return replace(ticket, envelope=replace(nothing, fault=told))
-        return replace(ticket, envelope=_unless_unreadable(envelope, record))
+        return Delivery(record, _unless_unreadable(envelope, record), tracker, time.monotonic(), queue_s)
 
 
 def _unless_unreadable(envelope: Envelope, record: RequestRecord) -> Envelope:

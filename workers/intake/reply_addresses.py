@@ -52,7 +52,7 @@ class ReplyAddresses:
         return replace(envelope, reply_partition=envelope.source.partition % partitions)
 
     def by_default(self, ticket: Delivery) -> Delivery:
-        """The ticket with the default address: one that does not exist cannot be told so."""
+        """The ticket with the default address: the error cannot be sent to an address that does not exist."""
         envelope = replace(ticket.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
         return replace(ticket, envelope=envelope)
 

@@ -13,14 +13,14 @@ NONE_COMMITTED = -1
 
 
 class PositionUnknown(KafkaError):
-    """The broker did not tell the committed position; it may a moment later."""
+    """The broker did not return the committed position; it may a moment later."""
 
 
 class ConsumerGroup:
     """Asks through the admin client: a consumer's own `committed()` drops the metadata."""
 
     def __init__(self, kafka: KafkaSettings, client_id: str) -> None:
-        """`client_id` is this worker's alone: it is how the broker's list of members tells us from others."""
+        """`client_id` is this worker's alone: it identifies us in the broker's list of members."""
         self._group_id = kafka.group_id
         self._client_id = client_id
         self._admin = AIOKafkaAdminClient(**kafka.client_options())
@@ -49,6 +49,14 @@ class ConsumerGroup:
 
         Also while the group rebalances: until that is over nobody else is given what its members have.
         """
+        return self._client_id in await self._members()
+
+    async def count_members(self) -> int:
+        """How many workers the group has. Raises `KafkaError`."""
+        return len(await self._members())
+
+    async def _members(self) -> list[str]:
+        """The client ids of all."""
         answers: list[Any] = await self._admin.describe_consumer_groups([self._group_id])
         _, _, _, _, _, members, *_ = answers[0].groups[0]
-        return any(client_id == self._client_id for _, client_id, *_ in members)
+        return [client_id for _, client_id, *_ in members]

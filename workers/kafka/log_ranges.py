@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import METADATA_AGE_MS
+from pelton.workers.kafka.topic_identity import TopicIdentity
 from pelton.workers.kafka.topic_ids import topic_ids
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class LogRanges:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._group_id = kafka.group_id
         self._consumer = AIOKafkaConsumer(**kafka.client_options(), metadata_max_age_ms=METADATA_AGE_MS)
+        self._identity = TopicIdentity(self.topic_ids)
 
     async def start(self) -> None:
         """Raises `KafkaError`."""
@@ -54,6 +56,13 @@ class LogRanges:
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """Kafka's ids of those that exist; nothing where the broker is too old. Raises `KafkaError`."""
         return await topic_ids(self._consumer._client, topics)  # noqa: SLF001  # its public side has no requests
+
+    async def is_current(self, topic: str, topic_id: str) -> bool:
+        """Whether what was read of `topic` before the call was of the topic that has the name now. Raises `KafkaError`.
+
+        True where that cannot be known: the topic is gone, or the broker is too old to tell ids.
+        """
+        return not topic_id or await self._identity.now(topic) in ("", topic_id)
 
     async def starting_point(self, partition: TopicPartition, committed: Progress | None) -> Progress:
         """Where to begin. Raises `KafkaError`.

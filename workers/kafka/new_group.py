@@ -66,5 +66,5 @@ async def _is_new(group_id: str, partitions: list[TopicPartition], admin: AIOKaf
         except GroupCoordinatorNotAvailableError:  # a broker that has had no group yet makes the topic for them
             await asyncio.sleep(ASK_AGAIN_S)
             continue
-        # A partition without an answer is one that the broker could not tell of.
+        # A partition without an answer is one that the broker knew nothing of.
         return all(place in committed and committed[place].offset == NONE_COMMITTED for place in partitions)

@@ -117,7 +117,7 @@ class BrokerWatch:
 
 @asynccontextmanager
 async def one_voice(kafka: KafkaSettings) -> AsyncIterator[None]:
-    """While inside, outages are told of once."""
+    """While inside, each outage is logged once."""
 
     async def attempt() -> None:
         admin = AIOKafkaAdminClient(**kafka.client_options())

@@ -1,5 +1,6 @@
 """Which keys a request has in the cache: the one place that decides what two requests must have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
@@ -49,9 +50,18 @@ class CacheKeyBuilder:
     default_tokens: int
     most_tokens: int
     share_tenants: bool
+    identity: Callable[[str], str] = str
 
     @classmethod
-    def of(cls, settings: CacheSettings, model: str, fingerprint: bytes, limits: RequestLimits) -> "CacheKeyBuilder":
+    def of(
+        cls,
+        settings: CacheSettings,
+        model: str,
+        fingerprint: bytes,
+        limits: RequestLimits,
+        identity: Callable[[str], str] = str,
+    ) -> "CacheKeyBuilder":
+        """`identity` gives the part of a rendered prompt that decides its answer."""
         return cls(
             enabled=settings.enabled,
             model=model,
@@ -59,6 +69,7 @@ class CacheKeyBuilder:
             default_tokens=limits.default_max_new_tokens,
             most_tokens=limits.most_tokens,
             share_tenants=settings.share_across_tenants,
+            identity=identity,
         )
 
     def keys(self, ticket: Delivery, request: ChatRequest, text: str) -> CacheKeys:
@@ -69,10 +80,9 @@ class CacheKeyBuilder:
         return CacheKeys(self._answer(ticket, request, text), self._resend(ticket), fresh=use is CacheUse.REFRESH)
 
     def _answer(self, ticket: Delivery, request: ChatRequest, text: str) -> str | None:
-        params = sampling_params(request, request.new_tokens or self.default_tokens)
-        if not is_reproducible(params):
+        if not is_reproducible(request):
             return None
-        sampling = sampling_identity(params)
+        sampling = sampling_identity(sampling_params(request, request.new_tokens or self.default_tokens))
         sampling |= request.shape
         if request.new_tokens is None:
             sampling["most_tokens"] = self.most_tokens
@@ -80,7 +90,7 @@ class CacheKeyBuilder:
             model=self.model,
             tenant="" if self.share_tenants else ticket.envelope.tenant,
             fingerprint=self.fingerprint,
-            prompt=text,
+            prompt=self.identity(text),
             sampling=sampling,
         )
 

@@ -29,6 +29,6 @@ def sampling_params(request: ChatRequest, max_tokens: int) -> SamplingParams:
     )
 
 
-def is_reproducible(params: SamplingParams) -> bool:
+def is_reproducible(request: ChatRequest) -> bool:
     """Whether the same request gets the same answer again."""
-    return params.temperature == 0 or params.seed is not None
+    return request.temperature == 0 or request.seed is not None

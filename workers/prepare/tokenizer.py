@@ -39,6 +39,9 @@ class Codec(Protocol):
         Raises `RequestError` for what its template refuses or the model has no words for.
         """
 
+    def identity(self, text: str) -> str:
+        """What of a rendered text decides the answer: requests with the same may share one."""
+
     def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
 
@@ -104,6 +107,9 @@ class TokenizerCodec:
                 f"The model's chat template refuses these messages: {error}.", param="messages"
             ) from None
         return self._begun(text, request)
+
+    def identity(self, text: str) -> str:
+        return text
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         pieces = [text.split(_CUT) for text in texts]
@@ -188,6 +194,9 @@ class SimulatedCodec:
         tools = [] if request is None else [tool.function.name for tool in request.offered_tools]
         lines = [f"tools: {' '.join(tools)}"] if tools else []
         return "\n".join([*lines, *(f"{message.role}: {message.text}" for message in messages)])
+
+    def identity(self, text: str) -> str:
+        return text
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         return [encode_text(text) for text in texts]

@@ -10,6 +10,8 @@ from pelton.workers.forms.answer_form import AnswerForm
 from pelton.workers.prepare.message_parsing import ParsedAnswer
 from pelton.workers.remote.tokens import TokenEstimate
 
+_LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+
 
 class RemoteCodec:
     """Implements `Codec`. A rendered request is the JSON body that the endpoint gets; its tokens are an estimate."""
@@ -24,6 +26,13 @@ class RemoteCodec:
         asked = {} if request is None else request.model_dump(exclude_unset=True, by_alias=True, exclude={"messages"})
         told = [message.model_dump(exclude_unset=True, by_alias=True) for message in messages]
         return orjson.dumps({**asked, "model": self._model, "messages": told}).decode()
+
+    def identity(self, text: str) -> str:
+        """The body without what only says who asks, and why."""
+        if not any(f'"{name}":' in text for name in _LABELS):
+            return text
+        body = orjson.loads(text)
+        return orjson.dumps({name: value for name, value in body.items() if name not in _LABELS}).decode()
 
     def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """As many stand-ins as each text has tokens by estimate."""

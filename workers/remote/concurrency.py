@@ -3,7 +3,7 @@
 BACKOFF = 0.7
 """What an overload leaves of the limit."""
 FORGOTTEN = 0.9
-"""What each further overload in a row leaves of what the first one told."""
+"""The part of the limit that the first overload showed which each further one in a row leaves."""
 FIRST = 8
 
 
@@ -40,7 +40,7 @@ class AdaptiveLimit:
         if sent_at < self._lowered_at or self._limit <= self._least:
             return
         carried = self._limit * BACKOFF
-        # Of overloads in a row the first tells what is carried; the others tell of an endpoint that carries nothing.
+        # Of overloads in a row the first shows the load that is carried; the others, that nothing is.
         self._known_good = carried if self._answered_since else max(carried, FORGOTTEN * self._known_good)
         self._answered_since = False
         self._limit = max(float(self._least), carried)

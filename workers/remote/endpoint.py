@@ -1,9 +1,11 @@
 """One endpoint: how many requests it has, may have, and whether it is asked at all."""
 
 import random
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from pelton.workers.remote.concurrency import AdaptiveLimit
+from pelton.workers.remote.verdict import Fate
 
 MOST_FAILURES = 5
 """Failures in a row after which an endpoint is taken to be out of order."""
@@ -14,7 +16,8 @@ BUSY_MOST_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """`url` is its base URL. Times are seconds on `time.monotonic`'s clock.
+    """`url` is its base URL, `fates` counts its calls by what came of them. Times are seconds on `time.monotonic`'s
+    clock.
 
     One that is `down` gets no request until it shows that it is there; then it is on `trial` until its first answer,
     with as few requests as its limit allows.
@@ -30,6 +33,7 @@ class Endpoint:
     failures: int = 0
     down: bool = False
     trial: bool = False
+    fates: Counter[Fate] = field(default_factory=Counter)
 
     def free(self, now: float) -> int:
         """How many more requests it may be given."""

@@ -18,9 +18,10 @@ from pelton.workers.engine.api import (
     FailureKind,
     Outcome,
     Selection,
-    StepStats,
     Waiting,
 )
+from pelton.workers.engine.stats import StepStats
+from pelton.workers.remote.endpoint import Endpoint
 from pelton.workers.remote.sending import Sending
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,11 @@ class RemoteEngine:
     @property
     def running(self) -> int:
         return len(self._handed_over)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """To be read from any thread."""
+        return self._sending.pool.endpoints
 
     @property
     def last_step(self) -> StepStats | None:

@@ -26,7 +26,7 @@ class StreamedCompletion:
         self._usage: Any = None
 
     def feed(self, piece: bytes) -> None:
-        """Take in what has come. Raises `InvalidAnswer` for an event that is none, or tells of an error."""
+        """Take in what has come. Raises `InvalidAnswer` for an event that is none, or reports an error."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             data = line.removeprefix(_DATA).strip()
@@ -48,7 +48,7 @@ class StreamedCompletion:
         try:
             chunk = orjson.loads(data)
             if "error" in chunk:
-                raise InvalidAnswer(f"its stream tells of an error: {str(chunk['error'])[:200]}")
+                raise InvalidAnswer(f"its stream reports an error: {str(chunk['error'])[:200]}")
             self._usage = chunk.get("usage") or self._usage
             for choice in chunk.get("choices") or ():
                 self._add(choice)

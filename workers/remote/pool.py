@@ -26,22 +26,22 @@ class EndpointPool:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], caller: Caller, on_room: Callable[[], None]) -> None:
-        self._endpoints = tuple(endpoints)
+        self.endpoints = tuple(endpoints)
         self._caller = caller
         self._on_room = on_room
         self._waiting: deque[asyncio.Future[Endpoint]] = deque()
         self._probes: dict[Endpoint, asyncio.Task[None]] = {}
         self._wake: asyncio.TimerHandle | None = None
-        self._notices = {endpoint: Notice(log) for endpoint in self._endpoints}
+        self._notices = {endpoint: Notice(log) for endpoint in self.endpoints}
 
     @property
     def running(self) -> int:
         """Requests that are with an endpoint now."""
-        return sum(endpoint.running for endpoint in self._endpoints)
+        return sum(endpoint.running for endpoint in self.endpoints)
 
     def room(self, now: float) -> int:
         """Requests that the endpoints may be given beyond those they have."""
-        return sum(endpoint.free(now) for endpoint in self._endpoints)
+        return sum(endpoint.free(now) for endpoint in self.endpoints)
 
     async def take(self) -> Endpoint:
         """Wait for a place with an endpoint, first come first served; give it back by `give`."""
@@ -78,6 +78,7 @@ class EndpointPool:
 
     def _learn(self, endpoint: Endpoint, verdict: Verdict, sent_at: float, now: float) -> None:
         notice = self._notices[endpoint]
+        endpoint.fates[verdict.fate] += 1
         match verdict.fate:
             case Fate.ANSWERED:
                 endpoint.answered()
@@ -136,10 +137,10 @@ class EndpointPool:
 
     def _freest(self) -> Endpoint | None:
         now = time.monotonic()
-        free = max(endpoint.free(now) for endpoint in self._endpoints)
+        free = max(endpoint.free(now) for endpoint in self.endpoints)
         if free <= 0:
             return None
-        return random.choice([each for each in self._endpoints if each.free(now) == free])  # noqa: S311 (no secret)
+        return random.choice([each for each in self.endpoints if each.free(now) == free])  # noqa: S311 (no secret)
 
     def _wake_later(self) -> None:
         """At the end of the first pause, as nothing else happens then."""
@@ -147,6 +148,6 @@ class EndpointPool:
             self._wake.cancel()
             self._wake = None
         now = time.monotonic()
-        ends = [each.paused_until for each in self._endpoints if not each.down and each.paused_until > now]
+        ends = [each.paused_until for each in self.endpoints if not each.down and each.paused_until > now]
         if ends:
             self._wake = asyncio.get_running_loop().call_later(min(ends) - now, self._deal)

@@ -80,7 +80,7 @@ def _completion(request: EngineRequest, answer: WrittenAnswer, took_s: float) ->
     return Completion(
         request_id=request.id,
         token_ids=(),
-        finish_reason=FinishReason.STOP,  # each choice tells its own
+        finish_reason=FinishReason.STOP,  # each choice states its own
         prefill_s=0.0,
         decode_s=took_s,
         cached_tokens=answer.cached_tokens,

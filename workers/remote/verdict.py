@@ -73,7 +73,8 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
     words = f"The endpoint answers with status {status}: {told.message}"
     if status in _BUSY:
         return Verdict(Fate.BUSY, words, retry_after_s=retry_after_s(headers))
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _OURS:
+    ours = status in _OURS and not (status == HTTPStatus.FORBIDDEN and told.content)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not ours:
         return Verdict(Fate.REFUSED, words, code=told.code or _CODE_BY_STATUS.get(status), param=told.param)
     return Verdict(Fate.FAILED, words)
 
@@ -109,6 +110,8 @@ class _Told:
     message: str
     code: str | None = None
     param: str | None = None
+    content: bool = False
+    """Whether it is what the request says that is refused."""
 
 
 def _told(body: bytes) -> _Told:
@@ -124,8 +127,19 @@ def _told(body: bytes) -> _Told:
     code = _word(error.get("code"))
     text = message if isinstance(message, str) else orjson.dumps(message).decode()
     return _Told(
-        _sentence(text if code is None else f"{text.rstrip('.')} (code {code})"), code, _word(error.get("param"))
+        _sentence(text if code is None else f"{text.rstrip('.')} (code {code})"),
+        code,
+        _word(error.get("param")),
+        content=_names_content(error),
     )
+
+
+def _names_content(error: dict[str, Any]) -> bool:
+    """A code or type that names content, or the fields with which gateways tell what a moderation has found."""
+    words = f"{error.get('code')} {error.get('type')}".lower()
+    more = error.get("metadata")
+    flagged = isinstance(more, dict) and not more.keys().isdisjoint({"flagged_input", "reasons"})
+    return flagged or any(name in words for name in ("content_filter", "content_policy", "moderation"))
 
 
 def _word(value: Any) -> str | None:

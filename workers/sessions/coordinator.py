@@ -18,9 +18,10 @@ from pelton.pipeline.linger_queue import LingerQueueClosed
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.wire import contract
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Failed, Generated, OutgoingReply, Result
+from pelton.workers.sessions import messages
 from pelton.workers.sessions.fences import Fences
 from pelton.workers.sessions.history_reader import HistoryReader
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
@@ -30,15 +31,6 @@ TURNS_PER_PLACE = 4
 """Requests that may wait for their turn in a session, for each that may wait in the line."""
 MOST_READS = 5
 """A history that has changed under a request so often is being written to from elsewhere."""
-
-_UNAVAILABLE = "The session's history cannot be reached for now: send the request again in a while."
-_REFUSED = (
-    "The session's history cannot be used, as the workers' Redis refuses it, which will not pass by itself: have it "
-    "mended (the workers' log has the cause), or send the request without a session."
-)
-_DAMAGED = "The session's history is damaged and cannot be continued: begin another session."
-_TOO_LONG = "The turn is longer than a session's history may be: send less at once, or send it outside of a session."
-_MESSAGES = {StoreFailure.MOVED: _UNAVAILABLE, StoreFailure.TOO_LONG: _TOO_LONG}
 
 Opened = tuple[Delivery, History]
 """A request and the history it continues."""
@@ -147,7 +139,7 @@ class SessionCoordinator:
 
     def give_up(self, now: float) -> list[Failed]:
         """End those that have waited for Redis long enough. What may have been stored of them will be withdrawn."""
-        message = _REFUSED if self._store.refused else _UNAVAILABLE
+        message = messages.REFUSED if self._store.refused else messages.UNAVAILABLE
         return [self._refused(visit, message) for visit in self._lanes.out_of_patience(now, self._wait_s)]
 
     async def write(self) -> None:
@@ -165,9 +157,9 @@ class SessionCoordinator:
         await self._turns.settled()
         await self._passed.join()
 
-    async def ready(self) -> AsyncIterator[list[Opened]]:
-        """Those whose turn it is and whose history is read, for ever: they may be prepared."""
-        async for read in self._reader.read():
+    async def ready(self, lane: Lane) -> AsyncIterator[list[Opened]]:
+        """Those of a lane whose turn it is and whose history is read, for ever: they may be prepared."""
+        async for read in self._reader.read(lane):
             opened, results = self._sort(read.loaded)
             await self._open.end([*results, *map(self._broken, read.broken)])
             if opened:
@@ -181,7 +173,7 @@ class SessionCoordinator:
             if not self._lanes.is_due(visit) or outcome is StoreFailure.UNAVAILABLE:
                 continue
             if not isinstance(outcome, Loaded):
-                results.append(self._refused(visit, _DAMAGED))
+                results.append(self._refused(visit, messages.DAMAGED))
                 continue
             self._lanes.succeeded(visit)
             if turn := outcome.history.turn(visit.record):
@@ -205,7 +197,7 @@ class SessionCoordinator:
             visit.parcel = visit.write = None
             self._lanes.move(visit, TurnStage.WAITING)
         else:
-            await self._end(self._refused(visit, _MESSAGES.get(outcome, _DAMAGED)))
+            await self._end(self._refused(visit, messages.OF_FAILURE.get(outcome, messages.DAMAGED)))
 
     async def _end(self, result: Result) -> None:
         with contextlib.suppress(LingerQueueClosed):  # at the end of a drain: it is left to another worker

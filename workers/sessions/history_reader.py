@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pelton.cache.sessions.store import Loaded, SessionStore, StoreFailure
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.containment import together_async
 from pelton.workers.requests import Delivery, Failed
 from pelton.workers.sessions.fences import Fences
@@ -33,11 +34,13 @@ class HistoryReader:
         self._lanes = lanes
         self._is_open = is_open
 
-    async def read(self) -> AsyncIterator[HistoriesRead]:
-        """Read for ever, no history before its fence is raised. Who is to go on or to end is moved by the caller."""
+    async def read(self, lane: Lane) -> AsyncIterator[HistoriesRead]:
+        """Read for the turns of a lane, for ever, no history before its fence is raised. Who is to go on or to end is
+        moved by the caller.
+        """
         backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
         while True:
-            due = self._still_open(await self._lanes.due(MOST_AT_ONCE))
+            due = self._still_open(await self._lanes.due(MOST_AT_ONCE, lane))
             await self._fences.raise_for(visit.ticket for visit in due)
             able = [visit for visit in due if self._fences.of(visit.ticket) is not None]
             loaded, broken = await together_async("load the session of", able, self._load, _ticket)

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 
 from pelton.cache.sessions.conversation import Conversation
 from pelton.cache.sessions.store import Loaded, Write, session_key
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.requests import Delivery, OutgoingReply
 
 
@@ -107,12 +108,12 @@ class SessionQueues:
         self._waiting[visit.partition] += 1
         self._look_at(visit.key)
 
-    async def due(self, most: int) -> list[PendingTurn]:
-        """Wait until there are visits whose turn it is; they stay due until they are moved on."""
-        while not self._due:
+    async def due(self, most: int, lane: Lane) -> list[PendingTurn]:
+        """Wait until there are visits of a lane whose turn it is; they stay due until they are moved on."""
+        while not (due := [visit for visit in self._due if visit.ticket.envelope.lane is lane]):
             self._any_due.clear()
             await self._any_due.wait()
-        return list(self._due)[:most]
+        return due[:most]
 
     def is_due(self, visit: PendingTurn) -> bool:
         return visit in self._due

@@ -25,7 +25,7 @@ class TurnWriter:
     What Redis does not do is tried again until the visit is dropped; what becomes of a turn otherwise is told.
     """
 
-    def __init__(  # noqa: PLR0913  # what it writes to, and whom it tells
+    def __init__(  # noqa: PLR0913  # what it writes to, and whom it notifies
         self,
         store: SessionStore,
         fences: Fences,

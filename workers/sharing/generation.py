@@ -15,7 +15,7 @@ class Lease(Enum):
     """Who may generate an answer, among all workers."""
 
     NONE = auto()
-    """None is needed, or nobody can tell: it runs without."""
+    """None is needed, or the cache is unreachable: it runs without."""
     WANTED = auto()
     """It may not run yet."""
     HELD = auto()
@@ -30,9 +30,9 @@ class Generation:
 
     `job` is what is computed: the request of whoever came first, and equal to all others. `waiters` are in the order of
     their arrival and belong to the event loop, as does all that is not said to be for any thread. `attempt` counts from
-    1 and belongs to the inference thread, as do `failed_attempts` and `again`: the first answer did not have its form,
-    another is to be chosen. `since` is when it began to wait, `elsewhere_since` when it was first left to another
-    worker (`time.monotonic`).
+    1 and belongs to the inference thread, as do `again` (the first answer did not have its form, another is to be
+    chosen), `begun`, `taken` and `failed_attempts`. `since` is when it began to wait, `elsewhere_since` when it was
+    first left to another worker (`time.monotonic`).
     """
 
     key: str | None
@@ -43,11 +43,19 @@ class Generation:
     elsewhere_since: float | None = None
     waiters: dict[Delivery, PreparedRequest] = field(default_factory=dict)
     first: Delivery | None = None
-    """Who has waited longest: errors and crashes are told to this one. Any thread."""
+    """Who has waited longest: errors and crashes are attributed to this one. Any thread."""
+    priority: int = 0
+    """The highest of those that have waited for it. Any thread."""
     wanted: bool = False
     """Whether anybody waits for it. Once nobody does any more, nobody will again. Any thread."""
     attempt: int = 1
     again: bool = False
+    begun: bool = False
+    """Whether it has been in the engine."""
+    taken: int | None = None
+    """Tokens that its answer took, prompt included; None as long as there is none."""
+    reserved: bool = False
+    """Whether its tenant's quota was charged for it."""
     failed_attempts: list[FailedAttempt] = field(default_factory=list)
 
     @property
@@ -57,12 +65,12 @@ class Generation:
 
     @property
     def queued(self) -> QueuedRequest["Generation"]:
-        """As the queue takes it; in the lane of the request that came first."""
-        lane = self.job.ticket.envelope.lane
-        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, lane.priority)
+        """As the queue takes it."""
+        return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, self.priority)
 
     def add(self, job: PreparedRequest) -> None:
         self.waiters[job.ticket] = job
+        self.priority = max(self.priority, job.ticket.envelope.lane.priority)
         self.first = self.first or job.ticket
         self.wanted = True
 

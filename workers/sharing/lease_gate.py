@@ -8,11 +8,12 @@ the answer is found or nobody generates it any more.
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from pelton.cache.replies.leases import LeaseOutcome, Leases
 from pelton.cache.replies.values import Found
 from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, Lane
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, Result
 from pelton.workers.sharing.generation import Generation, Lease
@@ -22,22 +23,32 @@ LOOK_S = 0.025
 """How often the answers are looked for that other workers generate: all in one round trip."""
 
 
+class Enter(Protocol):
+    """Brings a generation into the queue, waiting for room there."""
+
+    async def __call__(self, generation: Generation, *, first: bool) -> None: ...
+
+
 class LeaseGate:
     """Lives on the event loop; `runnable` is for the inference thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # leases, what they are for, and where that waits
         self,
         flights: SingleFlight,
         leases: Leases,
         queue: RequestQueue[Generation],
         open_requests: OpenRequests,
         longest_wait_s: float,
+        *,
+        enter: Enter | None = None,
     ) -> None:
+        """`enter` brings a generation back into the queue, where that is not simply put there."""
         self._flights = flights
         self._leases = leases
         self._queue = queue
         self._open = open_requests
         self._longest_wait_s = longest_wait_s
+        self._enter = enter or self._put
         self._asked: set[Generation] = set()
         self._wanted: asyncio.Queue[list[Generation]] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -61,7 +72,8 @@ class LeaseGate:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ask())
             tasks.create_task(self._look())
-            tasks.create_task(self._return())
+            for lane in Lane:
+                tasks.create_task(self._return(lane.priority))
 
     async def _ask(self) -> None:
         """Ask for leases: for all that were wanted while the last answer was awaited, in one round trip."""
@@ -122,8 +134,14 @@ class LeaseGate:
                     self._flights.unpark(generation)
             await self._open.end(results)
 
-    async def _return(self) -> None:
-        """Let generations into the queue again, ahead of those that came after them."""
+    async def _return(self, priority: int) -> None:
+        """Let generations into the queue again, ahead of those that came after them.
+
+        Each priority by itself: while there is no room for one, the others need not wait.
+        """
         while True:
-            generation = await self._flights.next_returning()
-            await self._queue.put(generation.queued, first=True)
+            generation = await self._flights.next_returning(priority)
+            await self._enter(generation, first=True)
+
+    async def _put(self, generation: Generation, *, first: bool) -> None:
+        await self._queue.put(generation.queued, first=first)

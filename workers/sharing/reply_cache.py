@@ -1,4 +1,4 @@
-"""What the cache is asked and told for requests: answers for equal ones, whole replies for those that come again."""
+"""Reads and writes the cache for requests: answers for equal ones, whole replies for those that come again."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b

@@ -5,9 +5,13 @@ its partition lost) leaves, and the generation goes on for the others. One that 
 wherever it is. An error is for the request that has waited longest, and the generation is tried again for the rest;
 after a second error each of them gets a generation of its own, so that those of a prompt that always fails do not fail
 one after the other.
+
+Those who wait are counted by their priority, so that a flood of one takes no room from another. A generation has the
+highest priority of those that have waited for it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -28,12 +32,16 @@ class SingleFlight:
         leased: bool = False,
         release: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Where answers are `leased`, a generation runs once it has its lease; `release` gives up that on a key."""
+        """At most `max_waiting` of each priority may wait. Where answers are `leased`, a generation runs once it has
+        its lease; `release` gives up that on a key.
+        """
         self._max_waiting = max_waiting
         self._leased = leased
         self._release = release
         self._by_key: dict[str, Generation] = {}
         self._of: dict[Delivery, Generation] = {}
+        self._waiters: Counter[int] = Counter()
+        self._in_line: Counter[int] = Counter()
         self._all: set[Generation] = set()
         self._parked: dict[Generation, None] = {}
         self._returning: dict[Generation, None] = {}
@@ -42,16 +50,17 @@ class SingleFlight:
         self._any_returning = asyncio.Event()
         self.left: SimpleQueue[Generation] = SimpleQueue()
         """Generations that lost whoever had waited longest, and perhaps everybody: for the inference thread."""
+        self.ended: asyncio.Queue[Generation] = asyncio.Queue()
+        """Those that a quota was charged for and that nobody waits for any more."""
 
     @property
     def waiting(self) -> int:
         """Requests that wait for the generation of another, here or elsewhere, or are on their way to the queue."""
-        return len(self._of) - len(self._all) + len(self._parked) + len(self._returning)
+        return self._waiters.total() - self._in_line.total()
 
-    @property
-    def room(self) -> int:
-        """How many more requests may wait; not positive when there is none."""
-        return self._max_waiting - self.waiting
+    def room(self, priority: int) -> int:
+        """How many more requests of a priority may wait; not positive when there is none."""
+        return self._max_waiting - self._waiters[priority] + self._in_line[priority]
 
     @property
     def parked(self) -> list[Generation]:
@@ -65,9 +74,9 @@ class SingleFlight:
         """What a request waits for."""
         return self._of.get(ticket)
 
-    async def wait_for_room(self) -> int:
-        """Wait until at least one more request may wait here; return how many may."""
-        while (room := self.room) <= 0:
+    async def wait_for_room(self, priority: int = 0) -> int:
+        """Wait until at least one more request of a priority may wait here; return how many may."""
+        while (room := self.room(priority)) <= 0:
             self._vacated.clear()
             await self._vacated.wait()
         return room
@@ -80,17 +89,17 @@ class SingleFlight:
         """Have a request wait. Returns the generation to put into the queue; None where it is under way already."""
         key = job.keys.flight
         if key is not None and (generation := self._by_key.get(key)):
-            generation.add(job)
-            self._of[job.ticket] = generation
+            self._add(generation, job)
             return None
         needs_lease = self._leased and key is not None and job.keys.answer is not None
         return self._begin(Generation(key, job, Lease.WANTED if needs_lease else Lease.NONE), [job])
 
     def leave(self, ticket: Delivery) -> None:
         """A request has ended by itself. Does nothing for one that waits for no generation."""
-        generation = self._of.pop(ticket, None)
+        generation = self._of.get(ticket)
         if generation is None:
             return
+        self._remove(ticket)
         had_waited_longest = ticket is generation.first
         generation.remove(ticket)
         if not generation.wanted:
@@ -132,36 +141,54 @@ class SingleFlight:
         """Keep what was taken out of the queue until its answer is there or nobody generates it."""
         generation.leave_to_another(now)
         self._parked[generation] = None
+        self._in_line[generation.priority] -= 1
         self._any_parked.set()
 
     def unpark(self, generation: Generation) -> None:
         """Nobody generates it any more: it asks for the lease again."""
         self.grant(generation, Lease.WANTED)
 
-    async def next_returning(self) -> Generation:
-        """Wait for a generation that is to join the queue again."""
-        while not self._returning:
+    async def next_returning(self, priority: int = 0) -> Generation:
+        """Wait for a generation of a priority that is to join the queue again."""
+        while (generation := next((each for each in self._returning if each.priority == priority), None)) is None:
             self._any_returning.clear()
             await self._any_returning.wait()
-        generation = next(iter(self._returning))
-        del self._returning[generation]
+        self._no_longer_returning(generation)
         self._vacated.set()
         return generation
 
     def _begin(self, generation: Generation, jobs: list[PreparedRequest]) -> Generation:
         self._all.add(generation)
+        self._in_line[generation.priority] += 1
         if generation.key is not None:
             self._by_key[generation.key] = generation
         for job in jobs:
-            generation.add(job)
-            self._of[job.ticket] = generation
+            self._add(generation, job)
         return generation
+
+    def _add(self, generation: Generation, job: PreparedRequest) -> None:
+        before = generation.priority
+        generation.add(job)
+        self._of[job.ticket] = generation
+        self._waiters[job.ticket.envelope.lane.priority] += 1
+        if generation.priority == before:
+            return
+        if generation in self._returning:
+            self._any_returning.set()
+        elif generation not in self._parked:
+            self._in_line[before] -= 1
+            self._in_line[generation.priority] += 1
+        self._vacated.set()
+
+    def _remove(self, ticket: Delivery) -> None:
+        del self._of[ticket]
+        self._waiters[ticket.envelope.lane.priority] -= 1
 
     def _part(self, generation: Generation) -> list[PreparedRequest]:
         waiters = list(generation.waiters.values())
         for job in waiters:
             generation.remove(job.ticket)
-            del self._of[job.ticket]
+            self._remove(job.ticket)
         self._vacated.set()
         return waiters
 
@@ -170,9 +197,13 @@ class SingleFlight:
         if generation not in self._all:
             return
         self._all.remove(generation)
+        if generation.reserved:
+            self.ended.put_nowait(generation)
         if generation in self._parked:
             self._no_longer_parked(generation)
-        self._returning.pop(generation, None)
+        if generation in self._returning:
+            self._no_longer_returning(generation)
+        self._in_line[generation.priority] -= 1
         if generation.key is not None:
             del self._by_key[generation.key]
             if generation.lease is Lease.HELD and not keeps_lease:
@@ -180,9 +211,15 @@ class SingleFlight:
 
     def _return(self, generation: Generation) -> None:
         self._returning[generation] = None
+        self._in_line[generation.priority] -= 1
         self._any_returning.set()
+
+    def _no_longer_returning(self, generation: Generation) -> None:
+        del self._returning[generation]
+        self._in_line[generation.priority] += 1
 
     def _no_longer_parked(self, generation: Generation) -> None:
         del self._parked[generation]
+        self._in_line[generation.priority] += 1
         if not self._parked:
             self._any_parked.clear()

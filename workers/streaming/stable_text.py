@@ -1,4 +1,4 @@
-"""How much of an answer that goes on can be told already: what will not change, whatever comes."""
+"""The part of an unfinished answer that can be sent: text that no later token changes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class StableText:
-    """One answer's text, told piece by piece; the pieces joined are the text.
+    """One answer's text in pieces; the pieces joined are the text.
 
     Held back are the last character as readers see it, which an accent or a joined emoji may still become part of, and
     whatever a stop string may begin with: were it to come, the answer would end before it.

@@ -145,7 +145,7 @@ class StreamWriter:
             try:
                 piece = self._piece(watched)
             except Exception:
-                log.exception("the text of %s cannot be told ahead of its reply", watched.job.ticket.record.source)
+                log.exception("the text of %s cannot be streamed", watched.job.ticket.record.source)
                 watched.dropped = True
                 continue
             if piece is not None:

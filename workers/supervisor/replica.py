@@ -52,11 +52,11 @@ class Crash:
 
 
 class Unusable(Exception):
-    """A worker cannot run at all, and has told why."""
+    """A worker cannot run at all, and has logged why."""
 
 
 class Replica:
-    """Keeps one worker process running until told to stop."""
+    """Keeps one worker process running until it is stopped."""
 
     def __init__(
         self,

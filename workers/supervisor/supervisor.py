@@ -40,7 +40,7 @@ class Supervisor:
         self._mark_replicas = [ready_file_marker(_numbered(settings.ready_file, n)) for n in range(settings.replicas)]
 
     async def run(self) -> WorkerExit:
-        """Keep the workers running until told to drain (SIGTERM, SIGINT); a second time ends them at once."""
+        """Keep the workers running until SIGTERM or SIGINT drains them; a second one ends them at once."""
         keeping = [asyncio.create_task(replica.keep()) for replica in self._replicas]
         unusable = False
         with _on_stop_signals(self.stop):
@@ -57,7 +57,7 @@ class Supervisor:
     def stop(self) -> None:
         """Drain; called again, end all workers at once."""
         if self._draining:
-            log.warning("told again to stop: ending the workers at once")
+            log.warning("a second signal: ending the workers at once")
             self._kill()
         self._drain()
 

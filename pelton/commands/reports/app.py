@@ -52,7 +52,7 @@ def serve(
 
     Exit codes: 0 stopped; 2 bad settings, or no Kafka.
     """
-    with clear_errors():
+    with clear_errors(log_format=log_format):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         asyncio.run(_serve(settings))

@@ -27,9 +27,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Checked:
-    """What was found in a whole file. Tokens are of the sound lines: of prompts by estimate, of answers as asked for.
+    """What was found in a whole file. Tokens are of the sound lines: of prompts by estimate, or `exact`; of answers as
+    asked for.
 
-    `open_ended` lines set no limit to their answers.
+    `open_ended` lines set no limit to their answers: so many answers.
     """
 
     requests: int = 0
@@ -39,17 +40,26 @@ class Checked:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     open_ended: int = 0
+    exact: bool = False
 
 
 def check(
-    path: Path, on_fault: Callable[[Fault], None], *, max_request_bytes: int, model: str | None = None
+    path: Path,
+    on_fault: Callable[[Fault], None],
+    *,
+    max_request_bytes: int,
+    model: str | None = None,
+    count_tokens: Callable[[ChatRequest], int] | None = None,
 ) -> Checked:
-    """Look through a file; with `model`, a line that asks for another one is at fault. Raises `BatchError`."""
-    checked = Checked()
+    """Look through a file; with `model`, a line that asks for another one is at fault. Raises `BatchError`.
+
+    `count_tokens` gives the tokens of a prompt, and may raise `RequestError`; without it they are estimated.
+    """
+    checked = Checked(exact=count_tokens is not None)
     for line in read_requests(path):
         checked.requests += 1
         checked.bytes += len(line.body)
-        faults = _faults(line, max_request_bytes, model, checked)
+        faults = _faults(line, max_request_bytes, model, checked, count_tokens)
         checked.faulty += bool(faults)
         checked.faults += len(faults)
         for fault in faults:
@@ -57,28 +67,39 @@ def check(
     return checked
 
 
-def _faults(line: RequestLine, max_bytes: int, model: str | None, checked: Checked) -> list[Fault]:
+def _faults(
+    line: RequestLine,
+    max_bytes: int,
+    model: str | None,
+    checked: Checked,
+    count_tokens: Callable[[ChatRequest], int] | None,
+) -> list[Fault]:
     if line.fault is not None:
         return [Fault(line.number, line.custom_id, "", line.fault.code, line.fault.message)]
     try:
         request = decode_request(line.body, max_bytes=max_bytes)
     except RequestError:
-        return [
-            Fault(
-                line.number, line.custom_id, f"body.{fault.param}" if fault.param else "body", fault.code, fault.message
-            )
-            for fault in all_faults(line.body, max_bytes=max_bytes)
-        ]
+        return [_of_body(line, fault) for fault in all_faults(line.body, max_bytes=max_bytes)]
     if model is not None and request.model not in (model, "default"):
         message = f"The line asks for model {request.model!r}, and not for {model!r} or 'default'."
         return [Fault(line.number, line.custom_id, "body.model", "model_not_found", message)]
-    _count(request, len(line.body), checked)
+    try:
+        tokens = -(-len(line.body) // BYTES_PER_TOKEN) if count_tokens is None else count_tokens(request)
+    except RequestError as fault:
+        return [_of_body(line, fault)]
+    _count(request, tokens, checked)
     return []
 
 
-def _count(request: ChatRequest, size: int, checked: Checked) -> None:
-    checked.prompt_tokens += -(-size // BYTES_PER_TOKEN)
+def _of_body(line: RequestLine, fault: RequestError) -> Fault:
+    field = f"body.{fault.param}" if fault.param else "body"
+    return Fault(line.number, line.custom_id, field, fault.code, fault.message)
+
+
+def _count(request: ChatRequest, prompt_tokens: int, checked: Checked) -> None:
+    checked.prompt_tokens += prompt_tokens
+    choices = request.n or 1
     if request.new_tokens is None:
-        checked.open_ended += 1
+        checked.open_ended += choices
     else:
-        checked.answer_tokens += request.new_tokens * (request.n or 1)
+        checked.answer_tokens += request.new_tokens * choices

@@ -58,6 +58,10 @@ class Collector:
             self._changed.clear()
             await self._changed.wait()
 
-    def take_part(self) -> tuple[bytes, int]:
-        """The results that are new since the last call, and the offset of the first reply that is in none."""
-        return self._spool.take_part(), self._reader.position
+    def unsaved(self) -> tuple[bytes, int]:
+        """The results that are not marked as saved, and the offset of the first reply that is in none."""
+        return self._spool.unsaved(), self._reader.position
+
+    def mark_saved(self, size: int) -> None:
+        """So many bytes of `unsaved` are safe."""
+        self._spool.mark_saved(size)

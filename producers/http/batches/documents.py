@@ -66,7 +66,8 @@ class Progress:
 
     `requests` are the lines of the input that are not blank, `lines` is the last one's number. All lines up to `sent`,
     which ends at `sent_bytes`, were sent or need not be: `sent_requests` of them. The results of the replies below
-    `reply_offset` are in `parts`. `outcome` is what the batch will be when it is finalized.
+    `reply_offset` are in `parts`. `outcome` is what the batch will be when it is finalized. `cleared` says that nothing
+    but its files is left of an ended batch in the storage. `untold` ends are still to be told to the webhook.
     """
 
     status: Status = Status.VALIDATING
@@ -85,10 +86,17 @@ class Progress:
     error_file_id: str | None = None
     faults: tuple[Fault, ...] = ()
     times: dict[str, int] = field(default_factory=dict)
+    cleared: bool = False
+    untold: bool = False
 
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to do."""
+        return self.cleared and not self.untold
 
 
 @dataclass(slots=True)

@@ -28,15 +28,31 @@ RETRY_FIRST_S = 0.5
 RETRY_MOST_S = 30.0
 
 
+class Places:
+    """How many more batches a server works on."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    def take(self) -> bool:
+        """Whether there was one; then it is to be given back."""
+        taken = self._free > 0
+        self._free -= taken
+        return taken
+
+    def give_back(self) -> None:
+        self._free += 1
+
+
 class PartitionOwner:
     """Works on the batches of one partition until cancelled."""
 
-    def __init__(self, partition: int, table: BatchTable, parts: RunParts, running: asyncio.Semaphore) -> None:
-        """`running` bounds the batches that all owners of this server work on at once."""
+    def __init__(self, partition: int, table: BatchTable, parts: RunParts, places: Places) -> None:
+        """`places` are for the batches that all owners of this server work on at once."""
         self._partition = partition
         self._table = table
         self._parts = parts
-        self._running = running
+        self._places = places
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._retry_at: dict[str, float] = {}
         self._backoffs: dict[str, Backoff] = {}
@@ -64,17 +80,27 @@ class PartitionOwner:
         while True:
             now = time.time()
             for batch in self._table.in_partition(self._partition):
-                if batch.progress.ended:
+                if batch.progress.settled:
                     if batch.order.expires_at + KEPT_S < now:
                         await writer.write(forget_records(batch.order.id))
                 elif batch.order.id not in self._tasks and self._retry_at.get(batch.order.id, 0.0) <= now:
-                    self._tasks[batch.order.id] = asyncio.create_task(self._run(batch, writer))
+                    self._begin(batch, writer, now)
             await self._table.changed(LOOK_S)
             self._reap(now)
 
+    def _begin(self, batch: Batch, writer: PartitionWriter, now: float) -> None:
+        """Work on it where there is a place. One that is to be ended needs none: no cancel waits in line."""
+        ending = batch.progress.ended or batch.cancelled_at is not None or batch.order.expires_at <= now
+        if ending or self._places.take():
+            task = asyncio.create_task(self._run(batch, writer))
+            self._tasks[batch.order.id] = task
+            if not ending:
+                task.add_done_callback(lambda _: self._places.give_back())
+
     async def _run(self, batch: Batch, writer: PartitionWriter) -> None:
-        async with self._running:
-            await BatchRun(batch, self._parts, writer).run()
+        # What an earlier run has written last may not have been read yet: from less, lines would be sent again.
+        await self._table.caught_up([self._partition])
+        await BatchRun(batch, self._parts, writer).run()
 
     def _reap(self, now: float) -> None:
         """Raises the `KafkaError` of a task: its writer is of no more use. What else fails is tried again later."""

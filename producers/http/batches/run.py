@@ -7,32 +7,27 @@ anywhere leaves a state from which the next one goes on, and sends nothing twice
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pelton.pipeline.settings.loading import Settings
-from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.producers.batch.file import LineFault
 from pelton.producers.batch.results import RunNames
 from pelton.producers.http.batches.checking import check_input
 from pelton.producers.http.batches.collecting import Collector
-from pelton.producers.http.batches.documents import Batch, Fault, Status, progress_record
-from pelton.producers.http.batches.output import Outputs, written_outputs
+from pelton.producers.http.batches.documents import Batch, Fault, Progress, Status
+from pelton.producers.http.batches.ending import BatchEnding
 from pelton.producers.http.batches.sending import LineSender
 from pelton.producers.http.batches.spool import Spool
+from pelton.producers.http.batches.state import BatchState
 from pelton.producers.http.batches.writer import PartitionWriter
 from pelton.producers.http.errors import NotFound
 from pelton.producers.http.file_store import FileStore, new_file_id
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
-
-log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """How often a running batch is looked at: cancelled, expired, anything to save?"""
@@ -41,12 +36,6 @@ SAVE_BYTES = 8_000_000
 """Results are saved when so many have gathered, or after so long: so many replies are read again after a crash."""
 LET_GO_S = 30.0
 """How long a cancelled or expired batch waits for the replies to what is on its way."""
-
-_MISSING = {
-    Status.COMPLETED: LineFault("internal_error", "This request has no result."),
-    Status.CANCELLED: LineFault("batch_cancelled", "This request was not carried out: the batch was cancelled."),
-    Status.EXPIRED: LineFault("batch_expired", "This request was not carried out in the batch's completion window."),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +54,29 @@ class BatchRun:
         self._batch = batch
         self._order = batch.order
         self._parts = parts
-        self._writer = writer
-        self._progress = batch.progress
+        self._state = BatchState(batch.order, batch.progress, writer)
+        self._ending = BatchEnding(self._state, parts.store, parts.settings.webhook)
         self._names = RunNames(batch.order.id)
-        self._one_at_a_time = asyncio.Lock()
+        self._one_save = asyncio.Lock()
+
+    @property
+    def _progress(self) -> Progress:
+        return self._state.progress
 
     async def run(self) -> None:
         """Raises `KafkaError` when the writer is of no more use, `OSError` or `ProducerError` to be tried again."""
+        was_ended = self._progress.ended
+        try:
+            if not was_ended:
+                await self._to_its_end()
+            if not self._progress.cleared:
+                await self._ending.clear()
+            if was_ended and self._progress.untold:  # else in a run of its own, which takes no place
+                await self._ending.tell()
+        finally:
+            await self._state.settled()
+
+    async def _to_its_end(self) -> None:
         try:
             async with self._input() as source:
                 if self._progress.status is Status.VALIDATING:
@@ -80,7 +85,7 @@ class BatchRun:
                     await self._carry_on(source)
         except NotFound:
             fault = Fault("input_file_missing", f"The input file {self._order.input_file_id} is gone.")
-            await self._end(Status.FAILED, faults=(fault,))
+            await self._ending.end(Status.FAILED, faults=(fault,))
 
     @asynccontextmanager
     async def _input(self) -> AsyncIterator[Path]:
@@ -95,12 +100,12 @@ class BatchRun:
         limit = self._parts.settings.serve.max_batch_requests
         checked = await asyncio.to_thread(check_input, source, max_requests=limit)
         if checked.faults:
-            await self._end(Status.FAILED, requests=checked.requests, faults=checked.faults)
+            await self._ending.end(Status.FAILED, requests=checked.requests, faults=checked.faults)
             return
         reader = ReplyReader(self._parts.settings.kafka)
         await reader.start()
         await reader.stop()
-        await self._advance(
+        await self._state.advance(
             Status.IN_PROGRESS,
             requests=checked.requests,
             lines=checked.lines,
@@ -114,14 +119,14 @@ class BatchRun:
                 spool.load(await asyncio.to_thread(self._parts.store.part, self._order.id, part))
             if self._progress.status is Status.IN_PROGRESS:
                 await self._carry_out(source, spool)
-            await self._finalize(source, spool)
+            await self._ending.finalize(source, spool, self._names)
 
     async def _carry_out(self, source: Path, spool: Spool) -> None:
         """Send what is unsent and collect replies, until all are there or the batch is to end."""
         kafka = self._parts.settings.kafka
         reader = ReplyReader(kafka, partition=self._progress.reply_partition, start=self._progress.reply_offset)
         collector = Collector(reader, self._names, spool)
-        sender = LineSender(source, self._order, self._names, self._parts.settings, self._writer.max_request_bytes)
+        sender = LineSender(source, self._order, self._names, self._parts.settings, self._state.max_request_bytes)
         try:
             await reader.start()
             async with asyncio.TaskGroup() as tasks:
@@ -137,7 +142,7 @@ class BatchRun:
         finally:
             await reader.stop()
         await self._save(collector)
-        await self._advance(
+        await self._state.advance(
             Status.FINALIZING, outcome=outcome, output_file_id=new_file_id(), error_file_id=new_file_id()
         )
 
@@ -154,7 +159,7 @@ class BatchRun:
                 collector.refuse(line, outcome)
             if chunk.refused:  # no reply will tell of them: saved before the progress that passes them
                 await self._save(collector)
-            await self._write(
+            await self._state.write(
                 chunk.requests,
                 sent=chunk.last_line,
                 sent_bytes=chunk.end,
@@ -178,7 +183,7 @@ class BatchRun:
                 await self._save(collector)
                 saved_at = told = now
             elif collector.count != counted and now - told >= TICK_S:
-                await self._write(answered=collector.answered, failed=collector.failed)
+                await self._state.write(answered=collector.answered, failed=collector.failed)
                 told = now
             counted = collector.count
         return Status.COMPLETED
@@ -192,77 +197,18 @@ class BatchRun:
                 await collector.wait_for_results(self._progress.sent_requests)
 
     async def _save(self, collector: Collector) -> None:
-        """Put new results into the storage, and point behind their replies."""
-        part, reply_offset = collector.take_part()
-        if not part:
-            return
-        name = f"{len(self._progress.parts):06d}-{secrets.token_hex(4)}"
-        await asyncio.to_thread(self._parts.store.put_part, self._order.id, name, part)
-        await self._write(
-            parts=(*self._progress.parts, name),
-            reply_offset=reply_offset,
-            answered=collector.answered,
-            failed=collector.failed,
-        )
+        """Put new results into the storage, and point behind their replies. Comes to its end as a write does."""
+        await self._state.whole(self._save_in_turn(collector))
 
-    async def _finalize(self, source: Path, spool: Spool) -> None:
-        outcome = self._progress.outcome or Status.COMPLETED
-        written = written_outputs(source, spool, self._names, _MISSING[outcome])
-        outputs = await asyncio.to_thread(written.__enter__)
-        try:
-            await asyncio.to_thread(self._store_outputs, outputs)
-        finally:
-            await asyncio.to_thread(written.__exit__, None, None, None)
-        await self._end(
-            outcome,
-            answered=outputs.answered,
-            failed=outputs.failed,
-            output_file_id=self._progress.output_file_id if outputs.answered else None,
-            error_file_id=self._progress.error_file_id if outputs.failed else None,
-        )
-        await asyncio.to_thread(self._parts.store.drop_parts, self._order.id)
-
-    def _store_outputs(self, outputs: Outputs) -> None:
-        named = (
-            (outputs.answers, self._progress.output_file_id, outputs.answered, "output"),
-            (outputs.errors, self._progress.error_file_id, outputs.failed, "error"),
-        )
-        for path, file_id, lines, kind in named:
-            if lines and file_id is not None:
-                with path.open("rb") as content:
-                    filename = f"{self._order.id}_{kind}.jsonl"
-                    self._parts.store.put(
-                        self._order.tenant, file_id, content, filename=filename, purpose="batch_output"
-                    )
-
-    async def _end(self, status: Status, **changes: Any) -> None:
-        await self._advance(status, **changes)
-        progress = self._progress
-        log.info(
-            "batch %s: %s, %d answered, %d failed of %d",
-            self._order.id, status, progress.answered, progress.failed, progress.requests,
-        )  # fmt: skip
-
-    async def _advance(self, status: Status, **changes: Any) -> None:
-        times = {**self._progress.times, status.value: int(time.time())}
-        await self._write(status=status, times=times, **changes)
-
-    async def _write(self, sending: Sequence[OutgoingRecord] = (), **changes: Any) -> None:
-        """Make a change of the progress true. A transaction that has begun is finished, whoever stops waiting for
-        it.
-        """
-        writing = asyncio.create_task(self._write_in_turn(sending, changes))
-        writing.add_done_callback(_seen)
-        await asyncio.shield(writing)
-
-    async def _write_in_turn(self, sending: Sequence[OutgoingRecord], changes: dict[str, Any]) -> None:
-        async with self._one_at_a_time:
-            progress = replace(self._progress, **changes)
-            await self._writer.write([progress_record(self._order.id, progress)], sending)
-            self._progress = progress
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """An error that nobody waits for any more is no news: the writer has failed for everybody."""
-    if not task.cancelled():
-        task.exception()
+    async def _save_in_turn(self, collector: Collector) -> None:
+        """One at a time: a second one would point behind the replies whose results the first has not saved yet."""
+        async with self._one_save:
+            part, reply_offset = collector.unsaved()
+            if not part:
+                return
+            answered, failed = collector.answered, collector.failed
+            name = f"{len(self._progress.parts):06d}-{secrets.token_hex(4)}"
+            await asyncio.to_thread(self._parts.store.put_part, self._order.id, name, part)
+            parts = (*self._progress.parts, name)
+            await self._state.write(parts=parts, reply_offset=reply_offset, answered=answered, failed=failed)
+            collector.mark_saved(len(part))

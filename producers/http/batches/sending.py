@@ -36,6 +36,7 @@ class LineSender:
         self._order = order
         self._names = names
         self._kafka = settings.kafka
+        self._tenants = settings.kafka.tenant_policy()
         self._max_bytes = max_bytes
         self._lines: Iterator[tuple[RequestLine, int]] | None = None
 
@@ -73,4 +74,5 @@ class LineSender:
             tenant=self._order.tenant or None,
             deadline_ms=self._order.expires_at * 1000,
         )
-        return OutgoingRecord(self._kafka.request_topics[0], line.body, None, headers)
+        signed = self._tenants.signed("request", headers, line.body)
+        return OutgoingRecord(self._kafka.request_topics[0], line.body, None, signed)

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.settings.loading import Settings
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
-from pelton.producers.http.batches.owner import Ownership, PartitionOwner
+from pelton.producers.http.batches.owner import Ownership, PartitionOwner, Places
 from pelton.producers.http.batches.run import RunParts
 from pelton.producers.http.batches.table import BatchTable
 from pelton.producers.http.errors import NotFound, Unavailable
@@ -31,7 +31,7 @@ class BatchService:
         self._topic = settings.serve.batches_topic
         self._table = BatchTable(settings.kafka, self._topic, partitions)
         self._parts = RunParts(settings, store, cancels)
-        self._running = asyncio.Semaphore(settings.serve.max_batches_running)
+        self._places = Places(settings.serve.max_batches_running)
         self._producer: Any = None
 
     async def start(self) -> None:
@@ -67,6 +67,13 @@ class BatchService:
             raise NotFound(f"There is no batch {batch_id[:80]!r}.", code="batch_not_found", param="batch_id")
         return batch
 
+    def reading(self, tenant: str, file_id: str) -> str | None:
+        """The id of a batch that is not ended and has this file as its input, if there is one."""
+        for batch in self._table.of_tenant(tenant):
+            if batch.order.input_file_id == file_id and not batch.progress.ended:
+                return batch.order.id
+        return None
+
     def listed(self, tenant: str) -> list[Batch]:
         """The newest first."""
         return self._table.of_tenant(tenant)
@@ -81,7 +88,7 @@ class BatchService:
         return batch
 
     def _owner_of(self, partition: int) -> PartitionOwner:
-        return PartitionOwner(partition, self._table, self._parts, self._running)
+        return PartitionOwner(partition, self._table, self._parts, self._places)
 
     async def _send(self, batch_id: str, key: bytes, value: bytes) -> None:
         partition = partition_of(batch_id, self._table.partitions)

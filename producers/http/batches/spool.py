@@ -64,12 +64,14 @@ class Spool:
         self._file.seek((place >> 1) - 1)
         return self._file.readline().split(b" ", 2)[2].rstrip(b"\n"), not place & _FAILED
 
-    def take_part(self) -> bytes:
-        """All that was added since this was last called, for `load` to read elsewhere."""
+    def unsaved(self) -> bytes:
+        """All that was added behind what is marked as saved, for `load` to read elsewhere."""
         self._file.seek(self._unsaved)
-        part = self._file.read(self._end - self._unsaved)
-        self._unsaved = self._end
-        return part
+        return self._file.read(self._end - self._unsaved)
+
+    def mark_saved(self, size: int) -> None:
+        """The first `size` bytes of what `unsaved` gave are safe elsewhere."""
+        self._unsaved += size
 
     def load(self, part: bytes) -> None:
         """Add what a former owner had. Raises `ValueError` for what is no part."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from markupsafe import Markup, escape
 
 from pelton.producers.reports.figures import Cell, parse_table
+from pelton.producers.reports.figures.quantity import SCALE_WORDS
 
 MAX_ROWS = 6
 """Those with the largest numbers, in the table's order."""
@@ -17,7 +18,7 @@ _BAR = 16
 _GAP = 14
 _LABEL = 18
 _LEGEND = 26
-_VALUE_ROOM = 90
+_VALUE_ROOM = 90  # beside the longest bar, on each side that has bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +45,68 @@ def bar_chart(rows: Sequence[Sequence[str]], caption: str) -> Markup | None:
     ]
     tallest = sorted(bars, key=_height, reverse=True)[:MAX_ROWS]
     bars = [row for row in bars if row in tallest and _height(row)]
-    largest = max(map(_height, bars), default=Decimal(0))
-    if len(bars) < 2 or not largest:  # noqa: PLR2004  # one bar shows nothing
+    if len(bars) < 2:  # noqa: PLR2004  # one bar shows nothing
         return None
     names = [_heading(table.headings, cells, column) for column in columns]
-    return _drawn(bars, names, largest, caption or "Chart")
+    return _drawn(bars, names, _counted(cells), caption or "Chart")
 
 
-def _drawn(bars: Sequence[Bars], names: Sequence[str], largest: Decimal, title: str) -> Markup:
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Where zero is, and how many units of the drawing an amount of one takes."""
+
+    zero: float
+    scale: float
+
+
+def _axis(bars: Sequence[Bars]) -> _Axis:
+    amounts = [_amount(cell) for row in bars for cell in row.cells if cell]
+    above, below = max(*amounts, Decimal(0)), max(*(-amount for amount in amounts), Decimal(0))
+    room = _WIDTH - _VALUE_ROOM * (bool(above) + bool(below))
+    scale = room / float(above + below)
+    return _Axis(_VALUE_ROOM + float(below) * scale if below else 0.0, scale)
+
+
+def _drawn(bars: Sequence[Bars], names: Sequence[str], counted: str, title: str) -> Markup:
+    axis = _axis(bars)
     shapes: list[str] = []
-    y = _LEGEND
+    y = 0
+    if counted:
+        shapes.append(f'<text class="value" x="0" y="13">{escape(counted)}</text>')
+        y += _LABEL
     for series, name in enumerate(names):
         x = series * (_WIDTH // MAX_SERIES)
-        shapes.append(f'<rect class="s{series}" x="{x}" y="2" width="12" height="12" rx="2"/>')
-        shapes.append(f'<text x="{x + 18}" y="13">{escape(_cut(name, 22))}</text>')
+        shapes.append(f'<rect class="s{series}" x="{x}" y="{y + 2}" width="12" height="12" rx="2"/>')
+        shapes.append(f'<text x="{x + 18}" y="{y + 13}">{escape(_cut(name, 22))}</text>')
+    y += _LEGEND
     for row in bars:
         shapes.append(f'<text class="label" x="0" y="{y + 13}">{escape(_cut(row.label, 64))}</text>')
         y += _LABEL
+        top = y
         for series, cell in enumerate(row.cells):
-            if cell is None:
-                continue
-            width = max(1, int(abs(_amount(cell)) / largest * (_WIDTH - _VALUE_ROOM)))
-            sign = " negative" if _amount(cell) < 0 else ""
-            shapes.append(f'<rect class="s{series}{sign}" x="0" y="{y}" width="{width}" height="{_BAR - 3}" rx="2"/>')
-            shapes.append(f'<text class="value" x="{width + 6}" y="{y + 11}">{escape(_cut(cell.text, 16))}</text>')
-            y += _BAR
+            if cell is not None:
+                shapes.append(_bar(cell, axis, series, y))
+                y += _BAR
+        if axis.zero:
+            x = f"{axis.zero:.1f}"
+            shapes.append(f'<line class="zero" x1="{x}" y1="{top - 2}" x2="{x}" y2="{y - 1}"/>')
         y += _GAP
     said = "; ".join(f"{row.label}: {', '.join(cell.text for cell in row.cells if cell)}" for row in bars)
     return Markup(  # noqa: S704  # all that is not ours is escaped
         f'<svg class="chart" role="img" viewBox="0 0 {_WIDTH} {y}" xmlns="http://www.w3.org/2000/svg">'
         f"<title>{escape(_cut(title, 200))}</title><desc>{escape(said)}</desc>{''.join(shapes)}</svg>"
+    )
+
+
+def _bar(cell: Cell, axis: _Axis, series: int, y: int) -> str:
+    """A bar to the right of zero, or to its left for what is negative, with its value at its end."""
+    width = max(1.0, abs(float(_amount(cell))) * axis.scale)
+    is_negative = _amount(cell) < 0
+    x = axis.zero - width if is_negative else axis.zero
+    at, anchor = (x - 6, ' text-anchor="end"') if is_negative else (x + width + 6, "")
+    return (
+        f'<rect class="s{series}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR - 3}" rx="2"/>'
+        f'<text class="value" x="{at:.1f}" y="{y + 11}"{anchor}>{escape(_cut(cell.text, 16))}</text>'
     )
 
 
@@ -83,6 +116,13 @@ def _height(row: Bars) -> Decimal:
 
 def _amount(cell: Cell) -> Decimal:
     return cell.quantity.amount if cell.quantity else Decimal(0)
+
+
+def _counted(cells: Sequence[Cell]) -> str:
+    """What the numbers count, where it is the same for all: "EUR million"."""
+    units = {(cell.quantity.unit, cell.quantity.scale) for cell in cells if cell.quantity}
+    unit, scale = units.pop() if len(units) == 1 else ("", 0)
+    return " ".join(part for part in (unit, SCALE_WORDS.get(scale, "")) if part)
 
 
 def _heading(headings: Sequence[str], cells: Sequence[Cell], column: int) -> str:

@@ -91,7 +91,8 @@ class Operator:
         committed = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_committed"))]
         seen = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_uncommitted"))]
         self._kept += committed
-        self._gone |= {reply.source for reply in seen} - {reply.source for reply in committed}
+        given = Counter(reply.source for reply in seen) - Counter(reply.source for reply in committed)
+        self._gone |= given.keys()
         began_ms = _now_ms()
         await insist(lambda: self._delete(topic))
         await asyncio.sleep(away_s)
@@ -170,10 +171,18 @@ class Operator:
         return await logs.read_log(self._kafka, topic, isolation, open_ones=False)
 
     async def _refuse_writes(self, topic: str) -> None:
-        """There is one replica, so with two required nothing is appended any more."""
-        only = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"min.insync.replicas": "2"})
+        """There is one replica, so with two required nothing is appended any more.
+
+        The client raises nothing for a change that the broker refuses, so the broker is asked what holds. Raises
+        `TimeoutError` where that is not the change.
+        """
+        setting, needed = "min.insync.replicas", "2"
         async with administering(self._kafka) as admin:
-            await admin.alter_configs([only])
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={setting: needed})])
+            (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        held = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
+        if held.get(setting) != needed:
+            raise TimeoutError(f"{topic} takes writes: {setting} is {held.get(setting)}")
 
     async def _delete(self, topic: str) -> None:
         async with administering(self._kafka) as admin:

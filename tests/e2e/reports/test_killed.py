@@ -28,7 +28,7 @@ from pelton.stack.process import ChildProcess
 
 log = logging.getLogger(__name__)
 
-JOBS = int(os.environ.get("PELTON_TEST_JOBS", "60"))
+JOBS = int(os.environ.get("PELTON_TEST_JOBS", "30"))
 SEED = int(os.environ.get("PELTON_TEST_SEED", "1"))
 SECTIONS = 6
 LIMIT_S = 100 + JOBS

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from pelton.cache.connection import CacheUnavailable, connected
-from pelton.cache.first_look import look_at_redis
+from pelton.cache.first_look import look_at_redis, look_at_servers
 from pelton.cache.sessions.store import Fence, SessionStore
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.stack.ports import LOOPBACK
@@ -75,6 +75,20 @@ async def test_a_policy_that_drops_histories_is_named():
         assert "maxmemory-policy allkeys-lru" in told
     with OddValkey(*EVICTING[2:]) as server:
         assert await look_at_redis(CacheSettings(redis_url=server.url)) is None
+
+
+async def test_the_server_of_histories_is_looked_at_too(redis_url):
+    """Under its own setting; and where there is one, it does not matter what the server of answers drops."""
+    nowhere = SessionSettings(redis_url="redis://127.0.0.1:1")
+    [told] = await look_at_servers(CacheSettings(redis_url=redis_url), nowhere)
+    assert "PELTON_SESSION__REDIS_URL" in told
+    assert told.endswith("Until then sessions are unavailable.")
+    with OddValkey(*EVICTING) as dropping, OddValkey(*LOCKED) as locked:
+        cache = CacheSettings(redis_url=dropping.url)
+        assert await look_at_servers(cache, SessionSettings(redis_url=redis_url)) == []
+        assert len(await look_at_servers(cache, SessionSettings())) == 1
+        with pytest.raises(CacheUnavailable, match="asks for a password"):
+            await look_at_servers(cache, SessionSettings(redis_url=locked.url))
 
 
 async def test_what_is_away_may_come():

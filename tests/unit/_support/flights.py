@@ -1,10 +1,12 @@
 """Requests for the tests of single-flight, and where their generations are on their way."""
 
 import asyncio
+from collections.abc import Sequence
 
 from pelton.pipeline.offsets import OffsetTracker
-from pelton.pipeline.request_queue import QueuedRequest
+from pelton.pipeline.request_queue import Chosen, QueuedRequest
 from pelton.pipeline.wire.chat import ChatRequest
+from pelton.pipeline.wire.contract import Lane
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.requests import CacheKeys, Delivery, PreparedRequest
@@ -15,6 +17,8 @@ REQUEST = ChatRequest.model_validate({"model": "default", "messages": [{"role": 
 BODY = b'{"choices":[],"usage":{}}'
 VALUE = b'{"id":"1","choices":[],"usage":{}}'
 ANSWER = CacheKeys("answer")
+URGENT = (("pelton-priority", b"interactive"),)
+"""Headers of a request that somebody waits for."""
 
 
 def delivery(
@@ -48,13 +52,20 @@ def queued(number: int = 0, since: float = 0.0) -> QueuedRequest[Generation]:
     return QueuedRequest(generation(number), 1, 1, since)
 
 
+def urgent_ones(places: Sequence[QueuedRequest[Generation]]) -> Chosen:
+    """Those of the interactive lane, as the inference thread takes what it has room for."""
+    return [index for index, place in enumerate(places) if place.priority], None
+
+
 async def returning(flights: SingleFlight) -> list[Generation]:
     """All that are on their way to the queue."""
     found = []
-    while True:
-        following = asyncio.create_task(flights.next_returning())
-        await asyncio.sleep(0)
-        if not following.done():
-            following.cancel()
-            return found
-        found.append(following.result())
+    for lane in Lane:
+        while True:
+            following = asyncio.create_task(flights.next_returning(lane.priority))
+            await asyncio.sleep(0)
+            if not following.done():
+                following.cancel()
+                break
+            found.append(following.result())
+    return found

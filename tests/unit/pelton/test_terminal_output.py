@@ -5,6 +5,7 @@ import logging
 import sys
 from typing import Any
 
+import orjson
 import pytest
 import typer
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.console import Console
 from pelton.commands import common
 from pelton.commands.common import Exit, fail, say
 from pelton.demo.results import BatchStats, DemoResult, Exchange
-from pelton.logs import FORMAT, MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS, SafeFormatter
+from pelton.logs import FORMAT, MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS, JsonFormatter, SafeFormatter
 
 HOSTILE = "\x1b]52;c;Zm9v\x07 \x9b2J\r \u202e"
 FORGED = "x\n2026-01-01 00:00:00,000 CRITICAL pelton: all is lost"
@@ -82,3 +83,16 @@ def test_the_demo_shows_answers_as_text() -> None:
     )
     assert r"[link=x]\x1b]52;c;Zm9v\x07 \x9b2J \u202e" in screen.getvalue()
     assert "[b]q" in screen.getvalue()
+
+
+def test_the_error_that_ends_a_command_is_a_line_of_a_json_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the one as JSON cannot read anything else; the exit code stays."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with pytest.raises(typer.Exit) as ended:
+        fail(f"worker.replicas: {HOSTILE}", Exit.UNUSABLE)
+    assert ended.value.exit_code == Exit.UNUSABLE
+    [line] = stream.getvalue().splitlines()
+    assert (orjson.loads(line)["level"], "worker.replicas" in orjson.loads(line)["message"]) == ("critical", True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from openai.types.shared import ErrorObject
 
 from pelton.pipeline import errors
-from pelton.pipeline.errors import ExecutionError, PeltonError, RequestError, status_of
+from pelton.pipeline.error_codes import status_of
+from pelton.pipeline.errors import ExecutionError, PeltonError, RequestError
 
 
 def leaves(kind: type[PeltonError]) -> Iterator[type[PeltonError]]:

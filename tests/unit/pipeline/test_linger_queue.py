@@ -23,6 +23,31 @@ async def test_everything_arrives_once_and_in_order_from_a_thread():
     assert seen == list(range(100))
 
 
+async def test_several_threads_wake_the_reader_once_for_a_batch(monkeypatch):
+    """Nobody's item is left behind, though only the first of a batch, or a more urgent one, wakes the loop for it."""
+    handoff: LingerQueue[int] = LingerQueue(10_000, lambda _: 0.01)
+    loop = asyncio.get_running_loop()
+    woken: list[object] = []
+    wake = loop.call_soon_threadsafe
+
+    def noted(callback, *arguments, **options):
+        woken.extend([callback] if callback == handoff._bring_forward else [])
+        return wake(callback, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+    writers = [asyncio.to_thread(lambda: [handoff.put(number) for number in range(500)]) for _ in range(4)]
+    writing = asyncio.gather(*writers)
+    seen: list[int] = []
+    async with asyncio.timeout(20):
+        async for batch in handoff.batches():
+            seen += batch
+            if len(seen) == 2_000:
+                break
+    await writing
+    assert sorted(seen) == sorted([*range(500)] * 4)
+    assert len(woken) < 500
+
+
 async def _close(handoff: LingerQueue[int]) -> None:
     handoff.close()
 

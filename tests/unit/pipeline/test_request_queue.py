@@ -213,3 +213,45 @@ async def test_who_comes_back_goes_first():
         await line.put(place(name))
     await line.put(place("a"), first=True)
     assert names(line.take(everything, block=True)) == ["a", "b", "c"]
+
+
+async def test_what_is_raised_goes_with_the_higher_priority_from_then_on() -> None:
+    """It leaves its room to others of the priority that it had, and needs none of that which it gets."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=2)
+    for name in ("a", "b"):
+        await line.put(place(name, 5))
+    await line.put(replace(place("urgent", 10), priority=1))
+    line.raise_priority("b", 1)
+    assert (line.free_requests(0), line.free_requests(1), line.tokens) == (1, 0, 20)
+    assert await line.put(place("c", 5))
+    waiting = asyncio.create_task(line.put(replace(place("urgent too", 1), priority=1)))
+    assert not await settled(waiting)
+    assert [(one.item, one.priority) for one in line.take(everything, block=False)] == [
+        ("a", 0), ("b", 1), ("urgent", 1), ("c", 0),
+    ]  # fmt: skip
+    assert await asyncio.wait_for(waiting, LIMIT_S)
+    assert (len(line), line.tokens) == (1, 1)
+
+
+async def test_what_is_raised_while_it_waits_for_room_gets_that_of_the_higher_priority() -> None:
+    """Though others came before it, for which there is still none; those behind it move up."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=10, max_requests=10)
+    await line.put(place("full", 10))
+    puts = [asyncio.create_task(line.put(place(name, 1))) for name in ("a", "b", "c")]
+    assert not any([await settled(each) for each in puts])
+    line.raise_priority("b", 1)
+    line.raise_priority("unknown", 1)
+    assert [await settled(each) for each in puts] == [False, True, False]
+    assert [(one.item, one.priority) for one in line.take(everything, block=False)] == [("full", 0), ("b", 1)]
+    assert all(await asyncio.wait_for(asyncio.gather(puts[0], puts[2]), LIMIT_S))
+    assert names(line.take(everything, block=False)) == ["a", "c"]
+
+
+async def test_the_next_is_let_in_when_one_gives_up_waiting_for_room() -> None:
+    """A large one that is cancelled does not hold up a small one for which there is room."""
+    line: RequestQueue[str] = RequestQueue(max_tokens=4, max_requests=10)
+    await line.put(place("a", 3))
+    large, small = (asyncio.create_task(line.put(place(name, size))) for name, size in (("large", 4), ("small", 1)))
+    assert not await settled(small)
+    large.cancel()
+    assert await asyncio.wait_for(small, LIMIT_S)

@@ -20,15 +20,13 @@ import torch
 from pelton.workers.engine.api import (
     EngineRequest,
     Failure,
-    KVCacheStats,
     Outcome,
     SamplingParams,
     Selection,
-    StepStats,
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
-from pelton.workers.engine.continuous.executors import ExecutorFactory, executor_for
+from pelton.workers.engine.continuous.executors import ExecutorFactory, check_device, executor_for
 from pelton.workers.engine.continuous.kv_memory import allocate
 from pelton.workers.engine.continuous.running import RunningRequest, Step, StepEntry
 from pelton.workers.engine.errors import ModelLoadError
@@ -40,6 +38,7 @@ from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
+from pelton.workers.engine.stats import KVCacheStats, StepStats
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +57,20 @@ class ContinuousEngine:
         if reason := unsupported_reason(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
+        check_device(loaded, limits)
         self._loaded = loaded
         self._clock = clock
         self._store = allocate(kv_shape(loaded.model.config), limits, loaded)
         self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
-            SchedulerConfig(limits.max_batch_tokens, limits.max_running, limits.prefix_cache), self._pool
+            SchedulerConfig(
+                limits.max_batch_tokens,
+                limits.max_running,
+                limits.prefix_cache,
+                gather_tokens=limits.gather_tokens,
+                gather_steps=limits.gather_steps,
+            ),
+            self._pool,
         )
         self._executor = make_executor(loaded, self._store, limits)
         self._running: dict[int, RunningRequest] = {}
@@ -204,7 +211,7 @@ class ContinuousEngine:
         return outcomes
 
     def _land(self, all_but: int = 0) -> list[Outcome]:
-        """Take the tokens of the steps launched first; those of requests that ended meanwhile are nobody's."""
+        """Take the tokens of the steps launched first; those of requests that ended meanwhile are dropped."""
         outcomes: list[Outcome] = []
         while len(self._launched) > all_but:
             step = self._launched.popleft()

@@ -60,13 +60,20 @@ class HostExecutor:
         return CompletedStep(self._chooser.choose(logits, asks, masks) if asks else [])
 
 
+def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
+    """Raises ModelLoadError for what no kernel could be run with; a rehearsal would fail for it in other words."""
+    if loaded.device.type != "cuda":
+        return
+    if limits.page_size < _LEAST_PAGE or limits.page_size.bit_count() != 1:
+        raise ModelLoadError(f"engine.page_size: on a GPU a power of two from {_LEAST_PAGE}, not {limits.page_size}")
+    from pelton.workers.engine.cuda.environment import check_compiler  # noqa: PLC0415 (of no use elsewhere)
+
+    check_compiler()
+
+
 def executor_for(loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> Executor:
     """The executor of the model's device; answers that are the same in any batch are only made step by step."""
     if loaded.device.type == "cuda" and not limits.batch_invariant:
-        if limits.page_size < _LEAST_PAGE or limits.page_size.bit_count() != 1:
-            raise ModelLoadError(
-                f"engine.page_size: on a GPU a power of two from {_LEAST_PAGE}, not {limits.page_size}"
-            )
         from pelton.workers.engine.cuda.executor import DeviceExecutor  # noqa: PLC0415 (needs Triton, which is only there)
 
         return DeviceExecutor(loaded, store, limits)

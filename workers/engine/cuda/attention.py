@@ -11,16 +11,21 @@ from pelton.workers.engine.attention.paged import StepAttention
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.cuda.kernels.decode import decode_attention
 from pelton.workers.engine.cuda.kernels.prefill import prefill_attention
+from pelton.workers.engine.cuda.kernels.splits import Splits
 from pelton.workers.engine.cuda.kernels.write import write_pages
 from pelton.workers.engine.cuda.step_input import Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How a step's rows lie: `singles` that are their sequences' only ones, then those that `blocks` [n, 4] cover."""
+    """How a step's rows lie: `singles` that are their sequences' only ones, then those that `blocks` [n, 4] cover.
+
+    `splits` are those of the singles; None where there are none.
+    """
 
     rows: Rows
     singles: int
+    splits: Splits | None = None
     blocks: Tensor | None = None
 
 
@@ -38,13 +43,14 @@ class TritonAttention:
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
         rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
+        splits = self.layout.splits
         pages = self.store.keys[layer], self.store.values[layer]
         queries, keys, values = (_dense_heads(each) for each in (queries, keys, values))
         out = torch.empty(queries.shape, dtype=queries.dtype, device=queries.device)
-        if singles:
+        if splits is not None:
             decode_attention(
                 queries[:singles], keys[:singles], values[:singles], *pages, self.tables,
-                rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], out, scoring,
+                rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], splits, out, scoring,
             )  # fmt: skip
         if blocks is not None:
             # Told where to begin, and not given a part: kernels are compiled anew for what is not aligned.

@@ -1,8 +1,8 @@
 """The model's body through `torch.compile`: what lies between its matrix products becomes one kernel each."""
 
 import logging
-import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,20 @@ log = logging.getLogger(__name__)
 def compile_body(model: Any, cache: Path | None, first_run: Callable[[], None]) -> None:
     """Compile the layers of a causal language model in place, by a first run of it.
 
-    One compilation is general over all numbers of rows but 1. What it gives is kept in `cache` for later starts. Where
-    it fails the model runs as it is: slower, and the log says why.
+    One compilation is general over all numbers of rows but 1. What it gives is kept for later starts, in `cache` where
+    that was made known (`environment.keep_kernels`). Where it fails the model runs as it is: slower, and the log says
+    why.
     """
-    if cache is not None:
-        # Of the user's own choice where they are set.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
-        os.environ.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
     where = cache or "a temporary folder"
     log.info("Compiling the model: a minute or more at the first start, kept in %s for later ones.", where)
     started = time.perf_counter()
     body = model.base_model
     body.compile(fullgraph=True, dynamic=True)
     try:
-        first_run()
+        with warnings.catch_warnings():
+            # Products of float32 stay what they are: who wants speed has bfloat16.
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+            first_run()
     except Exception as error:  # the compiler raises all kinds, and is only the fast way
         if Fault.of(error).is_out_of_memory:
             raise

@@ -21,9 +21,11 @@ from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
 from pelton.workers.engine.cuda.compiling import compile_body
+from pelton.workers.engine.cuda.environment import keep_kernels, settle_process
 from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
 from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks
+from pelton.workers.engine.cuda.kernels.splits import SPLIT_FIELDS, Splits, most_splits, plan_splits
 from pelton.workers.engine.cuda.paged_op import ATTENTION, attending, register
 from pelton.workers.engine.cuda.sampler import DeviceSampler
 from pelton.workers.engine.cuda.slots import Slots
@@ -40,8 +42,12 @@ from pelton.workers.engine.transfer import upload_into
 # compiled for, and matrix products like it.
 _ALIGNED = 8
 
-# Asks for all that choosing a token can need memory for.
-_EVERYTHING = SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20)
+# All ways of choosing a token; the last asks for all that it can need memory for.
+_WAYS = (
+    SamplingParams(1),
+    SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, seed=0),
+    SamplingParams(1, top_k=40, top_p=0.9, min_p=0.01, presence_penalty=0.1, seed=0, logprobs=20),
+)
 
 
 class DeviceExecutor:
@@ -52,6 +58,7 @@ class DeviceExecutor:
     def __init__(
         self, loaded: LoadedModel, store: KVCache, limits: EngineLimits, attention: AttentionFactory = TritonAttention
     ) -> None:
+        keep_kernels(limits.kernel_cache)
         self._model: Any = loaded.model
         self._limits = limits
         self._store = store
@@ -63,9 +70,11 @@ class DeviceExecutor:
         self._graphs = Graphs(self._decode, buckets_for(limits.max_running))
         # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
         rows = max(_aligned(limits.max_batch_tokens), self._graphs.bucket(limits.max_running))
-        room = 2 * (FIELDS + 1) * rows + 2 * self._slots.tables.numel()
-        self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
         _, kv_heads, _, dim = store.keys[0].shape
+        self._kv_heads = kv_heads
+        split = SPLIT_FIELDS * most_splits(limits.max_running, kv_heads) + limits.max_running + 2
+        room = 2 * (FIELDS + 1) * rows + split + 2 * self._slots.tables.numel()
+        self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
         group = loaded.model.config.num_attention_heads // kv_heads
         self._block_tokens = block_tokens(group, dim, store.keys[0].element_size())
         register()
@@ -78,6 +87,8 @@ class DeviceExecutor:
                 compile_body(self._model, self._limits.kernel_cache, self.dummy_run)
                 self._graphs.capture()
             self.dummy_run()
+        if self._device.type == "cuda":
+            settle_process()
 
     @torch.inference_mode()
     def dummy_run(self) -> None:
@@ -85,9 +96,7 @@ class DeviceExecutor:
 
         The former comes first, as a compiler picks its kernels by the sizes it sees first, and most steps are such.
         """
-        bucket = self._graphs.bucket(self._limits.max_running)
-        self._upload(pack_rows((), self._slots, bucket))
-        self._graphs.run(bucket)
+        self._run(pack_rows((), self._slots, self._graphs.bucket(self._limits.max_running)))
         rows, longest = self._limits.max_batch_tokens, self._slots.width * self._store.page_size
         padding = pack_rows((), self._slots, _aligned(rows))
         padding[POSITIONS] = np.arange(padding.shape[1]) % longest
@@ -96,7 +105,7 @@ class DeviceExecutor:
         wanted = np.arange(min(rows, self._limits.max_running))
         step = self._packed(padding, 0, blocks, wanted)
         history = History(np.zeros(1, dtype=np.int64), 0)
-        for params in (SamplingParams(1), _EVERYTHING):
+        for params in _WAYS:
             asks = [SamplingRequest(params, 0, 0, history) for _ in wanted]
             self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
 
@@ -115,14 +124,24 @@ class DeviceExecutor:
     def _decode_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
         """A step of one token for each of its sequences, and which row is whose."""
         bucket = self._graphs.bucket(len(works))
-        self._upload(pack_rows(works, self._slots, bucket))
-        logits, chosen = self._graphs.run(bucket)
+        logits, chosen = self._run(pack_rows(works, self._slots, bucket))
         return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots), range(len(works))
+
+    def _run(self, packed: Ints) -> tuple[Tensor, Tensor]:
+        """Upload a bucket's rows, with as many items of their splits as its graph has programs, and run it."""
+        bucket = packed.shape[1]
+        most = most_splits(bucket, self._kv_heads)
+        items, offsets = plan_splits(packed[POSITIONS], self._store.page_size, most)
+        padding = np.zeros((most - len(items), SPLIT_FIELDS), dtype=np.int64)
+        self._upload(packed, np.concatenate((items, padding)), offsets)
+        return self._graphs.run(bucket)
 
     def _decode(self, bucket: int) -> tuple[Tensor, Tensor]:
         """The part of such a step that is captured: from the numbers told to logits and likeliest tokens."""
-        rows = Rows.at(self._numbers, bucket)
-        logits = self._forward(Layout(rows, bucket), logit_rows=0)
+        behind = self._numbers[FIELDS * bucket :]
+        items = SPLIT_FIELDS * most_splits(bucket, self._kv_heads)
+        splits = Splits(behind[:items].view(-1, SPLIT_FIELDS), behind[items : items + bucket + 1])
+        logits = self._forward(Layout(Rows.at(self._numbers, bucket), bucket, splits), logit_rows=0)
         return logits, likeliest(logits)
 
     def _mixed_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
@@ -138,9 +157,12 @@ class DeviceExecutor:
         return step, [before - 1 for before in itertools.accumulate(map(int, completing))]
 
     def _packed(self, packed: Ints, singles: int, blocks: Ints, logit_rows: Ints) -> "_Logits":
-        told, wanted = self._upload(packed, blocks, logit_rows)
+        planned = packed[POSITIONS, :singles]
+        cut = plan_splits(planned, self._store.page_size, most_splits(singles, self._kv_heads)) if singles else ()
+        told, *behind, wanted = self._upload(packed, blocks, *cut, logit_rows)
+        splits = Splits(behind[0].view(-1, SPLIT_FIELDS), behind[1]) if singles else None
         rows = Rows.at(self._numbers, packed.shape[1])
-        logits = self._forward(Layout(rows, singles, told.view(-1, blocks.shape[1])), wanted)
+        logits = self._forward(Layout(rows, singles, splits, told.view(-1, blocks.shape[1])), wanted)
         return _Logits(logits, likeliest(logits), rows.slots.index_select(0, wanted))
 
     def _upload(self, packed: Ints, *more: Ints) -> list[Tensor]:
@@ -153,6 +175,7 @@ class DeviceExecutor:
         if len(changes):
             places, pages = told[-1].view(2, -1)
             self._slots.tables.view(-1).index_copy_(0, places, pages)
+        self._slots.changed()
         return told[:-1]
 
     def _forward(self, layout: Layout, logit_rows: Tensor | int) -> Tensor:

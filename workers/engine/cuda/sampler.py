@@ -1,20 +1,20 @@
 """From logits to tokens on the device: the likeliest for all rows, and what else a row asks for in its stead."""
 
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pelton.workers.engine.api import SamplingParams, TokenLogprob
 from pelton.workers.engine.cuda.kernels.draw import draw
+from pelton.workers.engine.cuda.kernels.draw_cut import draw_cut
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import penalise
 from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
-from pelton.workers.engine.sampling.sampling import SamplingTensors, sample, token_logprobs, uniform
+from pelton.workers.engine.sampling.sampling import SamplingTensors, token_logprobs
 from pelton.workers.engine.transfer import Download, upload
 
 
@@ -56,7 +56,7 @@ class DeviceSampler:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._drawn, self._sampled = _Parameters(device), _Parameters(device)
+        self._drawn, self._cut, self._changed = (_Parameters(device) for _ in range(3))
         self._masks = GrammarMasks()
 
     def choose(
@@ -67,8 +67,12 @@ class DeviceSampler:
         `rows` is the row of `logits` [n, vocab] that each ask is about.
         """
         both = list(zip(rows, asks, strict=True))
-        self._put(likeliest, [each for each in both if _drawn(each[1])], partial(self._draw, logits))
-        self._put(likeliest, [each for each in both if _sampled(each[1])], partial(self._sample, logits))
+        ways = ((_drawn, self._draw), (_cut, self._draw_cut), (_adjusted, self._draw_adjusted))
+        for belongs, way in ways:
+            chosen = [each for each in both if belongs(each[1])]
+            if chosen:
+                at, positions = self._places(chosen)
+                likeliest[0].index_copy_(0, at, way(logits, at, positions, [ask for _, ask in chosen]))
         told = [(row, ask.params.logprobs) for row, ask in both if ask.params.logprobs is not None]
         extra: tuple[Tensor, ...] = ()
         if told:
@@ -79,30 +83,33 @@ class DeviceSampler:
             rows, [row for row, _ in told], [top for _, top in told], Download.of(likeliest, *extra)
         )
 
-    def _put(
-        self,
-        likeliest: Tensor,
-        chosen: list[tuple[int, SamplingRequest]],
-        choose: Callable[[Tensor, list[SamplingRequest]], Tensor],
-    ) -> None:
-        if chosen:
-            at = upload([row for row, _ in chosen], torch.int64, self._device)
-            likeliest[0].index_copy_(0, at, choose(at, [ask for _, ask in chosen]))
+    def _places(self, chosen: list[tuple[int, SamplingRequest]]) -> tuple[Tensor, Tensor]:
+        """Rows and positions, int64 [n] each, in one upload; both aligned, as the kernels were compiled for."""
+        count = len(chosen)
+        both = np.zeros((2, count + count % 2), dtype=np.int64)
+        both[:, :count] = [[row for row, _ in chosen], [ask.position for _, ask in chosen]]
+        at, positions = upload(both, torch.int64, self._device)[:, :count].unbind(0)
+        return at, positions
 
-    def _draw(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
+    def _draw(self, logits: Tensor, at: Tensor, positions: Tensor, asks: list[SamplingRequest]) -> Tensor:
         params = self._drawn.of(asks)
-        return draw(logits, at, params.temperature, uniform(params.seed, self._positions(asks)))
+        return draw(logits, at, params.temperature, params.seed, positions)
 
-    def _sample(self, logits: Tensor, at: Tensor, asks: list[SamplingRequest]) -> Tensor:
+    def _draw_cut(self, logits: Tensor, at: Tensor, positions: Tensor, asks: list[SamplingRequest]) -> Tensor:
+        return _cut_by(self._cut.of(asks), logits, at, positions)
+
+    def _draw_adjusted(self, logits: Tensor, at: Tensor, positions: Tensor, asks: list[SamplingRequest]) -> Tensor:
         params = [ask.params for ask in asks]
         adjusted = penalise(logits.index_select(0, at).float(), params, [ask.history for ask in asks])
         adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
         # The device computes the step while the masks are filled here.
         self._masks.apply(adjusted, [ask.grammar for ask in asks])
-        return sample(adjusted, self._sampled.of(asks), self._positions(asks))
+        return _cut_by(self._changed.of(asks), adjusted, torch.arange(len(asks), device=self._device), positions)
 
-    def _positions(self, asks: list[SamplingRequest]) -> Tensor:
-        return upload([ask.position for ask in asks], torch.int64, self._device)
+
+def _cut_by(params: SamplingTensors, logits: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    cuts = params.top_k, params.top_p, params.min_p
+    return draw_cut(logits, rows, params.temperature, *cuts, params.seed, positions)
 
 
 def _drawn(ask: SamplingRequest) -> bool:
@@ -112,9 +119,11 @@ def _drawn(ask: SamplingRequest) -> bool:
     return params.temperature > 0 and not cut and not _adjusted(ask)
 
 
-def _sampled(ask: SamplingRequest) -> bool:
-    return _adjusted(ask) or (ask.params.temperature > 0 and not _drawn(ask))
+def _cut(ask: SamplingRequest) -> bool:
+    """Whether only the likeliest tokens are sampled from, of logits as they are."""
+    return ask.params.temperature > 0 and not _drawn(ask) and not _adjusted(ask)
 
 
 def _adjusted(ask: SamplingRequest) -> bool:
+    """Whether logits are changed first, be the row sampled or not."""
     return ask.params.penalises or ask.params.biases or ask.grammar is not None

@@ -33,7 +33,7 @@ class Slots:
         self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)
         self._free = list(range(count - 1, -1, -1))
         self._held: dict[SequenceState, _Slot] = {}
-        self._changes: list[tuple[int, int]] = []
+        self._changes: dict[int, int] = {}
 
     def of(self, sequence: SequenceState) -> int:
         """The slot of a sequence, with all its pages noted for the device."""
@@ -42,16 +42,21 @@ class Slots:
             slot = self._take(sequence, slot)
         if len(sequence.pages) > slot.pages:
             start = slot.number * self.width
-            self._changes += [
-                (start + index, sequence.pages[index]) for index in range(slot.pages, len(sequence.pages))
-            ]
+            for index in range(slot.pages, len(sequence.pages)):
+                self._changes[start + index] = sequence.pages[index]
             slot.pages = len(sequence.pages)
         return slot.number
 
     def changes(self) -> NDArray[np.int64]:
-        """What is to be changed in `tables` since the last call, [n, 2]: places in the flattened table, and pages."""
-        changes, self._changes = self._changes, []
-        return np.array(changes, dtype=np.int64).reshape(-1, 2)
+        """What the device does not know yet, [n, 2]: places in the flattened table, each once, and pages.
+
+        They stay until `changed` is called, so that those of a step that could not be launched come with the next.
+        """
+        return np.array(list(self._changes.items()), dtype=np.int64).reshape(-1, 2)
+
+    def changed(self) -> None:
+        """Note that `changes` are on their way to the device."""
+        self._changes = {}
 
     def _take(self, sequence: SequenceState, old: _Slot | None) -> _Slot:
         if old is None and not self._free:

@@ -1,4 +1,4 @@
-"""A step's work as rows of numbers: what the host tells the device, in one copy."""
+"""A step's work as rows of numbers, uploaded from the host to the device in one copy."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass

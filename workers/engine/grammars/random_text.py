@@ -2,8 +2,6 @@
 
 import random
 
-import numpy as np
-
 from pelton.workers.engine.grammars.matching import Grammar, GrammarState
 from pelton.workers.engine.grammars.vocabulary import BYTES_END
 
@@ -34,9 +32,9 @@ def random_text(grammar: Grammar, seed: int, max_bytes: int) -> tuple[bytes, boo
 
 
 def _admitted(state: GrammarState) -> list[int]:
-    bits = np.unpackbits(np.frombuffer(state.matcher.compute_bitmask(), np.uint8), bitorder="little")
-    admitted: list[int] = np.flatnonzero(bits).tolist()
-    return admitted
+    # Without numpy, which takes a tenth of the time that a simulated worker needs to start.
+    bits = int.from_bytes(state.matcher.compute_bitmask(), "little")
+    return [token for token in range(bits.bit_length()) if bits >> token & 1]
 
 
 def _weights(tokens: list[int], closing: float) -> list[float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from pelton.workers.engine.errors import ModelLoadError
@@ -21,21 +21,20 @@ from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
-from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
 from pelton.workers.engine.model.completeness import check_folder, check_loaded
 from pelton.workers.engine.model.context import served_context
+from pelton.workers.engine.model.device import device_for, dtype_for
 from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.hub import ask_hub
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
+from pelton.workers.engine.model.tokenizer import tokenizer_of
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM
 _MAX_CAUSES = 4
 # What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
 _TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
@@ -130,8 +129,8 @@ def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     Raises ModelLoadError when a setting is wrong, or what it points at is missing, unreachable or no chat model.
     """
     started = time.perf_counter()
-    device = _device(spec.device)
-    dtype = _dtype(spec.dtype, device)
+    device = device_for(spec.device)
+    dtype = dtype_for(spec.dtype, device)
     source = locate(spec.path_or_id, spec.gguf_file)
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
@@ -192,9 +191,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
             ask_hub(source.name, source.gguf_file)
         elif source.gguf_file is None:
             check_folder(source.name, source.folder)
-        tokenizer = AutoTokenizer.from_pretrained(source.path_or_id, **options)
-        adopt_template(source.name, tokenizer, source.folder)
-        wants_parts(tokenizer)
+        tokenizer = tokenizer_of(source, options)
         if source.gguf_file is not None:
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
@@ -257,27 +254,6 @@ def _causes(error: BaseException | None) -> list[str]:
         causes.append(f"{type(error).__name__}: {lines[0] if lines else 'no details'}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return list(dict.fromkeys(causes))
-
-
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ModelLoadError(f'model.device: unknown device "{name}"; use auto, cpu or cuda')
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ModelLoadError("model.device: PyTorch finds no CUDA device here; use auto or cpu, or check the driver")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto" and name not in _DTYPES:
-        raise ModelLoadError(f'model.dtype: unknown data type "{name}"; use auto, {", ".join(_DTYPES)}')
-    if name != "auto":
-        return _DTYPES[name]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = any(torch.cpu.get_capabilities().get(feature) for feature in _NATIVE_BF16)
-    return torch.bfloat16 if native else torch.float32
 
 
 def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

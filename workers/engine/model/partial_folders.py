@@ -1,4 +1,4 @@
-"""Folders that are being filled, under names that tell whose they are: a process that ends at once removes its own."""
+"""Folders that are being filled, under names that say whose they are: a process that ends at once removes its own."""
 
 import os
 import shutil

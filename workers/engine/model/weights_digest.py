@@ -1,4 +1,4 @@
-"""What tells one set of weights from another without reading all of them."""
+"""A digest that distinguishes sets of weights without reading all of them."""
 
 import hashlib
 from typing import Any

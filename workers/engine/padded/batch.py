@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from pelton.workers.engine.api import EngineRequest, Failure, Outcome, StepStats, TokenLogprob
+from pelton.workers.engine.api import EngineRequest, Failure, Outcome, TokenLogprob
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.request_state import RequestState, interruption
 from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import History, penalise
 from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample, token_logprobs
+from pelton.workers.engine.stats import StepStats
 
 
 @dataclass(slots=True)

@@ -19,13 +19,13 @@ from pelton.workers.engine.api import (
     Outcome,
     SamplingParams,
     Selection,
-    StepStats,
     Waiting,
 )
 from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.padded.batch import PaddedBatch, PaddedRequest
 from pelton.workers.engine.padded.composition import compose
+from pelton.workers.engine.stats import StepStats
 
 log = logging.getLogger(__name__)
 

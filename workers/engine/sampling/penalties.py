@@ -29,14 +29,13 @@ def penalise(logits: Tensor, params: Sequence[SamplingParams], histories: Sequen
     rows = [row for row, each in enumerate(params) if each.penalises]
     if not rows:
         return logits
-    said = torch.zeros(len(rows), logits.shape[-1], device=logits.device)
+    vocab = logits.shape[-1]
+    said = torch.zeros(len(rows), vocab, device=logits.device)
     generated = torch.zeros_like(said)
-    for index, row in enumerate(rows):
-        history = histories[row]
-        tokens = upload(history.tokens, torch.int64, logits.device)
-        answer = tokens[history.prompt_length :]
-        said[index].index_fill_(0, tokens, 1.0)
-        generated[index].index_add_(0, answer, torch.ones_like(answer, dtype=torch.float32))
+    places, answered = _places([histories[row] for row in rows], vocab)
+    tokens = upload(places, torch.int64, logits.device)
+    said.view(-1).index_fill_(0, tokens, 1.0)
+    generated.view(-1).index_add_(0, tokens[:answered], torch.ones(answered, device=logits.device))
     at = upload(rows, torch.int64, logits.device)
     penalised = logits.index_select(0, at)
     repetition, presence, frequency = _columns([params[row] for row in rows], logits.device)
@@ -44,6 +43,16 @@ def penalise(logits: Tensor, params: Sequence[SamplingParams], histories: Sequen
     penalised = torch.where(said > 0, repeated, penalised)
     penalised = penalised - (generated > 0) * presence - generated * frequency
     return logits.index_copy(0, at, penalised)
+
+
+def _places(histories: Sequence[History], vocab: int) -> tuple[NDArray[np.int64], int]:
+    """Where the tokens of all histories lie in [histories, vocab], flat: first the answers', then the prompts'.
+
+    All in one, and how many are the answers': for each row by itself a device would get an upload and three launches.
+    """
+    answers = [index * vocab + each.tokens[each.prompt_length :] for index, each in enumerate(histories)]
+    prompts = [index * vocab + each.tokens[: each.prompt_length] for index, each in enumerate(histories)]
+    return np.concatenate([*answers, *prompts]), sum(map(len, answers))
 
 
 def _columns(params: Sequence[SamplingParams], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

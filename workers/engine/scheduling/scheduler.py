@@ -24,7 +24,9 @@ class SchedulerConfig:
     """`max_running` bounds the sequences that share a step.
 
     `max_overtakes` is how often smaller requests may go before one that waits for more pages than are left;
-    `lower_share` the part of the rows that a higher priority leaves to lower ones, as long as there are such.
+    `lower_share` the part of the rows that a higher priority leaves to lower ones, as long as there are such. Beside
+    sequences that decode, prompts wait until `gather_tokens` of them are to be computed, at most `gather_steps` steps:
+    where a step with prompts costs much more than one without, few of them are better than many.
     """
 
     max_batch_tokens: int
@@ -32,6 +34,8 @@ class SchedulerConfig:
     prefix_cache: bool = True
     max_overtakes: int = 16
     lower_share: float = 0.1
+    gather_tokens: int = 0
+    gather_steps: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_running <= self.max_batch_tokens:
@@ -80,6 +84,7 @@ class Scheduler:
         self._computing: dict[bytes, SequenceState] = {}
         self._overtaken: tuple[float, int, int] | None = None
         self._overtakes = 0
+        self._gathered_steps = 0
 
     @property
     def running(self) -> Items[SequenceState]:
@@ -135,6 +140,8 @@ class Scheduler:
             decodes = sequence.pages and sequence.pending == 1 and sequence.ready
             if decodes and self._make_room(sequence, sequence.length, works):
                 works[sequence] = ScheduledChunk(sequence, sequence.computed, 1)
+        if self._gathers(active, works):
+            return [work for work in works.values() if work]
         # What a preemption frees of it from here on is not given away again in this step.
         budget = self._config.max_batch_tokens - sum(work is not None for work in works.values())
         for sequence in active:
@@ -144,6 +151,17 @@ class Scheduler:
                 works[sequence] = work
                 budget -= work.count
         return [work for work in works.values() if work]
+
+    def _gathers(self, active: Items[SequenceState], works: dict[SequenceState, ScheduledChunk | None]) -> bool:
+        """Whether the prompts that could be computed now wait for more of them; never where nobody decodes."""
+        waiting = sum(sequence.pending for sequence in active if sequence not in works and sequence.ready)
+        gathers = (
+            0 < waiting < self._config.gather_tokens
+            and self._gathered_steps < self._config.gather_steps
+            and any(works.values())
+        )
+        self._gathered_steps = self._gathered_steps + 1 if gathers else 0
+        return gathers
 
     def begin(self, work: ScheduledChunk) -> None:
         """Note that a piece of work is on its way: what is planned next comes behind it."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 _BYTES_PER_TOKEN = 4
 _FULL_TOKEN = 1 << 8 * _BYTES_PER_TOKEN
+_WORD = _FULL_TOKEN - 1
 
 
 def encode_text(text: str) -> list[int]:
@@ -18,7 +19,10 @@ def encode_text(text: str) -> list[int]:
 
 def decode_tokens(tokens: Sequence[int]) -> str:
     """The text of `encode_text`'s ids, and of concatenations of such; what is no character becomes U+FFFD."""
-    # The highest byte of an id is a 1 that marks where its text begins.
+    # The highest byte of an id is a 1 that marks where its text begins; nearly all ids are full.
+    if tokens and min(tokens) >= _FULL_TOKEN:
+        words = [token & _WORD for token in tokens]
+        return struct.pack(f">{len(words)}I", *words).decode(errors="replace")
     return b"".join(map(token_content, tokens)).decode(errors="replace")
 
 

@@ -1,10 +1,12 @@
 """The check: where each number of a text stands in the source, how it follows from it, or that it does neither."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import localcontext
 from typing import Any
 
 from pelton.producers.reports.figures.checking import matching
+from pelton.producers.reports.figures.checking.acronyms import spelled_out
 from pelton.producers.reports.figures.checking.claims import Claim, claims
 from pelton.producers.reports.figures.checking.computing.chance import in_line
 from pelton.producers.reports.figures.checking.computing.counts import bounded, counted
@@ -50,10 +52,14 @@ class Checker:
         """
         with localcontext() as context:
             context.prec = _PRECISION
-            verdicts = [_verdict(claim, self._facts, self._views) for claim in claims(text)]
+            verdicts = [_verdict(self._in_words_of_labels(claim), self._facts, self._views) for claim in claims(text)]
             verdicts += year_verdicts(text, self._facts)
             verdicts += _unreadable(text)
         return sorted(verdicts, key=lambda verdict: verdict.start)
+
+    def _in_words_of_labels(self, claim: Claim) -> Claim:
+        meant = spelled_out(claim.sentence, self._facts.acronyms)
+        return replace(claim, words=claim.words | meant) if meant else claim
 
 
 def check(text: str, tables: Sequence[Table], paragraphs: Sequence[str]) -> list[Verdict]:

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from pelton.producers.reports.figures.checking.alignment import periods_of, repeated_period
 from pelton.producers.reports.figures.checking.intent import Intent, intent_of
+from pelton.producers.reports.figures.checking.timing.alignment import all_periods_of, periods_of, repeated_period
 from pelton.producers.reports.figures.checking.words import stem, stems
 from pelton.producers.reports.figures.lexing.lexer import Number, scan
 from pelton.producers.reports.figures.lexing.periods import Period
@@ -62,7 +62,7 @@ def claims(text: str) -> list[Claim]:
         last = words
         order = tuple(stem(word.lower()) for word in _WORD.findall(sentence))
         twice = repeated_period(sentence, scanned)
-        everything = tuple(dict.fromkeys(mention.period for mention in scanned.periods))
+        everything = all_periods_of(sentence, scanned)
         found += [
             Claim(
                 number,

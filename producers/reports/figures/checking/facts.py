@@ -4,20 +4,24 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import TypeVar
 
-from pelton.producers.reports.figures.checking.alignment import periods_of
-from pelton.producers.reports.figures.checking.cell_periods import cell_periods, latest_two, movements
+from pelton.producers.reports.figures.checking.acronyms import acronyms_of
 from pelton.producers.reports.figures.checking.intent import speaks_of_change
 from pelton.producers.reports.figures.checking.matching import mantissa, mantissa_range
+from pelton.producers.reports.figures.checking.timing.alignment import periods_of
+from pelton.producers.reports.figures.checking.timing.cell_periods import cell_periods, latest_two, movements
 from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.lexing.lexer import scan
 from pelton.producers.reports.figures.lexing.periods import Period, mentions
 from pelton.producers.reports.figures.model import Cell, Table
 from pelton.producers.reports.figures.quantity import Quantity
 from pelton.producers.reports.figures.tables.text_numbers import sentences
+
+Key = TypeVar("Key", bound=Hashable)
 
 _MOST_SENTENCES = 5000
 _DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
@@ -81,10 +85,12 @@ class Facts:
     by_word: dict[str, tuple[int, ...]]
     by_group: dict[tuple[str, str], tuple[int, ...]]
     by_row: dict[tuple[str, int], tuple[int, ...]]
+    by_name: dict[tuple[str, str, str], tuple[int, ...]]
     mantissas: tuple[float, ...]
     by_mantissa: tuple[int, ...]
     table_words: frozenset[str]
     currencies: frozenset[str]
+    acronyms: Mapping[str, frozenset[str]]
     periods: frozenset[Period] = field(default_factory=frozenset)
 
     def near(self, quantity: Quantity) -> Iterable[Fact]:
@@ -98,6 +104,10 @@ class Facts:
         """The facts of one row of a table, or of one sentence."""
         return [self.all[index] for index in self.by_row.get(row, ())]
 
+    def of_one_name(self, key: tuple[str, ...]) -> list[Series]:
+        """The series of a table under one label and heading, in whatever group."""
+        return [self.series[index] for index in self.by_name.get((key[0], key[2], key[-1]), ())]
+
     def in_group(self, table: str, group: str) -> list[Series]:
         """The series under one group label of a table."""
         return [self.series[index] for index in self.by_group.get((table, group), ())]
@@ -105,7 +115,7 @@ class Facts:
 
 def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
     """The facts of tables and paragraphs; linear in their size."""
-    facts = [fact for table in tables for fact in _table_facts(table)]
+    facts = [fact for table in tables for fact in (*_table_facts(table), *_label_facts(table))]
     for number, paragraph in enumerate(paragraphs, start=1):
         facts += _paragraph_facts(f"P{number}", paragraph)
     series = _series(facts)
@@ -123,28 +133,24 @@ def collect(tables: Sequence[Table], paragraphs: Sequence[str]) -> Facts:
         tuple(series),
         weights,
         {word: tuple(places) for word, places in counts.items()},
-        _by_group(series),
-        _by_row(facts),
+        _grouped((one.key[0], one.key[1]) if one.facts[0].from_table else None for one in series),
+        _grouped(fact.row for fact in facts),
+        _grouped((one.key[0], one.key[2], one.key[3]) if one.facts[0].from_table else None for one in series),
         tuple(digits for digits, _ in ordered),
         tuple(index for _, index in ordered),
         frozenset(word for fact in facts if fact.from_table for word in fact.own | fact.around),
         frozenset(fact.quantity.unit[:3] for fact in facts if fact.quantity.is_money),
+        acronyms_of(cell.label for table in tables for cell in table.numeric),
         frozenset(mention.period for text in texts for mention in mentions(text)),
     )
 
 
-def _by_row(facts: Sequence[Fact]) -> dict[tuple[str, int], tuple[int, ...]]:
-    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for index, fact in enumerate(facts):
-        grouped[fact.row].append(index)
-    return {key: tuple(places) for key, places in grouped.items()}
-
-
-def _by_group(series: Sequence[Series]) -> dict[tuple[str, str], tuple[int, ...]]:
-    grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, one in enumerate(series):
-        if one.facts[0].from_table:
-            grouped[one.key[0], one.key[1]].append(index)
+def _grouped(keys: Iterable[Key | None]) -> dict[Key, tuple[int, ...]]:
+    """The places of each key, without those that have none."""
+    grouped: dict[Key, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        if key is not None:
+            grouped[key].append(index)
     return {key: tuple(places) for key, places in grouped.items()}
 
 
@@ -176,6 +182,20 @@ def _table_facts(table: Table) -> Iterable[Fact]:
             ", ".join(part for part in (cell.label, cell.heading) if part),
             compares=compares,
         )
+
+
+def _label_facts(table: Table) -> Iterable[Fact]:
+    """The rates that labels name things by: "5.250% senior notes due 2028"."""
+    labels = {cell.label: cell for cell in reversed(table.numeric) if "%" in cell.label}
+    for label, cell in labels.items():
+        name = f"{table.id}.r{cell.row}.c1"
+        for place, number in enumerate(scan(label).amounts):
+            if number.quantity.is_rate:
+                key = (name, "", str(place))
+                words = stems(label)
+                yield Fact(
+                    name, number.quantity, label, words, frozenset(), (), key, (name, 0), place, label, from_table=False
+                )
 
 
 def _with_dashes(table: Table) -> Iterable[tuple[Cell, Quantity]]:

@@ -4,15 +4,21 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_VERBS_UP = r"climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+_VERBS_UP = (
+    r"widen\w*|rais(?:e[sd]?|ing)|lift(?:s|ed)?|boost\w*|accelerat\w*|"
+    r"tripl\w*|quadrupl\w*|climb\w*|surg\w+|soar\w*|jump\w*|advanc(?:es?|ed)|rall(?:y|ied)|strengthen\w*|rebound\w*"
+)
 _VERBS_DOWN = (
+    r"narrow(?:s|ed|ing)|soften\w*|moderat(?:es|ed)|trimm(?:ed|ing)|cut(?:s|ting)?|retreat\w*|"
     r"contract(?:ed|ing)|shr[iau]nk\w*|slump\w*|plung\w+|plummet\w*|slip(?:s|ped)?|slid(?:es?|ing)?|dip(?:s|ped)?|"
     r"eas(?:es|ed)|weaken\w*|sank|tumbl\w+|diminish\w*"
 )
+_RISEN = r"(?<!made )(?<!make )(?<!makes )(?<!added )(?<!add )(?<!adds )up"
 _CHANGE = re.compile(
-    r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?|rose|rises?|risen|dropp?\w*|"
-    r"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|up|down|"
-    r"exceed\w*|gained|lost|reduc\w+|expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
+    r"\b(?:chang\w*|increas\w*|decreas\w*|grow(?:th|n|s|ing)?|grew|declin\w*|fell|falls?(?!\sdue)|rose|rises?|risen|dropp?\w*|"
+    rf"differences?|differ\w*|varia(?:nce|tion)s?|fluctuat\w*|improve\w*|higher|lower|more than|less than|{_RISEN}|"
+    r"down|exceed\w*|gained|lost|reduc\w+|worsen\w*|deteriorat\w*|add(?:ed|ing|s)?(?=\s(?:a|an|net|some|about|\d))|"
+    r"expand\w*|mov(?:e[sd]?|ements?|ing)|shift\w*|sw[iu]ng\w*|double[sd]?|halve[sd]?|"
     rf"{_VERBS_UP}|{_VERBS_DOWN})\b",
     re.IGNORECASE,
 )
@@ -32,8 +38,10 @@ _SHARE = re.compile(
     r"margin|turnover|coverage|as a (?:percentage|percent|%))\b|% of|\bto\b.{0,40}\bratio\b",
     re.IGNORECASE,
 )
+# What is better may be more or less: a margin that improved rose, a loss ratio fell.
+_BETTER = re.compile(r"\b(?:improv\w*|worsen\w*|deteriorat\w*|better|worse)\b", re.IGNORECASE)
 _UP = re.compile(
-    r"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|up|higher|more than|improve\w*|exceed\w*|gained|"
+    rf"\b(?:increas\w+|grow(?:th|n|s|ing)?|grew|rose|rises?|risen|{_RISEN}|higher|more than|exceed\w*|gained|"
     rf"expand\w*|{_VERBS_UP})\b",
     re.IGNORECASE,
 )
@@ -66,6 +74,13 @@ _CHANGE_BEFORE = re.compile(
     rf"(?:increase|decrease|growth|decline|change|rise|drop|fall|reduction|gain|improvement|difference)s? of){_HEDGED}",
     re.IGNORECASE,
 )
+# "Credits reduced the provision by 5": 5 is what the credits are.
+_EFFECT_BEFORE = re.compile(
+    r"\b(?:reduc|lower|increas|rais|cut|boost|trimm|depress|lift|improv|benefit)\w*\s(?:the|our|its|their|net|total|reported)\s"
+    rf"(?:[\w'-]+\s){{1,5}}by{_HEDGED}",
+    re.IGNORECASE,
+)
+_FURTHER_BEFORE = re.compile(r"\b(?:further|additional|extra|another|net)\s(?:net\s)?$", re.IGNORECASE)
 _PRIOR_BEFORE = re.compile(rf"\b(?:from|versus|vs\.?|compared (?:to|with)|against|than){_HEDGED}", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\bdifferences?\b|\bdiffer(?:s|ed)?\b", re.IGNORECASE)
 _DIRECTED = re.compile(r"\b(?:chang|increas|decreas|grow|grew|declin|fell|rose|ris)\w*", re.IGNORECASE)
@@ -132,7 +147,7 @@ def _said(sentence: str) -> _Said:
         sum=says(_SUM),
         difference=says(_BETWEEN_TWO),
         distance=says(_HOW_MUCH),
-        unsigned=says(_DIFFERENCE) and not says(_DIRECTED),
+        unsigned=(says(_DIFFERENCE) and not says(_DIRECTED)) or (says(_BETTER) and not says(_UP) and not says(_DOWN)),
         count=says(_COUNT),
         remainder=says(_REMAINDER),
         product=says(_PRODUCT),
@@ -153,7 +168,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         not asked and (_VALUE_BEFORE.search(before) is not None or not _CHANGE_BEFORE.search(before))
     )
     return Intent(
-        change=said.change,
+        change=said.change or _FURTHER_BEFORE.search(before) is not None,
         relative=is_rate or _RELATIVE.search(words) is not None,
         average=said.average,
         sum=said.sum,
@@ -164,7 +179,7 @@ def intent_of(sentence: str, start: int, end: int, *, is_rate: bool) -> Intent:
         distance=said.distance,
         before=said.change and _PRIOR_BEFORE.search(before) is not None,
         unsigned=said.unsigned,
-        value=value,
+        value=value or _EFFECT_BEFORE.search(sentence[max(0, start - 80) : start]) is not None,
         count=said.count,
         remainder=said.remainder,
         product=said.product,

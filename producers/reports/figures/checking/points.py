@@ -41,12 +41,24 @@ def in_time(periods: Sequence[Period]) -> list[Period]:
     return sorted(set(periods), key=lambda period: (period.year, period.month, period.part, period.day))
 
 
+def _distinct(times: Sequence[Period]) -> list[Period]:
+    """Without those that another of the same time says more exactly: "in the fourth quarter, to $5 at 31 December"."""
+    exact = [one for one in times if not any(_is_within(two, one) for two in times)]
+    return exact or list(times)
+
+
+def _is_within(one: Period, other: Period) -> bool:
+    return (
+        one != other and bool(one.month or one.part) and bool(other.part or not other.month) and one.agrees_with(other)
+    )
+
+
 def pairs_over_time(points: Sequence[Point], claimed: Sequence[Period]) -> list[tuple[Point, Point]]:
     """(later, earlier) pairs that a change may be between.
 
     Two claimed periods: exactly those. One: it and the one before. None: neighbours, and the last with the first.
     """
-    times = in_time(claimed)
+    times = _distinct(in_time(claimed))
     pairs = [(new, old) for index, new in enumerate(points) for old in points[:index] if new.time != old.time]
     if len(times) >= 2:  # noqa: PLR2004  # a change has two ends
         ends = [(late, early) for index, late in enumerate(times) for early in times[:index]]

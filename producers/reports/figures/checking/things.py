@@ -80,9 +80,10 @@ def named(
         score, _, best = max(scored, key=lambda one: one[:2])
         if not score:
             break
-        chosen.append(best)
+        alike = [thing for thing in candidates if thing.words == best.words and thing.around == best.around]
+        chosen += alike
         left -= best.words
-        candidates.remove(best)
+        candidates = [thing for thing in candidates if thing not in alike]
     return chosen
 
 

@@ -31,6 +31,11 @@ _SAME = (
     "payable creditor",
     "buyback repurchase",
     "tax taxation",
+    "comp comparable like-for-like",
+    "capex capital expenditure",
+    "opex operating expense",
+    "inventory stock",
+    "thereafter after beyond",
 )
 
 

@@ -27,6 +27,11 @@ _IDENTIFIER_BEFORE = re.compile(r"[A-Za-z_#/\\][-\u2010\u2011.]?$|\d[.,]$|[A-Za-
 _IDENTIFIER_AFTER = re.compile(r"[-\u2010\u2011](?=[A-Z]{1,2}\b)|\((?=[a-z]{1,3}\))|[A-Za-z_]")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
 _RANGE = re.compile(rf"\s?[{DASHES}]\s?|\s(?:to|and|through)\s", re.IGNORECASE)
+# "Notes due 2028" is what they are called, and no time that the sentence speaks of.
+_DUE = re.compile(
+    r"\b(?:notes|bonds|debentures|loans?|securities|facility)\s(?:due|maturing|expiring)\s(?:in\s)?$", re.IGNORECASE
+)
+_DUE_LOOK = 32
 _BETWEEN = re.compile(r"\bbetween\s$", re.IGNORECASE)
 
 
@@ -75,7 +80,10 @@ def scan(text: str) -> Scan:
         if not _overlaps(spans, start, end)
     ]
     numbers.sort(key=lambda number: number.start)
-    return Scan(tuple(_share_scale_in_ranges(text, numbers)), tuple(dates))
+    periods = tuple(
+        mention for mention in dates if not _DUE.search(text[max(0, mention.start - _DUE_LOOK) : mention.start])
+    )
+    return Scan(tuple(_share_scale_in_ranges(text, numbers)), periods)
 
 
 def _overlaps(spans: list[tuple[int, int]], start: int, end: int) -> bool:

@@ -9,6 +9,7 @@ from pelton.producers.reports.figures.lexing.lexicon import (
     CURRENCY,
     CURRENCY_NAMES,
     DASHES,
+    DOLLARS,
     NAMED_BY_NUMBER,
     NOUN_UNITS,
     SCALE,
@@ -16,8 +17,9 @@ from pelton.producers.reports.figures.lexing.lexicon import (
     currency_of,
 )
 from pelton.producers.reports.figures.lexing.periods import PeriodMention
-from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, PERCENT, POINTS, TIMES
+from pelton.producers.reports.figures.quantity import BASIS_POINTS, PER_SHARE, PERCENT, POINTS, TIMES, is_money
 
+_TWO_CURRENCIES = "XXX"  # ISO 4217's code of none: "¥5 million euros" is no money that a source can have
 _LOOK = 40  # characters to each side
 
 _BEFORE = re.compile(
@@ -28,7 +30,7 @@ _NAMES = "|".join(f"{name}s?" for name in sorted(CURRENCY_NAMES, key=len, revers
 _NOUNS = "|".join(f"{noun}s?" for noun in sorted(NOUN_UNITS, key=len, reverse=True) if noun != "pence") + "|pence"
 _AFTER = re.compile(
     rf"""
-    (?:(?P<attached>(?:{"|".join(sorted(ATTACHED_SCALES))}|bps|bp|x)(?![A-Za-z]))
+    (?:(?P<attached>(?:{"|".join(sorted(ATTACHED_SCALES))}|bps|bp|x|p)(?![A-Za-z]))
       | \s? (?P<pct>%|per\s?cent\b|pct\b)
       | \s? -? (?P<scale>{SCALE})(?![A-Za-z]))?
     (?:\s? (?P<close>\)))?
@@ -130,6 +132,8 @@ def _unit_of(match: re.Match[str], attached: str) -> str:
     rate = _rate_of((match.group("points") or attached).lower(), percent=percent)
     if rate:
         return rate
+    if attached == "p":
+        return "pence"
     if attached == "x" or match.group("times"):
         return TIMES
     if match.group("code"):
@@ -163,6 +167,10 @@ def outline(text: str, left: Before, right: After, start: int, end: int) -> tupl
 
 
 def unit(currency: str, right: After) -> str:
+    if right.unit in {PERCENT, POINTS, BASIS_POINTS}:
+        return right.unit  # nothing is both money and a rate
+    if currency and is_money(right.unit) and currency != right.unit and not {currency, right.unit} <= DOLLARS:
+        return _TWO_CURRENCIES
     if (currency and right.unit in {"", "shares", "cents"}) or (
         currency and currency != right.unit and not right.unit.isupper()
     ):

@@ -68,6 +68,7 @@ _PATTERN = re.compile(
     rf"""
       (?<![\w.,]) (?P<iso_y>{_YEAR}) - (?P<iso_m>0[1-9]|1[0-2]) - (?P<iso_d>[0-3]\d) (?!\d)
     | (?<![\w/.,]) (?P<s1>\d{{1,2}}) / (?P<s2>\d{{1,2}}) / (?P<s_y>{_YEAR}|\d\d) (?![\d/])
+    | (?<![\w.,]) (?P<p_d>[0-3]?\d) \. (?P<p_m>0?[1-9]|1[0-2]) \. (?P<p_y>{_YEAR}) (?![\d.]\d)
     | \b (?P<m_first>{_NAMED_MONTH})\.? \s{{1,3}} (?P<m_day>{_DAY}){_NTH} (?![\d.%/]|,\d)
         (?:\s?,?\s{{0,3}} (?P<m_year>{_YEAR}) {_END})?
     | (?<![\w.,$€£]) (?P<d_day>{_DAY}){_NTH} (?:\sof)? \s{{1,2}} (?P<d_month>{_NAMED_MONTH})\b \.?
@@ -202,6 +203,7 @@ def _span(groups: dict[str, str]) -> list[Period]:
 _BUILDERS = (
     ("iso_y", _iso),
     ("s_y", _slashed),
+    ("p_y", lambda groups: [Period(int(groups["p_y"]), int(groups["p_m"]), day=int(groups["p_d"]))]),
     ("m_first", _month_first),
     ("d_month", _day_first),
     ("my_month", _month_year),

@@ -14,6 +14,10 @@ _NO_MONEY = re.compile(
 )
 
 
+_RATE = re.compile(r"\b(?:ratio|margin|rate|yield|return|growth|occupancy|roe|roa|roce|churn)\b", re.IGNORECASE)
+_BARE = re.compile(r"[\s\d.,()\-\u2010-\u2015\u2212]+")
+
+
 def with_column_units(cells: Sequence[Cell]) -> list[Cell]:
     """Cells without a unit take the one above them, then the currency of their row, unless headers speak of counts."""
     percents = _between_percents(cells)
@@ -23,14 +27,15 @@ def with_column_units(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _between_percents(cells: Sequence[Cell]) -> list[Cell]:
-    """A bare number between two percentages of its column is one itself."""
+    """A bare number between two percentages of its column is one itself, whatever the table says of money."""
     above: dict[int, str] = {}
     waiting: dict[int, list[int]] = {}
     filled = list(cells)
     for index, cell in enumerate(cells):
         if cell.quantity is None:
             continue
-        if cell.quantity.unit == PLAIN and above.get(cell.column) == PERCENT:
+        may_be = cell.quantity.unit == PLAIN or (_BARE.fullmatch(cell.text) and _RATE.search(cell.label))
+        if may_be and above.get(cell.column) == PERCENT:
             waiting.setdefault(cell.column, []).append(index)
         elif cell.quantity.unit != PLAIN:
             between = waiting.pop(cell.column, [])

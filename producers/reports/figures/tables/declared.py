@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pelton.producers.reports.figures.lexing.lexicon import CURRENCY, CURRENCY_NAMES, NOUN_UNITS, SCALES, currency_of
-from pelton.producers.reports.figures.quantity import PERCENT, PLAIN, TIMES
+from pelton.producers.reports.figures.quantity import BASIS_POINTS, PERCENT, PLAIN, TIMES
 
 _SCALE_WORDS = r"hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?"
 _SCALE = re.compile(
@@ -18,32 +18,56 @@ _SCALE = re.compile(
     rf"|(?:^|[(,/\s])(?P<lone>{_SCALE_WORDS}|mn|bn|MM)(?=$|[),.;:\s/])",
     re.IGNORECASE,
 )
+_SHORT = r"(?:mn|bn|m|k)(?![A-Za-z])"
+_MONEY = rf"(?:{CURRENCY}|US|dollars|euros|pounds|yen|francs|rupees)"
 _WEAK = re.compile(
     rf"\(\s?(?:(?:all\s)?(?:\w+\s){{0,4}})?(?:in|{CURRENCY})\s?(?:\w+\s(?:of\s)?|[^\w\s()]\s?){{0,4}}?"
     rf"(?P<scale>{_SCALE_WORDS})\b"
-    r"|\b(?:presented|stated|expressed|amounts|dollars|figures|shown|reported|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
-    rf"(?:\w+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS})\b|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))",
+    # "All figures in HK$ million", "amounts in EUR bn", "rounded to the nearest thousand"
+    r"|\b(?:presented|stated|expressed|amounts|dollars|euros|pounds|sterling|yen|francs|rupees|figures|numbers|shown|reported"
+    r"|rounded)\s(?:\w+\s){0,6}?(?:in|nearest)\s"
+    rf"(?:[\w$€£¥.]+\s(?:of\s)?){{0,3}}?(?:(?P<scale2>{_SCALE_WORDS}\b|{_SHORT})|(?:US\s)?(?:{CURRENCY})\s?['\u2018\u2019]?(?P<zeros>000))"
+    # "Rs crore unless stated", "Billions of yen, except per share data"
+    rf"|(?:^|[.;(]\s?)(?:(?:{_MONEY}|in)\s?){{0,3}}(?P<scale3>{_SCALE_WORDS}|{_SHORT})(?:\sof\s\w+)?,?\s(?:unless|except)\b"
+    rf"|\bunits?\s?:\s?(?:in\s)?(?:{_MONEY}\s?)?(?P<scale4>{_SCALE_WORDS}|{_SHORT})(?:\s(?:of\s)?\w+)?",
     re.IGNORECASE,
 )
 _NOUNS = "|".join(noun + "s?" for noun in NOUN_UNITS) + "|pence"
 _CURRENCY = re.compile(rf"(?<![A-Za-z])(?:{CURRENCY})")
 _NAME = re.compile(rf"\b(?:{'|'.join(name + 's?' for name in CURRENCY_NAMES if name != 'won')})\b", re.IGNORECASE)
-_PERCENT = re.compile(r"%|\bper\s?cent(?:age)?s?\b", re.IGNORECASE)
+# "4.125% notes due 2024" names a thing and declares nothing.
+_WON = re.compile(
+    r"\b(?:thousands?|millions?|billions?|trillions?|korean)\s(?:of\s)?won\b", re.IGNORECASE
+)  # else a verb
+_PERCENT = re.compile(r"(?<!\d)(?<!\d\s)(?:%|\bper\s?cent(?:age)?s?\b)", re.IGNORECASE)
 _EXCEPT = re.compile(r"\bexcept\b|\bother\sthan\b|\bexcluding\b", re.IGNORECASE)
 _PER_SHARE = re.compile(
     r"\bper\s(?:\w+\s){0,3}(?:share|unit|option|right)s?\b|\bEPS\b|\bexercise\sprice"
     r"|\bweighted[-\s]average\s(?:grant|exercise|price)",
     re.IGNORECASE,
 )
-_NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\bheadcount\b|#", re.IGNORECASE)
-_IN_NOUN = re.compile(rf"\((?:in\s)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE)
+_NUMBER_OF = re.compile(r"\b(?:number|no\.?)\sof\b|\((?:number|no\.|count)\)|\bheadcount\b|#", re.IGNORECASE)
+_IN_NOUN = re.compile(
+    rf"\((?:in\s)?(?:(?:{_SCALE_WORDS}|mn|bn|m)\s(?:of\s)?)?(?P<noun>{_NOUNS})\b[^()]{{0,20}}\)", re.IGNORECASE
+)
 _SHARES = re.compile(r"\b(?:shares?|units)\s(?:are\s)?(?:data\s)?in\s(?P<scale>thousands|millions)\b", re.IGNORECASE)
 _COUNT_OF_SHARES = re.compile(
     r"\b(?:shares?|securities|options|units|stock)\s(?:\w+\s){0,2}(?:outstanding|issued|authori[sz]ed|repurchased)\b|"
     r"\bdilutive\b|\bnumber of (?:\w+\s)?shares\b|\bweighted[-\s]average (?:\w+\s){0,3}shares\b",
     re.IGNORECASE,
 )
+_NAMED = re.compile(
+    r"\b(?P<noun>[a-z]{4,})\s(?:and\s[a-z]+\s)?(?:are\s|is\s)?(?:stated\s|shown\s|expressed\s|presented\s|given\s)?in\s"
+    r"(?P<scale>thousands|millions|billions)\b(?!\sof\s)",
+    re.IGNORECASE,
+)
+_NO_NOUNS = frozenset({
+    "amounts", "currency", "data", "dollars", "earnings", "euros", "except", "expressed", "figures", "given", "income",
+    "information", "numbers", "operations", "pounds", "presented", "reported", "results", "sheet", "sheets", "shown",
+    "stated", "statement", "statements", "table", "tables", "values", "yen",
+})  # fmt: skip
 _TIMES = re.compile(r"\((?:x|times)\)", re.IGNORECASE)
+_BASIS_POINTS = re.compile(r"\((?:in\s)?(?:bps?|basis\spoints)\)|,\s?bps?$", re.IGNORECASE)
 _LONGEST = 4000
 
 
@@ -93,14 +117,25 @@ def _declared(text: str, *, weak: bool) -> Declared:
     inner = _IN_NOUN.search(head)
     if not unit and _PERCENT.search(head):
         unit = PERCENT
+    elif _BASIS_POINTS.search(head):
+        unit = BASIS_POINTS
     elif _TIMES.search(head):
         unit = TIMES
-    elif inner and scale is None:
+    elif inner and not unit:
         unit = NOUN_UNITS.get(inner.group("noun").lower().removesuffix("s"), inner.group("noun").lower())
     only = bool(re.fullmatch(r"[\s\W]*(?:0{3}|\W)*[\s\W]*", _CURRENCY.sub("", text))) and scale is not None
-    unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES})
+    unscaled = scale is None and (per_share or noun or (inner is not None) or unit in {PERCENT, TIMES, BASIS_POINTS})
     return Declared(
         scale, unit, noun, per_share, unscaled, only, _share_scale(text), _COUNT_OF_SHARES.search(text) is not None
+    )
+
+
+def named_scales(text: str) -> tuple[tuple[str, int], ...]:
+    """The scales that a text declares for things of one name: "Subscribers in thousands; traffic in millions"."""
+    return tuple(
+        (match.group("noun").lower().removesuffix("s"), SCALES[match.group("scale").lower().removesuffix("s")])
+        for match in _NAMED.finditer(text[:_LONGEST])
+        if match.group("noun").lower() not in _NO_NOUNS
     )
 
 
@@ -108,6 +143,8 @@ def _currency_in(text: str) -> str:
     sign, name = _CURRENCY.search(text), _NAME.search(text)
     if sign:
         return currency_of(sign.group())
+    if _WON.search(text):
+        return "KRW"
     return CURRENCY_NAMES[name.group().lower().removesuffix("s")] if name else ""
 
 
@@ -133,6 +170,6 @@ def _weak_scale(text: str) -> tuple[int | None, str]:
     match = _WEAK.search(text)
     if match is None:
         return None, ""
-    word = (match.group("scale") or match.group("scale2") or "thousand").lower().removesuffix("s")
-    sign = _CURRENCY.search(match.group())
-    return SCALES.get(word), currency_of(sign.group()) if sign else ""
+    groups = match.groupdict()
+    word = (groups["scale"] or groups["scale2"] or groups["scale3"] or groups["scale4"] or "thousand").lower()
+    return SCALES.get(word, SCALES.get(word.removesuffix("s"))), _currency_in(match.group())

@@ -110,8 +110,8 @@ def _heading(rows: list[Row], column: int, width: int) -> str:
     """The header texts above a column; a header over several columns stands over its first or middle one."""
     if column == 0:
         return " ".join(row[0] for row in rows if row[0])
-    own = " ".join(row[column] for row in rows if row[column])
-    parts = [row[column] or _spanning(row, column, width, own) for row in rows]
+    own = [" ".join(row[place] for row in rows if row[place]) for place in range(width)]
+    parts = [row[column] or _spanning(row, column, own) for row in rows]
     corner = [row[0] for row in rows if row[0] and mentions(row[0])]
     joined = " ".join(part for part in parts if part)
     if corner and not any(mention.period.year for mention in mentions(joined)):
@@ -119,8 +119,9 @@ def _heading(rows: list[Row], column: int, width: int) -> str:
     return joined.strip()
 
 
-def _spanning(row: Row, column: int, width: int, own: str) -> str:
-    """The text of another column's header that stands over this one as well."""
+def _spanning(row: Row, column: int, owns: list[str]) -> str:
+    """The text of another column's header that stands over this one as well. `owns`: all texts of each column."""
+    width, own = len(owns), owns[column]
     filled = [place for place in range(1, width) if row[place]]
     if not filled or (len(filled) > 1 and len(filled) * 2 > width - 1):
         return ""
@@ -129,6 +130,6 @@ def _spanning(row: Row, column: int, width: int, own: str) -> str:
     if _UNFINISHED.search(text):
         return ""
     is_comparison = _CHANGE.search(text) or declared(text, weak=False).unit == PERCENT
-    if is_comparison and (not before or mentions(own)):
+    if is_comparison and (not before or (mentions(own) and not mentions(owns[before[-1]]))):
         return ""
     return "" if mentions(text) and _CHANGE.search(own) else text

@@ -11,7 +11,7 @@ from pelton.producers.reports.figures.model import Cell, Table
 from pelton.producers.reports.figures.quantity import PER_SHARE, PERCENT, Quantity, is_money
 from pelton.producers.reports.figures.tables import headers
 from pelton.producers.reports.figures.tables.column_units import with_column_units
-from pelton.producers.reports.figures.tables.declared import Declared, declared
+from pelton.producers.reports.figures.tables.declared import Declared, declared, named_scales
 
 _SPACE = re.compile(r"\s+")
 _FOOTNOTE = re.compile(r"\s*(?:\(\d{1,2}\)|\*+|\(\w\))\s*$")
@@ -20,6 +20,8 @@ _NOT_IN_A_NUMBER = re.compile(r"[A-Za-z]{3,}")
 _SIGNS = r"[\s()$€£¥%`'\u2019*†‡\u2010-\u2015\u2212+\-.,:;]*"
 _FRAME = re.compile(rf"{_SIGNS}(?:US|A|C|HK|S|NZ)?{_SIGNS}")
 _LONGEST_LABEL = 300
+_MOSTLY = 0.8
+_NOTES = re.compile(r"notes?|ref\.?|footnotes?|note\s(?:no\.?|ref\.?)", re.IGNORECASE)
 _DURATIONS = frozenset({"weeks", "days", "months", "years"})
 
 
@@ -39,6 +41,8 @@ def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1"
     parts = headers.blocks(grid, _is_amount_cell)
     first = parts[0]
     ground = declared(headers.about_all(grid[: first.body], caption), weak=False).over(declared(context, weak=True))
+    labels = _label_columns(grid[first.body :])
+    named = named_scales(f"{caption} {context}")
     cells: list[Cell] = []
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         stop = following.start if following else len(grid)
@@ -46,7 +50,9 @@ def parse_table(rows: Sequence[Sequence[str]], caption: str = "", id: str = "T1"
         for index in range(part.start, stop):
             is_header = index < part.body
             group = group if is_header else _group(grid[index], group)
-            cells += _row_cells(_Place(id, index, group, part.headings, ground, is_header=is_header), grid[index])
+            cells += _row_cells(
+                _Place(id, index, group, part.headings, ground, labels, named, is_header=is_header), grid[index]
+            )
     return Table(id, caption, tuple(with_column_units(cells)), first.headings)
 
 
@@ -59,11 +65,13 @@ class _Place:
     group: str
     headings: tuple[str, ...]
     ground: Declared
+    labels: int
+    named: tuple[tuple[str, int], ...]
     is_header: bool
 
 
 def _row_cells(place: _Place, row: list[str]) -> list[Cell]:
-    own = row[0] if row and not place.is_header else ""
+    own = "" if place.is_header else " — ".join(text for text in row[: place.labels] if text)
     label = " — ".join(part for part in (place.group if place.group != own else "", own) if part)
     said = declared(own, weak=False).over(declared(place.group, weak=False))
     cells = []
@@ -72,21 +80,33 @@ def _row_cells(place: _Place, row: list[str]) -> list[Cell]:
             continue
         heading = place.headings[column]
         quantity = None
-        if not place.is_header and (column > 0 or _is_bare_number(text)):
-            quantity = cell_quantity(text, said.over(declared(heading, weak=False)), place.ground)
+        is_label = 0 < column < place.labels or _NOTES.fullmatch(heading)
+        if not place.is_header and not is_label and (column > 0 or _is_bare_number(text)):
+            quantity = cell_quantity(text, _near(said, declared(heading, weak=False)), _ground(place, own))
         cells.append(
             Cell(
                 f"{place.table}.r{place.row + 1}.c{column + 1}",
                 place.row + 1,
                 column + 1,
                 text,
-                label if column else "",
+                label if column >= place.labels else "",
                 heading,
                 _period(heading) or _period(label),
                 quantity,
             )
         )
     return cells
+
+
+def _near(row: Declared, column: Declared) -> Declared:
+    """What row and column say: the row counts, but not where its column is one of percents."""
+    return column if column.unit == PERCENT else row.over(column)
+
+
+def _ground(place: _Place, label: str) -> Declared:
+    """What stands over the table, with the scale that it gives the things that the label names."""
+    scale = next((scale for noun, scale in place.named if noun in label.lower()), None)
+    return place.ground if scale is None else replace(place.ground, scale=scale, unit="")
 
 
 def cell_quantity(text: str, near: Declared, ground: Declared) -> Quantity | None:
@@ -145,6 +165,20 @@ def _is_amount_cell(text: str) -> bool:
     if len(numbers) == 1 and numbers[0].quantity.unit in _DURATIONS:  # "53 weeks" is a header
         return False
     return len(numbers) == 1 and _is_alone(text, numbers[0]) and not declared(text, weak=False).only
+
+
+def _label_columns(body: list[list[str]]) -> int:
+    """How many columns at the left hold words in most rows, where numbers follow: "Segment", "Measure"."""
+    width = len(body[0]) if body else 0
+    count = 1
+    while count < width - 1:
+        texts = [row[count] for row in body if any(row)]
+        words = [text for text in texts if _NOT_IN_A_NUMBER.search(text) and not _is_amount_cell(text)]
+        if len(words) < len(texts) * _MOSTLY or len(words) < 2 or any(map(_is_amount_cell, texts)):  # noqa: PLR2004  # one may be a remark
+            break
+        count += 1
+    follows = any(_is_amount_cell(text) for row in body for text in row[count:])
+    return count if follows else 1
 
 
 def _group(row: list[str], current: str) -> str:

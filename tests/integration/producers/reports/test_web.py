@@ -26,18 +26,21 @@ BROWSER_OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--virtual-time-budget=1200000",  # of the timers of the page, which stop while it waits for an answer
+    "--virtual-time-budget=20000",  # of the timers of the page, which stop while it waits for an answer
 )
 
 
 class WatchedPages(ReportPages):
-    """Notes when a page's script first asks for news."""
+    """Notes when a page's script first asks for news, and lets it wait for more until there is some."""
 
     def __init__(self, place) -> None:
         super().__init__(JobIndex(place.kafka, place.reports), place.client())
-        self.asked = asyncio.Event()
+        self.asked, self.news = asyncio.Event(), asyncio.Event()
 
     async def states(self, request: Request) -> Response:
+        if self.asked.is_set():
+            async with asyncio.timeout(60):
+                await self.news.wait()
         self.asked.set()
         return await super().states(request)
 
@@ -127,6 +130,8 @@ async def test_in_a_browser(place, make_job, say, tmp_path):
             await pages.asked.wait()
         async with place.worker(lambda prompt: say(prompt[:3])):
             await client.wait(submitted, timeout_s=30)
+            await until(port, "/", 'href="/reports/job"')
+            pages.news.set()
             page = await looking
     assert 'href="/reports/job"' in page
     assert "Acme: done." in page

@@ -16,14 +16,14 @@ def _commands(command: Any) -> Iterator[Any]:
 
 
 def test_a_switch_does_not_look_as_if_it_took_a_value() -> None:
-    """Of every command; typer would write `<bool>` beside it."""
+    """Of every command; typer would write `<bool>` beside it, and does beside its own two for completion."""
     found = list(_commands(get_command(app)))
     assert len(found) > len(COMMANDS)
     switches = {
         f"{command.name} {option.opts[0]}": option.metavar
         for command in found
         for option in command.params
-        if getattr(option, "is_flag", False)
+        if getattr(option, "is_flag", False) and not option.opts[0].endswith("-completion")
     }
     assert {name for name, metavar in switches.items() if metavar != ""} == set()
     assert "ask --json" in switches

@@ -59,7 +59,7 @@ def test_variables_that_are_no_settings_are_left_alone(name):
     ("name", "hint"),
     [
         ("model.zzz", "known here: context_length, device, dtype, gguf_file, path, served_name, trust_remote_code"),
-        ("zzz", "known here: cache, engine, kafka, log, model, reports, serve, session, worker"),
+        ("zzz", "known here: cache, engine, kafka, log, model, reports, serve, session, webhook, worker"),
     ],
 )
 def test_what_resembles_nothing_is_told_what_there_is(name, hint):

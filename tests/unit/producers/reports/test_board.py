@@ -188,7 +188,7 @@ def test_texts_are_forgotten_within_a_bound():
     assert store.get("text-99") is not None
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_crashes_cost_nothing(make_shore, make_job, error_reply, data):  # noqa: C901, PLR0912  # one story of many turns
     """Under any mix of replies, losses before the commit, repeated replies and errors, each job has one result, and no

@@ -93,6 +93,20 @@ def test_outputs_are_named_after_the_job(report, tmp_path):
     assert [path.name for path in write_outputs(asked, tmp_path / "new" / "folder")] == ["job.json", "job.html"]
 
 
+def test_a_chart_draws_what_is_negative_to_the_left_of_zero():
+    """A loss is not drawn as if it were a profit, and the chart says what its numbers count."""
+    rows = [["in millions of dollars", "2019"], ["Sales", "12"], ["Costs", "(7)"]]
+    chart = str(bar_chart(rows, "Results"))
+    (zero,) = {float(x) for x in re.findall(r'class="zero" x1="([\d.]+)"', chart)}
+    sales, costs = [
+        (float(x), float(width))
+        for x, width in re.findall(r'class="s0" x="([\d.]+)" y="\d+" width="([\d.]+)"', chart)[1:]
+    ]
+    assert sales[0] == zero
+    assert costs[0] + costs[1] == pytest.approx(zero, abs=0.2)
+    assert "USD million" in chart
+
+
 def test_a_chart_compares_like_with_like():
     """Only numbers that count the same are drawn; a table with one of them has no chart."""
     chart = bar_chart([["", "2019"], ["Sales", "$12"], ["Margin", "50%"], ["Costs", "$7"]], "<b>Results</b>") or ""

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pelton.pipeline.wire.chat import Answer
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.engine.api import Completion, FinishReason, TokenLogprob
@@ -48,3 +49,31 @@ def test_an_end_that_was_ignored_is_listed() -> None:
     """`ignore_eos` goes on behind it, so the list keeps its places."""
     content = entries("a", END, END, reason=FinishReason.LENGTH)
     assert [entry["token"] for entry in content] == ["a", "<|im_end|>", "<|im_end|>"]
+
+
+CALL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({}, "Hello"),
+        ({"logprobs": True, "top_logprobs": 1}, "Hello"),
+        ({}, "<think>\nWhy?\n</think>\n\nHello"),
+        ({"tools": [CALL]}, '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'),
+        ({"tools": [CALL]}, 'So:\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'),
+    ],
+    ids=["text", "logprobs", "reasoning", "call", "text-and-call"],
+)
+def test_a_body_is_what_its_models_say(asked: dict[str, Any], text: str) -> None:
+    """Byte for byte: it is written without them, and read with them."""
+    request = decode_request(orjson.dumps(BODY | {"logprobs": None, "top_logprobs": None} | asked), max_bytes=1_000_000)
+    ids = tuple(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+    told = tuple(TokenLogprob(token, -0.5, ((END, -1.0),)) for token in ids) if "logprobs" in asked else None
+    completion = Completion(0, ids, FinishReason.STOP, 0.0, 0.0, told)
+    job = SimpleNamespace(request=request, prompt=[1])
+    body = answer_body(SimpleNamespace(job=job, completion=completion), CODEC)  # type: ignore[arg-type]
+    answer = Answer.model_validate_json(body)
+    assert orjson.dumps(answer.model_dump()) == body
+    assert bool(answer.choices[0].message.tool_calls) is ("tools" in asked)
+    assert (answer.choices[0].message.reasoning_content is not None) is ("<think>" in text)

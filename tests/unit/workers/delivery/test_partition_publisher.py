@@ -90,6 +90,11 @@ async def as_committed(progress: Progress | None) -> Progress | None:
     return progress
 
 
+async def as_ever(_topic_id: str) -> bool:
+    """No topic was made anew."""
+    return True
+
+
 class NoRedirects:
     """Every topic is there; what cannot be sent at all goes out as a record of its own."""
 
@@ -114,6 +119,7 @@ async def run_to_the_end(
         on_published=lambda parcels: counted.extend(parcel.offset for parcel in parcels),
         on_failure=lambda: None,
         starting_point=starting_point,
+        is_current=as_ever,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
@@ -195,6 +201,7 @@ async def test_a_record_too_large_goes_in_its_smaller_form_or_not_at_all() -> No
         on_published=lambda _: None,
         on_failure=lambda: None,
         starting_point=as_committed,
+        is_current=as_ever,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
@@ -224,6 +231,7 @@ async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -
         on_published=lambda _: None,
         on_failure=lambda: None,
         starting_point=as_committed,
+        is_current=as_ever,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
@@ -262,6 +270,7 @@ async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:
         on_published=lambda _: None,
         on_failure=lambda: None,
         starting_point=as_committed,
+        is_current=as_ever,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
@@ -273,5 +282,43 @@ async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:
     await asyncio.wait_for(publisher.settled(), 5)
     values = [b"reply", b"reply", b"AssertionError", b"reply", b"reply"]
     assert [record.value for record in broker.published] == values
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_answer_of_a_topic_that_is_no_more_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Committed under another topic's id it would be given again; it goes when the id is right, or with its owner."""
+    monkeypatch.setattr(partition_publisher, "LOOK_S", 0.001)
+    broker = Broker(iter([]))
+    broker.progress = Progress(0, 0, topic_id="old")
+    opened, asked = asyncio.Event(), asyncio.Event()
+    current = "new"
+
+    async def is_current(topic_id: str) -> bool:
+        asked.set()
+        return topic_id == current
+
+    publisher = PartitionPublisher(
+        PARTITION,
+        broker,
+        on_open=lambda *_: opened.set(),
+        on_published=lambda _: None,
+        on_failure=lambda: None,
+        starting_point=as_committed,
+        is_current=is_current,
+        redirects=NoRedirects(),
+    )
+    task = asyncio.create_task(publisher.run())
+    await opened.wait()
+    assert publisher.tracker is not None
+    publisher.tracker.admit(0)
+    publisher.put(parcel(publisher.tracker, 0))
+    for _ in range(3):
+        asked.clear()
+        await asyncio.wait_for(asked.wait(), 5)
+    assert broker.published == []
+    current = "old"  # a broker that knew of another topic too early, or too late
+    await asyncio.wait_for(publisher.settled(), 5)
+    assert [record.key for record in broker.published] == [b"0"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -16,6 +16,7 @@ from pelton.workers.engine.api import FailureKind
 from pelton.workers.inference.retries import IDLE_BURST, SHARE, Retries, RetryPolicy
 from pelton.workers.requests import Delivery, PreparedRequest
 from pelton.workers.sharing.generation import Generation
+from tests.unit._support.flights import urgent_ones
 
 TOKENS = 10
 
@@ -163,4 +164,24 @@ async def test_run_fills_the_line_and_ends_with_it():
         assert numbers(taken) == [7]
         line.close()
         retries.add(place(8))
+        await running
+
+
+async def test_a_lane_without_room_holds_up_no_retry_of_the_other(retries, line, clock):
+    """What of batch is due waits for room; what is due of interactive goes in."""
+    await line.put(replace(place(99), max_new_tokens=1_000))
+    batch, urgent = place(1), place(2)
+    for each in (batch, urgent):
+        retries.add(each)
+    urgent.item.priority = 1  # somebody who waits has joined it
+    for _ in range(100):
+        retries.earn(TOKENS)
+    clock.now = 10.0
+    running = asyncio.create_task(retries.run())
+    try:
+        (taken,) = await asyncio.wait_for(asyncio.to_thread(line.take, urgent_ones, block=True), 5)
+        assert taken.item is urgent.item
+        assert line.free_requests(0) == 0
+    finally:
+        line.close()
         await running

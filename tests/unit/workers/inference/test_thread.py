@@ -23,9 +23,9 @@ from pelton.workers.engine.api import (
     FinishReason,
     Outcome,
     Selection,
-    StepStats,
     Waiting,
 )
+from pelton.workers.engine.stats import StepStats
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.retries import RetryPolicy
 from pelton.workers.inference.thread import EngineFailed, Inference

@@ -14,8 +14,9 @@ from pelton.workers.intake.poller import Poller
 def poller() -> Poller:
     nothing: Any = SimpleNamespace()
     return Poller(
-        consumer=nothing, assignment=nothing, policy=nothing, sessions=nothing, reception=nothing, metrics=nothing
-    )
+        consumer=nothing, assignment=nothing, policy=nothing, sessions=nothing, quotas=nothing, reception=nothing,
+        metrics=nothing,
+    )  # fmt: skip
 
 
 def record(timestamp_ms: int) -> RequestRecord:

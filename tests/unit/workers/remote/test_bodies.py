@@ -89,3 +89,18 @@ def test_the_key_may_be_in_a_file(tmp_path) -> None:
     assert api_key(RemoteSettings(api_key="sk-8")) == "sk-8"
     with pytest.raises(ValidationError, match="leave one out"):
         RemoteSettings(api_key="sk-8", api_key_file=file)
+
+
+def test_who_asks_makes_no_difference_to_the_answer() -> None:
+    """Labels are sent and are no part of what equal requests have in common; all else is, words in a text too."""
+    codec = RemoteCodec("theirs", TokenEstimate())
+
+    def identity(**changes: object) -> str:
+        request = decode_request(orjson.dumps({**ASKED, **changes}), max_bytes=10_000)
+        return codec.identity(codec.render(request.messages, request))
+
+    assert identity() == identity(user="u-2", metadata={"row": "18"}, safety_identifier="s", prompt_cache_key="k")
+    assert identity(user=None, metadata=None) == identity()
+    assert identity() != identity(top_k=6)
+    quoted = [{"role": "user", "content": '"user": 1'}]
+    assert identity(messages=quoted) != identity(messages=[{"role": "user", "content": '"user": 2'}])

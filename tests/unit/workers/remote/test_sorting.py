@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.pipeline.errors import request_error
+from pelton.pipeline.error_codes import request_error
 from pelton.pipeline.wire.chat import ChatCompletion
 from pelton.workers.remote.answer import written_answer
 from pelton.workers.remote.verdict import LONGEST_PAUSE_S, Fate, judge, retry_after_s
@@ -33,6 +33,22 @@ def completion(**message: object) -> dict[str, object]:
 def test_statuses(statuses: tuple[int, ...], fate: Fate) -> None:
     """Only what another attempt cannot mend is the request's fault; a wrong key or address is nobody's who asks."""
     assert {judge(status, {}, b"").fate for status in statuses} == {fate}
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        ({"code": "content_filter"}, Fate.REFUSED),
+        ({"type": "moderation_blocked"}, Fate.REFUSED),
+        ({"code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "x"}}, Fate.REFUSED),
+        ({"code": "insufficient_permissions", "metadata": {"provider": "x"}}, Fate.FAILED),
+        ({"message": "content_policy", "metadata": 7}, Fate.FAILED),
+    ],
+)
+def test_a_moderation_is_the_requests_fault(error: dict[str, object], fate: Fate) -> None:
+    """Asked again, it says the same; a key without permission is for an operator to mend."""
+    assert judge(403, {}, orjson.dumps({"error": error})).fate is fate
+    assert judge(401, {}, orjson.dumps({"error": error})).fate is Fate.FAILED
 
 
 @pytest.mark.parametrize(

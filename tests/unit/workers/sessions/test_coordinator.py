@@ -15,6 +15,7 @@ from pelton.cache.sessions.store import Loaded, SessionStore, session_key
 from pelton.pipeline.errors import Cancelled, EngineError
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.offsets import OffsetTracker, Progress
+from pelton.pipeline.wire.contract import Lane
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheHit, Delivery, Failed, OutgoingReply, Result
@@ -118,7 +119,7 @@ class Worker:
         return self.member
 
     async def _prepare(self) -> None:
-        async for opened in self.gate.ready():
+        async for opened in self.gate.ready(Lane.BATCH):
             self.opened += opened
             for one, history in opened:
                 self.gate.opened(one, Conversation.of(history, [user(f"q{one.record.source.offset}")]))

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
 from tests.unit._support.turns import ticket
 
@@ -20,12 +21,12 @@ def entered(lanes: SessionQueues, *offsets: int, session: str = "s", **options: 
 
 
 async def due(lanes: SessionQueues, most: int = 100) -> list[PendingTurn]:
-    return await asyncio.wait_for(lanes.due(most), 1)
+    return await asyncio.wait_for(lanes.due(most, Lane.BATCH), 1)
 
 
 async def assert_none_due(lanes: SessionQueues) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(lanes.due(1), 0.01)
+        await asyncio.wait_for(lanes.due(1, Lane.BATCH), 0.01)
 
 
 async def test_the_next_is_due_when_the_one_before_has_left():

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import cast
 
 from pelton.cache.replies.leases import LeaseOutcome, Leases
@@ -15,7 +16,7 @@ from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest
 from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import BODY, job
+from tests.unit._support.flights import BODY, URGENT, job, urgent_ones
 
 LIMIT_S = 5
 
@@ -267,3 +268,24 @@ async def test_what_nobody_waits_for_leaves_the_queue_without_a_lease():
         await desk.line.put(generation.queued)
         assert desk.take() == [one]
         assert desk.leases.asked == []
+
+
+async def test_a_lane_without_room_holds_up_no_return_of_the_other():
+    """A batch generation that failed waits for room, and an interactive one behind it goes by."""
+    desk = Desk()
+    async with desk.open():
+        await desk.join(job(0, CacheKeys("full")))
+        pairs = [(job(n, CacheKeys(key), headers=h), job(n + 1, CacheKeys(key), headers=h))
+                 for n, key, h in ((1, "batch", ()), (3, "urgent", URGENT))]  # fmt: skip
+        for one, _ in pairs:
+            desk.open_requests.add(one.ticket)
+        batch, urgent = (desk.flights.join(one) for one, _ in pairs)
+        for _, other in pairs:
+            desk.open_requests.add(other.ticket)
+            desk.flights.join(other)
+        await desk.line.put(replace(desk.flights.get("full").queued, max_new_tokens=97))
+        for generation in (batch, urgent):
+            desk.flights.fail(generation, fault=False)
+        (taken,) = await asyncio.to_thread(desk.line.take, urgent_ones, block=True)
+        assert taken.item.job is pairs[1][1]
+        assert desk.line.free_requests(0) == 0

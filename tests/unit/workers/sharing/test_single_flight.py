@@ -10,7 +10,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.requests import CacheHit, CacheKeys, Duplicate, PreparedRequest
 from pelton.workers.sharing.generation import Generation, Lease
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import BODY, VALUE, job, returning
+from tests.unit._support.flights import BODY, URGENT, VALUE, job, returning
 
 
 @pytest.fixture
@@ -212,3 +212,35 @@ async def test_who_leaves_on_the_way_to_the_queue_makes_room():
         flights.leave(left.ticket)
     async with asyncio.timeout(1):
         assert await waiting == 2
+
+
+async def test_a_flood_of_one_lane_leaves_the_other_its_room():
+    """Followers are counted by their lane, and a generation goes with the most urgent of those who wait for it."""
+    flights = SingleFlight(max_waiting=2)
+    one = joined(flights, *(job(number) for number in range(3)))
+    assert (flights.room(0), flights.room(1), one.queued.priority) == (0, 2, 0)
+    urgent = job(9, headers=URGENT)
+    assert flights.join(urgent) is None
+    assert one.queued.priority == 1
+    # In the line it is the urgent one's now: all three of batch wait for another's.
+    assert (flights.room(0), flights.room(1)) == (-1, 2)
+    flights.leave(urgent.ticket)
+    assert one.queued.priority == 1, "what was begun for somebody is not taken back from the others"
+    flights.finish(one)
+    assert (flights.room(0), flights.room(1)) == (2, 2)
+
+
+async def test_the_urgent_do_not_wait_behind_others_that_return():
+    """One that was parked is let in with the lane of whoever joined it meanwhile."""
+    flights = SingleFlight(max_waiting=100, leased=True)
+    batch, raised = joined(flights, job(0, CacheKeys("b"))), joined(flights, job(1, CacheKeys("r")))
+    for each in (batch, raised):
+        flights.park(each, now=0.0)
+    flights.grant(batch, Lease.NONE)
+    flights.grant(raised, Lease.NONE)
+    urgent = asyncio.create_task(flights.next_returning(1))
+    await asyncio.sleep(0)
+    flights.join(job(2, CacheKeys("r"), headers=URGENT))
+    async with asyncio.timeout(1):
+        assert await urgent is raised
+        assert await flights.next_returning(0) is batch

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pelton.pipeline.offsets import OffsetTracker
+from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import Lane
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheKeys, Delivery
 from pelton.workers.sharing.generation import Generation, Lease
@@ -51,9 +53,9 @@ class Turbulence(RuleBasedStateMachine):
             assert self.table.remove(one), "whoever is told was open"
             self.ended[one] += 1
 
-    @rule(keys=st.sampled_from(KEYS), tracker=st.integers(0, 2))
-    def arrive(self, keys, tracker):
-        one = job(len(self.arrived), keys, self.trackers[tracker])
+    @rule(keys=st.sampled_from(KEYS), tracker=st.integers(0, 2), lane=st.sampled_from(Lane))
+    def arrive(self, keys, tracker, lane):
+        one = job(len(self.arrived), keys, self.trackers[tracker], ((contract.PRIORITY, lane.encode()),))
         self.arrived.append(one.ticket)
         self.table.add(one.ticket)
         if (generation := self.flights.join(one)) is not None:
@@ -151,6 +153,15 @@ class Turbulence(RuleBasedStateMachine):
     @invariant()
     def who_waits_is_counted(self):
         assert self.flights.waiting == len(self.open()) - len(self.under_way)
+        for priority in (0, 1):
+            waiting = sum(one.envelope.lane.priority == priority for one in self.open())
+            in_line = sum(generation.priority == priority for generation in self.under_way)
+            assert self.flights.room(priority) == 1_000 - waiting + in_line
+
+    @invariant()
+    def a_generation_goes_with_the_most_urgent_who_wait(self):
+        for generation in self.somewhere():
+            assert generation.priority >= max(waiter.envelope.lane.priority for waiter in generation.waiters)
 
     @invariant()
     def nobody_is_told_twice(self):

@@ -11,16 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
-from pelton.workers.engine.cuda.kernels.scores import EVERYTHING, absorb, constants, page_scores
+from pelton.workers.engine.cuda.kernels.scores import (
+    EVERYTHING,
+    absorb,
+    constants,
+    is_roomy,
+    page_scores,
+    tile_tokens,
+)
 
 _WIDE_HEAD = 128
+_DOUBLE_BUFFERED = 5
 
 
 @triton.jit
 def _prefill_kernel(
     query, key_store, value_store, tables, blocks, out,
     query_row, query_head, table_width, scale, softcap, window,
-    PAGE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
+    PAGE: tl.constexpr, TILE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr, BLOCK_GROUP: tl.constexpr, BLOCK_DIM: tl.constexpr,
     CAPPED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -39,15 +47,16 @@ def _prefill_kernel(
     queries = tl.load(places, mask=mine, other=0.0)
     positions = start + tokens
     end = start + count
-    inside = tl.arange(0, PAGE)
+    tiles: tl.constexpr = PAGE // TILE
+    inside = tl.arange(0, TILE)
     within = inside[:, None] * DIM + dims[None, :]
     table = tables + slot * table_width
     peak = tl.full((BLOCK_TOKENS * BLOCK_GROUP,), -1.0e30, tl.float32)
     total = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP,), tl.float32)
     mixed = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP, BLOCK_DIM), tl.float32)
-    for index in range(tl.maximum(start + 1 - window, 0) // PAGE, (end - 1) // PAGE + 1):
-        page = (tl.load(table + index) * KV_HEADS + kv_head) * (PAGE * DIM)
-        at = index * PAGE + inside
+    for index in range(tl.maximum(start + 1 - window, 0) // TILE, (end - 1) // TILE + 1):
+        page = (tl.load(table + index // tiles) * KV_HEADS + kv_head) * (PAGE * DIM) + index % tiles * (TILE * DIM)
+        at = index * TILE + inside
         there = (at < end)[:, None] & (dims < DIM)[None, :]
         keys = tl.load(key_store + page + within, mask=there, other=0.0)
         visible = (at[None, :] <= positions[:, None]) & (at[None, :] > positions[:, None] - window)
@@ -103,7 +112,10 @@ def prefill_attention(
 
 
 def launch_for(key_store: Tensor) -> dict[str, int]:
-    """Warps and stages: as many as keep a block's sums in registers, and pages in shared memory."""
-    _, _, page, dim = key_store.shape
-    tile_bytes = page * dim * key_store.element_size()
-    return {"num_warps": 4 if tile_bytes <= 2**13 else 8, "num_stages": 2 if tile_bytes <= 2**15 else 1}
+    """Warps and stages: as many as keep a block's sums in registers, and tiles in shared memory.
+
+    Only from five stages on does Triton load the next keys and values while it multiplies with these.
+    """
+    tile_bytes = tile_tokens(key_store) * key_store.shape[-1] * key_store.element_size()
+    stages = _DOUBLE_BUFFERED if is_roomy(key_store.device) and tile_bytes <= 2**14 else 2
+    return {"num_warps": 4 if tile_bytes <= 2**13 else 8, "num_stages": stages}

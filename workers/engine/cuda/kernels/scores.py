@@ -3,11 +3,18 @@
 Scores are kept in base 2, so that every exponential is the hardware's own `exp2`.
 """
 
+import functools
+
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+
+# Shared memory of a Hopper or Blackwell data-centre card, and of an A100 about; others have 99 KiB.
+_ROOMY_BYTES = 160 * 1024
+_TILE_BYTES, _SMALL_TILE_BYTES = 2**15, 2**14
 
 EVERYTHING = 2**30
 """The window of a layer without one: longer than any context, and small enough for 32 bits."""
@@ -58,6 +65,21 @@ def absorb_one(queries, key, value, scale, softcap, peak, total, mixed, CAPPED: 
     return higher, total * faded + weight, mixed
 
 
+@functools.cache
+def is_roomy(device: torch.device) -> bool:
+    """Whether a program can have the shared memory that large tiles take; so it is said of all but NVIDIA's cards."""
+    if device.type != "cuda":
+        return True
+    return bool(torch.cuda.get_device_properties(device).shared_memory_per_block_optin >= _ROOMY_BYTES)
+
+
+def tile_tokens(key_store: Tensor) -> int:
+    """How many tokens of a page are read at once: all, or a power of two of them that shared memory holds."""
+    _, _, page, dim = key_store.shape
+    most = (_TILE_BYTES if is_roomy(key_store.device) else _SMALL_TILE_BYTES) // (dim * key_store.element_size())
+    return min(page, max(16, 1 << (most.bit_length() - 1)))
+
+
 def constants(queries: Tensor, key_store: Tensor, scoring: AttentionParams) -> dict[str, int | bool | str]:
     """What the compiled kernels know of a layer: sizes, whether scores are capped, and how exact products are.
 
@@ -66,7 +88,7 @@ def constants(queries: Tensor, key_store: Tensor, scoring: AttentionParams) -> d
     _, heads, dim = queries.shape
     _, kv_heads, page, _ = key_store.shape
     return {
-        "PAGE": page, "KV_HEADS": kv_heads, "GROUP": heads // kv_heads, "DIM": dim,
+        "PAGE": page, "TILE": tile_tokens(key_store), "KV_HEADS": kv_heads, "GROUP": heads // kv_heads, "DIM": dim,
         "BLOCK_DIM": max(16, triton.next_power_of_2(dim)), "CAPPED": scoring.softcap is not None,
         "PRECISION": "ieee" if queries.dtype.itemsize == 4 else "tf32",  # noqa: PLR2004 (bytes of a float32)
     }  # fmt: skip

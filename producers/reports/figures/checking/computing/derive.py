@@ -215,7 +215,8 @@ def _differences(a: Series, b: Series, claim: Claim) -> Iterator[Candidate]:
     for one, two in combine.together(a, b):
         if not says(one.periods, claim.periods):
             continue
-        difference = one.quantity.amount - two.quantity.amount
+        is_spent = two.quantity.amount < 0 < one.quantity.amount and _SPENT.search(two.about)
+        difference = one.quantity.amount - (abs(two.quantity.amount) if is_spent else two.quantity.amount)
         difference = abs(difference) if unsigned else difference
         unit = POINTS if one.quantity.unit == PERCENT else None
         quantity = combine.like(one.quantity, difference, unit)

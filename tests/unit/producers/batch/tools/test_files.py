@@ -46,7 +46,7 @@ def test_every_fault_of_every_line_is_named(tmp_path: Path) -> None:
         (5, "", "duplicate_custom_id"),
     }
     assert (checked.requests, checked.faulty, checked.faults) == (5, 3, 6)
-    assert (checked.answer_tokens, checked.open_ended) == (5, 1)
+    assert (checked.answer_tokens, checked.open_ended) == (5, 2)
     assert checked.prompt_tokens > 20
 
 

@@ -4,6 +4,7 @@ The executor is the GPU's, on a CPU: its slots, tables and packed rows, with att
 """
 
 import copy
+import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
 from random import Random
@@ -307,6 +308,27 @@ def test_a_failing_launch_is_tried_again_behind_what_is_on_its_way(
     assert tokens_of(outcomes) == {index: expected[index] for index in (0, 1, 2)}
     assert_nothing_left(engine)
     assert tokens_of(run(engine)) == expected
+
+
+def test_a_table_that_did_not_reach_the_device_is_sent_again(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for an upload may fail: what the host wrote down is not taken for what the device knows."""
+    expected = tokens_of(run(late_engine(loaded)))
+    engine = late_engine(loaded)
+    upload_into, calls = executor_module.upload_into, itertools.count()
+
+    def fails_now_and_then(target: torch.Tensor, values: Any) -> None:
+        if next(calls) % 3 == 0:
+            raise RuntimeError("no memory to pin")
+        upload_into(target, values)
+
+    monkeypatch.setattr(executor_module, "upload_into", fails_now_and_then)
+    outcomes = run(engine)
+    answered = tokens_of(outcomes)
+    assert answered
+    assert answered == {index: expected[index] for index in answered}
+    assert_nothing_left(engine)
 
 
 def test_warm_up_rehearses_and_leaves_nothing_behind(loaded: LoadedModel) -> None:

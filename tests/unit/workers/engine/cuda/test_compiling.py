@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import warnings
 from typing import Any
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_model_that_does_not_compile_runs_as_it_is(
 
     with pytest.raises(ModelLoadError, match=r"lower this.*CUDA out of memory"), memory_lasts("lower this"):
         compile_body(Model(), None, out_of_memory)
+
+
+def test_advice_on_float32_is_no_failure(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Inductor warns that products of float32 could be less exact and faster: no reason to run uncompiled."""
+    model = Model()
+    monkeypatch.setattr(Body, "compile", lambda *_, **__: None)
+
+    def advised() -> None:
+        warnings.warn("TensorFloat32 tensor cores for float32 matrix multiplication available", stacklevel=1)
+
+    compile_body(model, None, advised)
+    assert "could not be compiled" not in caplog.text
 
 
 def test_steps_that_cannot_be_captured_run_as_they_are(

@@ -30,7 +30,7 @@ def make_engine(family: str, device: str, **limits: Any) -> ContinuousEngine:
 def test_kernels_in_their_place(family: str, device: str) -> None:
     """Chunks, pages of earlier ones and decodes through the kernels: what `generate` says."""
     engine = make_engine(family, device, max_batch_tokens=25)
-    run(engine, family, REQUESTS, new=3)
+    run(engine, family, [(1, 4), (27, 1), (20, 7)], new=2)  # a token takes the interpreter a tenth of a second
 
 
 @pytest.mark.gpu
@@ -46,10 +46,11 @@ def test_every_family(family: str, device: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", [ON_GPU])
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3", "qwen3"])
-def test_compiled_and_captured(family: str, device: str) -> None:
+def test_compiled_and_captured(family: str, device: str, caplog: pytest.LogCaptureFixture) -> None:
     """Warm, with as many pages as there is room for: the same answers, from the graphs and from packed steps."""
     engine = make_engine(family, device, kv_memory_gib=None, max_batch_tokens=25)
     engine.warm_up()
+    assert "could not be" not in caplog.text  # the engine goes on without either, only slower
     executor = engine._executor
     assert isinstance(executor, DeviceExecutor)
     assert set(executor._graphs._captured) == {2, 4}

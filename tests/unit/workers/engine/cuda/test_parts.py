@@ -33,23 +33,42 @@ def test_buckets(most: int) -> None:
     assert all(rows <= graphs.bucket(rows) <= max(2, 2 * rows) for rows in range(1, most + 1))
 
 
+def told(slots: Slots) -> list[list[int]]:
+    """The changes of a step that was launched."""
+    changes = slots.changes().tolist()
+    slots.changed()
+    return changes
+
+
 def test_slots_follow_their_sequences() -> None:
     """Pages are told once; a sequence that lost its pages tells all anew; slots of those that ended are given again."""
     slots = Slots(2, width=4, scratch_page=9, device=CPU)
     first, second = sequence(0, 5, [3]), sequence(1, 5, [4, 5])
     assert [slots.of(first), slots.of(second)] == [0, 1]
-    assert slots.changes().tolist() == [[0, 3], [4, 4], [5, 5]]
+    assert told(slots) == [[0, 3], [4, 4], [5, 5]]
     first.pages.append(6)
     assert slots.of(first) == 0
-    assert slots.changes().tolist() == [[1, 6]]
+    assert told(slots) == [[1, 6]]
     first.pages, first.stays = [7], 1
     assert slots.of(first) == 0
-    assert slots.changes().tolist() == [[0, 7]]
+    assert told(slots) == [[0, 7]]
     second.pages, second.stays = [], 1
     third = sequence(2, 5, [8])
     assert slots.of(third) == 1
-    assert slots.changes().tolist() == [[4, 8]]
+    assert told(slots) == [[4, 8]]
     assert slots.changes().shape == (0, 2)
+
+
+def test_changes_of_a_step_that_was_not_launched_come_with_the_next() -> None:
+    """Each place once, with its latest page: of two writes to one place either might win."""
+    slots = Slots(2, width=4, scratch_page=9, device=CPU)
+    first = sequence(0, 5, [3, 4])
+    slots.of(first)
+    assert slots.changes().tolist() == [[0, 3], [1, 4]]
+    first.pages, first.stays = [7], 1
+    slots.of(first)
+    assert told(slots) == [[0, 7], [1, 4]]
+    assert told(slots) == []
 
 
 def test_rows_say_what_the_host_knows() -> None:

@@ -28,12 +28,21 @@ class World:
     max_running: int = 6
     max_overtakes: int = 3
     prefix_cache: bool = True
+    gather_tokens: int = 0
+    gather_steps: int = 0
     written: dict[tuple[int, int], bytes] = field(default_factory=dict)
     computed_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.pool = PagePool(self.num_pages, PAGE)
-        config = SchedulerConfig(self.max_batch_tokens, self.max_running, self.prefix_cache, self.max_overtakes)
+        config = SchedulerConfig(
+            self.max_batch_tokens,
+            self.max_running,
+            self.prefix_cache,
+            self.max_overtakes,
+            gather_tokens=self.gather_tokens,
+            gather_steps=self.gather_steps,
+        )
         self.scheduler = Scheduler(config, self.pool)
         self.limits: dict[int, int] = {}
         self.finished: list[int] = []
@@ -115,13 +124,15 @@ events = st.one_of(
     num_pages=st.integers(9, 20),
     max_batch_tokens=st.integers(6, 40),
     prefix_cache=st.booleans(),
+    gather=st.sampled_from([(0, 0), (5, 2), (1000, 3)]),
 )
 def test_budgets_pages_and_progress(
-    story: list[tuple], num_pages: int, max_batch_tokens: int, prefix_cache: bool
+    story: list[tuple], num_pages: int, max_batch_tokens: int, prefix_cache: bool, gather: tuple[int, int]
 ) -> None:
     """Whatever comes and goes, no step exceeds its budget, no page is lost or shared by different texts, every
     sequence reads keys of its own text only, and in the end all who were not cancelled are done."""
-    world = World(num_pages=num_pages, max_batch_tokens=max_batch_tokens, prefix_cache=prefix_cache)
+    limits = {"gather_tokens": gather[0], "gather_steps": gather[1]}
+    world = World(num_pages=num_pages, max_batch_tokens=max_batch_tokens, prefix_cache=prefix_cache, **limits)
     cancelled = set()
     for kind, *details in story:
         if kind == "add" and len(world.scheduler.running) < world.max_running * (1 + details[2]):
@@ -134,7 +145,7 @@ def test_budgets_pages_and_progress(
             cancelled.add(sequence.id)
             world.scheduler.remove(sequence)
             world.check_pages()
-    longest = sum(world.limits.values()) * world.max_running + 1
+    longest = (1 + world.gather_steps) * sum(world.limits.values()) * world.max_running + 1
     for _ in range(longest):
         if not world.scheduler.running:
             break
@@ -304,6 +315,23 @@ def test_a_sequence_that_cannot_be_trusted_leaves_nothing_behind() -> None:
     world.scheduler.remove(sequence, trusted=False)
     assert (world.pool.available, world.pool.idle) == (world.num_pages, 0)
     assert world.add([5] * 9, 1).cached == 0
+
+
+def test_prompts_gather_beside_decodes() -> None:
+    """They start when enough tokens wait or the first has waited long enough; at once where nobody decodes."""
+    world = World(num_pages=60, max_batch_tokens=40, gather_tokens=10, gather_steps=3)
+    world.add([1] * 3, 20)
+    assert [work.count for work in world.step()] == [3]
+    world.add([2] * 4, 5)
+    assert [[work.count for work in world.step()] for _ in range(4)] == [[1], [1], [1], [1, 4]]
+    world.add([3] * 4, 5)
+    assert [work.count for work in world.step()] == [1, 1]
+    world.add([4] * 6, 5)
+    assert [work.count for work in world.step()] == [1, 1, 4, 6]
+    while world.scheduler.running:
+        world.step()
+    world.add([5] * 2, 1)
+    assert [work.count for work in world.step()] == [2]
 
 
 def test_impossible_sizes_are_refused() -> None:

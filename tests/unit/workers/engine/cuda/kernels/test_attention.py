@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.workers.engine.attention.params import AttentionParams
-from pelton.workers.engine.cuda.kernels.decode import decode_attention, splits_for
+from pelton.workers.engine.cuda.kernels import scores
+from pelton.workers.engine.cuda.kernels.decode import decode_attention
 from pelton.workers.engine.cuda.kernels.prefill import cut_blocks, prefill_attention
+from pelton.workers.engine.cuda.kernels.splits import Splits, most_splits, plan_splits
 from pelton.workers.engine.cuda.kernels.write import write_pages
 from tests.unit.workers.engine._support.kernels import DEVICES, Paged, assert_close
 
@@ -22,7 +24,7 @@ SCORINGS = {
     "window-of-a-page-capped": AttentionParams(0.3, window=PAGE, softcap=2.0),
     "window-of-1": AttentionParams(0.1, window=1),
 }  # fmt: skip
-SPLITS = dict(zip(SCORINGS, (1, 4, 2, 1, 4), strict=True))
+MOST_SPLITS = dict(zip(SCORINGS, (4, 9, 6, 4, 9), strict=True))
 LENGTHS = [1, PAGE, PAGE + 1, 4 * PAGE - 1]
 
 
@@ -32,9 +34,7 @@ def queries_of(rows: int, heads: int, dim: int, dtype: torch.dtype, device: str)
     return torch.randn(heads, rows, dim, generator=generator).to(device, dtype).transpose(0, 1)
 
 
-def decode(
-    paged: Paged, queries: torch.Tensor, slots: list[int], scoring: AttentionParams, splits: int
-) -> torch.Tensor:
+def decode(paged: Paged, queries: torch.Tensor, slots: list[int], scoring: AttentionParams, most: int) -> torch.Tensor:
     """The newest keys and values are taken out of their pages first: the kernel has to put them back."""
     out = torch.full(queries.shape, torch.nan, dtype=queries.dtype, device=queries.device)
     positions = [paged.lengths[slot] - 1 for slot in slots]
@@ -47,7 +47,10 @@ def decode(
         store[places] = 1e4
     chosen, at = (torch.tensor(each, device=queries.device) for each in (slots, positions))
     stores = paged.keys, paged.values, paged.tables
-    decode_attention(queries, keys, values, *stores, chosen, chosen, at, out, scoring, splits)
+    items, offsets = plan_splits(np.array(positions), size, most)
+    items = np.concatenate((items, np.zeros((1, 4), dtype=np.int64)))  # padding, as a graph has it
+    splits = Splits(*(torch.from_numpy(each).to(queries.device) for each in (items, offsets)))
+    decode_attention(queries, keys, values, *stores, chosen, chosen, at, splits, out, scoring)
     assert torch.equal(paged.keys, before[0])
     assert torch.equal(paged.values, before[1])
     return out
@@ -71,7 +74,7 @@ def test_decode(shape: tuple[int, int, int], scoring: str, device: str) -> None:
     paged = Paged.random(LENGTHS, PAGE, kv_heads, dim, torch.float32, device)
     slots = [3, 0, 1, 2]
     queries = queries_of(len(slots), heads, dim, torch.float32, device)
-    got = decode(paged, queries, slots, SCORINGS[scoring], SPLITS[scoring])
+    got = decode(paged, queries, slots, SCORINGS[scoring], MOST_SPLITS[scoring])
     for row, slot in enumerate(slots):
         assert_close(got[row], paged.attended(slot, queries[row, None], paged.lengths[slot] - 1, SCORINGS[scoring])[0])
 
@@ -150,6 +153,52 @@ def test_blocks_cover_their_chunks(chunks: list[tuple[int, ...]], tokens: int) -
     assert blocks[:, 3].max() <= tokens
 
 
-def test_few_sequences_are_split_into_many_parts() -> None:
-    """A power of two, less the more sequences there are, and never more than the merge holds."""
-    assert [splits_for(rows, 8) for rows in (1, 16, 64, 256, 4096)] == [32, 32, 8, 2, 1]
+@given(
+    lengths=st.lists(st.integers(1, 5000), min_size=1, max_size=40), page=st.sampled_from([16, 64]),
+    more=st.integers(0, 200),
+)  # fmt: skip
+@settings(deadline=None)
+def test_splits_cover_every_page_once(lengths: list[int], page: int, more: int) -> None:
+    """In no more items than allowed, none much longer than it need be, those of a row to be merged side by side."""
+    positions = np.array(lengths) - 1
+    most = len(lengths) + more
+    items, offsets = plan_splits(positions, page, most)
+    assert len(items) <= most
+    seen: dict[int, list[tuple[int, int, int]]] = {}
+    for row, begin, end, part in items.tolist():
+        seen.setdefault(row, []).append((begin, end, part))
+    for row, position in enumerate(positions.tolist()):
+        mine = sorted(seen[row])
+        assert [page for begin, end, _ in mine for page in range(begin, end)] == list(range(position // page + 1))
+        parts = [part for *_, part in mine]
+        assert parts == ([-1] if len(mine) == 1 else list(range(offsets[row], offsets[row + 1])))
+        assert len(mine) > 1 or offsets[row] == offsets[row + 1]
+    longest = int((items[:, 2] - items[:, 1]).max())
+    pages = positions // page + 1
+    assert longest == 1 or int((-(-pages // (longest - 1))).sum()) > most
+
+
+def test_a_long_text_among_short_ones_gets_most_of_the_programs() -> None:
+    """It is read by many programs side by side, in about as many pages for each as the short ones have in all."""
+    positions = np.array([32_767] + [500] * 255)
+    items, _ = plan_splits(positions, 64, most_splits(256, 8))
+    assert int((items[:, 2] - items[:, 1]).max()) <= 8
+    alone, _ = plan_splits(positions[:1], 64, most_splits(1, 8))
+    assert len(alone) == 32
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("scoring", [AttentionParams(0.1), AttentionParams(0.1, window=21)], ids=["plain", "window"])
+def test_pages_are_read_in_parts_where_shared_memory_is_small(
+    scoring: AttentionParams, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cards with 99 KiB read wide heads of a page of 64 tokens in tiles; the answer is the same."""
+    monkeypatch.setattr(scores, "is_roomy", lambda _: False)
+    paged = Paged.random([129, 40], 64, 1, 256, torch.float32, device)
+    queries = queries_of(2, 2, 256, torch.float32, device)
+    assert scores.tile_tokens(paged.keys) == 16
+    got = decode(paged, queries, [0, 1], scoring, 3)
+    for row in (0, 1):
+        assert_close(got[row], paged.attended(row, queries[row, None], paged.lengths[row] - 1, scoring)[0])
+    chunks = queries_of(30, 2, 256, torch.float32, device)
+    assert_close(prefill(paged, chunks, [[0, 0, 99, 30]], scoring, 8), paged.attended(0, chunks, 99, scoring))

@@ -34,7 +34,9 @@ def cell_periods(cell: Cell, group: str, own: str) -> tuple[Period, ...]:
     heading, label, above = found
     if heading and label and not any(period.year for period in label):
         return tuple(_join(one, two) for one in heading for two in label)
-    return label if any(period.year for period in label) and not heading else heading or label or above
+    if heading and not any(period.year for period in heading) and any(period.year for period in label):
+        return tuple(_join(one, two) for one in label for two in heading)
+    return heading or label or above
 
 
 def _join(one: Period, two: Period) -> Period:

@@ -4,6 +4,13 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from pelton.producers.reports.figures.checking.timing.comparisons import (
+    earlier,
+    is_compared,
+    is_earlier,
+    is_first_end,
+    later,
+)
 from pelton.producers.reports.figures.lexing.lexer import Number, Scan
 from pelton.producers.reports.figures.lexing.periods import Period, PeriodMention
 
@@ -22,8 +29,12 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
 
     "(2018: $5)" is of the number behind it alone. Of the other periods: with one amount or one period that is
     all of them. "A, B and C in 2019, 2018 and 2017, respectively" is aligned. Else it is the period that
-    follows before the next amount, or stands just before the number.
+    follows before the next amount, or stands just before the number. Periods that it is compared with are not its
+    own; "a year earlier" is the one before what is named.
     """
+    if is_earlier(sentence, number):
+        rest = tuple(dict.fromkeys(mention.period for mention in found.periods))
+        return earlier(rest) if len(rest) == 1 else _before_the_last(found, number)
     labels = [mention for mention in found.periods if sentence[mention.end : mention.end + 1] == ":"]
     place = found.amounts.index(number)
     before = found.amounts[place - 1].end if place else 0
@@ -32,10 +43,35 @@ def periods_of(sentence: str, found: Scan, number: Number) -> tuple[Period, ...]
         return (own[-1].period,)
     free = [mention for mention in found.periods if mention not in labels]
     everything = tuple(dict.fromkeys(mention.period for mention in free))
+    if len(everything) == 1 and number.start < free[0].start and is_compared(sentence, found, free[0]):
+        return later(everything)
+    if len(everything) == 1 and number.end < free[0].start and is_first_end(sentence, number):
+        return earlier(everything, by_quarter=True) if _follows_the_second(found, number, free[0]) else everything
+    free = [mention for mention in free if not is_compared(sentence, found, mention)] or free
     if len(found.amounts) <= 1 or len(everything) <= 1:
         return () if everything and _is_of_the_other(sentence, found, number) else everything
     aligned = _aligned(found, number)
     return (aligned,) if aligned is not None else _nearest(sentence, found, number, free) or everything
+
+
+def all_periods_of(sentence: str, found: Scan) -> tuple[Period, ...]:
+    """Every period of a sentence; one that stands alone and is compared with brings in what it is compared with."""
+    named = tuple(dict.fromkeys(mention.period for mention in found.periods))
+    if len(named) == 1 and is_compared(sentence, found, found.periods[0]):
+        return (*named, *later(named)[:1])
+    return named
+
+
+def _before_the_last(found: Scan, number: Number) -> tuple[Period, ...]:
+    """The year before the period that was named last before the number."""
+    before = [mention.period for mention in found.periods if mention.end <= number.start]
+    return earlier(before[-1:])
+
+
+def _follows_the_second(found: Scan, number: Number, mention: PeriodMention) -> bool:
+    """Whether the period stands behind the other end: "from 5 to 6 in 2019", not "from 5 in 2018 to 6"."""
+    place = found.amounts.index(number)
+    return place + 1 < len(found.amounts) and found.amounts[place + 1].end <= mention.start
 
 
 def _nearest(sentence: str, found: Scan, number: Number, periods: list[PeriodMention]) -> tuple[Period, ...]:

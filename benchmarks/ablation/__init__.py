@@ -1,0 +1,1 @@
+"""What each technique of serving buys, one added after the other."""

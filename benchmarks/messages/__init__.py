@@ -1,0 +1,1 @@
+"""Messages per second of a Pelton worker and of what else could stand in its place, on one broker."""

@@ -1,0 +1,1 @@
+"""How often a model that writes by reference chooses the wrong cell."""

@@ -1,0 +1,1 @@
+"""The quick benchmarks in one go."""

@@ -1,0 +1,1 @@
+"""Of which periods the numbers of tables and sentences are."""

@@ -1,0 +1,124 @@
+"""`pelton serve` is killed: batches go on elsewhere, and clients that try again notice nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import openai
+import orjson
+import pytest
+
+from tests.serve_chaos.case import Place, Server, serving
+from tests.serve_chaos.points import POINTS
+from tests.serve_chaos.rig import TOPICS, run_all, working
+from tests.serve_chaos.verdict import batch_lines
+
+MOST_TELLING = (
+    "in the middle of sending a chunk",
+    "results stored, not told",
+    "the answers stored, the errors not",
+    "the cancel stored, its client waits",
+)
+LINES = 600
+
+
+@pytest.mark.timeout(180)
+async def test_killed_at_a_point_another_server_ends_the_batch(kafka_bootstrap, tmp_path):
+    """No line is lost, doubled or sent twice, and nothing is left in the storage; `make serve-chaos` has all points."""
+    points = [point for point in POINTS if point.name in MOST_TELLING]
+    assert len(points) == len(MOST_TELLING)
+    stack = {"PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap}
+    cases = await run_all(stack, points, tmp_path, lines=LINES, parallel=len(points))
+    assert {case.point.name: case.wrong for case in cases} == {point.name: [] for point in points}
+
+
+class Name:
+    """One port in front of servers: each connection goes to the next that takes it."""
+
+    def __init__(self, *servers: Server) -> None:
+        self._ports = [server.port for server in servers]
+        self._links: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Name"]:
+        listener = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            listener.close()
+            for link in self._links:
+                link.cancel()
+            await asyncio.gather(*self._links, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in self._ports:
+            self._ports.append(self._ports.pop(0))
+            try:
+                there, back = await asyncio.open_connection("127.0.0.1", self._ports[-1])
+            except OSError:
+                continue
+            for source, target in ((reader, back), (there, writer)):
+                link = asyncio.create_task(_pass_on(source, target))
+                self._links.add(link)
+                link.add_done_callback(self._links.discard)
+            return
+        writer.close()
+
+
+async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await source.read(65_536):
+            target.write(piece)
+            await target.drain()
+    except ConnectionError:
+        pass
+    finally:
+        target.close()
+
+
+@pytest.mark.timeout(120)
+async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
+    """One is killed under questions and a batch: OpenAI's client, which tries again, gets every answer."""
+    environment = {
+        **TOPICS,
+        "PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "PELTON_KAFKA__GROUP_ID": "behind-one-name",
+        "PELTON_SERVE__BATCHES_TOPIC": "behind-one-name",
+        "PELTON_SERVE__STORAGE": str(tmp_path / "files"),
+        "PELTON_SERVE__MAX_IN_FLIGHT": "64",
+    }
+    place = Place(environment, tmp_path, LINES)
+    async with (
+        working(environment, tmp_path),
+        serving("first", place, {}) as first,
+        serving("second", place, {}) as second,
+        Name(first, second).listening() as name,
+        openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{name.port}/v1", api_key="none", max_retries=5) as client,
+    ):
+        uploaded = await client.files.create(file=("in.jsonl", batch_lines(LINES)), purpose="batch")
+        batch = await client.batches.create(
+            input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        while not (await client.batches.retrieve(batch.id)).request_counts.completed:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.05)
+        asking = [asyncio.create_task(ask(client, number)) for number in range(20)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(first.process.kill)
+        answers = await asyncio.gather(*asking)
+        async with asyncio.timeout(90):
+            while (done := await client.batches.retrieve(batch.id)).status != "completed":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        files = [each for each in (done.output_file_id, done.error_file_id) if each]
+        contents = [(await client.files.content(each)).content for each in files]
+    assert all(answers)
+    ids = [orjson.loads(line)["custom_id"] for content in contents for line in content.splitlines()]
+    assert sorted(ids) == sorted(f"q-{number}" for number in range(LINES))
+
+
+async def ask(client: openai.AsyncOpenAI, number: int) -> str | None:
+    completion = await client.chat.completions.create(
+        model="default", messages=[{"role": "user", "content": f"What is {number}?"}], timeout=60
+    )
+    return completion.choices[0].message.content

@@ -1,0 +1,190 @@
+"""Quotas across workers: exact through edges of windows, deaths and outages."""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from pelton.cache.quotas.account import Ask
+from pelton.cache.quotas.script import BODY
+from pelton.cache.quotas.store import QuotaStore, Timing
+from pelton.cache.quotas.window import Window
+from pelton.pipeline.settings.cache import CacheSettings
+from pelton.pipeline.settings.quota import QuotaSettings
+from pelton.stack.valkey import ValkeyServer
+
+WINDOW = Window(length_ms=1_500, slots=50)
+FAST = Timing(WINDOW, beat_s=0.1, settle_s=0.4, running_s=0.6)
+WORKERS = 3
+EXACT = 1.05
+
+
+async def three() -> int:
+    return WORKERS
+
+
+def settings(over: str = "wait", **quota: int) -> QuotaSettings:
+    return QuotaSettings.model_validate({"default": quota, "over": over})
+
+
+class Worker:
+    """Asks for one request after the other of the same tenant, for ever, and keeps when each was asked and granted."""
+
+    def __init__(
+        self, name: str, url: str | None, chosen: QuotaSettings, granted: list[tuple[float, float]], holds_s: float
+    ) -> None:
+        self.store = QuotaStore(CacheSettings(redis_url=url), chosen, name, three, FAST)
+        self.name, self.granted, self.holds_s = name, granted, holds_s
+        self.running = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, streams: int) -> None:
+        self.tasks = [asyncio.create_task(self.store.run())]
+        self.tasks += [asyncio.create_task(self._ask(str(number))) for number in range(streams)]
+
+    async def kill(self) -> None:
+        """Nothing is given back, nobody is told."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.running = 0
+        await self.store.close()
+
+    async def _is_granted(self, name: str) -> bool:
+        asked_at = time.monotonic()
+        [wait_s] = (await self.store.reserve({"t": [Ask(name, 10)]}))["t"]
+        if wait_s == 0:
+            self.granted.append((asked_at, time.monotonic()))
+        return wait_s == 0
+
+    async def _ask(self, stream: str) -> None:
+        for number in range(1_000_000):
+            name = f"{self.name}-{stream}-{number}"
+            while not await self._is_granted(name):  # noqa: ASYNC110  # only asking again tells
+                await asyncio.sleep(0.03)
+            self.running += 1
+            await asyncio.sleep(self.holds_s)
+            self.running -= 1
+            self.store.settle("t", name, requests=1, tokens=10)
+
+
+@asynccontextmanager
+async def workers(url: str | None, chosen: QuotaSettings, holds_s: float = 0.0) -> AsyncIterator[list[Worker]]:
+    granted: list[tuple[float, float]] = []
+    made = [Worker(f"w{number}", url, chosen, granted, holds_s) for number in range(WORKERS)]
+    try:
+        yield made
+    finally:
+        for one in made:
+            await one.kill()
+
+
+def most_in_a_window(granted: list[tuple[float, float]]) -> int:
+    """Of those that were granted within a window's length for certain: asked for and told in it."""
+    length_s = WINDOW.length_ms / 1000
+    return max(sum(begin <= asked and told < begin + length_s for asked, told in granted) for begin, _ in granted)
+
+
+async def test_the_script_decides_as_the_arithmetic_does(redis: Redis) -> None:
+    """Whatever was used when, by whom, at every place of a slot."""
+    draw, used, now = random.Random(3), Counter[int](), 1_700_000_000_000
+    script = "local now = tonumber(ARGV[2])\n" + BODY
+    for number in range(400):
+        now += draw.choice((0, 1, 7, 29, 30, 31, 250, 1_499, 1_500))
+        tokens = draw.randint(1, 60)
+        ask = {
+            "worker": draw.choice("abc"), "window_ms": WINDOW.length_ms, "slots": WINDOW.slots, "running_ms": 60_000,
+            "look_ms": 250, "limits": [-1, 100, -1], "in_order": True, "used": [], "ended": [], "running": [],
+            "asks": [[f"r{number}", tokens]],
+        }  # fmt: skip
+        answer = json.loads(await redis.eval(script, 1, "q:{t}", json.dumps(ask), now))
+        expected = WINDOW.wait_ms(used, 100, tokens, now)
+        assert answer["verdicts"] == [pytest.approx(expected, abs=0.01)]
+        if expected == 0:
+            used[WINDOW.slot(now)] += tokens
+        assert dict(tuple(use[::2]) for use in answer["used"] or []) == {
+            slot: amount for slot, amount in used.items() if slot >= WINDOW.first(now)
+        }
+
+
+async def test_three_workers_keep_a_quota_through_a_death_and_an_outage(
+    valkey: ValkeyServer,
+    redis: Redis,  # noqa: ARG001  # empties it
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No window holds 5 % more than the quota, whatever happens; without trouble no 5 % less. The log says once each
+    that Redis is away, and what is done meanwhile.
+    """
+    caplog.set_level(logging.INFO)
+    async with workers(valkey.url, settings(requests_per_minute=120)) as made:
+        granted = made[0].granted
+        for one in made:
+            one.start(streams=4)
+        await asyncio.sleep(3.2)
+        calm = [told for _, told in granted if told >= granted[0][1] + WINDOW.length_ms / 1000]
+        rate = (len(calm) - 1) / (calm[-1] - calm[0]) * WINDOW.length_ms / 1000
+        await made[0].kill()
+        await asyncio.sleep(0.5)
+        valkey.stop()
+        await asyncio.sleep(1.2)
+        valkey.start()
+        await asyncio.sleep(2.2)
+    assert most_in_a_window(granted) <= 120 * EXACT
+    assert rate >= 120 / EXACT
+    words = [record.getMessage() for record in caplog.records]
+    assert sum("for its part of 3" in each for each in words) == 2, "by each worker that lives"
+    assert sum("quotas are kept in Redis again" in each for each in words) == 2
+
+
+async def test_what_a_dead_worker_had_running_comes_back(valkey: ValkeyServer, redis: Redis) -> None:  # noqa: ARG001
+    """At once where another worker answers its requests, else when they have expired; and never more run than may."""
+    chosen = settings(running=6)
+    async with workers(valkey.url, chosen, holds_s=30.0) as (dead, heir, other):
+        dead.start(streams=6)
+        async with asyncio.timeout(5):
+            while dead.running < 6:  # noqa: ASYNC110  # a number has no event
+                await asyncio.sleep(0.01)
+        assert (await other.store.reserve({"t": [Ask("new", 1)]}))["t"][0] > 0
+        await dead.kill()
+        assert (await heir.store.reserve({"t": [Ask("w0-0-0", 10)]}))["t"] == [0]
+        assert (await other.store.reserve({"t": [Ask("new", 1)]}))["t"][0] > 0
+        await asyncio.sleep(FAST.running_s + 0.1)
+        assert (await other.store.reserve({"t": [Ask("new", 1)]}))["t"] == [0]
+
+
+async def test_a_request_of_a_dead_worker_is_charged_once(valkey: ValkeyServer, redis: Redis) -> None:  # noqa: ARG001
+    """Whoever answers it takes over what was reserved for it; an estimate is corrected at the end."""
+    async with workers(valkey.url, settings(tokens_per_minute=100)) as (dead, heir, _):
+        assert (await dead.store.reserve({"t": [Ask("request", 80)]}))["t"] == [0]
+        assert (await heir.store.reserve({"t": [Ask("another", 80)]}))["t"][0] > 0
+        assert (await heir.store.reserve({"t": [Ask("request", 80)]}))["t"] == [0]
+        heir.store.settle("t", "request", requests=1, tokens=15)
+        assert (await heir.store.reserve({"t": [Ask("another", 80)]}))["t"] == [0]
+
+
+async def test_in_order_none_is_granted_before_one_that_came_earlier(valkey: ValkeyServer, redis: Redis) -> None:
+    """Where they wait; where they are refused each is judged by itself."""
+    asks = {"t": [Ask("a", 60), Ask("b", 60), Ask("c", 10)]}
+    for over, expected in (("wait", [True, False, False]), ("refuse", [True, False, True])):
+        async with workers(valkey.url, settings(over, tokens_per_minute=100)) as (one, *_):
+            await redis.flushall()
+            assert [wait == 0 for wait in (await one.store.reserve(asks))["t"]] == expected
+
+
+@pytest.mark.parametrize("url", [None, "redis://127.0.0.1:1"], ids=["unset", "nobody there"])
+async def test_without_redis_each_worker_gives_its_part(url: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """And says so once."""
+    async with workers(url, settings(requests_per_minute=90)) as made:
+        for one in made:
+            await one.store._look_for_workers()
+            waits = (await one.store.reserve({"t": [Ask(str(number), 1) for number in range(40)]}))["t"]
+            waits += (await one.store.reserve({"t": [Ask("more", 1)]}))["t"]
+            assert sum(wait == 0 for wait in waits) == 30
+    assert sum("for its part of 3" in record.getMessage() for record in caplog.records) == 3

@@ -1,0 +1,53 @@
+"""The default model for real: from the copy that all processes of this user share, asked a question."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pelton.workers.engine.api import Completion, EngineRequest, FinishReason, Outcome, SamplingParams, StepEngine
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.source import DEFAULT_MODEL
+from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
+from pelton.workers.served_model import models_dir
+
+
+def padded(loaded: LoadedModel) -> StepEngine:
+    return PaddedEngine(loaded, PaddedConfig(max_batch_tokens=4096, max_batch_size=8, max_batch_wait_s=0.0))
+
+
+def continuous(loaded: LoadedModel) -> StepEngine:
+    return ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.25))
+
+
+def ask(engine: StepEngine, loaded: LoadedModel, *questions: str) -> list[tuple[str, FinishReason]]:
+    engine.warm_up()
+    for index, question in enumerate(questions):
+        chat = [{"role": "user", "content": question}]
+        prompt = loaded.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+        engine.add(EngineRequest(index, prompt, SamplingParams(max_tokens=40, temperature=0.0)))
+    outcomes: list[Outcome] = []
+    while engine.running:
+        outcomes += engine.step()
+    completions = sorted((o for o in outcomes if isinstance(o, Completion)), key=lambda o: o.request_id)
+    return [(loaded.tokenizer.decode(o.token_ids, skip_special_tokens=True), o.finish_reason) for o in completions]
+
+
+@pytest.mark.parametrize(("make", "weights"), [(continuous, "auto"), (padded, "auto"), (continuous, "int8")])
+def test_it_answers_a_question(make: Callable[[LoadedModel], StepEngine], weights: str) -> None:
+    """Asked for a sum, the model says it, and ends its turn by itself; a neighbour in the batch gets its own answer."""
+    # With these the likeliest token always leads by several times what bfloat16 rounds away.
+    questions = "What is 2+2?", "Name the capital of France."
+    # As a worker loads it, so the tests that start one find it converted, or this one what they have converted.
+    loaded = load(ModelSpec(DEFAULT_MODEL, device="cpu", weights=weights), models_dir())  # type: ignore[arg-type]
+    (total, reason), (capital, _) = ask(make(loaded), loaded, *questions)
+    assert "4" in total
+    assert reason is FinishReason.STOP
+    assert "Paris" in capital
+    embedding = loaded.model.get_input_embeddings().weight
+    assert (embedding.dtype, tuple(embedding.shape)) == (loaded.dtype, (49_152, 576))
+    assert loaded.dtype in (torch.float32, torch.bfloat16)
+    assert loaded.context_length == 8192
+    assert loaded.tokenizer.convert_tokens_to_ids("<|im_end|>") in loaded.eos_token_ids

@@ -1,0 +1,99 @@
+"""What benchmarks make of what they measured: slopes, traces, tables and pages that say no more than was seen."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.ablation.__main__ import Found, rows
+from benchmarks.ablation.stages import STAGES
+from benchmarks.ablation.workload import questions
+from benchmarks.reporting.page import Part, page
+from benchmarks.reporting.resources import Usage
+from benchmarks.soak import BOUND_MIB_PER_H, Soak, slope_mib_per_h
+from benchmarks.suite.__main__ import drawings
+from benchmarks.trace_replay import DATA, read_trace
+from pelton.pipeline.wire.decoding import decode_request
+from pelton.workers.prepare.tokenizer import SimulatedCodec
+
+HOUR_S = 3600
+
+
+def usage(rss_mib: list[float]) -> Usage:
+    """Looked at once a minute."""
+    return Usage(1, [60.0 * index for index in range(len(rss_mib))], rss_mib, [0.0] * len(rss_mib))
+
+
+@given(
+    per_hour=st.floats(-100, 100),
+    peaks=st.lists(st.tuples(st.integers(0, 59), st.floats(0, 500)), max_size=6),
+)
+def test_single_peaks_do_not_move_a_slope_far(per_hour: float, peaks: list[tuple[int, float]]) -> None:
+    """Six samples of sixty, however high, move it by less than the bound; without them it is exact."""
+    line = [300 + per_hour * minute / 60 for minute in range(60)]
+    assert slope_mib_per_h(usage(line)) == pytest.approx(per_hour, abs=1e-6)
+    for minute, height in peaks:
+        line[minute] += height
+    assert abs(slope_mib_per_h(usage(line)) - per_hour) < max(BOUND_MIB_PER_H, abs(per_hour))
+
+
+def test_what_grows_while_caches_fill_is_no_leak() -> None:
+    """The first third is not looked at; what goes on growing afterwards is."""
+    filling = [100 + 20 * min(minute, 15) for minute in range(60)]
+    assert slope_mib_per_h(usage(filling)) == 0
+    leaking = [100 + 2 * minute for minute in range(60)]
+    assert slope_mib_per_h(usage(leaking)) == pytest.approx(120)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "per_minute", "sound"),
+    [([], 0, 0, True), (["lost"], 0, 0, False), ([], 1, 0, False), ([], 0, 1, False)],
+    ids=["sound", "an-error", "an-exit-status", "growth"],
+)
+def test_a_soak_is_sound_where_all_of_it_is(errors: list[str], status: int, per_minute: int, sound: bool) -> None:
+    line = [100.0 + per_minute * minute for minute in range(60)]
+    found = Soak(1, errors, {"worker": usage(line)}, {"worker": status})
+    assert found.sound is sound
+
+
+@pytest.mark.parametrize(("name", "count"), [("conv", 4_000), ("code", 2_000)])
+def test_traces_are_read_whole(name: str, count: int) -> None:
+    """In the order of their arrival, each body with just the tokens that the trace has."""
+    arrivals = read_trace(DATA / f"azure_llm_trace_2023_{name}.csv")
+    assert len(arrivals) == count
+    assert arrivals[0].at_s == 0
+    assert arrivals == sorted(arrivals, key=lambda arrival: arrival.at_s)
+    codec = SimulatedCodec()
+    for number in (0, 7, count - 1):
+        request = decode_request(arrivals[number].body(number), max_bytes=1_000_000)
+        (tokens,) = codec.encode([codec.render(request.messages)])
+        assert len(tokens) == arrivals[number].prompt_tokens
+        assert request.new_tokens == arrivals[number].answer_tokens
+
+
+def test_stages_that_cannot_be_shown_have_no_figures() -> None:
+    """The gain of the one after is over the last that was measured."""
+    serial, decoupled, padded, *_ = STAGES
+    shown = rows(
+        [Found(serial, 10.0, 1.0, 2.0), Found(decoupled, reason="no such device"), Found(padded, 30.0, 1.0, 2.0)]
+    )
+    assert shown[1][1] == "no such device"
+    assert shown[2][2:4] == ["3.00x", "3.00x"]
+
+
+def test_questions_are_the_same_each_time() -> None:
+    """A quarter are asked again, and all begin alike."""
+    asked = questions(400)
+    assert asked == questions(400)
+    assert 0.65 < len(set(asked)) / len(asked) < 0.85
+    assert len({question.system for question in asked}) == 1
+
+
+def test_pages_escape_what_they_are_given() -> None:
+    written = page("<i>", [Part("<i>", ["<i>"], ["<i>"], [["<i>"]], output="<i>")])
+    assert "<i>" not in written
+    assert written.count("&lt;i&gt;") == 7
+
+
+def test_drawings_are_found_in_a_page() -> None:
+    found = drawings("<p>a</p><svg x><g></g></svg><p>b</p><svg y></svg>")
+    assert [figure.svg for figure in found] == ["<svg x><g></g></svg>", "<svg y></svg>"]
