@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from pelton.pipeline.errors import ERROR_CODES
+from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.chat import ChatCompletion, ChatRequest

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pelton.pipeline.errors import InvalidHeader
-from pelton.pipeline.wire import headers
+from pelton.pipeline.wire import header_values
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.reference import asyncapi
@@ -52,7 +52,7 @@ def test_each_reference_leads_somewhere() -> None:
 
 def test_every_header_that_is_read_is_told() -> None:
     """Of requests those of our own prefix, of dead letters those that are written."""
-    assert told("request") >= headers._REQUEST_HEADERS
+    assert told("request") >= header_values._REQUEST_HEADERS
     record = RequestRecord(Source("requests", 0, 1), None, b"{", (), 0, 0)
     assert {name for name, _ in dead_letter(record, InvalidHeader("no"), "group").headers} <= told("deadLetter")
 
