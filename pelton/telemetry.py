@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pelton.pipeline.settings.loading import SettingsError
-from pelton.pipeline.settings.traces import TraceSettings
+from pelton.pipeline.settings.log import TraceSettings
 from pelton.pipeline.tracing.spans import Traces
 
 FLUSH_MS = 3_000

@@ -112,14 +112,7 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
         progress_bar() as show,
     ):
         summary = run_async(run(lines, show), interrupted=interrupted)
-    if as_json:
-        typer.echo(orjson.dumps(dataclasses.asdict(summary)))
-    counts = f"{summary.requests:,} requests: {summary.answered:,} answered, {summary.failed:,} failed"
-    stderr.print(f"{counts}. Results: {out}", markup=False, highlight=False, soft_wrap=True)
-    for code, count in summary.errors.items():
-        stderr.print(f"  {count:,} {shown(code)}", markup=False, highlight=False, soft_wrap=True)
-    if summary.failed:
-        raise typer.Exit(Exit.FAILED)
+    _end(summary, out, as_json=as_json)
 
 
 async def _tell(sender: WebhookSender, summary: Summary) -> None:
@@ -129,3 +122,15 @@ async def _tell(sender: WebhookSender, summary: Summary) -> None:
         await tell(sender, event, WEBHOOK_PATIENCE_S)
     except WebhookFailed as error:
         stderr.print(f"{error} The end of the batch is not told.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _end(summary: Summary, out: Path, *, as_json: bool) -> None:
+    """Say what came of it; raises the exit of a batch in which requests failed."""
+    if as_json:
+        typer.echo(orjson.dumps(dataclasses.asdict(summary)))
+    counts = f"{summary.requests:,} requests: {summary.answered:,} answered, {summary.failed:,} failed"
+    stderr.print(f"{counts}. Results: {out}", markup=False, highlight=False, soft_wrap=True)
+    for code, count in summary.errors.items():
+        stderr.print(f"  {count:,} {shown(code)}", markup=False, highlight=False, soft_wrap=True)
+    if summary.failed:
+        raise typer.Exit(Exit.FAILED)

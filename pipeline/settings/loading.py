@@ -19,12 +19,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.log import LogSettings
+from pelton.pipeline.settings.log import LogSettings, TraceSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
-from pelton.pipeline.settings.traces import TraceSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings
 from pelton.pipeline.settings.worker import WorkerSettings

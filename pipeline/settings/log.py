@@ -1,4 +1,4 @@
-"""Settings of logs."""
+"""Settings of logs and traces."""
 
 from typing import Literal
 
@@ -19,3 +19,14 @@ class LogSettings(Section):
     answer."""
     max_repeats_per_minute: NotNegative = 60
     """Lines from one place in the code; what is beyond is counted in the next one. 0: no limit."""
+
+
+class TraceSettings(Section):
+    """Spans of each request's way by OpenTelemetry; needs `pelton[otel]`. What is not here is set by the standard
+    `OTEL_*` variables: endpoint, headers, sampler, resource.
+    """
+
+    enabled: bool = False
+    """Of `worker`, `serve`, `ask` and `submit`."""
+    endpoint: str | None = None
+    """The collector's OTLP address over HTTP, such as `http://localhost:4318`; unset, `OTEL_EXPORTER_OTLP_ENDPOINT`."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from pelton.pipeline.settings.loading import SettingsError
-from pelton.pipeline.settings.traces import TraceSettings
+from pelton.pipeline.settings.log import TraceSettings
 from pelton.pipeline.tracing.spans import Kind
 from pelton.telemetry import FLUSH_MS, traces
 
@@ -23,7 +23,7 @@ class Absent:
             raise ModuleNotFoundError("No module named 'opentelemetry'", name="opentelemetry")
 sys.meta_path.insert(0, Absent())
 import pelton.workers.process, pelton.producers.client, pelton.commands.worker, pelton.commands.ask
-from pelton.pipeline.settings.traces import TraceSettings
+from pelton.pipeline.settings.log import TraceSettings
 from pelton.telemetry import traces
 with traces(TraceSettings(), "test") as kept:
     print(kept)
