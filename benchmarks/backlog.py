@@ -1,4 +1,4 @@
-"""The backlog that a worker shows beside the time that it takes, from nothing to 50,000 requests and back.
+"""The backlog that a worker shows beside the time that it takes, from nothing to some 50,000 requests and back.
 
     python -m benchmarks.backlog [--requests N] [--out FILE]
 
@@ -159,7 +159,7 @@ def parts(course: Course, scaled: Sequence[Moment]) -> list[Part]:
 def main() -> None:
     """Measure, simulate, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--requests", type=int, default=60_000)
     parser.add_argument("--out", type=Path, default=Path("build/backlog.html"))
     options = parser.parse_args()
     with LocalStack(StackConfig()) as stack:
