@@ -1,4 +1,4 @@
-"""The backlog that a worker shows beside the time that it takes, from nothing to 50,000 requests and back.
+"""The backlog that a worker shows beside the time that it takes, from nothing to some 50,000 requests and back.
 
     python -m benchmarks.backlog [--requests N] [--out FILE]
 
@@ -22,8 +22,10 @@ from pathlib import Path
 import orjson
 from aiokafka import AIOKafkaConsumer
 
+from benchmarks import scaler
 from benchmarks.common import Measurement, publish
-from benchmarks.line_chart import line_chart
+from benchmarks.reporting.page import Part, paragraphs, write_page
+from benchmarks.reporting.plots import lines
 from benchmarks.scaler import Moment, Rule, simulate, turns
 from pelton.commands.top.scraping import scrape
 from pelton.stack.ports import LOOPBACK, free_port
@@ -129,44 +131,42 @@ def report(course: Course, scaled: Sequence[Moment], requests: int) -> dict[str,
     }
 
 
-def plots(course: Course, scaled: Sequence[Moment]) -> str:
-    """A page with three charts."""
-    truth = [(at, true) for at, *_ in course.shown if (true := course.truth(at)) is not None]
-    shown = [(at, seconds) for at, _, seconds in course.shown if not math.isnan(seconds)]
-    workers = {
-        "wanted": [(moment.at_s / 60, moment.wanted) for moment in scaled],
-        "answer": [(moment.at_s / 60, moment.ready) for moment in scaled],
-    }
-    charts = [
-        line_chart("Time left", "seconds", "seconds", {"pelton_backlog_seconds": shown, "truth": truth}),
-        line_chart(
-            "Requests not answered", "seconds", "requests",
-            {
-                "pelton_backlog_requests": [(at, waiting) for at, waiting, _ in course.shown],
-                "sent less committed": [(at, course.sent_by(at) - count) for at, count in course.answered],
-            },
-        ),
-        line_chart(
-            "Scaler: backlog", "minutes", "requests",
-            {"backlog": [(moment.at_s / 60, moment.backlog) for moment in scaled]},
-        ),
-        line_chart("Scaler: workers", "minutes", "workers", workers),
-    ]  # fmt: skip
-    return "<!doctype html><meta charset=utf-8><title>Backlog</title>" + "<br>".join(charts)
+def parts(course: Course, scaled: Sequence[Moment]) -> list[Part]:
+    """What the page shows."""
+    at = [when for when, *_ in course.shown]
+    truth = [(when, true) for when in at if (true := course.truth(when)) is not None]
+    answered = [when for when, _ in course.answered]
+    minutes = [moment.at_s / 60 for moment in scaled]
+    estimate = lines("Time left", "seconds", "seconds", {
+        "pelton_backlog_seconds": (at, [seconds for *_, seconds in course.shown]),
+        "truth": ([when for when, _ in truth], [true for _, true in truth]),
+    })  # fmt: skip
+    waiting = lines("Requests not answered", "seconds", "requests", {
+        "pelton_backlog_requests": (at, [requests for _, requests, _ in course.shown]),
+        "sent less committed": (answered, [course.sent_by(when) - count for when, count in course.answered]),
+    })  # fmt: skip
+    backlog = lines("Backlog", "minutes", "requests", {"backlog": (minutes, [moment.backlog for moment in scaled])})
+    workers = lines("Workers", "minutes", "workers", {
+        "wanted": (minutes, [moment.wanted for moment in scaled]),
+        "ready": (minutes, [moment.ready for moment in scaled]),
+    })  # fmt: skip
+    return [
+        Part("The estimate beside the truth", paragraphs(__doc__), figures=[estimate, waiting]),
+        Part("The scaler, simulated", paragraphs(scaler.__doc__), figures=[backlog, workers]),
+    ]
 
 
 def main() -> None:
     """Measure, simulate, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--requests", type=int, default=60_000)
     parser.add_argument("--out", type=Path, default=Path("build/backlog.html"))
     options = parser.parse_args()
     with LocalStack(StackConfig()) as stack:
         course = asyncio.run(follow(Measurement.new(stack.kafka.bootstrap_servers, "backlog"), options.requests))
     per_s = options.requests * 1.2 / 100
     scaled = simulate(Rule.of_manifest(), lambda at: per_s if 60 <= at < 160 else 0.0, seconds=3_000, worker_per_s=10.0)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(plots(course, scaled))
+    write_page(options.out, "Backlog", parts(course, scaled))
     print(orjson.dumps(report(course, scaled, options.requests), option=orjson.OPT_INDENT_2).decode())
 
 

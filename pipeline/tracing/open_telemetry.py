@@ -13,11 +13,31 @@ from pelton.pipeline.tracing.spans import NO_ATTRIBUTES, Attributes, Kind, Trace
 _W3C = TraceContextTextMapPropagator()
 
 
+STEP_NS = 1_000_000
+"""By how much the clocks may drift apart before it is noted: below it the times of all spans keep their order."""
+
+
+class _UnixClock:
+    """`time.monotonic` as Unix time. Any thread."""
+
+    def __init__(self) -> None:
+        self._apart_ns = 0
+
+    def ns(self, at_s: float | None) -> int:
+        """That moment, or now."""
+        now_ns = time.monotonic_ns()
+        apart_ns = time.time_ns() - now_ns
+        if abs(apart_ns - self._apart_ns) > STEP_NS:
+            self._apart_ns = apart_ns
+        return self._apart_ns + (now_ns if at_s is None else int(at_s * 1e9))
+
+
 class OpenTelemetrySpan:
     """A span, whose times are given on `time.monotonic`'s clock."""
 
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: trace.Span, clock: _UnixClock) -> None:
         self._span = span
+        self._clock = clock
 
     @property
     def headers(self) -> TraceHeaders:
@@ -26,7 +46,7 @@ class OpenTelemetrySpan:
         return [(name, value.encode()) for name, value in carrier.items()]
 
     def event(self, name: str, at_s: float) -> None:
-        self._span.add_event(name, timestamp=_unix_ns(at_s))
+        self._span.add_event(name, timestamp=self._clock.ns(at_s))
 
     def end(
         self, at_s: float | None = None, *, attributes: Attributes = NO_ATTRIBUTES, error: str | None = None
@@ -35,7 +55,7 @@ class OpenTelemetrySpan:
         if error is not None:
             self._span.set_attribute(ERROR_TYPE, error)
             self._span.set_status(trace.StatusCode.ERROR)
-        self._span.end(None if at_s is None else _unix_ns(at_s))
+        self._span.end(self._clock.ns(at_s))
 
 
 class OpenTelemetryTraces:
@@ -43,6 +63,7 @@ class OpenTelemetryTraces:
 
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("pelton", tracer_provider=provider)
+        self._clock = _UnixClock()
 
     def start(  # noqa: PLR0913  # as the protocol has it
         self,
@@ -62,8 +83,9 @@ class OpenTelemetryTraces:
                 trace.SpanKind[kind],
                 _known(attributes),
                 [trace.Link(each) for each in linked if each.is_valid],
-                None if at_s is None else _unix_ns(at_s),
-            )
+                self._clock.ns(at_s),
+            ),
+            self._clock,
         )
 
 
@@ -74,7 +96,3 @@ def _context(headers: TraceHeaders) -> Context:
 
 def _known(attributes: Attributes) -> dict[str, str | int | float | Sequence[str]]:
     return {name: value for name, value in attributes.items() if value is not None}
-
-
-def _unix_ns(at_s: float) -> int:
-    return time.time_ns() - int((time.monotonic() - at_s) * 1e9)

@@ -132,5 +132,5 @@ async def _serves(child: psutil.Process) -> bool:
     except psutil.Error:
         return False
     if listening:
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.5)
     return listening

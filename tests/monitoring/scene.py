@@ -141,8 +141,7 @@ class Load:
             with contextlib.suppress(KafkaError):
                 await self.send("simulated", "question")
                 await self._repeat("simulated", f"again {number // 3}")
-                if number % 3 == 0:
-                    await self.send("model", "Tell me a story.", 1, max_tokens=120, ignore_eos=True)
+                await self.send("model", "Tell me a story.", max_tokens=120, ignore_eos=True)
             await asyncio.sleep(PACE_S)
 
     async def _repeat(self, name: str, text: str) -> None:

@@ -12,13 +12,17 @@ from pelton.commands.top.figures import Totals, WorkerFigures
 from pelton.pipeline.outside_text import shown
 
 _STATES = {"ready": "green", "starting": "yellow", "draining": "yellow", "gone": "red"}
-_LOAD = ("partitions", "backlog", "time", "interactive", "batch", "sessions", "answers/s", "tokens/s", "failed/s")
-_ENGINE = (
-    "running", "rows", "fill", "step ms", "KV pages", "prefix hits", "cached", "memory", "GPU", "GPU memory",
+_LOAD = (
+    "parti-\ntions", "backlog", "time", "inter-\nactive", "batch", "ses-\nsions",
+    "answers\n/s", "tokens\n/s", "failed\n/s",
 )  # fmt: skip
-_GIB = 1024**3
+_ENGINE = (
+    "running", "rows", "fill", "step\nms", "KV\npages", "prefix\nhits", "cached", "memory", "GPU", "GPU\nmemory",
+)  # fmt: skip
+_MIB, _GIB = 1024**2, 1024**3
 _HOUR_S, _MINUTE_S = 3600, 60
 MAX_NAME_CHARS = 40
+"""What comes from another machine is shown so that nothing in it acts on a terminal, and not at length."""
 
 
 def screen(workers: Sequence[WorkerFigures], totals: Totals, interval_s: float) -> RenderableType:
@@ -44,16 +48,13 @@ def _summary(totals: Totals, known: int) -> Panel:
 
 def _load(workers: Sequence[WorkerFigures]) -> Table:
     """What waits, and how it goes."""
-    table = Table(box=box.SIMPLE_HEAD, expand=True)
-    table.add_column("worker", ratio=1, no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for name in _LOAD:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("worker", "state", *_LOAD)
     for worker in workers:
         lanes = worker.lanes or {}
+        state = Text(worker.state, _STATES.get(worker.state, ""))
         table.add_row(
-            _name(worker), Text(worker.state, _STATES.get(worker.state, "")),
-            *([""] * len(_LOAD) if worker.error else [
+            _place(worker), state,
+            *([] if worker.error else [
                 f"{worker.partitions:,.0f}", f"{worker.backlog:,.0f}", _time(worker.backlog_s),
                 f"{lanes.get('interactive', 0):,.0f}", f"{lanes.get('batch', 0):,.0f}",
                 f"{worker.waiting_sessions:,.0f}", _number(worker.answered_per_s, ",.1f"),
@@ -65,19 +66,26 @@ def _load(workers: Sequence[WorkerFigures]) -> Table:
 
 def _engine(workers: Sequence[WorkerFigures]) -> Table:
     """What it runs on."""
-    table = Table(box=box.SIMPLE_HEAD, expand=True)
-    table.add_column("worker", ratio=1, no_wrap=True)
-    for name in _ENGINE:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("worker", "model", *_ENGINE)
     for worker in workers:
         if worker.error:
             continue
         table.add_row(
-            _name(worker), f"{worker.running:,.0f}", _number(worker.rows, ".1f"), _number(worker.fill, ".0%"),
-            _number(worker.step_ms, ",.1f"), _number(worker.kv_share, ".0%"), _number(worker.prefix_hits, ".0%"),
-            _number(worker.cached_share, ".0%"), _gib(worker.memory_bytes), _number(worker.gpu_share, ".0%"),
-            _gib(worker.gpu_bytes),
+            _place(worker), shown(worker.model, MAX_NAME_CHARS), f"{worker.running:,.0f}",
+            _number(worker.rows, ".1f"), _number(worker.fill, ".0%"), _number(worker.step_ms, ",.1f"),
+            _number(worker.kv_share, ".0%"), _number(worker.prefix_hits, ".0%"), _number(worker.cached_share, ".0%"),
+            _memory(worker.memory_bytes), _number(worker.gpu_share, ".0%"), _memory(worker.gpu_bytes),
         )  # fmt: skip
+    return table
+
+
+def _table(name: str, word: str, *figures: str) -> Table:
+    """The word gives way where the terminal is narrow."""
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
+    table.add_column(name, no_wrap=True)
+    table.add_column(word, ratio=1, no_wrap=True, min_width=8)
+    for figure in figures:
+        table.add_column(figure, justify="right")
     return table
 
 
@@ -88,18 +96,18 @@ def _troubles(workers: Sequence[WorkerFigures]) -> Table:
     return table
 
 
-def _name(worker: WorkerFigures) -> str:
-    """What comes from another machine is shown so that nothing in it acts on a terminal."""
-    place = worker.url.partition("://")[2]
-    return f"{place} {shown(worker.model, MAX_NAME_CHARS)}" if worker.model else place
+def _place(worker: WorkerFigures) -> str:
+    return worker.url.partition("://")[2]
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _gib(value: float | None) -> str:
-    return "-" if value is None else f"{value / _GIB:.1f} GiB"
+def _memory(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / _GIB:.1f} GiB" if value >= _GIB else f"{value / _MIB:.0f} MiB"
 
 
 def _time(seconds: float | None) -> str:

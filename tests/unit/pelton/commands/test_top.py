@@ -94,8 +94,9 @@ def test_totals_are_of_those_that_answer(port: Port) -> None:
     assert workers[1].error == "Connection refused"
 
 
-def test_the_screen_has_all_workers(port: Port) -> None:
-    """Text of a terminal 150 wide: no line is cut, and what a worker calls its model acts on no terminal."""
+@pytest.mark.parametrize("width", [100, 150])
+def test_the_screen_has_all_workers(port: Port, width: int) -> None:
+    """No figure is cut in a terminal of usual width, and what a worker calls its model acts on none."""
     with ExitStack() as open_:
         odd = Port(model="\x1b[2Jevil")
         open_.enter_context(closing(odd.server))
@@ -104,13 +105,13 @@ def test_the_screen_has_all_workers(port: Port) -> None:
         after = scrape([port.url, odd.url, "http://127.0.0.1:9"])
     workers = [figures(now, past) for now, past in zip(after, before, strict=True)]
     out = io.StringIO()
-    Console(file=out, width=150, force_terminal=True, color_system=None).print(screen(workers, totals(workers), 2))
+    Console(file=out, width=width, force_terminal=True, color_system=None).print(screen(workers, totals(workers), 2))
     text = out.getvalue()
     assert "2 of 3 workers ready" in text
-    for word in ("tiny", "75 s", "900", "25%", "20.0", "gone", "Connection refused", "interactive", "prefix hits"):
+    for word in ("tiny", "75 s", "900", "25%", "20.0", "gone", "Connection refused", "active", "prefix", port.url[7:]):
         assert word in text
     assert "\x1b[2J" not in text
-    assert all(len(line) <= 150 for line in text.splitlines())
+    assert all(len(line) <= width for line in text.splitlines())
 
 
 def test_the_command_prints_json_once(port: Port) -> None:
