@@ -84,6 +84,8 @@ async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
     environment = {
         **TOPICS,
         "PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "PELTON_KAFKA__REQUEST_TOPICS": '["behind-one-name.requests"]',
+        "PELTON_KAFKA__REPLY_TOPIC": "behind-one-name.replies",
         "PELTON_KAFKA__GROUP_ID": "behind-one-name",
         "PELTON_SERVE__BATCHES_TOPIC": "behind-one-name",
         "PELTON_SERVE__STORAGE": str(tmp_path / "files"),
