@@ -9,6 +9,7 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.settings.map_file import body_codec
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -90,7 +91,7 @@ class Parts:
 
 
 def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protection: CrashProtection) -> Parts:
-    """Make all parts, on the loop that runs them. Nothing is connected or started."""
+    """Make all parts, on the loop that runs them. Nothing is connected or started. Raises `SettingsError` for a map."""
     broker = Broker.of(settings, protection.identity)
     queue: RequestQueue[Generation] = RequestQueue(
         max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
@@ -122,7 +123,8 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         canceller.abandon,
     )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
-    limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
+    bodies = body_codec(settings.worker.map)
+    limits = RequestLimits.of(settings.worker, served.model_name, served.engine, bodies)
     keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits)
     admission = Admission(
         addresses=ReplyAddresses(broker.directory, settings.kafka.reply_policy()),
@@ -165,7 +167,7 @@ def assemble(settings: Settings, served: ServedModel, metrics: Metrics, protecti
         publisher=Publisher(
             results=results,
             packer=ReplyBuilder(
-                served.codec, WorkerIdentity(served.model_name, protection.identity), settings.kafka.group_id
+                served.codec, WorkerIdentity(served.model_name, protection.identity), settings.kafka.group_id, bodies
             ),
             assignment=assignment,
             open_requests=open_requests,

@@ -49,6 +49,8 @@ class CacheKeyBuilder:
     default_tokens: int
     most_tokens: int
     share_tenants: bool
+    bodies: bytes = b""
+    """Stands for how bodies are read and replies written."""
 
     @classmethod
     def of(cls, settings: CacheSettings, model: str, fingerprint: bytes, limits: RequestLimits) -> "CacheKeyBuilder":
@@ -59,6 +61,7 @@ class CacheKeyBuilder:
             default_tokens=limits.default_max_new_tokens,
             most_tokens=limits.most_tokens,
             share_tenants=settings.share_across_tenants,
+            bodies=limits.bodies.identity,
         )
 
     def keys(self, ticket: Delivery, request: ChatRequest, text: str) -> CacheKeys:
@@ -93,6 +96,6 @@ class CacheKeyBuilder:
             reply_topic=envelope.reply_topic,
             reply_partition=envelope.reply_partition if envelope.partition_given else None,
             correlation_id=envelope.correlation_id,
-            body=ticket.record.value or b"",
+            body=self.bodies + (ticket.record.value or b""),
             session=envelope.session,
         )
