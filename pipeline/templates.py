@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateRuntimeError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -38,7 +39,7 @@ _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Not,
     nodes.CondExpr,
 )
-_FILTERS = ("default", "first", "join", "last", "length", "lower", "title", "trim", "upper")
+_FILTERS = ("default", "first", "join", "last", "length", "lower", "title", "tojson", "trim", "upper")
 _TESTS = ("defined", "undefined", "none", "string", "mapping", "sequence")
 _COUNTED = "counted"
 
@@ -74,7 +75,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
     )
     made.globals.clear()
-    made.filters = {name: made.filters[name] for name in _FILTERS}
+    made.filters = {name: made.filters[name] for name in _FILTERS if name in made.filters}
+    # Jinja's own writes JSON for HTML, with escapes in place of < and &.
+    made.filters["tojson"] = lambda value: orjson.dumps(value).decode()
     made.filters[_COUNTED] = lambda values, rounds: rounds.over(values)
     made.tests = {name: made.tests[name] for name in _TESTS}
     return made

@@ -49,7 +49,7 @@ class RecordMap:
     def body(self, record: RequestRecord, *, max_bytes: int) -> bytes:
         """The chat body of a record, as JSON. Raises `RequestError`."""
         value = _object(record.value, max_bytes)
-        values = {"record": value, "key": _key(record.key), **{name: value[name] for name in value if name != "key"}}
+        values = {**value, "record": value, "key": _key(record.key)}
         messages = [{"role": "user", "content": _filled("user", self.user, values, max_bytes)}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": _filled("system", self.system, values, max_bytes)})
