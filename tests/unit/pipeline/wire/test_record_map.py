@@ -1,5 +1,6 @@
 """Maps: what a record becomes, where the answer goes, and that hostile records are their own trouble."""
 
+import contextlib
 import re
 import time
 import tomllib
@@ -22,7 +23,7 @@ MOST = 1_000_000
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc\"\\{}é", max_size=3), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('abc"\\{}é', max_size=3), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
 RECORDS = st.dictionaries(st.text('ab"é}', max_size=3) | st.just("answer"), JSON, max_size=5)
@@ -68,10 +69,8 @@ def test_numbers_too_large_for_floats_stay(field):
 def test_any_bytes_are_a_request_or_a_request_error(value):
     """No record raises anything that is not its own fault."""
     made = mapping("{{ record.a.b }}{% for x in a %}{% for y in x %}{{ y }}{% endfor %}{% endfor %}{{ key }}")
-    try:
+    with contextlib.suppress(RequestError):
         made.decode(record(value, b"\xff"), max_bytes=MOST)
-    except RequestError as error:
-        assert error.message
 
 
 @pytest.mark.parametrize(
