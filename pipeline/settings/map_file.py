@@ -1,6 +1,7 @@
 """The file of a map (`worker.map`), read and checked at the start, with errors that name the file, field and fix."""
 
 import difflib
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,7 +9,7 @@ import orjson
 from pydantic import Field, ValidationError, model_validator
 
 from pelton.pipeline.errors import RequestError
-from pelton.pipeline.settings.loading import SettingsError, read_toml
+from pelton.pipeline.settings.loading import SettingsError
 from pelton.pipeline.settings.section import Section
 from pelton.pipeline.templates import TemplateFault, compiled
 from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
@@ -53,13 +54,22 @@ def body_codec(path: Path | None) -> BodyCodec:
 def load_map(path: Path) -> RecordMap:
     """Raises `SettingsError`, which names every fault."""
     try:
-        file = _MapFile.model_validate(read_toml(path))
+        file = _MapFile.model_validate(_toml(path))
     except ValidationError as error:
         raise _unusable(path, [_told(dict(fault)) for fault in error.errors()]) from None
     if faults := [*_template_faults(file.prompt), *_request_faults(file.request)]:
         raise _unusable(path, faults)
     prompt, output = file.prompt, file.output
     return RecordMap(prompt.user, prompt.system, dict(file.request), output.field, output.parse)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise _unusable(path, [f"it cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _unusable(path, [f"it is not TOML: {error}"]) from None
 
 
 def _template_faults(prompt: _Prompt) -> list[str]:

@@ -146,7 +146,7 @@ def test_the_example_of_the_guide_works(tmp_path):
         ("[prompt]\nuser='x'\n[output]\nfeild='a'", "did you mean output.field?"),
         ("[prompt]\nuser='x'\n[request]\ntemperature=9\n[output]\nfield='a'", "request.temperature"),
         ("[prompt]\nuser='x'\n[request]\nn=2\n[output]\nfield='a'", "request.n"),
-        ("[prompt", "is not TOML"),
+        ("[prompt", "it is not TOML"),
     ],
     ids=["empty", "syntax", "call", "counted", "no-field", "typo", "temperature", "n", "toml"],
 )
