@@ -37,7 +37,7 @@ def check(
         limit = load_settings(config).worker.max_request_bytes
         made = load_map(map_file)
     faulty = 0
-    for number, line in enumerate(_lines(sample) if sample else [], 1):
+    for number, line in _lines(sample) if sample else []:
         record = RequestRecord(Source("sample", 0, number), None, line, (), 0, 0)
         try:
             body = made.body(record, max_bytes=limit)
@@ -52,8 +52,8 @@ def check(
         raise typer.Exit(Exit.FAILED)
 
 
-def _lines(sample: Path) -> list[bytes]:
+def _lines(sample: Path) -> list[tuple[int, bytes]]:
     try:
-        return [line for line in sample.read_bytes().splitlines() if line.strip()]
+        return [(at, line) for at, line in enumerate(sample.read_bytes().splitlines(), 1) if line.strip()]
     except OSError as error:
         fail(f"The sample {sample} cannot be read: {error.strerror}.", Exit.UNUSABLE)
