@@ -25,6 +25,7 @@ COMMANDS = {
     "dlt": "dlt.commands:app",
     "figures": "figures:app",
     "files": "files:app",
+    "map": "map:app",
     "reports": "reports.app:app",
 }
 """Modules below `pelton.commands`, and what is a command in each: a function, or a group of commands."""

@@ -27,6 +27,7 @@
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
+        ├── UnfitAnswer              unfit_answer
         ├── PoisonRecord             poisoned
         ├── EngineError              engine_error
         └── InternalError            internal_error
@@ -231,6 +232,12 @@ class ReplyTooLarge(ExecutionError):
     """The answer exceeds what the reply topic accepts."""
 
     code = "reply_too_large"
+
+
+class UnfitAnswer(ExecutionError):
+    """The answer is not of the form in which the worker's map puts it into the record."""
+
+    code = "unfit_answer"
 
 
 class PoisonRecord(ExecutionError):

@@ -10,7 +10,9 @@ from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.settings.map_file import body_codec
 from pelton.pipeline.tracing.spans import Traces
+from pelton.pipeline.wire.bodies import BodyCodec
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.delivery.assignment import Assignment
@@ -116,6 +118,7 @@ class _Core:
     canceller: Canceller
     traces: Traces | None
     spans: ReplySpans
+    bodies: BodyCodec
 
     @classmethod
     def of(
@@ -165,6 +168,7 @@ class _Core:
             canceller=Canceller(open_requests, cancels, sessions, queue),
             traces=traces,
             spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
+            bodies=body_codec(settings.worker.map),
         )
 
 
@@ -175,7 +179,7 @@ def assemble(
     protection: CrashProtection,
     traces: Traces | None = None,
 ) -> Parts:
-    """Make all parts, on the loop that runs them. Nothing is connected or started."""
+    """Make all parts, on the loop that runs them. Nothing is connected or started. Raises `SettingsError` for a map."""
     metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
     core = _Core.of(settings, served, metrics, protection, traces)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
@@ -238,7 +242,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
 
 def _admission(core: _Core) -> Admission:
     settings, served = core.settings, core.served
-    limits = RequestLimits.of(settings.worker, served.model_name, served.engine)
+    limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
     keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity)
     return Admission(
         addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
@@ -275,7 +279,7 @@ def _publisher(core: _Core, assignment: Assignment) -> Publisher:
     identity = WorkerIdentity(core.served.model_name, core.protection.identity)
     return Publisher(
         results=core.results,
-        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans),
+        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans, core.bodies),
         assignment=assignment,
         open_requests=core.open_requests,
         flights=core.sharing.flights,

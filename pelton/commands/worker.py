@@ -19,6 +19,7 @@ from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.log import LogFormat
+from pelton.pipeline.settings.map_file import body_codec
 from pelton.telemetry import traces
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
@@ -34,10 +35,14 @@ from pelton.workers.supervisor.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 
-def worker(
+def worker(  # noqa: PLR0913, PLR0917  # a command's options
     config: Config = None,
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one for each GPU. Default: worker.replicas.")
+    ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="PATH", help="Map for records that are no chat bodies. Default: worker.map."),
     ] = None,
     verbose: Verbose = False,
     log_format: LogFormatOption = None,
@@ -56,13 +61,21 @@ def worker(
     that refuses them, or a model that cannot be loaded.
     """
     with clear_errors(log_format=log_format):
-        settings = load_settings(config)
+        settings = _mapped(load_settings(config), map_file)
         number = None if child is None else number_in(child[2])
         configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)
         if child is not None:
             _serve(settings, child)
         else:
-            raise typer.Exit(_keep(settings, replicas, _command(config, log_format, verbose=verbose)))
+            raise typer.Exit(_keep(settings, replicas, _command(config, map_file, log_format, verbose=verbose)))
+
+
+def _mapped(settings: Settings, map_file: Path | None) -> Settings:
+    """With the map that was asked for. Raises `SettingsError` for one that cannot be used."""
+    if map_file is not None:
+        settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"map": map_file})})
+    body_codec(settings.worker.map)
+    return settings
 
 
 def _keep(settings: Settings, replicas: int | None, command: list[str]) -> WorkerExit:
@@ -104,9 +117,10 @@ def _on_sigterm() -> Iterator[asyncio.Event]:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-def _command(config: Path | None, log_format: LogFormat | None, *, verbose: bool) -> list[str]:
+def _command(config: Path | None, map_file: Path | None, log_format: LogFormat | None, *, verbose: bool) -> list[str]:
     options = [
         *(["--config", str(config)] if config else []),
+        *(["--map", str(map_file)] if map_file else []),
         *(["--log-format", log_format] if log_format else []),
         *(["--verbose"] if verbose else []),
     ]

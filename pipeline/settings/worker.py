@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from pelton.pipeline.settings.section import NotNegative, Positive, Section
 
@@ -20,6 +20,9 @@ class WorkerSettings(Section):
     the tokens."""
     max_request_bytes: Positive = 1_048_576
     """A longer body is refused."""
+    map: FilePath | None = None
+    """A map for records that are no chat bodies: how they become requests, and where the answer goes. Unset: they are
+    chat bodies."""
     default_max_new_tokens: Positive = 512
     """The answer's limit where a request sets none."""
     flush_interval_ms: NotNegative = 50.0

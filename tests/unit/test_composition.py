@@ -13,7 +13,7 @@ OTHERS = {
     "pelton/commands/common.py": {"propagate": "loggers of the standard library"},
     "pelton/logs.py": dict.fromkeys(("message", "worker", "left_out"), "log records of the standard library"),
     "producers/http/server.py": {"should_exit": "how uvicorn is ended"},
-    "producers/reports/planning/prompts.py": {"filters": "Jinja's tables", "tests": "Jinja's tables"},
+    "pipeline/templates.py": {"filters": "Jinja's tables", "tests": "Jinja's tables", "iter": "a node of Jinja's tree"},
     "producers/reports/figures/checking/check.py": {"prec": "the decimal context"},
     "producers/reports/figures/by_reference/formatting.py": {"prec": "the decimal context"},
     "producers/reports/figures/by_reference/operations.py": {"prec": "the decimal context"},

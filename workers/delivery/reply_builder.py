@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.containment import fault, refusal
@@ -19,11 +20,19 @@ from pelton.workers.requests import CacheHit, Duplicate, Failed, OutgoingReply, 
 class ReplyBuilder:
     """Builds the records of an ending: its reply and, where somebody has something to mend, a dead letter."""
 
-    def __init__(self, codec: Codec, signature: WorkerIdentity, group_id: str, spans: ReplySpans) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        signature: WorkerIdentity,
+        group_id: str,
+        spans: ReplySpans,
+        bodies: BodyCodec = CHAT_BODIES,
+    ) -> None:
         self._codec = codec
         self._spans = spans
         self._signature = signature
         self._group_id = group_id
+        self._bodies = bodies
 
     def pack(self, endings: Sequence[Result]) -> list[OutgoingReply]:
         """One parcel for each, of its refusal where building it fails. Decodes tokens, so it is called on a thread."""
@@ -54,16 +63,26 @@ class ReplyBuilder:
         if isinstance(ending, Duplicate):
             trace = self._spans.open(ending)
             record = answer_record(ending, ending.value, self._signature, trace.headers)
-            return OutgoingReply(ending, (record,), trace=trace)
+            return OutgoingReply(ending, (self._keyed(ending, record),), trace=trace)
         body = ending.body if isinstance(ending, CacheHit) else answer_body(ending, self._codec)
-        value = reply_value(body, self._signature.model)
+        value = self._bodies.reply(ending.ticket.record, reply_value(body, self._signature.model))
         trace = self._spans.open(ending)
-        return OutgoingReply(ending, (answer_record(ending, value, self._signature, trace.headers),), body, trace)
+        record = answer_record(ending, value, self._signature, trace.headers)
+        return OutgoingReply(ending, (self._keyed(ending, record),), body, trace)
 
     def _refusal(self, ending: Failed) -> OutgoingReply:
         trace = self._spans.open(ending)
-        reply = error_record(ending.ticket, ending.error, self._signature, ending.attempt, trace.headers)
+        record = error_record(ending.ticket, ending.error, self._signature, ending.attempt, trace.headers)
+        reply = self._keyed(ending, record)
         if not ending.error.dead_letter:
             return OutgoingReply(ending, (reply,), trace=trace)
         letter = dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt)
         return OutgoingReply(ending, (reply, letter), trace=trace)
+
+    def _keyed(self, ending: Result, record: OutgoingRecord) -> OutgoingRecord:
+        """With the key that its request had, where replies are the records themselves."""
+        key = ending.ticket.record.key
+        if not self._bodies.keeps_key or key is None:
+            return record
+        fallback = None if record.fallback is None else replace(record.fallback, key=key)
+        return replace(record, key=key, fallback=fallback)

@@ -51,6 +51,8 @@ class CacheKeyBuilder:
     most_tokens: int
     share_tenants: bool
     identity: Callable[[str], str] = str
+    bodies: bytes = b""
+    """Stands for how bodies are read and replies written."""
 
     @classmethod
     def of(
@@ -70,6 +72,7 @@ class CacheKeyBuilder:
             most_tokens=limits.most_tokens,
             share_tenants=settings.share_across_tenants,
             identity=identity,
+            bodies=limits.bodies.identity,
         )
 
     def keys(self, ticket: Delivery, request: ChatRequest, text: str) -> CacheKeys:
@@ -103,6 +106,6 @@ class CacheKeyBuilder:
             reply_topic=envelope.reply_topic,
             reply_partition=envelope.reply_partition if envelope.partition_given else None,
             correlation_id=envelope.correlation_id,
-            body=ticket.record.value or b"",
+            body=self.bodies + (ticket.record.value or b""),
             session=envelope.session,
         )

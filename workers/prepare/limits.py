@@ -4,27 +4,35 @@ from dataclasses import dataclass
 
 from pelton.pipeline.errors import ContextLengthExceeded, RequestTooLarge
 from pelton.pipeline.settings.worker import WorkerSettings
+from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
 from pelton.workers.engine.api import StepEngine
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What a request may ask for. Tokens are prompt plus new; `budget_tokens` is what both line and engine can hold."""
+    """What a request may ask for. Tokens are prompt plus new; `budget_tokens` is what both line and engine can hold.
+
+    `bodies` reads what is asked for.
+    """
 
     model_name: str
     context_length: int
     budget_tokens: int
     default_max_new_tokens: int
     max_request_bytes: int
+    bodies: BodyCodec = CHAT_BODIES
 
     @classmethod
-    def of(cls, settings: WorkerSettings, model_name: str, engine: StepEngine) -> "RequestLimits":
+    def of(
+        cls, settings: WorkerSettings, model_name: str, engine: StepEngine, bodies: BodyCodec = CHAT_BODIES
+    ) -> "RequestLimits":
         return cls(
             model_name=model_name,
             context_length=engine.context_length,
             budget_tokens=min(settings.max_waiting_tokens, engine.max_request_tokens),
             default_max_new_tokens=settings.default_max_new_tokens,
             max_request_bytes=settings.max_request_bytes,
+            bodies=bodies,
         )
 
     @property

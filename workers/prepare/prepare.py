@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from pelton.pipeline.errors import ModelNotFound
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
@@ -55,7 +54,7 @@ def decode(ticket: Delivery, limits: RequestLimits) -> ChatRequest:
     """The body of a request whose headers are sound. Raises `RequestError`."""
     if ticket.envelope.fault is not None:
         raise ticket.envelope.fault
-    request = decode_request(ticket.record.value, max_bytes=limits.max_request_bytes)
+    request = limits.bodies.decode(ticket.record, max_bytes=limits.max_request_bytes)
     if request.model not in (limits.model_name, "default"):
         raise ModelNotFound(
             f"Model {request.model!r} is not served here: use {limits.model_name!r} or 'default'.", param="model"
