@@ -191,7 +191,7 @@ def part(name: str, found: Replay) -> Part:
     full = sorted((at, latencies) for at, latencies in windows.items() if len(latencies) > 1)
     across = [at * window_s for at, _ in full]
     cuts = [statistics.quantiles(latencies, n=100, method="inclusive") for _, latencies in full]
-    latency = {f"p{share}": (across, [each[share - 1] for each in cuts]) for share in (50, 90, 99)}
+    percentiles = {f"p{share}": (across, [each[share - 1] for each in cuts]) for share in (50, 90, 99)}
     fill = [100 * rows / ROWS for rows in found.running]
     waiting = [max(0.0, owed - rows) for owed, rows in zip(found.backlog, found.running, strict=True)]
     return Part(
@@ -200,7 +200,7 @@ def part(name: str, found: Replay) -> Part:
         COLUMNS,
         [cells(name, found)],
         [
-            lines("Latency by the time of sending", "s", "s", latency),
+            lines("Latency by the time of sending", "s", "s", percentiles),
             lines("Batch fill", "s", "% of rows", {"running": (found.looked_s, fill)}),
             lines("Requests that wait", "s", "requests", {"in Kafka or the queue": (found.looked_s, waiting)}),
         ],

@@ -7,10 +7,10 @@ from aiokafka import AIOKafkaConsumer
 from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
+from pelton.pipeline.map_file import body_codec
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
-from pelton.pipeline.settings.map_file import body_codec
 from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire.bodies import BodyCodec
 from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
@@ -129,11 +129,9 @@ class _Core:
         protection: CrashProtection,
         traces: Traces | None,
     ) -> "_Core":
-        broker = Broker.of(settings, protection.identity)
-        queue: RequestQueue[Generation] = RequestQueue(
-            max_tokens=settings.worker.max_waiting_tokens, max_requests=settings.worker.max_waiting_requests
-        )
-        linger = LingerPolicy(queue, served.engine, settings.worker.flush_interval_ms / 1000)
+        broker, worker = Broker.of(settings, protection.identity), settings.worker
+        queue = RequestQueue[Generation](max_tokens=worker.max_waiting_tokens, max_requests=worker.max_waiting_requests)
+        linger = LingerPolicy(queue, served.engine, worker.flush_interval_ms / 1000)
         results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
         sharing = Sharing.of(settings, metrics)
         open_requests = OpenRequests(results, sharing.flights.leave)
@@ -168,7 +166,7 @@ class _Core:
             canceller=Canceller(open_requests, cancels, sessions, queue),
             traces=traces,
             spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
-            bodies=body_codec(settings.worker.map),
+            bodies=body_codec(worker.map),
         )
 
 

@@ -7,9 +7,9 @@ import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, fail, say, stderr
 from pelton.pipeline.errors import RequestError
+from pelton.pipeline.map_file import load_map
 from pelton.pipeline.outside_text import escaped
 from pelton.pipeline.settings.loading import load_settings
-from pelton.pipeline.settings.map_file import load_map
 from pelton.pipeline.wire.records import RequestRecord, Source
 
 app = typer.Typer(name="map", help="Try a map on sample records.", no_args_is_help=True)

@@ -17,9 +17,9 @@ from pelton.cache.first_look import look_at_servers
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
+from pelton.pipeline.map_file import body_codec
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.log import LogFormat
-from pelton.pipeline.settings.map_file import body_codec
 from pelton.telemetry import traces
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker

@@ -38,9 +38,9 @@ def test_single_peaks_do_not_move_a_slope_far(per_hour: float, peaks: list[tuple
 
 def test_what_grows_while_caches_fill_is_no_leak() -> None:
     """The first third is not looked at; what goes on growing afterwards is."""
-    filling = [100 + 20 * min(minute, 15) for minute in range(60)]
+    filling = [100.0 + 20 * min(minute, 15) for minute in range(60)]
     assert slope_mib_per_h(usage(filling)) == 0
-    leaking = [100 + 2 * minute for minute in range(60)]
+    leaking = [100.0 + 2 * minute for minute in range(60)]
     assert slope_mib_per_h(usage(leaking)) == pytest.approx(120)
 
 

@@ -190,11 +190,11 @@ async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRec
     finally:
         for _, acknowledgement in sent:
             acknowledgement.cancel()  # where this was given up half-way: nobody will ask for their errors
-    too_large = [record for record, error in failed if isinstance(error, MessageSizeTooLargeError)]
+    too_large = [record for record, fault in failed if isinstance(fault, MessageSizeTooLargeError)]
     if too_large:
         raise RecordsTooLarge(too_large)
-    for _, cause in failed:
-        raise cause
+    for _, fault in failed:
+        raise fault
 
 
 async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:

@@ -35,8 +35,12 @@ async def test_several_threads_wake_the_reader_once_for_a_batch(monkeypatch):
         return wake(callback, *arguments, **options)
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
-    writers = [asyncio.to_thread(lambda: list(map(handoff.put, range(500)))) for _ in range(4)]
-    writing = asyncio.gather(*writers)
+
+    def write() -> None:
+        for number in range(500):
+            handoff.put(number)
+
+    writing = asyncio.gather(*(asyncio.to_thread(write) for _ in range(4)))
     seen: list[int] = []
     async with asyncio.timeout(20):
         async for batch in handoff.batches():

@@ -5,6 +5,7 @@ import re
 import time
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import orjson
 import pytest
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from pelton.pipeline import templates
 from pelton.pipeline.errors import InvalidJson, InvalidValue, NotAnObject, NotUtf8, RequestError, UnfitAnswer
+from pelton.pipeline.map_file import load_map
 from pelton.pipeline.settings.loading import SettingsError
-from pelton.pipeline.settings.map_file import load_map
 from pelton.pipeline.wire.record_map import RecordMap
 from pelton.pipeline.wire.records import RequestRecord, Source
 
@@ -37,7 +38,9 @@ def completion(text: str) -> bytes:
     return orjson.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
 
 
-def mapping(user: str = "{{ text }}", *, field: str | None = "answer", parse: str = "text") -> RecordMap:
+def mapping(
+    user: str = "{{ text }}", *, field: str | None = "answer", parse: Literal["text", "json"] = "text"
+) -> RecordMap:
     return RecordMap(user, None, {}, field, parse)
 
 

@@ -11,6 +11,7 @@ from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.record_map import RecordMap
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.prepare.tokenizer import SimulatedCodec
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Duplicate, Failed, OutgoingReply, Result
 from tests.unit._support.turns import ticket
@@ -26,7 +27,9 @@ def delivery() -> Delivery:
 
 
 def reply(ending: Result, bodies: BodyCodec) -> OutgoingReply:
-    return ReplyBuilder(SimulatedCodec(), WorkerIdentity("m", "w"), "group", bodies).pack([ending])[0]
+    return ReplyBuilder(
+        SimulatedCodec(), WorkerIdentity("m", "w"), "group", ReplySpans(None, "group", "m"), bodies
+    ).pack([ending])[0]
 
 
 def hit(delivery: Delivery, text: str) -> CacheHit:
