@@ -24,7 +24,7 @@ COMMANDS = {
     "config": "config:app",
     "dlt": "dlt.commands:app",
     "figures": "figures:app",
-    "files": "files:app",
+    "files": "files.command:app",
     "map": "map:app",
     "reports": "reports.app:app",
 }
