@@ -34,7 +34,7 @@ from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 from pelton.workers.engine.offline import Engine
 
 DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
-CONTEXT_TOKENS, LEAST_TOKENS, ANSWER_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 24, 900
+CONTEXT_TOKENS, LEAST_TOKENS, ANSWER_TOKENS, MAX_PROMPT_TOKENS = 256, 64, 24, 900
 PRECISIONS: dict[str, dict[str, str]] = {
     "float32": {"dtype": "float32"},
     "bfloat16": {"dtype": "bfloat16"},
@@ -130,7 +130,7 @@ def _tokens(loaded: LoadedModel, prompt: str) -> list[int]:
     ids: list[int] = loaded.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)[
         "input_ids"
     ]
-    return ids[-MOST_PROMPT_TOKENS:]
+    return ids[-MAX_PROMPT_TOKENS:]
 
 
 def _report(results: dict[str, Result]) -> None:

@@ -27,7 +27,7 @@ from pelton.producers.errors import WebhookFailed
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 1.0
-RETRY_MOST_S = 600.0
+RETRY_MAX_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class WebhookSender:
 
 async def tell(sender: WebhookSender, event: Event, patience_s: float) -> None:
     """Send until it is taken, less and less often. Raises `WebhookFailed` `patience_s` after the event."""
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
     while True:
         try:
             await asyncio.to_thread(sender.send, event)

@@ -134,13 +134,13 @@ class _Core:
         linger = LingerPolicy(queue, served.engine, worker.flush_interval_ms / 1000)
         results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
         sharing = Sharing.of(settings, metrics)
-        open_requests = OpenRequests(results, sharing.flights.leave)
+        open_requests = OpenRequests(results, sharing.single_flight.leave)
         quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
         quotas = QuotaGate(
             settings=settings.quota,
             store=quota_store,
             queue=queue,
-            flights=sharing.flights,
+            single_flight=sharing.single_flight,
             open_requests=open_requests,
             metrics=metrics,
         )
@@ -182,7 +182,7 @@ def assemble(
     core = _Core.of(settings, served, metrics, protection, traces)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
     leases = LeaseGate(
-        sharing.flights, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
+        sharing.single_flight, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
     )
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
@@ -212,7 +212,7 @@ def assemble(
             policy=settings.kafka.reply_policy(),
             sessions=core.sessions,
             quotas=core.quotas,
-            reception=admission,
+            admission=admission,
             metrics=metrics,
         ),
         log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
@@ -227,7 +227,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
         consumer=core.broker.consumer,
         ranges=core.broker.ranges,
         redirects=Redirects(core.settings.kafka, core.broker.directory),
-        counts=ReplyCounts(core.metrics, core.sharing.recall, backlog, core.settings.worker.tenant_weights),
+        counts=ReplyCounts(core.metrics, core.sharing.reply_cache, backlog, core.settings.worker.tenant_weights),
         spans=core.spans,
         traces=core.traces,
         sessions=core.sessions,
@@ -241,18 +241,20 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
 def _admission(core: _Core) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
-    keyring = CacheKeyBuilder.of(settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity)
+    key_builder = CacheKeyBuilder.of(
+        settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity
+    )
     return Admission(
         addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
         codec=served.codec,
         limits=limits,
-        keyring=keyring,
-        recall=core.sharing.recall,
+        key_builder=key_builder,
+        reply_cache=core.sharing.reply_cache,
         cancels=core.cancels,
         open_requests=core.open_requests,
-        flights=core.sharing.flights,
+        single_flight=core.sharing.single_flight,
         sessions=core.sessions,
-        continuing=SessionPrompts.of(settings.session, served.codec, limits, keyring),
+        session_prompts=SessionPrompts.of(settings.session, served.codec, limits, key_builder),
         queue=core.queue,
         quotas=core.quotas,
     )
@@ -265,7 +267,7 @@ def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inferen
         core.results,
         core.metrics,
         core.protection,
-        left=core.sharing.flights.left,
+        left=core.sharing.single_flight.left,
         runnable=leases.runnable,
         share_prefixes=core.settings.engine.share_prefixes,
         tenant_weights=core.settings.worker.tenant_weights,
@@ -277,10 +279,10 @@ def _publisher(core: _Core, assignment: Assignment) -> Publisher:
     identity = WorkerIdentity(core.served.model_name, core.protection.identity)
     return Publisher(
         results=core.results,
-        packer=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans, core.bodies),
+        reply_builder=ReplyBuilder(core.served.codec, identity, core.settings.kafka.group_id, core.spans, core.bodies),
         assignment=assignment,
         open_requests=core.open_requests,
-        flights=core.sharing.flights,
-        recall=core.sharing.recall,
+        single_flight=core.sharing.single_flight,
+        reply_cache=core.sharing.reply_cache,
         sessions=core.sessions,
     )

@@ -19,13 +19,13 @@ Item = TypeVar("Item")
 Done = TypeVar("Done")
 
 
-def fault(error: Exception, station: str, ticket: Delivery) -> PeltonError:
+def fault(error: Exception, station: str, delivery: Delivery) -> PeltonError:
     """The error that reports a failure to the request's sender; `station` is a verb: what was being done."""
     if isinstance(error, PeltonError):
         return error
     log.error(
         "This worker failed to %s %s, which ends by it",
-        *(station, ticket.record.source), exc_info=error, extra=ticket.log_fields,
+        *(station, delivery.record.source), exc_info=error, extra=delivery.log_fields,
     )  # fmt: skip
     return InternalError(
         f"The worker failed to {station} this request ({type(error).__name__}). The fault is not the sender's: the "
@@ -33,13 +33,13 @@ def fault(error: Exception, station: str, ticket: Delivery) -> PeltonError:
     )
 
 
-def refusal(error: Exception, station: str, ticket: Delivery) -> Failed:
+def refusal(error: Exception, station: str, delivery: Delivery) -> Failed:
     """The end of a request by a failure."""
-    return Failed(ticket, fault(error, station, ticket))
+    return Failed(delivery, fault(error, station, delivery))
 
 
 def each(
-    station: str, items: Iterable[Item], work: Callable[[Item], Done], ticket: Callable[[Item], Delivery]
+    station: str, items: Iterable[Item], work: Callable[[Item], Done], delivery: Callable[[Item], Delivery]
 ) -> tuple[list[Done], list[Failed]]:
     """Work on one after the other; who fails is refused."""
     done: list[Done] = []
@@ -48,7 +48,7 @@ def each(
         try:
             done.append(work(item))
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's
-            refused.append(refusal(error, station, ticket(item)))
+            refused.append(refusal(error, station, delivery(item)))
     return done, refused
 
 
@@ -56,7 +56,7 @@ def together(
     station: str,
     items: Sequence[Item],
     work: Callable[[Sequence[Item]], Sequence[Done]],
-    ticket: Callable[[Item], Delivery],
+    delivery: Callable[[Item], Delivery],
 ) -> tuple[list[Done], list[Failed]]:
     """Work on all at once; where that fails, one by one."""
     if not items:
@@ -64,11 +64,11 @@ def together(
     try:
         return list(work(items)), []
     except Exception:  # noqa: BLE001  # who it was shows next
-        return each(station, items, lambda item: work([item])[0], ticket)
+        return each(station, items, lambda item: work([item])[0], delivery)
 
 
 async def each_async(
-    station: str, items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], ticket: Callable[[Item], Delivery]
+    station: str, items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], delivery: Callable[[Item], Delivery]
 ) -> tuple[list[Done], list[Failed]]:
     """As `each`, for work that waits."""
     done: list[Done] = []
@@ -77,7 +77,7 @@ async def each_async(
         try:
             done.append(await work(item))
         except Exception as error:  # noqa: BLE001  # as in `each`
-            refused.append(refusal(error, station, ticket(item)))
+            refused.append(refusal(error, station, delivery(item)))
     return done, refused
 
 
@@ -85,7 +85,7 @@ async def together_async(
     station: str,
     items: Sequence[Item],
     work: Callable[[Sequence[Item]], Awaitable[Sequence[Done]]],
-    ticket: Callable[[Item], Delivery],
+    delivery: Callable[[Item], Delivery],
 ) -> tuple[list[Done], list[Failed]]:
     """As `together`, for work that waits."""
     if not items:
@@ -97,7 +97,7 @@ async def together_async(
         async def alone(item: Item) -> Done:
             return (await work([item]))[0]
 
-        return await each_async(station, items, alone, ticket)
+        return await each_async(station, items, alone, delivery)
 
 
 @contextmanager

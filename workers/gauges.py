@@ -20,7 +20,7 @@ async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
     metrics: Metrics,
     *,
     queue: RequestQueue[Generation],
-    flights: SingleFlight,
+    single_flight: SingleFlight,
     sessions: SessionCoordinator,
     quotas: QuotaGate,
     endpoints: Sequence[Endpoint],
@@ -33,7 +33,7 @@ async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
         metrics.waiting_tokens.set(queue.tokens)
         for lane in Lane:
             metrics.lane_waiting.labels(lane).set(queue.count(lane.priority))
-        metrics.cache_followers.set(flights.waiting)
+        metrics.cache_followers.set(single_flight.waiting)
         metrics.waiting_sessions.set(sessions.waiting)
         shown.show()
         metrics.waiting_quotas.set(quotas.waiting)

@@ -45,54 +45,54 @@ class OpenRequests:
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, ticket: Delivery) -> bool:
-        return ticket in self._of_partition.get(ticket.tracker, ())
+    def __contains__(self, delivery: Delivery) -> bool:
+        return delivery in self._of_partition.get(delivery.tracker, ())
 
-    def add(self, ticket: Delivery) -> bool:
+    def add(self, delivery: Delivery) -> bool:
         """Take a request in; False for one whose partition was lost: it is another worker's to answer."""
-        if ticket.tracker in self._lost:
+        if delivery.tracker in self._lost:
             return False
-        tickets = self._of_partition.setdefault(ticket.tracker, {})
-        if ticket in tickets:
+        deliveries = self._of_partition.setdefault(delivery.tracker, {})
+        if delivery in deliveries:
             return True
         self._count += 1
-        envelope = ticket.envelope
+        envelope = delivery.envelope
         # One without an id of its sender's own has its place in Kafka as id, which anybody can guess.
         sender = (envelope.tenant.encode(), envelope.correlation_id) if envelope.id_given else None
-        tickets[ticket] = sender
+        deliveries[delivery] = sender
         if sender is not None:
-            self._of_sender.setdefault(sender, {})[ticket] = None
+            self._of_sender.setdefault(sender, {})[delivery] = None
         if envelope.deadline_ms is not None:
-            heapq.heappush(self._deadlines, (envelope.deadline_ms, next(self._serial), ticket))
+            heapq.heappush(self._deadlines, (envelope.deadline_ms, next(self._serial), delivery))
         return True
 
     async def end(self, results: Iterable[Result]) -> None:
         """End requests with these results, those that have not ended yet. Raises `LingerQueueClosed`."""
-        if ended := [result for result in results if self.remove(result.ticket)]:
+        if ended := [result for result in results if self.remove(result.delivery)]:
             await self._results.put_all(ended)
 
-    def remove(self, ticket: Delivery) -> bool:
+    def remove(self, delivery: Delivery) -> bool:
         """Let a request out, whose result the caller has; False where it has ended already."""
-        tickets = self._of_partition.get(ticket.tracker, {})
-        if ticket not in tickets:
+        deliveries = self._of_partition.get(delivery.tracker, {})
+        if delivery not in deliveries:
             return False
         self._count -= 1
-        sender = tickets.pop(ticket)
-        if not tickets:
-            del self._of_partition[ticket.tracker]
+        sender = deliveries.pop(delivery)
+        if not deliveries:
+            del self._of_partition[delivery.tracker]
         if sender is not None:
-            self._forget_sender(sender, ticket)
+            self._forget_sender(sender, delivery)
         if len(self._deadlines) > self._count + SPARE_DEADLINES:
             self._deadlines = [entry for entry in self._deadlines if entry[2] in self]
             heapq.heapify(self._deadlines)
-        self._leave(ticket)
+        self._leave(delivery)
         return True
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget, unanswered, the requests of partitions that were lost, now and whenever more of them come."""
         self._lost.update(lost)
-        for ticket in [ticket for tracker in lost for ticket in self._of_partition.get(tracker, ())]:
-            self.remove(ticket)
+        for delivery in [delivery for tracker in lost for delivery in self._of_partition.get(tracker, ())]:
+            self.remove(delivery)
 
     def sent_as(self, sender: SenderId) -> list[Delivery]:
         """The open requests that a sender gave this id."""
@@ -103,16 +103,16 @@ class OpenRequests:
         late: list[Delivery] = []
         now_ms = time.time() * 1000
         while self._deadlines and self._deadlines[0][0] <= now_ms:
-            *_, ticket = heapq.heappop(self._deadlines)
-            if ticket in self:
-                late.append(ticket)
+            *_, delivery = heapq.heappop(self._deadlines)
+            if delivery in self:
+                late.append(delivery)
         return late
 
     def until_deadline_s(self) -> float:
         """Seconds until the next deadline; infinite where there is none."""
         return max(0.0, self._deadlines[0][0] / 1000 - time.time()) if self._deadlines else math.inf
 
-    def _forget_sender(self, sender: SenderId, ticket: Delivery) -> None:
-        del self._of_sender[sender][ticket]
+    def _forget_sender(self, sender: SenderId, delivery: Delivery) -> None:
+        del self._of_sender[sender][delivery]
         if not self._of_sender[sender]:
             del self._of_sender[sender]

@@ -1,4 +1,4 @@
-"""What travels through a worker: a ticket for each record, a job for each valid request, a result for each ticket."""
+"""What travels through a worker: one delivery a record, one job a valid request, one result a delivery."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -75,7 +75,7 @@ class RenderedRequest:
     One of a session has its `prompt` in tokens already, which had to be counted, and the `conversation` it is made of.
     """
 
-    ticket: Delivery
+    delivery: Delivery
     request: ChatRequest
     text: str
     keys: CacheKeys = CacheKeys()
@@ -87,7 +87,7 @@ class RenderedRequest:
 class PreparedRequest:
     """A valid request, tokenised, and the form its answer is held to. `text` is what the prompt was made of."""
 
-    ticket: Delivery
+    delivery: Delivery
     request: ChatRequest
     prompt: Sequence[int]
     max_new_tokens: int
@@ -133,8 +133,8 @@ class Generated:
     failed_attempts: tuple[FailedAttempt, ...] = ()
 
     @property
-    def ticket(self) -> Delivery:
-        return self.job.ticket
+    def delivery(self) -> Delivery:
+        return self.job.delivery
 
     @property
     def keys(self) -> CacheKeys:
@@ -158,7 +158,7 @@ class CacheHit:
     `shared_from` is the trace of that one, where it is known.
     """
 
-    ticket: Delivery
+    delivery: Delivery
     keys: CacheKeys
     body: bytes
     outcome: CacheOutcome
@@ -169,7 +169,7 @@ class CacheHit:
 class Duplicate:
     """A request that was answered before and gets the very same reply value again."""
 
-    ticket: Delivery
+    delivery: Delivery
     value: bytes
     outcome: CacheOutcome = CacheOutcome.RESENT
     shared_from: TraceHeaders = ()
@@ -179,7 +179,7 @@ class Duplicate:
 class Failed:
     """A record that ends with an error reply, after as many attempts as `attempt` says."""
 
-    ticket: Delivery
+    delivery: Delivery
     error: PeltonError
     attempt: int = 1
     failed_attempts: tuple[FailedAttempt, ...] = ()
@@ -207,7 +207,7 @@ class OutgoingReply:
 
     @property
     def offset(self) -> int:
-        return self.ending.ticket.record.source.offset
+        return self.ending.delivery.record.source.offset
 
     def without(self, too_large: Iterable[OutgoingRecord]) -> "OutgoingReply":
         """With smaller records in place of those that are too large; one that has no smaller form is left out."""

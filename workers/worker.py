@@ -103,7 +103,7 @@ class Worker:
             "gauges": keep_gauges(
                 self._metrics,
                 queue=parts.queue,
-                flights=parts.sharing.flights,
+                single_flight=parts.sharing.single_flight,
                 sessions=parts.sessions,
                 quotas=parts.quotas,
                 endpoints=self._endpoints,
@@ -155,6 +155,6 @@ class Worker:
     def _cut_off(self) -> int:
         """Have nobody wait for what still runs, so that it ends; returns how many generations that are."""
         running = self.parts.inference.running
-        for ticket in [ticket for generation in running for ticket in generation.waiters]:
-            self.parts.open_requests.remove(ticket)
+        for delivery in [delivery for generation in running for delivery in generation.waiters]:
+            self.parts.open_requests.remove(delivery)
         return len(running)

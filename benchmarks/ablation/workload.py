@@ -8,7 +8,7 @@ import orjson
 WORDS = ("revenue", "margin", "liquidity", "debt", "covenant", "segment", "cash", "tax", "goodwill", "lease", "audit")
 BEGINNING_WORDS = 220
 REPEATED = 0.25
-FEWEST_TOKENS, MOST_TOKENS = 8, 48
+FEWEST_TOKENS, MAX_TOKENS = 8, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,5 @@ def questions(count: int, seed: int = 0) -> list[Question]:
             found.append(dice.choice(found))
         else:
             text = f"{number}: " + " ".join(dice.choices(WORDS, k=dice.randint(8, 60)))
-            found.append(Question(beginning, text, dice.randint(FEWEST_TOKENS, MOST_TOKENS)))
+            found.append(Question(beginning, text, dice.randint(FEWEST_TOKENS, MAX_TOKENS)))
     return found

@@ -33,7 +33,7 @@ from pelton.workers.engine.model.loading import LoadedModel
 
 _DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 _FREE_TOKENS = 48
-_MOST_TOKENS = 160
+_MAX_TOKENS = 160
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def _answers(
             f"{asked[place].context} {form == FREE}",
             messages_of(form, asked[place]),
             grammar_of(form, asked[place].table),
-            _FREE_TOKENS if form == FREE else _MOST_TOKENS,
+            _FREE_TOKENS if form == FREE else _MAX_TOKENS,
         )
         for place, form in cases
     ]

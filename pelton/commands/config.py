@@ -22,7 +22,7 @@ from pelton.pipeline.settings.value_files import value_files
 _MASK = "**********"
 _CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
 _QUERY = re.compile(r"\?.*", re.DOTALL)
-_MOST_PADDING = 40
+_MAX_PADDING = 40
 
 app = typer.Typer(
     name="config", help="Show the settings and where each comes from, or check them.", no_args_is_help=True
@@ -65,7 +65,7 @@ def show(
         return
     texts = ["unset" if setting.value is None else json.dumps(setting.value, ensure_ascii=False) for setting in found]
     names_width = max((len(setting.name) for setting in found), default=0)
-    values_width = min(max(map(len, texts), default=0), _MOST_PADDING)
+    values_width = min(max(map(len, texts), default=0), _MAX_PADDING)
     for setting, text in zip(found, texts, strict=True):
         source = f"{setting.source} {setting.origin}" if setting.origin else setting.source
         say(f"{setting.name:<{names_width}}  {text:<{values_width}}  {source}")

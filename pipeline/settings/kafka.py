@@ -16,14 +16,14 @@ _ADDRESS = re.compile(
     r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
 )
 """Host or IPv4 address, or an IPv6 one in brackets, and a port; or an IPv6 address without a port."""
-_MOST_PORTS = 65_535
+_MAX_PORTS = 65_535
 BROKERS_CHOICE = -1
 
 
 def _are_addresses(servers: str) -> str:
     for server in servers.split(","):
         found = _ADDRESS.fullmatch(server.strip())
-        if not found or not 0 < int(found["port"] or 1) <= _MOST_PORTS:
+        if not found or not 0 < int(found["port"] or 1) <= _MAX_PORTS:
             raise ValueError(f"{server!r} is no address: write host:port, and commas between several")
     return servers
 

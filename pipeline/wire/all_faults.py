@@ -8,7 +8,7 @@ import orjson
 from pelton.pipeline.errors import RequestError
 from pelton.pipeline.wire.decoding import decode_request
 
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 """Of one body: who has mended these may ask again."""
 _PLACE = re.compile(r"([^.\[]+)(?:\[(\d+)\])?")
 _SOUND: dict[str, Any] = {"model": "default", "messages": [{"role": "user", "content": "-"}]}
@@ -21,7 +21,7 @@ def all_faults(value: bytes, *, max_bytes: int) -> list[RequestError]:
     """
     found: list[RequestError] = []
     body: Any = None
-    while (fault := _fault(value, max_bytes)) is not None and len(found) < MOST_FAULTS:
+    while (fault := _fault(value, max_bytes)) is not None and len(found) < MAX_FAULTS:
         found.append(fault)
         body = body or _loaded(value)
         if not isinstance(body, dict) or not _set_right(body, fault.param):

@@ -13,8 +13,8 @@ from pelton.producers.http.file_store import FileStore
 from pelton.producers.http.requests import page, read_object
 
 _FIELDS = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
-MOST_BYTES = 65_536
-MOST_METADATA = 16
+MAX_BYTES = 65_536
+MAX_METADATA = 16
 
 
 class Batches:
@@ -23,7 +23,7 @@ class Batches:
         self._store = store
 
     async def create(self, request: Request, tenant: str) -> Response:
-        body = await read_object(request, MOST_BYTES)
+        body = await read_object(request, MAX_BYTES)
         if unknown := body.keys() - _FIELDS:
             name = min(unknown)
             raise BadRequest(f"Unknown parameter {name[:80]!r}: leave it out.", code="unknown_parameter", param=name)
@@ -62,9 +62,9 @@ def _metadata(given: object) -> dict[str, str] | None:
         return None
     if (
         not isinstance(given, dict)
-        or len(given) > MOST_METADATA
+        or len(given) > MAX_METADATA
         or not all(isinstance(value, str) for value in given.values())
     ):
-        message = f"metadata must be an object of at most {MOST_METADATA} texts."
+        message = f"metadata must be an object of at most {MAX_METADATA} texts."
         raise BadRequest(message, code="invalid_value", param="metadata")
     return given

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from pelton.producers.http.errors import BadRequest, TooLarge
 
 DEFAULT_PAGE = 20
-MOST_PAGE = 10_000
+MAX_PAGE = 10_000
 
 
 class _Listed(Protocol):
@@ -45,8 +45,8 @@ async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
 def page(request: Request, items: Sequence[Item], ids: Sequence[str]) -> dict[str, Any]:
     """OpenAI's list object: `limit` items behind the one that `after` names. Raises `BadRequest`."""
     limit = request.query_params.get("limit", str(DEFAULT_PAGE))
-    if not limit.isdecimal() or not 0 < int(limit) <= MOST_PAGE:
-        raise BadRequest(f"limit must be a number from 1 to {MOST_PAGE}.", code="invalid_value", param="limit")
+    if not limit.isdecimal() or not 0 < int(limit) <= MAX_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {MAX_PAGE}.", code="invalid_value", param="limit")
     after = request.query_params.get("after")
     if after is not None and after not in ids:
         raise BadRequest(f"after names nothing in this list: {after[:80]!r}.", code="invalid_value", param="after")

@@ -20,7 +20,7 @@ from pelton.producers.kafka.fetching import Unreadable, fetch
 log = logging.getLogger(__name__)
 
 POLL_MS = 1_000
-RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.2, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class DeltaReader:
         self._expected.pop(correlation_id, None)
 
     async def _read(self) -> None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 records = (await fetch(self._consumer, [self._place], POLL_MS)).get(self._place, [])

@@ -18,7 +18,7 @@ FAILING_CODE = "engine_error"
 LETTER_BYTES = 20_000
 """What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
 BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE, SHARED_SHARE = 0.02, 0.005, 0.25, 0.3
-MOST_WORDS = 60
+MAX_WORDS = 60
 OWN_TOPIC_SHARE = 0.15
 OWN_TOPIC = "chaos.own-replies"
 """A reply topic that some senders name, which is deleted and made anew."""
@@ -119,7 +119,7 @@ class Mix:
             return rng.choice(_BAD)
         if rng.random() < SHARED_SHARE:
             return self._question(int(rng.paretovariate(1.0)) % QUESTIONS)
-        text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MOST_WORDS)))}?"
+        text = f"Request {number} of {self._seed}: {' '.join(rng.choices(_WORDS, k=rng.randint(1, MAX_WORDS)))}?"
         if drawn < BAD_SHARE + FAILING_SHARE:
             return Content(Kind.FAILING, FAILING_CODE, _body(f"{text} {Mark.FAIL}"))
         return Content(Kind.GOOD, signature(f"user: {text}"), _body(text))

@@ -13,7 +13,7 @@ from tests.serve_chaos.points import POINTS
 from tests.serve_chaos.rig import TOPICS, run_all, working
 from tests.serve_chaos.verdict import batch_lines
 
-MOST_TELLING = (
+MAX_TELLING = (
     "in the middle of sending a chunk",
     "results stored, not told",
     "the answers stored, the errors not",
@@ -25,8 +25,8 @@ LINES = 600
 @pytest.mark.timeout(180)
 async def test_killed_at_a_point_another_server_ends_the_batch(kafka_bootstrap, tmp_path):
     """No line is lost, doubled or sent twice, and nothing is left in the storage; `make serve-chaos` has all points."""
-    points = [point for point in POINTS if point.name in MOST_TELLING]
-    assert len(points) == len(MOST_TELLING)
+    points = [point for point in POINTS if point.name in MAX_TELLING]
+    assert len(points) == len(MAX_TELLING)
     stack = {"PELTON_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap}
     cases = await run_all(stack, points, tmp_path, lines=LINES, parallel=len(points))
     assert {case.point.name: case.wrong for case in cases} == {point.name: [] for point in points}

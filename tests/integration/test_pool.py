@@ -184,7 +184,7 @@ async def test_told_twice_it_kills(parent):
 
 async def test_a_drain_has_an_end(parent, monkeypatch):
     """A worker that has not left long after its drain deadline is killed."""
-    monkeypatch.setattr(pool_module, "DRAIN_MORE_S", 0.1)
+    monkeypatch.setattr(pool_module, "DRAIN_MARGIN_S", 0.1)
     running = parent.start("signal.signal(signal.SIGTERM, signal.SIG_IGN)", drain_timeout_s=0.1)
     await parent.until(parent.ready_file.exists)
     started = time.monotonic()
@@ -195,7 +195,7 @@ async def test_a_drain_has_an_end(parent, monkeypatch):
 
 async def test_a_silent_worker_is_killed_and_blamed(parent, monkeypatch):
     """One that is frozen, or stuck behind a call that keeps Python's lock, cannot end itself: its parent does."""
-    monkeypatch.setattr(replica_module, "SILENCE_MORE_S", 0.1)
+    monkeypatch.setattr(replica_module, "SILENCE_MARGIN_S", 0.1)
     monkeypatch.setattr(replica_module, "BEAT_S", 0.2)
     frozen = "journal.enter(Source('t', 0, 1), CrashHistory()); os.kill(os.getpid(), signal.SIGSTOP)"
     running = parent.start(frozen, stall_timeout_s=0.5)

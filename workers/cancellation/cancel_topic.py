@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 MAX_AHEAD_MS = 30_000
 """How far a sender's clock may be ahead."""
 
@@ -63,16 +63,16 @@ class Cancels:
         self._ids.add(tenant, wanted, min(timestamp_ms, latest_ms))
         return tenant, wanted
 
-    def covers(self, ticket: Delivery) -> bool:
+    def covers(self, delivery: Delivery) -> bool:
         """Whether this request was cancelled: not one that was sent under the same id after the cancel.
 
         A request without an id of its sender's own cannot be: its place in Kafka is an id that anybody can guess.
         """
-        envelope = ticket.envelope
+        envelope = delivery.envelope
         if not envelope.id_given:
             return False
         cancelled_ms = self._ids.cancelled_ms(envelope.tenant.encode(), envelope.correlation_id)
-        return cancelled_ms is not None and ticket.record.timestamp_ms <= cancelled_ms
+        return cancelled_ms is not None and delivery.record.timestamp_ms <= cancelled_ms
 
 
 def cancelled() -> Cancelled:
@@ -103,7 +103,7 @@ class CancelTopicReader:
 
     async def run(self) -> None:
         """Follow the topic for ever, whatever is written there."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)

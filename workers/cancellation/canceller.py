@@ -42,8 +42,8 @@ class Canceller:
 
     async def cancel(self, senders: Iterable[SenderId]) -> None:
         """End the requests that these have cancelled."""
-        tickets = (ticket for sender in senders for ticket in self._open.sent_as(sender))
-        await self._refuse([ticket for ticket in tickets if self._cancels.covers(ticket)], cancelled())
+        deliveries = (delivery for sender in senders for delivery in self._open.sent_as(sender))
+        await self._refuse([delivery for delivery in deliveries if self._cancels.covers(delivery)], cancelled())
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget, unanswered, the requests of partitions that were lost: their new owner answers them."""
@@ -51,8 +51,8 @@ class Canceller:
         self._sessions.abandon(lost)
         self._queue.notify()
 
-    async def _refuse(self, tickets: Iterable[Delivery], error: PeltonError) -> None:
-        await self._end([Failed(ticket, error) for ticket in tickets])
+    async def _refuse(self, deliveries: Iterable[Delivery], error: PeltonError) -> None:
+        await self._end([Failed(delivery, error) for delivery in deliveries])
 
     async def _end(self, results: Collection[Result]) -> None:
         if results:

@@ -11,8 +11,8 @@ FIRST_PLAUSIBLE_MS = 1_000_000_000_000
 """In 2001. Seconds of our time are far below it, and milliseconds above."""
 
 
-def is_too_late(ticket: Delivery) -> bool:
-    deadline_ms = ticket.envelope.deadline_ms
+def is_too_late(delivery: Delivery) -> bool:
+    deadline_ms = delivery.envelope.deadline_ms
     return deadline_ms is not None and deadline_ms <= time.time() * 1000
 
 

@@ -54,11 +54,11 @@ class Assignment(ConsumerRebalanceListener):
         publisher = self._publishers.get(partition)
         return publisher.tracker if publisher is not None else None
 
-    def publisher(self, ticket: Delivery) -> PartitionPublisher | None:
-        """Who publishes a ticket's ending; None when its partition was lost, even if it came back since."""
-        source = ticket.record.source
+    def publisher(self, delivery: Delivery) -> PartitionPublisher | None:
+        """Who publishes a delivery's ending; None when its partition was lost, even if it came back since."""
+        source = delivery.record.source
         publisher = self._publishers.get(TopicPartition(source.topic, source.partition))
-        return publisher if publisher is not None and publisher.tracker is ticket.tracker else None
+        return publisher if publisher is not None and publisher.tracker is delivery.tracker else None
 
     async def settled(self) -> None:
         """Wait until all that was handed to the publishers is committed."""

@@ -7,7 +7,7 @@ from pelton.pipeline.request_queue import RequestQueue
 from pelton.workers.engine.api import StepEngine
 from pelton.workers.sharing.generation import Computed, Finished, Generation
 
-MOST_INTERVALS = 80
+MAX_INTERVALS = 80
 """Flush intervals that an answer may wait at most."""
 WAIT_SHARE = 1 / 8
 """The part of the longest wait for the engine that an answer may wait longer: hardly noticed by those who waited, and
@@ -29,4 +29,4 @@ class LingerPolicy:
         if not (isinstance(finished, Computed) and self.engine.running):
             return self.flush_interval_s
         share = WAIT_SHARE * max(finished.result.batch_wait_s, self.line.longest_wait(time.monotonic()))
-        return max(self.flush_interval_s, min(share, MOST_INTERVALS * self.flush_interval_s))
+        return max(self.flush_interval_s, min(share, MAX_INTERVALS * self.flush_interval_s))

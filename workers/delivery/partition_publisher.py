@@ -27,12 +27,12 @@ from pelton.workers.requests import OutgoingReply
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.05
-RETRY_MOST_S = 2.0
+RETRY_MAX_S = 2.0
 MAX_REPLIES = 500
 """Endings of one commit: bounds how much is done again when it fails."""
 LOOK_S = 1.0
 """A commit that takes longer than that has its topics looked for, and looked for again each time it has passed."""
-MOST_STRIKES = 2
+MAX_STRIKES = 2
 """A reply that fails so often with no other beside it goes out in another form."""
 _OF_RECORDS = (
     CorruptRecordException,
@@ -91,7 +91,7 @@ class PartitionPublisher:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         self._one_by_one = False
         self._starting_point = starting_point
         self._is_current = is_current
@@ -102,11 +102,11 @@ class PartitionPublisher:
         self._trouble = Notice(log)
         self.tracker: OffsetTracker | None = None
 
-    def put(self, parcel: OutgoingReply) -> None:
+    def put(self, outgoing: OutgoingReply) -> None:
         """Hand over what is to be published; a record that another owner has answered meanwhile is passed over."""
-        if self.tracker is None or not self.tracker.is_open(parcel.offset):
+        if self.tracker is None or not self.tracker.is_open(outgoing.offset):
             return
-        self._pending.append(parcel)
+        self._pending.append(outgoing)
         self._idle.clear()
         self._arrived.set()
 
@@ -151,36 +151,36 @@ class PartitionPublisher:
             self.tracker = OffsetTracker(progress)
         elif progress is not None:
             self.tracker.reconcile(progress)
-        self._pending = [parcel for parcel in self._pending if self.tracker.is_open(parcel.offset)]
+        self._pending = [outgoing for outgoing in self._pending if self.tracker.is_open(outgoing.offset)]
 
-    async def _publish(self, parcels: list[OutgoingReply]) -> bool:
+    async def _publish(self, all_outgoing: list[OutgoingReply]) -> bool:
         """One commit. False when the partition has to be taken over anew: it failed, or its outcome is unknown."""
         if self.tracker is None:
             return False
-        offsets = {parcel.offset for parcel in parcels}
-        records = [record for parcel in parcels for record in parcel.records]
+        offsets = {outgoing.offset for outgoing in all_outgoing}
+        records = [record for outgoing in all_outgoing for record in outgoing.records]
         try:
-            await self._commit(parcels, records, self.tracker.after(offsets))
+            await self._commit(all_outgoing, records, self.tracker.after(offsets))
         except RecordsTooLarge as error:
             if self._one_by_one:  # now it is certain which
                 log.warning("%s (%s): sending their smaller forms", error, self._partition)
-                self._pending = [parcel.without(error.records) for parcel in self._pending]
+                self._pending = [outgoing.without(error.records) for outgoing in self._pending]
             self._one_by_one = True
             return False
         except Exception as error:  # noqa: BLE001  # one reply that cannot be sent must not end the worker
-            await self._after_failure(parcels, error)
+            await self._after_failure(all_outgoing, error)
             return False
         self._backoff.reset()
         self._trouble.over("publishing for %s goes on", self._partition)
-        self._alone = max(0, self._alone - len(parcels))
+        self._alone = max(0, self._alone - len(all_outgoing))
         self._strikes.clear()
         self.tracker.complete(offsets)
-        del self._pending[: len(parcels)]
-        self._on_published(parcels)
+        del self._pending[: len(all_outgoing)]
+        self._on_published(all_outgoing)
         back_to_batches, self._one_by_one = self._one_by_one, False
         return not back_to_batches
 
-    async def _commit(self, parcels: list[OutgoingReply], records: list[OutgoingRecord], after: Progress) -> None:
+    async def _commit(self, all_outgoing: list[OutgoingReply], records: list[OutgoingRecord], after: Progress) -> None:
         """Publish; while that takes long, see that there is a place for every record. Raises what publishing raises.
 
         The consumer goes on at its offset in a topic that was made anew. An answer to such a record, committed under
@@ -193,31 +193,31 @@ class PartitionPublisher:
         publishing = asyncio.ensure_future(self._outlet.publish(records, after))
         try:
             while not (await asyncio.wait({publishing}, timeout=LOOK_S))[0]:
-                if await self._redirects.around_missing(parcels) != parcels:
+                if await self._redirects.around_missing(all_outgoing) != all_outgoing:
                     raise _AddressGone("a topic of its replies is gone")
             publishing.result()
         finally:
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
 
-    async def _after_failure(self, parcels: list[OutgoingReply], error: Exception) -> None:
+    async def _after_failure(self, all_outgoing: list[OutgoingReply], error: Exception) -> None:
         self._trouble.say("publishing for %s failed, taking it over anew: %r", self._partition, error)
         self._on_failure()
         self._pending = await self._redirects.around_missing(self._pending)
         passing = isinstance(error, (KafkaError, OSError, TimeoutError, _AddressGone))
         if isinstance(error, _OF_RECORDS) or not passing:
-            self._single_out(parcels, error)
+            self._single_out(all_outgoing, error)
         await asyncio.sleep(self._backoff.next_s())
 
-    def _single_out(self, parcels: list[OutgoingReply], error: Exception) -> None:
+    def _single_out(self, all_outgoing: list[OutgoingReply], error: Exception) -> None:
         """Find the reply that cannot be published; one that fails alone, time and again, goes out in another form."""
-        if len(parcels) > 1:
-            self._alone = len(parcels)
+        if len(all_outgoing) > 1:
+            self._alone = len(all_outgoing)
             return
-        (parcel,) = parcels
-        self._strikes[parcel.offset] += 1
-        if self._strikes[parcel.offset] >= MOST_STRIKES:
-            self._pending[0] = self._redirects.last_resort(parcel, error)
+        (outgoing,) = all_outgoing
+        self._strikes[outgoing.offset] += 1
+        if self._strikes[outgoing.offset] >= MAX_STRIKES:
+            self._pending[0] = self._redirects.last_resort(outgoing, error)
 
 
 def _is_at(committed: Progress | None, start: Progress | None) -> bool:

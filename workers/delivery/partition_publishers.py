@@ -80,7 +80,7 @@ class PartitionPublishers:
         for reply in replies:
             self._spans.committed(reply.ending, reply.trace)
         self._sessions.published(replies)
-        self._suspects.settle(reply.ending.ticket.record.source for reply in replies)
+        self._suspects.settle(reply.ending.delivery.record.source for reply in replies)
 
     def _opened(self, partition: TopicPartition, progress: Progress | None) -> None:
         """Fetch from what is committed; where nothing is, the consumer starts with the oldest record by itself."""

@@ -29,19 +29,19 @@ class Publisher:
         self,
         *,
         results: LingerQueue[Finished],
-        packer: ReplyBuilder,
+        reply_builder: ReplyBuilder,
         assignment: Assignment,
         open_requests: OpenRequests,
-        flights: SingleFlight,
-        recall: ReplyCache,
+        single_flight: SingleFlight,
+        reply_cache: ReplyCache,
         sessions: SessionCoordinator,
     ) -> None:
         self._results = results
-        self._packer = packer
+        self._reply_builder = reply_builder
         self._assignment = assignment
         self._open = open_requests
-        self._flights = flights
-        self._recall = recall
+        self._single_flight = single_flight
+        self._reply_cache = reply_cache
         self._sessions = sessions
 
     async def run(self) -> None:
@@ -50,7 +50,7 @@ class Publisher:
             owed = [each for one in finished for each in self._owed(one)]
             while owed:
                 results = [each.result if isinstance(each, Computed) else each for each in owed]
-                replies = await asyncio.to_thread(self._packer.pack, results)
+                replies = await asyncio.to_thread(self._reply_builder.pack, results)
                 # Those who waited for an answer are packed when it is: until then more of them may come.
                 owed = [more for one, reply in zip(owed, replies, strict=True) for more in self._deliver(one, reply)]
         await self._sessions.settled()
@@ -61,7 +61,7 @@ class Publisher:
         async for reply in self._sessions.stored():
             with harmless("keep an answer in the cache"):
                 self._keep_turn(reply)
-            self._pass_on(reply.ending.ticket, reply)
+            self._pass_on(reply.ending.delivery, reply)
 
     def _owed(self, finished: Finished) -> list[Computed | Result]:
         """What is to be packed of it: nothing where nobody waits any more."""
@@ -72,7 +72,7 @@ class Publisher:
         return [finished]
 
     def _failed(self, generation: Generation, error: PeltonError, attempt: int = 1) -> list[Failed]:
-        told = self._flights.fail(generation, fault=error.dead_letter)
+        told = self._single_flight.fail(generation, fault=error.dead_letter)
         if told is None or not self._open.remove(told):
             return []
         return [Failed(told, error, attempt, tuple(generation.failed_attempts))]
@@ -84,42 +84,42 @@ class Publisher:
                 return self._failed(one.generation, reply.ending.error)
             return self._share(one.generation, one.result, reply)
         if isinstance(reply.ending, CacheHit):
-            self._keep(one.ticket, reply.ending.keys, reply.ending.outcome, reply)
-        self._hand_over(one.ticket, reply)
+            self._keep(one.delivery, reply.ending.keys, reply.ending.outcome, reply)
+        self._hand_over(one.delivery, reply)
         return []
 
     def _share(self, generation: Generation, result: Generated, reply: OutgoingReply) -> list[Result]:
         """Give an answer to all who wait for it. It is kept before its lease is given up."""
-        self._keep(generation.job.ticket, generation.job.keys, result.outcome, reply)
+        self._keep(generation.job.delivery, generation.job.keys, result.outcome, reply)
         more: list[Result] = []
-        waiters = self._flights.finish(generation)
+        waiters = self._single_flight.finish(generation)
         shared_from = reply.trace.headers if generation.job in waiters else ()
         for waiter in waiters:
-            if self._open.remove(waiter.ticket):
+            if self._open.remove(waiter.delivery):
                 if waiter is generation.job:
-                    self._hand_over(waiter.ticket, reply)
+                    self._hand_over(waiter.delivery, reply)
                 else:
                     more.append(generation.joined(waiter, reply.body, reply.value, shared_from))
         return more
 
-    def _hand_over(self, ticket: Delivery, reply: OutgoingReply) -> None:
+    def _hand_over(self, delivery: Delivery, reply: OutgoingReply) -> None:
         """Publish a reply; one of a session once its turn is stored."""
-        if not (ticket.envelope.session and self._sessions.takes(reply)):
-            self._pass_on(ticket, reply)
+        if not (delivery.envelope.session and self._sessions.takes(reply)):
+            self._pass_on(delivery, reply)
 
-    def _pass_on(self, ticket: Delivery, reply: OutgoingReply) -> None:
+    def _pass_on(self, delivery: Delivery, reply: OutgoingReply) -> None:
         """To the partition's publisher, if the partition was not lost meanwhile."""
-        if publisher := self._assignment.publisher(ticket):
+        if publisher := self._assignment.publisher(delivery):
             publisher.put(reply)
 
-    def _keep(self, ticket: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
+    def _keep(self, delivery: Delivery, keys: CacheKeys, outcome: CacheOutcome, reply: OutgoingReply) -> None:
         with harmless("keep an answer in the cache"):
             # A reply of a session is reported only when its turn is stored: that may fail, or be another worker's.
-            keys = replace(keys, resend=None) if ticket.envelope.session else keys
-            self._recall.keep(keys, reply.value, reply.body, outcome)
+            keys = replace(keys, resend=None) if delivery.envelope.session else keys
+            self._reply_cache.keep(keys, reply.value, reply.body, outcome)
 
     def _keep_turn(self, reply: OutgoingReply) -> None:
         if isinstance(reply.ending, Generated | CacheHit):
             # The prompt will be another then, the turn being in it: the reply cannot lean on the answer's key.
             keys = replace(reply.ending.keys, answer=None)
-            self._recall.keep(keys, reply.value, reply.body, reply.ending.outcome)
+            self._reply_cache.keep(keys, reply.value, reply.body, reply.ending.outcome)

@@ -49,21 +49,21 @@ class Redirects:
 
     def last_resort(self, reply: OutgoingReply, error: Exception) -> OutgoingReply:
         """For one that fails alone: an error reply to the default topic, with the record's bytes as a dead letter."""
-        ticket = reply.ending.ticket
+        delivery = reply.ending.delivery
         told = InternalError(f"The reply could not be published as it was ({type(error).__name__}).")
-        envelope = ticket.envelope
+        envelope = delivery.envelope
         headers = [
             *((name, envelope.correlation_id) for name in envelope.id_headers),
-            (contract.SOURCE, str(ticket.record.source).encode()),
+            (contract.SOURCE, str(delivery.record.source).encode()),
         ]
         value = orjson.dumps(told.body())
         headers.extend(reply.trace.headers)
         record = OutgoingRecord(self._kafka.reply_topic, value, envelope.correlation_id, headers)
         log.error(
             "the reply to %s cannot be published, an error goes out instead: %r",
-            *(ticket.record.source, error), extra=ticket.log_fields,
+            *(delivery.record.source, error), extra=delivery.log_fields,
         )  # fmt: skip
-        return OutgoingReply(Failed(ticket, told), (record, self._dead_letter(reply, told)), trace=reply.trace)
+        return OutgoingReply(Failed(delivery, told), (record, self._dead_letter(reply, told)), trace=reply.trace)
 
     def _around(self, reply: OutgoingReply, partitions: Mapping[str, int | None]) -> OutgoingReply:
         records = tuple(self._record(record, reply, partitions) for record in reply.records)
@@ -78,7 +78,7 @@ class Redirects:
     def _record(
         self, record: OutgoingRecord, reply: OutgoingReply, partitions: Mapping[str, int | None]
     ) -> OutgoingRecord | None:
-        source = reply.ending.ticket.record.source
+        source = reply.ending.delivery.record.source
         if record.topic == contract.dead_letter_topic(source.topic):
             return record  # there is nowhere else
         count = partitions[record.topic]
@@ -90,7 +90,7 @@ class Redirects:
         return record
 
     def _dead_letter(self, reply: OutgoingReply, error: PeltonError) -> OutgoingRecord:
-        return dead_letter(replace(reply.ending.ticket.record, headers=()), error, self._kafka.group_id)
+        return dead_letter(replace(reply.ending.delivery.record, headers=()), error, self._kafka.group_id)
 
 
 def _moved(record: OutgoingRecord, topic: str, partition: int) -> OutgoingRecord:

@@ -35,22 +35,22 @@ class ReplyBuilder:
         self._bodies = bodies
 
     def pack(self, endings: Sequence[Result]) -> list[OutgoingReply]:
-        """One parcel for each, of its refusal where building it fails. Decodes tokens, so it is called on a thread."""
+        """One for each, of its refusal where building it fails. Decodes tokens, so it is called on a thread."""
         return [self._parcel_or_refusal(ending) for ending in endings]
 
     def _parcel_or_refusal(self, ending: Result) -> OutgoingReply:
         try:
             return self._parcel(ending)
         except Exception as error:  # noqa: BLE001  # the others' replies must go out
-            refused = refusal(error, "answer", ending.ticket)
+            refused = refusal(error, "answer", ending.delivery)
         try:
             return self._refusal(refused)
         except Exception as error:  # noqa: BLE001  # likewise
-            return self._least(Failed(ending.ticket, fault(error, "refuse", ending.ticket)))
+            return self._least(Failed(ending.delivery, fault(error, "refuse", ending.delivery)))
 
     def _least(self, ending: Failed) -> OutgoingReply:
         """No more than what cannot fail: id, error, and the record's bytes."""
-        envelope, record = ending.ticket.envelope, ending.ticket.record
+        envelope, record = ending.delivery.envelope, ending.delivery.record
         headers = [(contract.CORRELATION_ID, envelope.correlation_id), (contract.SOURCE, str(record.source).encode())]
         value = orjson.dumps(ending.error.body())
         reply = OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
@@ -65,23 +65,23 @@ class ReplyBuilder:
             record = answer_record(ending, ending.value, self._signature, trace.headers)
             return OutgoingReply(ending, (self._keyed(ending, record),), trace=trace)
         body = ending.body if isinstance(ending, CacheHit) else answer_body(ending, self._codec)
-        value = self._bodies.reply(ending.ticket.record, reply_value(body, self._signature.model))
+        value = self._bodies.reply(ending.delivery.record, reply_value(body, self._signature.model))
         trace = self._spans.open(ending)
         record = answer_record(ending, value, self._signature, trace.headers)
         return OutgoingReply(ending, (self._keyed(ending, record),), body, trace)
 
     def _refusal(self, ending: Failed) -> OutgoingReply:
         trace = self._spans.open(ending)
-        record = error_record(ending.ticket, ending.error, self._signature, ending.attempt, trace.headers)
+        record = error_record(ending.delivery, ending.error, self._signature, ending.attempt, trace.headers)
         reply = self._keyed(ending, record)
         if not ending.error.dead_letter:
             return OutgoingReply(ending, (reply,), trace=trace)
-        letter = dead_letter(ending.ticket.record, ending.error, self._group_id, ending.attempt)
+        letter = dead_letter(ending.delivery.record, ending.error, self._group_id, ending.attempt)
         return OutgoingReply(ending, (reply, letter), trace=trace)
 
     def _keyed(self, ending: Result, record: OutgoingRecord) -> OutgoingRecord:
         """With the key that its request had, where replies are the records themselves."""
-        key = ending.ticket.record.key
+        key = ending.delivery.record.key
         if not self._bodies.keeps_key or key is None:
             return record
         fallback = None if record.fallback is None else replace(record.fallback, key=key)

@@ -17,45 +17,45 @@ class ReplyCounts:
     """Counts replies and times their way. Lives on the event loop."""
 
     def __init__(
-        self, metrics: Metrics, recall: ReplyCache, backlog: BacklogMeter, tenants: Collection[str] = ()
+        self, metrics: Metrics, reply_cache: ReplyCache, backlog: BacklogMeter, tenants: Collection[str] = ()
     ) -> None:
         """Of `tenants` tokens are counted by name; each is there from the start."""
         self._metrics = metrics
         # Looked up once: it is asked for several with each reply.
         self._stages = {name: metrics.stage_seconds.labels(name) for name in STAGES}
         self._ok = metrics.finished.labels("ok")
-        self._recall = recall
+        self._reply_cache = reply_cache
         self._backlog = backlog
         self._tenants = frozenset(tenants)
         for tenant in tenants:
             metrics.tenant_tokens.labels(tenant)
 
-    def note(self, parcels: Sequence[OutgoingReply]) -> None:
+    def note(self, all_outgoing: Sequence[OutgoingReply]) -> None:
         """Note a commit, which may be of no reply."""
         self._metrics.commits.inc()
-        for parcel in parcels:
+        for outgoing in all_outgoing:
             with harmless("count a reply"):
-                self._note(parcel.ending)
+                self._note(outgoing.ending)
 
     def _note(self, ending: Result) -> None:
-        metrics, ticket, now = self._metrics, ending.ticket, time.monotonic()
-        self._stages["queue"].observe(ticket.queue_s)
-        metrics.request_seconds.observe(ticket.queue_s + now - ticket.fetched_at)
-        metrics.lane_finished.labels(ticket.envelope.lane).inc()
+        metrics, delivery, now = self._metrics, ending.delivery, time.monotonic()
+        self._stages["queue"].observe(delivery.queue_s)
+        metrics.request_seconds.observe(delivery.queue_s + now - delivery.fetched_at)
+        metrics.lane_finished.labels(delivery.envelope.lane).inc()
         if isinstance(ending, Failed):
             self._backlog.answered(0)
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
             log.warning(
                 "%s ended with %s: %s",
-                *(ticket.record.source, ending.error.code, ending.error.message), extra=ticket.log_fields,
+                *(delivery.record.source, ending.error.code, ending.error.message), extra=delivery.log_fields,
             )  # fmt: skip
             return
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s is answered (%s)", ticket.record.source, ending.outcome, extra=ticket.log_fields)
+            log.debug("%s is answered (%s)", delivery.record.source, ending.outcome, extra=delivery.log_fields)
         self._ok.inc()
         metrics.cache_requests.labels(ending.outcome).inc()
-        self._recall.count(ending.outcome)
+        self._reply_cache.count(ending.outcome)
         if isinstance(ending, Generated):
             self._note_generated(ending, now)
         else:
@@ -66,7 +66,7 @@ class ReplyCounts:
         metrics.prompt_tokens.inc(ending.prompt_tokens)
         metrics.cached_tokens.inc(completion.cached_tokens)
         metrics.generated_tokens.inc(completion.generated_tokens)
-        tenant = ending.ticket.envelope.tenant
+        tenant = ending.delivery.envelope.tenant
         metrics.tenant_tokens.labels(tenant if tenant in self._tenants else OTHER_TENANTS).inc(
             ending.prompt_tokens + completion.generated_tokens
         )
@@ -75,6 +75,6 @@ class ReplyCounts:
         stages["prefill"].observe(completion.prefill_s)
         stages["decode"].observe(completion.decode_s)
         stages["publish"].observe(now - ending.finished_at)
-        metrics.first_token_seconds.observe(ending.ticket.queue_s + ending.batch_wait_s + completion.prefill_s)
+        metrics.first_token_seconds.observe(ending.delivery.queue_s + ending.batch_wait_s + completion.prefill_s)
         if (steps := len(completion.token_ids) - 1) > 0:
             metrics.token_seconds.observe(completion.decode_s / steps)

@@ -50,39 +50,39 @@ def answer_record(
     headers = _stages(ending)
     if isinstance(ending, Generated) and ending.job.form is not None:
         headers.append((contract.STRUCTURED, ending.job.form.strictness.encode()))
-    ticket, outcome = ending.ticket, ending.outcome
+    delivery, outcome = ending.delivery, ending.outcome
     if outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, outcome.encode()))
     headers.extend(trace)
-    record = _record(ticket, value, signature, attempt, headers)
+    record = _record(delivery, value, signature, attempt, headers)
     if len(value) < SAFE_BYTES:
         return record
-    return replace(record, fallback=_too_large(ticket, len(value), signature, attempt, trace))
+    return replace(record, fallback=_too_large(delivery, len(value), signature, attempt, trace))
 
 
 def error_record(
-    ticket: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int, trace: TraceHeaders = ()
+    delivery: Delivery, error: PeltonError, signature: WorkerIdentity, attempt: int, trace: TraceHeaders = ()
 ) -> OutgoingRecord:
-    stages = [(contract.QUEUE_MS, _ms(ticket.queue_s)), *trace]
+    stages = [(contract.QUEUE_MS, _ms(delivery.queue_s)), *trace]
     if error.retry_after_s is not None:
         stages.append((contract.RETRY_AFTER_MS, str(math.ceil(error.retry_after_s * 1000)).encode()))
-    return _record(ticket, orjson.dumps(error.body()), signature, attempt, stages)
+    return _record(delivery, orjson.dumps(error.body()), signature, attempt, stages)
 
 
 def _too_large(
-    ticket: Delivery, size: int, signature: WorkerIdentity, attempt: int, trace: TraceHeaders
+    delivery: Delivery, size: int, signature: WorkerIdentity, attempt: int, trace: TraceHeaders
 ) -> OutgoingRecord:
     error = ReplyTooLarge(
         f"The reply has {size:,} bytes, more than its topic takes: ask for fewer log-probabilities or tokens, "
         "or have the operator raise the topic's max.message.bytes."
     )
-    return error_record(ticket, error, signature, attempt, trace)
+    return error_record(delivery, error, signature, attempt, trace)
 
 
 def _record(
-    ticket: Delivery, value: bytes, signature: WorkerIdentity, attempt: int, more: list[tuple[str, bytes]]
+    delivery: Delivery, value: bytes, signature: WorkerIdentity, attempt: int, more: list[tuple[str, bytes]]
 ) -> OutgoingRecord:
-    envelope = ticket.envelope
+    envelope = delivery.envelope
     headers = [
         *((name, envelope.correlation_id) for name in envelope.id_headers),
         (contract.SOURCE, str(envelope.source).encode()),
@@ -97,7 +97,7 @@ def _record(
 
 
 def _stages(ending: Generated | CacheHit | Duplicate) -> list[tuple[str, bytes]]:
-    queue = (contract.QUEUE_MS, _ms(ending.ticket.queue_s))
+    queue = (contract.QUEUE_MS, _ms(ending.delivery.queue_s))
     if not isinstance(ending, Generated):
         return [queue]
     completion = ending.completion

@@ -28,7 +28,7 @@ class ReplySpans:
         if self._traces is not None:
             with harmless("trace a request"):
                 return self._open(self._traces, ending)
-        return ReplyTrace(_continued(ending.ticket.envelope))
+        return ReplyTrace(_continued(ending.delivery.envelope))
 
     def committed(self, ending: Result, trace: ReplyTrace) -> None:
         """The reply is there for others to read."""
@@ -42,18 +42,18 @@ class ReplySpans:
             )
 
     def _open(self, traces: Traces, ending: Result) -> ReplyTrace:
-        ticket = ending.ticket
+        delivery = ending.delivery
         process = traces.start(
-            f"process {ticket.record.source.topic}",
+            f"process {delivery.record.source.topic}",
             Kind.CONSUMER,
-            _received(ticket, self._group_id),
-            parent=_given(ticket.envelope),
+            _received(delivery, self._group_id),
+            parent=_given(delivery.envelope),
             links=_links(ending),
-            at_s=ticket.fetched_at,
+            at_s=delivery.fetched_at,
         )
         self._attempts(traces, ending, process)
         finished_at = ending.finished_at if isinstance(ending, Generated) else time.monotonic()
-        topic = ticket.envelope.reply_topic
+        topic = delivery.envelope.reply_topic
         send = traces.start(
             f"send {topic}", Kind.PRODUCER, _sent(topic), parent=process.headers, at_s=finished_at
         )  # fmt: skip
@@ -69,9 +69,9 @@ class ReplySpans:
             span.end(failed.ended, error=failed.error)
         if not isinstance(ending, Generated):
             return
-        ticket, completion = ending.ticket, ending.completion
-        started = ticket.fetched_at + ending.batch_wait_s
-        waited = traces.start("wait", Kind.INTERNAL, parent=parent, at_s=ticket.fetched_at)
+        delivery, completion = ending.delivery, ending.completion
+        started = delivery.fetched_at + ending.batch_wait_s
+        waited = traces.start("wait", Kind.INTERNAL, parent=parent, at_s=delivery.fetched_at)
         waited.end(started)
         span = traces.start(name, Kind.INTERNAL, self._asked(ending), parent=parent, at_s=started)
         span.event(names.FIRST_TOKEN, started + completion.prefill_s)
@@ -92,7 +92,7 @@ class ReplySpans:
             names.AI_OPERATION: names.CHAT,
             names.AI_PROVIDER: names.PELTON,
             names.AI_REQUEST_MODEL: self._model,
-            names.AI_CONVERSATION: ending.ticket.envelope.session or None,
+            names.AI_CONVERSATION: ending.delivery.envelope.session or None,
         }
         if isinstance(ending, Generated):
             request = ending.job.request
@@ -124,8 +124,8 @@ def _links(ending: Result) -> list[TraceHeaders]:
     return [shared] if shared else []
 
 
-def _received(ticket: Delivery, group_id: str) -> Attributes:
-    source, envelope = ticket.record.source, ticket.envelope
+def _received(delivery: Delivery, group_id: str) -> Attributes:
+    source, envelope = delivery.record.source, delivery.envelope
     return {
         names.MESSAGING_SYSTEM: names.KAFKA,
         names.OPERATION_NAME: "process",
@@ -135,10 +135,10 @@ def _received(ticket: Delivery, group_id: str) -> Attributes:
         names.OFFSET: source.offset,
         names.GROUP: group_id,
         names.CONVERSATION: envelope.correlation_id.decode("utf-8", "replace"),
-        names.BODY_BYTES: len(ticket.record.value or b""),
+        names.BODY_BYTES: len(delivery.record.value or b""),
         names.TENANT: envelope.tenant or None,
         names.LANE: str(envelope.lane),
-        names.KAFKA_WAIT_MS: round(ticket.queue_s * 1000, 1),
+        names.KAFKA_WAIT_MS: round(delivery.queue_s * 1000, 1),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 # A UTF-8 character spans at most 4 tokens; text that still ends in a replacement mark after that is really broken.
-_MOST_TOKENS_PER_CHARACTER = 4
+_MAX_TOKENS_PER_CHARACTER = 4
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -30,7 +30,7 @@ class StopStrings:
         tail = self._tail + text[len(self._known_text) :]
         if any(stop in tail for stop in self._stop):
             return True
-        if not text.endswith(_REPLACEMENT) or len(self._fresh) >= _MOST_TOKENS_PER_CHARACTER:
+        if not text.endswith(_REPLACEMENT) or len(self._fresh) >= _MAX_TOKENS_PER_CHARACTER:
             self._tail = tail[-self._keep :] if self._keep else ""
             self._known, self._fresh = self._fresh, []
             self._known_text = self._decode(self._known)

@@ -49,7 +49,7 @@ class QuotaGate:
         settings: QuotaSettings,
         store: QuotaStore,
         queue: RequestQueue[Generation],
-        flights: SingleFlight,
+        single_flight: SingleFlight,
         open_requests: OpenRequests,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
@@ -57,7 +57,7 @@ class QuotaGate:
         self._settings = settings
         self._store = store
         self._queue = queue
-        self._flights = flights
+        self._single_flight = single_flight
         self._open = open_requests
         self._decisions = metrics.quota_decisions
         self._clock = clock
@@ -163,7 +163,7 @@ class QuotaGate:
         self._decisions.labels(QuotaOutcome.GRANTED).inc()
         generation.charged()
         if not generation.wanted:  # all have left while Redis was asked
-            self._flights.ended.put_nowait(generation)
+            self._single_flight.ended.put_nowait(generation)
         self._granted[generation.priority].put_nowait(generation)
 
     async def _let_in(self, priority: int) -> None:
@@ -177,14 +177,14 @@ class QuotaGate:
     async def _refuse(self, generation: Generation, error: RateLimited) -> None:
         """The error is for who has waited longest; others who wait for the same answer are asked for anew."""
         self._decisions.labels(QuotaOutcome.REFUSED).inc()
-        ticket = self._flights.fail(generation, fault=False)
-        if ticket is not None:
-            await self._open.end([Failed(ticket, error)])
+        delivery = self._single_flight.fail(generation, fault=False)
+        if delivery is not None:
+            await self._open.end([Failed(delivery, error)])
 
     async def _settle(self) -> None:
         """Correct what was charged for what has ended."""
         while True:
-            generation = await self._flights.ended.get()
+            generation = await self._single_flight.ended.get()
             name = _tenant(generation)
             tokens = generation.taken
             if tokens is None:  # what it took, cut off, is not known: what may have been stands
@@ -196,17 +196,17 @@ class QuotaGate:
 
 
 def _tenant(generation: Generation) -> str:
-    return generation.job.ticket.envelope.tenant
+    return generation.job.delivery.envelope.tenant
 
 
 def _partition(generation: Generation) -> TopicPartition:
-    source = generation.job.ticket.record.source
+    source = generation.job.delivery.record.source
     return TopicPartition(source.topic, source.partition)
 
 
 def _ask(generation: Generation) -> Ask:
     """Named by its record, so that another worker which answers it takes over what was charged for it."""
-    record = generation.job.ticket.record
+    record = generation.job.delivery.record
     return Ask(f"{record.source}@{record.timestamp_ms}", generation.queued.tokens)
 
 

@@ -40,11 +40,11 @@ class BatchSelection:
         self.refused: dict[Generation, Broken] = {}
         """Those of the last choice that are not to run, and why."""
 
-    def crashes_of(self, ticket: Delivery | None) -> CrashHistory | None:
+    def crashes_of(self, delivery: Delivery | None) -> CrashHistory | None:
         """What a request is suspected of."""
-        if ticket is None or not self._suspects:
+        if delivery is None or not self._suspects:
             return None
-        return self._suspects.get(ticket.record.source, ticket.sent_ms)
+        return self._suspects.get(delivery.record.source, delivery.sent_ms)
 
     def choose(self, queued: Sequence[Queued], running: int) -> Chosen:
         """Which are to leave the queue now, where so many run."""
@@ -98,13 +98,13 @@ class BatchSelection:
             self._engine.select([one], now)
         except Exception as error:  # noqa: BLE001  # it is this request's
             generation = one.item
-            self.refused[generation] = Broken(generation, fault(error, "select", generation.job.ticket))
+            self.refused[generation] = Broken(generation, fault(error, "select", generation.job.delivery))
             return False
         return True
 
 
 def _claim(queued: Queued) -> Claim:
-    return Claim(queued.priority, queued.item.job.ticket.envelope.tenant, queued.tokens)
+    return Claim(queued.priority, queued.item.job.delivery.envelope.tenant, queued.tokens)
 
 
 def _poison(generation: Generation, history: CrashHistory) -> Broken:

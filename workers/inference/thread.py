@@ -179,11 +179,11 @@ class Inference:
             running = self._running.pop(request_id, None)
             if running is not None:
                 self._protection.journal.leave(running.slot)
-            self._results.put(Broken(generation, fault(error, "start", generation.job.ticket)))
+            self._results.put(Broken(generation, fault(error, "start", generation.job.delivery)))
 
     def _admit(self, request_id: int, queued: QueuedRequest[Generation]) -> None:
         generation, job = queued.item, queued.item.job
-        first = generation.first or job.ticket
+        first = generation.first or job.delivery
         crashes = self._selection.crashes_of(first) or NO_CRASHES
         slot = self._protection.journal.enter(first.record.source, crashes)
         self._selection.began(queued)
@@ -192,7 +192,7 @@ class Inference:
         self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
             self._retries.earn(queued.tokens)
-        salt = "" if self._share_prefixes else job.ticket.envelope.tenant
+        salt = "" if self._share_prefixes else job.delivery.envelope.tenant
         params = sampling_params(job.request, job.max_new_tokens)
         params = chosen_again(params) if generation.again else params
         grammar = None if job.form is None else job.form.grammar
@@ -227,7 +227,7 @@ class Inference:
         generation.end(running.queued.prompt_tokens + completion.generated_tokens)
         missed = missed_form(job, completion)
         if missed is None:
-            wait_s = running.started - job.ticket.fetched_at
+            wait_s = running.started - job.delivery.fetched_at
             generated = Generated(
                 job, completion, wait_s, time.monotonic(), running.attempt, tuple(generation.failed_attempts)
             )
@@ -238,7 +238,7 @@ class Inference:
         else:
             log.info(
                 "%s gets another answer, as the first did not match: %s",
-                *(job.ticket.record.source, missed), extra=job.ticket.log_fields,
+                *(job.delivery.record.source, missed), extra=job.delivery.log_fields,
             )  # fmt: skip
             generation.failed_attempts.append(
                 FailedAttempt(running.started, time.monotonic(), str(FailureKind.INVALID_OUTPUT))

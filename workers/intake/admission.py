@@ -39,44 +39,44 @@ class Admission:
         addresses: ReplyAddresses,
         codec: Codec,
         limits: RequestLimits,
-        keyring: CacheKeyBuilder,
-        recall: ReplyCache,
+        key_builder: CacheKeyBuilder,
+        reply_cache: ReplyCache,
         cancels: Cancels,
         open_requests: OpenRequests,
-        flights: SingleFlight,
+        single_flight: SingleFlight,
         sessions: SessionCoordinator,
-        continuing: SessionPrompts,
+        session_prompts: SessionPrompts,
         queue: RequestQueue[Generation],
         quotas: QuotaGate,
     ) -> None:
         self._addresses = addresses
         self._codec = codec
         self._limits = limits
-        self._keyring = keyring
-        self._recall = recall
+        self._key_builder = key_builder
+        self._reply_cache = reply_cache
         self._cancels = cancels
         self._open = open_requests
-        self._flights = flights
+        self._single_flight = single_flight
         self._sessions = sessions
-        self._continuing = continuing
+        self._session_prompts = session_prompts
         self._queue = queue
         self._quotas = quotas
 
     async def wait_for_room(self, lane: Lane) -> int:
         """Wait until at least one more request of a lane may be taken in; return how many may."""
-        waiting = await self._flights.wait_for_room(lane.priority)
+        waiting = await self._single_flight.wait_for_room(lane.priority)
         return min(waiting, await self._queue.wait_for_room(lane.priority))
 
-    async def take_in(self, tickets: list[Delivery]) -> None:
+    async def take_in(self, deliveries: list[Delivery]) -> None:
         """Bring each request into the queue, or to where it waits for others, or to its end."""
-        addressed, lost = await each_async("address", tickets, self._address, lambda ticket: ticket)
-        nowhere = [replace(failed, ticket=self._addresses.by_default(failed.ticket)) for failed in lost]
+        addressed, lost = await each_async("address", deliveries, self._address, lambda delivery: delivery)
+        nowhere = [replace(failed, delivery=self._addresses.by_default(failed.delivery)) for failed in lost]
         for failed in nowhere:
-            self._open.add(failed.ticket)
-        ours = [ticket for ticket in addressed if self._open.add(ticket)]
-        wanted, unwanted = each("admit", ours, self._admit, lambda ticket: ticket)
-        plain = [ticket for ticket in wanted if not _is_turn(ticket)]
-        drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._keyring)
+            self._open.add(failed.delivery)
+        ours = [delivery for delivery in addressed if self._open.add(delivery)]
+        wanted, unwanted = each("admit", ours, self._admit, lambda delivery: delivery)
+        plain = [delivery for delivery in wanted if not _is_turn(delivery)]
+        drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._key_builder)
         await self._proceed(drafts, [*nowhere, *unwanted, *malformed])
 
     async def run_sessions(self) -> None:
@@ -93,12 +93,12 @@ class Admission:
             await self._continue_sessions(opened)
 
     async def _continue_sessions(self, opened: Sequence[Opened]) -> None:
-        drafts, malformed = await asyncio.to_thread(self._continuing.make_drafts, opened)
-        ready, failed = each("continue", drafts, self._continue, lambda draft: draft.ticket)
+        drafts, malformed = await asyncio.to_thread(self._session_prompts.make_drafts, opened)
+        ready, failed = each("continue", drafts, self._continue, lambda draft: draft.delivery)
         await self._proceed(ready, [*malformed, *failed])
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
-        answered, missing = await self._recall.look_up(drafts)
+        answered, missing = await self._reply_cache.look_up(drafts)
         if ended := [*refused, *answered]:
             await self._open.end(ended)
         if missing:
@@ -108,48 +108,51 @@ class Admission:
         jobs, too_large = await asyncio.to_thread(make_jobs, drafts, self._codec, self._limits)
         if too_large:
             await self._open.end(too_large)
-        by_lane = ([job for job in jobs if job.ticket.envelope.lane is lane] for lane in Lane)
+        by_lane = ([job for job in jobs if job.delivery.envelope.lane is lane] for lane in Lane)
         await asyncio.gather(*(self._enter(jobs) for jobs in by_lane))
 
     async def _enter(self, jobs: Sequence[PreparedRequest]) -> None:
         """Bring those of one lane into the queue, in their order, waiting for room."""
-        _, failed = await each_async("queue", jobs, self._join, lambda job: job.ticket)
+        _, failed = await each_async("queue", jobs, self._join, lambda job: job.delivery)
         if failed:
             await self._open.end(failed)
 
     async def _join(self, job: PreparedRequest) -> None:
         """Have it wait for its answer, unless it has ended on the way here."""
-        if job.ticket not in self._open:
+        if job.delivery not in self._open:
             return
-        if (generation := self._flights.join(job)) is not None:
+        if (generation := self._single_flight.join(job)) is not None:
             await self._quotas.enter(generation)
-        elif job.ticket.envelope.lane is Lane.INTERACTIVE and (joined := self._flights.of(job.ticket)) is not None:
+        elif (
+            job.delivery.envelope.lane is Lane.INTERACTIVE
+            and (joined := self._single_flight.of(job.delivery)) is not None
+        ):
             self._queue.raise_priority(joined, joined.priority)
 
-    async def _address(self, ticket: Delivery) -> Delivery:
-        return replace(ticket, envelope=await self._addresses.resolved(ticket.envelope))
+    async def _address(self, delivery: Delivery) -> Delivery:
+        return replace(delivery, envelope=await self._addresses.resolved(delivery.envelope))
 
     def _continue(self, draft: RenderedRequest) -> RenderedRequest:
         """Raises the error of one that was cancelled while its session had it."""
-        if self._cancels.covers(draft.ticket):
+        if self._cancels.covers(draft.delivery):
             raise cancelled()
         if draft.conversation is not None:
-            self._sessions.opened(draft.ticket, draft.conversation)
+            self._sessions.opened(draft.delivery, draft.conversation)
         return draft
 
-    def _admit(self, ticket: Delivery) -> Delivery:
+    def _admit(self, delivery: Delivery) -> Delivery:
         """Raises the error of one that is not to be answered; a session takes its own in."""
-        if is_too_late(ticket):
-            raise too_late("before a worker fetched it", ticket.envelope.deadline_ms)
-        if ticket.envelope.session and not self._sessions.available:
+        if is_too_late(delivery):
+            raise too_late("before a worker fetched it", delivery.envelope.deadline_ms)
+        if delivery.envelope.session and not self._sessions.available:
             message = f"Header {contract.SESSION} needs session.redis_url or cache.redis_url, which is unset here."
             raise UnsupportedHeader(message, param=contract.SESSION)
-        if self._cancels.covers(ticket):
+        if self._cancels.covers(delivery):
             raise cancelled()
-        if _is_turn(ticket):
-            self._sessions.enter(ticket)
-        return ticket
+        if _is_turn(delivery):
+            self._sessions.enter(delivery)
+        return delivery
 
 
-def _is_turn(ticket: Delivery) -> bool:
-    return bool(ticket.envelope.session) and ticket.envelope.fault is None
+def _is_turn(delivery: Delivery) -> bool:
+    return bool(delivery.envelope.session) and delivery.envelope.fault is None

@@ -35,13 +35,13 @@ Fetched = dict[TopicPartition, list[ConsumerRecord]]
 POLL_MS = 250
 """How long one poll waits for records: the longest that a drain waits for intake."""
 RETRY_FIRST_S = 0.1
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 TAKE_OVER_LOOK_S = 0.01
 """How often to look for partitions to fetch from when there are none: not taken over yet, or with too much open."""
 
 
 class Poller:
-    """Polls on the event loop; what it fetches goes to the reception."""
+    """Polls on the event loop; what it fetches goes to the admission."""
 
     def __init__(  # noqa: PLR0913  # where records come from, what is known of them, where they go
         self,
@@ -51,7 +51,7 @@ class Poller:
         policy: ReplyPolicy,
         sessions: SessionCoordinator,
         quotas: QuotaGate,
-        reception: Admission,
+        admission: Admission,
         metrics: Metrics,
     ) -> None:
         self._consumer = consumer
@@ -59,11 +59,11 @@ class Poller:
         self._policy = policy
         self._sessions = sessions
         self._quotas = quotas
-        self._reception = reception
+        self._admission = admission
         self._metrics = metrics
         self._stopping = False
         self._untimed = SparseLog()
-        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        self._backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
 
     def stop(self) -> None:
         """End `run` after the poll under way."""
@@ -83,15 +83,17 @@ class Poller:
 
     async def _poll(self, lane: Lane) -> None:
         while not self._stopping:
-            free = await self._reception.wait_for_room(lane)
+            free = await self._admission.wait_for_room(lane)
             partitions = [tp for tp in self._fetchable() if self._policy.lane_of(tp.topic) is lane]
             if not partitions:  # asked for none, the consumer would give records of all
                 await asyncio.sleep(TAKE_OVER_LOOK_S)
                 continue
             fetched = await self._fetch(partitions, free)
-            tickets = [ticket for partition, records in fetched.items() for ticket in self._admit(partition, records)]
-            if tickets:
-                await self._reception.take_in(tickets)
+            deliveries = [
+                delivery for partition, records in fetched.items() for delivery in self._admit(partition, records)
+            ]
+            if deliveries:
+                await self._admission.take_in(deliveries)
 
     def _fetchable(self) -> list[TopicPartition]:
         ours = self._assignment.fetchable()
@@ -119,15 +121,15 @@ class Poller:
         tracker = self._assignment.tracker(partition)
         if tracker is None:
             return []
-        tickets: list[Delivery] = []
+        deliveries: list[Delivery] = []
         for fetched in records:
             if not tracker.admits(fetched.offset):
                 self._seek(partition, fetched.offset)
                 break
             if tracker.admit(fetched.offset):
-                tickets.append(self._ticket(fetched, tracker))
-        self._metrics.fetched.inc(len(tickets))
-        return tickets
+                deliveries.append(self._ticket(fetched, tracker))
+        self._metrics.fetched.inc(len(deliveries))
+        return deliveries
 
     def _seek(self, partition: TopicPartition, offset: int) -> None:
         with contextlib.suppress(IllegalStateError):  # just revoked: whoever gets it starts from the commit
@@ -147,16 +149,16 @@ class Poller:
         return 0.0
 
     def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
-        """The record's ticket, whatever is wrong with it: a later stage reports that to its sender."""
+        """The record's delivery, whatever is wrong with it: a later stage reports that to its sender."""
         record = _request_record(fetched)
         queue_s = self._queue_s(record)
         try:
             envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
         except Exception as error:  # noqa: BLE001  # the headers of one record are no other's trouble
             nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
-            ticket = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
-            told = fault(error, "read the headers of", ticket)
-            return replace(ticket, envelope=replace(nothing, fault=told))
+            delivery = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
+            told = fault(error, "read the headers of", delivery)
+            return replace(delivery, envelope=replace(nothing, fault=told))
         return Delivery(record, _unless_unreadable(envelope, record), tracker, time.monotonic(), queue_s)
 
 

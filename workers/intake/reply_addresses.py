@@ -17,7 +17,7 @@ from pelton.workers.requests import Delivery
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.1
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 
 
 class ReplyAddresses:
@@ -51,13 +51,13 @@ class ReplyAddresses:
             return envelope
         return replace(envelope, reply_partition=envelope.source.partition % partitions)
 
-    def by_default(self, ticket: Delivery) -> Delivery:
-        """The ticket with the default address: the error cannot be sent to an address that does not exist."""
-        envelope = replace(ticket.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
-        return replace(ticket, envelope=envelope)
+    def by_default(self, delivery: Delivery) -> Delivery:
+        """The delivery with the default address: the error cannot be sent to an address that does not exist."""
+        envelope = replace(delivery.envelope, reply_topic=self._policy.default_topic, reply_partition=None)
+        return replace(delivery, envelope=envelope)
 
     async def _partitions(self, topic: str, *, fresh: bool = False) -> int | None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 count = await self._directory.partitions(topic, fresh=fresh)

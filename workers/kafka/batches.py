@@ -15,7 +15,7 @@ HEAD_BYTES = _HEAD.size
 LENGTH_ENDS = 12
 """Base offset and length: what a batch's length does not count."""
 MAGIC = 2
-_MOST_SHIFT = 63
+_MAX_SHIFT = 63
 CODEC_MASK, CONTROL = 0x07, 0x20
 
 Header = tuple[bytes, bytes | None]
@@ -156,7 +156,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << shift
         shift += 7
         at += 1
-        if shift > _MOST_SHIFT:
+        if shift > _MAX_SHIFT:
             raise ValueError("a number has more than 64 bits")
     number |= byte << shift
     return (number >> 1) ^ -(number & 1), at + 1

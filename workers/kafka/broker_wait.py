@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_S = 30.0
 RETRY_FIRST_S = 0.5
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 REMIND_S = 60.0
 CUT_OFFS = 3
 """Connections closed in a row that are no chance any more: the port speaks another protocol."""
@@ -65,7 +65,7 @@ async def _until_there(
     remind_s: float,
     on_away: Callable[[], None] = lambda: None,
 ) -> None:
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
     since = time.monotonic()
     said: float | None = None
     cut_offs = 0

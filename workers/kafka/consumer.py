@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 METADATA_AGE_MS = 5_000
 """How old what is known of the topics may get: one that was deleted and made anew has its partitions again by then."""
-MOST_NOTED = 1_000
+MAX_NOTED = 1_000
 _THREAD_BYTES = 65_536
 """An answer of more bytes than that is looked through on a thread."""
 
@@ -75,7 +75,7 @@ class _SiftingClient(AIOKafkaClient):
         if (partition, gone.first) in self._noted:
             return
         self._noted[partition, gone.first] = None
-        if len(self._noted) > MOST_NOTED:
+        if len(self._noted) > MAX_NOTED:
             self._noted.popitem(last=False)
         log.error(
             "Offsets %d to %d of topic %s, partition %d, are passed over: the batch cannot be read, as %s. Its bytes "

@@ -23,7 +23,7 @@ LOOK_S = 1.0
 """How long lines are held before the broker is asked: one that is going down may still answer."""
 SETTLE_S = 15.0
 """How long after an outage its consequences may last: members rejoin the group and partitions are taken over anew."""
-MOST_HELD = 100
+MAX_HELD = 100
 """Lines; past this the oldest are dropped."""
 
 
@@ -34,7 +34,7 @@ class OutageFilter(logging.Filter):
         super().__init__()
         self._handlers = handlers
         self._on_trouble = on_trouble
-        self._held: deque[logging.LogRecord] = deque(maxlen=MOST_HELD)
+        self._held: deque[logging.LogRecord] = deque(maxlen=MAX_HELD)
         self._dropped: set[object] = set()
         self._showing = False
 

@@ -26,11 +26,11 @@ from pelton.workers.kafka.batches import (
     read_record,
     write_records,
 )
-from pelton.workers.kafka.unpacking import MOST_BATCH_BYTES, Unpackable, unpacked
+from pelton.workers.kafka.unpacking import MAX_BATCH_BYTES, Unpackable, unpacked
 
 UNREADABLE = "pelton-unreadable"
 """Header of a record that stands for one, or for a whole batch, that cannot be read. Its value says why."""
-MOST_UNPACKED_BYTES = 2 * MOST_BATCH_BYTES
+MAX_UNPACKED_BYTES = 2 * MAX_BATCH_BYTES
 """What is unpacked of one fetch; the rest is fetched again."""
 _LEAST_LENGTH = 49
 _MAGIC_AT = LENGTH_ENDS + 4
@@ -50,8 +50,8 @@ class PassedOver:
 class Sieve:
     """For one fetch's answer: `left` is how many bytes may still be unpacked of it."""
 
-    left: int = MOST_UNPACKED_BYTES
-    most_batch: int = MOST_BATCH_BYTES
+    left: int = MAX_UNPACKED_BYTES
+    most_batch: int = MAX_BATCH_BYTES
 
     def sift(self, data: bytes, fetch_offset: int, end: int) -> tuple[bytes, list[PassedOver]]:
         """The record set of one partition, asked for from `fetch_offset` on, whose log ends at `end`."""

@@ -26,7 +26,7 @@ _BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
 
 BELIEVED_S = 10.0
 LEAST_AGE_S = 0.1
-MOST_KNOWN = 1_000
+MAX_KNOWN = 1_000
 """Topics remembered: senders may name many."""
 
 
@@ -81,7 +81,7 @@ class TopicDirectory:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._admin = AIOKafkaAdminClient(**kafka.client_options())
-        self._known: TTLCache[str, _Known] = TTLCache(MOST_KNOWN, BELIEVED_S)
+        self._known: TTLCache[str, _Known] = TTLCache(MAX_KNOWN, BELIEVED_S)
 
     async def start(self) -> None:
         await self._admin.start()

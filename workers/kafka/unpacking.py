@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import cramjam
 
-MOST_BATCH_BYTES = 32 * 1_048_576
+MAX_BATCH_BYTES = 32 * 1_048_576
 """No batch may unpack to more. Producers gather a megabyte or so to a batch before they compress it."""
 
 _NONE, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
@@ -26,7 +26,7 @@ class TooMuch(Unpackable):
     """It unpacks to more than is allowed."""
 
 
-def unpacked(codec: int, data: bytes, most: int = MOST_BATCH_BYTES) -> bytes:
+def unpacked(codec: int, data: bytes, most: int = MAX_BATCH_BYTES) -> bytes:
     """The records of a batch, at most so many bytes of them. Raises `Unpackable`."""
     try:
         if codec == _NONE:

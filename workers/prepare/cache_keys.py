@@ -75,14 +75,14 @@ class CacheKeyBuilder:
             bodies=limits.bodies.identity,
         )
 
-    def keys(self, ticket: Delivery, request: ChatRequest, text: str) -> CacheKeys:
+    def keys(self, delivery: Delivery, request: ChatRequest, text: str) -> CacheKeys:
         """The keys of a request whose rendered prompt is `text`."""
-        use = ticket.envelope.cache
+        use = delivery.envelope.cache
         if not self.enabled or use is CacheUse.BYPASS:
             return _NO_KEYS
-        return CacheKeys(self._answer(ticket, request, text), self._resend(ticket), fresh=use is CacheUse.REFRESH)
+        return CacheKeys(self._answer(delivery, request, text), self._resend(delivery), fresh=use is CacheUse.REFRESH)
 
-    def _answer(self, ticket: Delivery, request: ChatRequest, text: str) -> str | None:
+    def _answer(self, delivery: Delivery, request: ChatRequest, text: str) -> str | None:
         if not is_reproducible(request):
             return None
         sampling = sampling_identity(sampling_params(request, request.new_tokens or self.default_tokens))
@@ -91,14 +91,14 @@ class CacheKeyBuilder:
             sampling["most_tokens"] = self.most_tokens
         return answer_key(
             model=self.model,
-            tenant="" if self.share_tenants else ticket.envelope.tenant,
+            tenant="" if self.share_tenants else delivery.envelope.tenant,
             fingerprint=self.fingerprint,
             prompt=self.identity(text),
             sampling=sampling,
         )
 
-    def _resend(self, ticket: Delivery) -> str | None:
-        envelope = ticket.envelope
+    def _resend(self, delivery: Delivery) -> str | None:
+        envelope = delivery.envelope
         if not envelope.id_given:
             return None
         return resend_key(
@@ -106,6 +106,6 @@ class CacheKeyBuilder:
             reply_topic=envelope.reply_topic,
             reply_partition=envelope.reply_partition if envelope.partition_given else None,
             correlation_id=envelope.correlation_id,
-            body=self.bodies + (ticket.record.value or b""),
+            body=self.bodies + (delivery.record.value or b""),
             session=envelope.session,
         )

@@ -1,4 +1,4 @@
-"""From a ticket to a draft (decode the body, render the chat template), and from that to a job (tokenise, size up).
+"""From a delivery to a draft (decode the body, render the chat template), and from that to a job (tokenise, size up).
 
 Between the two the cache is asked: a request whose answer is found is never tokenised.
 """
@@ -15,16 +15,16 @@ from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedR
 
 
 def make_drafts(
-    tickets: Sequence[Delivery], codec: Codec, limits: RequestLimits, keyring: CacheKeyBuilder
+    deliveries: Sequence[Delivery], codec: Codec, limits: RequestLimits, key_builder: CacheKeyBuilder
 ) -> tuple[list[RenderedRequest], list[Failed]]:
     """Decode and render a polled batch in one call, on a thread."""
 
-    def draft(ticket: Delivery) -> RenderedRequest:
-        request = decode(ticket, limits)
+    def draft(delivery: Delivery) -> RenderedRequest:
+        request = decode(delivery, limits)
         text = codec.render(request.messages, request)
-        return RenderedRequest(ticket, request, text, keyring.keys(ticket, request, text))
+        return RenderedRequest(delivery, request, text, key_builder.keys(delivery, request, text))
 
-    return each("prepare", tickets, draft, lambda ticket: ticket)
+    return each("prepare", deliveries, draft, lambda delivery: delivery)
 
 
 def make_jobs(
@@ -42,19 +42,19 @@ def make_jobs(
         allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
         form = codec.form(draft.request, draft.text)
         return PreparedRequest(
-            draft.ticket, draft.request, prompt, allowed, keys=draft.keys, form=form, text=draft.text
+            draft.delivery, draft.request, prompt, allowed, keys=draft.keys, form=form, text=draft.text
         )
 
-    tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.ticket)
-    jobs, refused = each("size up", tokenised, job, lambda pair: pair[0].ticket)
+    tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.delivery)
+    jobs, refused = each("size up", tokenised, job, lambda pair: pair[0].delivery)
     return jobs, [*failed, *refused]
 
 
-def decode(ticket: Delivery, limits: RequestLimits) -> ChatRequest:
+def decode(delivery: Delivery, limits: RequestLimits) -> ChatRequest:
     """The body of a request whose headers are sound. Raises `RequestError`."""
-    if ticket.envelope.fault is not None:
-        raise ticket.envelope.fault
-    request = limits.bodies.decode(ticket.record, max_bytes=limits.max_request_bytes)
+    if delivery.envelope.fault is not None:
+        raise delivery.envelope.fault
+    request = limits.bodies.decode(delivery.record, max_bytes=limits.max_request_bytes)
     if request.model not in (limits.model_name, "default"):
         raise ModelNotFound(
             f"Model {request.model!r} is not served here: use {limits.model_name!r} or 'default'.", param="model"

@@ -19,7 +19,7 @@ from pelton.workers.requests import Delivery, Failed, RenderedRequest
 class _Begun:
     """A request with its whole history, rendered."""
 
-    ticket: Delivery
+    delivery: Delivery
     request: ChatRequest
     conversation: Conversation
     text: str
@@ -34,27 +34,27 @@ class SessionPrompts:
 
     codec: Codec
     limits: RequestLimits
-    keyring: CacheKeyBuilder
+    key_builder: CacheKeyBuilder
     most_context: int | None
 
     @classmethod
     def of(
-        cls, session: SessionSettings, codec: Codec, limits: RequestLimits, keyring: CacheKeyBuilder
+        cls, session: SessionSettings, codec: Codec, limits: RequestLimits, key_builder: CacheKeyBuilder
     ) -> "SessionPrompts":
-        return cls(codec, limits, keyring, session.max_context_tokens)
+        return cls(codec, limits, key_builder, session.max_context_tokens)
 
     def make_drafts(self, opened: Sequence[tuple[Delivery, History]]) -> tuple[list[RenderedRequest], list[Failed]]:
         """Decode, render and tokenise a batch; what is too long loses whole turns, the oldest first."""
         begun, malformed = each("prepare", opened, self._begin, lambda pair: pair[0])
-        prompted, failed = together("tokenise", begun, self._prompted, lambda started: started.ticket)
-        drafts, refused = each("prepare", prompted, lambda pair: self._draft(*pair), lambda pair: pair[0].ticket)
+        prompted, failed = together("tokenise", begun, self._prompted, lambda started: started.delivery)
+        drafts, refused = each("prepare", prompted, lambda pair: self._draft(*pair), lambda pair: pair[0].delivery)
         return drafts, [*malformed, *failed, *refused]
 
     def _begin(self, opened: tuple[Delivery, History]) -> "_Begun":
-        ticket, history = opened
-        request = decode(ticket, self.limits)
+        delivery, history = opened
+        request = decode(delivery, self.limits)
         conversation = Conversation.of(history, request.messages)
-        return _Begun(ticket, request, conversation, self.codec.render(conversation.messages, request))
+        return _Begun(delivery, request, conversation, self.codec.render(conversation.messages, request))
 
     def _prompted(self, begun: Sequence["_Begun"]) -> list[tuple["_Begun", Sequence[int]]]:
         return list(zip(begun, self.codec.encode([one.text for one in begun]), strict=True))
@@ -70,7 +70,7 @@ class SessionPrompts:
 
     def _draft(self, begun: "_Begun", prompt: Sequence[int]) -> RenderedRequest:
         """Where the request is too long without any history, that is for the limits on every request to judge."""
-        ticket, request, whole = begun.ticket, begun.request, begun.conversation
+        delivery, request, whole = begun.delivery, begun.request, begun.conversation
         room = self.room(request.new_tokens)
         told = {0: (whole, begun.text, prompt)}
 
@@ -83,5 +83,5 @@ class SessionPrompts:
 
         dropped = fewest_dropped(len(whole.history.turns), lambda dropped: len(tell(dropped)[-1]) <= room)
         conversation, text, prompt = tell(dropped)
-        keys = self.keyring.keys(ticket, request, text)
-        return RenderedRequest(ticket, request, text, keys, prompt=prompt, conversation=conversation)
+        keys = self.key_builder.keys(delivery, request, text)
+        return RenderedRequest(delivery, request, text, keys, prompt=prompt, conversation=conversation)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 CATCH_UP_S = 30.0
 """A worker starts without the suspects when they cannot be read for so long: most requests are none."""
 MAX_SUSPECTS = 100_000
@@ -121,7 +121,7 @@ class SuspectFeed:
                 await self._read.wait()
 
     async def _follow(self) -> None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
@@ -168,7 +168,7 @@ class SuspectFeed:
                 self._table.settled.task_done()
 
     async def _publish_until_taken(self, suspects: Mapping[Source, CrashHistory | None]) -> None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 return await publish_suspects(self._kafka, suspects)

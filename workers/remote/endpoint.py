@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pelton.workers.remote.concurrency import AdaptiveLimit
 from pelton.workers.remote.verdict import Fate
 
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 """Failures in a row after which an endpoint is taken to be out of order."""
 
 BUSY_FIRST_S = 0.25
-BUSY_MOST_S = 30.0
+BUSY_MAX_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +63,7 @@ class Endpoint:
             self.busy_in_a_row += 1
             self.busy_at = now
             if not wait_s:
-                doubled = min(BUSY_MOST_S, BUSY_FIRST_S * 2.0 ** min(self.busy_in_a_row - 1, 10))
+                doubled = min(BUSY_MAX_S, BUSY_FIRST_S * 2.0 ** min(self.busy_in_a_row - 1, 10))
                 wait_s = doubled * random.uniform(0.5, 1.0)  # noqa: S311  # jitter needs no secrecy
         self.paused_until = max(self.paused_until, now + (wait_s or 0.0))
 
@@ -71,7 +71,7 @@ class Endpoint:
         """An attempt failed there."""
         self.limit.overloaded(sent_at, now)
         self.failures += 1
-        if self.failures >= MOST_FAILURES or self.trial:
+        if self.failures >= MAX_FAILURES or self.trial:
             self.down = True
 
     def unreachable(self) -> None:

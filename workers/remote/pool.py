@@ -16,7 +16,7 @@ from pelton.workers.remote.verdict import Fate, Verdict
 log = logging.getLogger(__name__)
 
 PROBE_FIRST_S = 0.25
-PROBE_MOST_S = 30.0
+PROBE_MAX_S = 30.0
 
 
 class EndpointPool:
@@ -109,7 +109,7 @@ class EndpointPool:
 
     async def _watch(self, endpoint: Endpoint) -> None:
         """Look after an endpoint that is down, less and less often, until it has answered a request."""
-        backoff = Backoff(PROBE_FIRST_S, PROBE_MOST_S)
+        backoff = Backoff(PROBE_FIRST_S, PROBE_MAX_S)
         while endpoint.down or endpoint.trial:
             await asyncio.sleep(backoff.next_s())
             if not endpoint.down:

@@ -29,7 +29,7 @@ from pelton.workers.sessions.turn_writer import TurnWriter
 
 TURNS_PER_PLACE = 4
 """Requests that may wait for their turn in a session, for each that may wait in the line."""
-MOST_READS = 5
+MAX_READS = 5
 """A history that has changed under a request so often is being written to from elsewhere."""
 
 Opened = tuple[Delivery, History]
@@ -56,13 +56,13 @@ class SessionCoordinator:
         self._open = open_requests
         self._wait_s = wait_s
         self._most_waiting = most_waiting
-        self._lanes = SessionQueues()
+        self._queues = SessionQueues()
         self._passed: asyncio.Queue[OutgoingReply] = asyncio.Queue()
-        self._reader = HistoryReader(store, fences, self._lanes, open_requests.__contains__)
+        self._reader = HistoryReader(store, fences, self._queues, open_requests.__contains__)
         self._turns = TurnWriter(
             store,
             fences,
-            self._lanes,
+            self._queues,
             on_stored=self._stored,
             on_withdrawn=self._withdrawn,
             on_failed=self._failed,
@@ -87,60 +87,64 @@ class SessionCoordinator:
 
     @property
     def waiting(self) -> int:
-        return self._lanes.waiting
+        return self._queues.waiting
 
     def has_room(self, partition: TopicPartition, partitions: int) -> bool:
         """Whether more of this partition may be fetched, one of so many: a busy session holds up no other partition."""
-        return self._lanes.waiting_in(partition) < max(1, self._most_waiting // partitions)
+        return self._queues.waiting_in(partition) < max(1, self._most_waiting // partitions)
 
-    def enter(self, ticket: Delivery) -> None:
+    def enter(self, delivery: Delivery) -> None:
         """Take a request in. It leaves when its result is committed, or its partition lost."""
-        if ticket in self._open:  # lost on the way here, it would never leave
-            self._lanes.enter(PendingTurn.of(ticket))
+        if delivery in self._open:  # lost on the way here, it would never leave
+            self._queues.enter(PendingTurn.of(delivery))
 
-    def opened(self, ticket: Delivery, conversation: Conversation) -> None:
+    def opened(self, delivery: Delivery, conversation: Conversation) -> None:
         """A request is prepared: this is what the model reads of its history."""
-        if visit := self._lanes.get(ticket):
-            visit.conversation = conversation
+        if pending := self._queues.get(delivery):
+            pending.conversation = conversation
 
-    def takes(self, parcel: OutgoingReply) -> bool:
+    def takes(self, outgoing: OutgoingReply) -> bool:
         """Whether this is an answer whose turn is to be stored first; it is passed on from here after that."""
-        visit = self._lanes.get(parcel.ending.ticket)
-        if visit is None or visit.stage is not TurnStage.OPEN or not isinstance(parcel.ending, Generated | CacheHit):
+        pending = self._queues.get(outgoing.ending.delivery)
+        if (
+            pending is None
+            or pending.stage is not TurnStage.OPEN
+            or not isinstance(outgoing.ending, Generated | CacheHit)
+        ):
             return False
-        visit.parcel = parcel
-        self._lanes.move(visit, TurnStage.STORING)
-        self._turns.put(visit)
+        pending.outgoing = outgoing
+        self._queues.move(pending, TurnStage.STORING)
+        self._turns.put(pending)
         return True
 
-    def published(self, parcels: Iterable[OutgoingReply]) -> None:
+    def published(self, all_outgoing: Iterable[OutgoingReply]) -> None:
         """These endings are committed."""
-        for parcel in parcels:
-            visit = self._lanes.get(parcel.ending.ticket)
-            if visit is None:
+        for outgoing in all_outgoing:
+            pending = self._queues.get(outgoing.ending.delivery)
+            if pending is None:
                 continue
-            if visit.parcel is not None and visit.parcel.value != parcel.value:
-                self._withdraw(visit)  # the sender got an error in place of the answer, or nothing
-            self._committed(visit)
+            if pending.outgoing is not None and pending.outgoing.value != outgoing.value:
+                self._withdraw(pending)  # the sender got an error in place of the answer, or nothing
+            self._committed(pending)
 
     def reconcile(self, partition: TopicPartition, progress: Progress) -> None:
         """What the broker says is answered: of some of it the commit's outcome was unknown, or it was another's."""
-        for visit in self._lanes.visits():
-            if visit.partition == partition and progress.answered(visit.ticket.record.source.offset):
-                self._open.remove(visit.ticket)
-                self._committed(visit)
+        for pending in self._queues.all_pending():
+            if pending.partition == partition and progress.answered(pending.delivery.record.source.offset):
+                self._open.remove(pending.delivery)
+                self._committed(pending)
 
     def abandon(self, lost: Collection[OffsetTracker]) -> None:
         """Forget the requests of partitions that were lost."""
-        for visit in self._lanes.visits():
-            if visit.ticket.tracker in lost:
-                self._turns.drop(visit)
-                self._lanes.leave(visit)
+        for pending in self._queues.all_pending():
+            if pending.delivery.tracker in lost:
+                self._turns.drop(pending)
+                self._queues.leave(pending)
 
     def give_up(self, now: float) -> list[Failed]:
         """End those that have waited for Redis long enough. What may have been stored of them will be withdrawn."""
         message = messages.REFUSED if self._store.refused else messages.UNAVAILABLE
-        return [self._refused(visit, message) for visit in self._lanes.out_of_patience(now, self._wait_s)]
+        return [self._refused(pending, message) for pending in self._queues.out_of_patience(now, self._wait_s)]
 
     async def write(self) -> None:
         """Store the turns of those that were answered, for ever."""
@@ -169,86 +173,86 @@ class SessionCoordinator:
         """Who goes on, and who ends here; the others stay due."""
         opened: list[Opened] = []
         results: list[Result] = []
-        for visit, outcome in loaded:
-            if not self._lanes.is_due(visit) or outcome is StoreFailure.UNAVAILABLE:
+        for pending, outcome in loaded:
+            if not self._queues.is_due(pending) or outcome is StoreFailure.UNAVAILABLE:
                 continue
             if not isinstance(outcome, Loaded):
-                results.append(self._refused(visit, messages.DAMAGED))
+                results.append(self._refused(pending, messages.DAMAGED))
                 continue
-            self._lanes.succeeded(visit)
-            if turn := outcome.history.turn(visit.record):
-                results.append(self._recalled(visit, turn))
+            self._queues.succeeded(pending)
+            if turn := outcome.history.turn(pending.record):
+                results.append(self._recalled(pending, turn))
                 continue
-            visit.loaded = outcome
-            visit.reads += 1
-            self._lanes.move(visit, TurnStage.OPEN)
-            opened.append((visit.ticket, outcome.history))
+            pending.loaded = outcome
+            pending.reads += 1
+            self._queues.move(pending, TurnStage.OPEN)
+            opened.append((pending.delivery, outcome.history))
         return opened, results
 
-    async def _stored(self, visit: PendingTurn, outcome: Turn | StoreFailure) -> None:
-        self._lanes.succeeded(visit)
-        if isinstance(outcome, Turn) and visit.parcel is not None and outcome.answer == visit.parcel.body:
-            self._lanes.move(visit, TurnStage.ENDED)
-            self._passed.put_nowait(visit.parcel)
+    async def _stored(self, pending: PendingTurn, outcome: Turn | StoreFailure) -> None:
+        self._queues.succeeded(pending)
+        if isinstance(outcome, Turn) and pending.outgoing is not None and outcome.answer == pending.outgoing.body:
+            self._queues.move(pending, TurnStage.ENDED)
+            self._passed.put_nowait(pending.outgoing)
         elif isinstance(outcome, Turn):
-            await self._end(self._recalled(visit, outcome))
-        elif outcome is StoreFailure.MOVED and visit.reads < MOST_READS:
-            self._open.add(visit.ticket)
-            visit.parcel = visit.write = None
-            self._lanes.move(visit, TurnStage.WAITING)
+            await self._end(self._recalled(pending, outcome))
+        elif outcome is StoreFailure.MOVED and pending.reads < MAX_READS:
+            self._open.add(pending.delivery)
+            pending.outgoing = pending.write = None
+            self._queues.move(pending, TurnStage.WAITING)
         else:
-            await self._end(self._refused(visit, messages.OF_FAILURE.get(outcome, messages.DAMAGED)))
+            await self._end(self._refused(pending, messages.OF_FAILURE.get(outcome, messages.DAMAGED)))
 
     async def _end(self, result: Result) -> None:
         with contextlib.suppress(LingerQueueClosed):  # at the end of a drain: it is left to another worker
             await self._open.end([result])
 
-    def _recalled(self, visit: PendingTurn, turn: Turn) -> CacheHit:
+    def _recalled(self, pending: PendingTurn, turn: Turn) -> CacheHit:
         """The answer that the request was given before its reply could be committed."""
-        self._reopen(visit)
-        self._lanes.move(visit, TurnStage.ENDED)
-        return CacheHit(visit.ticket, CacheKeys(), turn.answer, CacheOutcome.BYPASS)
+        self._reopen(pending)
+        self._queues.move(pending, TurnStage.ENDED)
+        return CacheHit(pending.delivery, CacheKeys(), turn.answer, CacheOutcome.BYPASS)
 
-    def _refused(self, visit: PendingTurn, message: str) -> Failed:
-        self._abort(visit)
-        return Failed(visit.ticket, SessionUnavailable(message, param=contract.SESSION))
+    def _refused(self, pending: PendingTurn, message: str) -> Failed:
+        self._abort(pending)
+        return Failed(pending.delivery, SessionUnavailable(message, param=contract.SESSION))
 
     def _broken(self, failed: Failed) -> Failed:
         """The turn of a request with which something went wrong here is over."""
-        if visit := self._lanes.get(failed.ticket):
-            self._abort(visit)
+        if pending := self._queues.get(failed.delivery):
+            self._abort(pending)
         return failed
 
     async def _failed(self, failed: Failed) -> None:
         await self._end(self._broken(failed))
 
-    def _reopen(self, visit: PendingTurn) -> None:
+    def _reopen(self, pending: PendingTurn) -> None:
         """The answer that it was given is not to be sent."""
-        if visit.stage is TurnStage.STORING:
-            self._open.add(visit.ticket)
-        visit.parcel = None
+        if pending.stage is TurnStage.STORING:
+            self._open.add(pending.delivery)
+        pending.outgoing = None
 
-    def _abort(self, visit: PendingTurn) -> None:
-        self._reopen(visit)
-        self._turns.drop(visit)
-        self._withdraw(visit)
-        self._lanes.move(visit, TurnStage.ENDED)
+    def _abort(self, pending: PendingTurn) -> None:
+        self._reopen(pending)
+        self._turns.drop(pending)
+        self._withdraw(pending)
+        self._queues.move(pending, TurnStage.ENDED)
 
-    def _withdraw(self, visit: PendingTurn) -> None:
+    def _withdraw(self, pending: PendingTurn) -> None:
         """What may have been stored of it must go: errors leave a history as it was. Until then the session waits."""
-        if visit.write is not None:
-            self._fences.drop(visit.ticket, visit.write.fence)
-            visit.withdrawing = True
-            self._turns.put(visit)
+        if pending.write is not None:
+            self._fences.drop(pending.delivery, pending.write.fence)
+            pending.withdrawing = True
+            self._turns.put(pending)
 
-    def _withdrawn(self, visit: PendingTurn) -> None:
-        visit.withdrawing = False
-        self._lanes.succeeded(visit)
-        if visit.published:
-            self._lanes.leave(visit)
+    def _withdrawn(self, pending: PendingTurn) -> None:
+        pending.withdrawing = False
+        self._queues.succeeded(pending)
+        if pending.published:
+            self._queues.leave(pending)
 
-    def _committed(self, visit: PendingTurn) -> None:
-        visit.published = True
-        if not visit.withdrawing:
-            self._turns.drop(visit)
-            self._lanes.leave(visit)
+    def _committed(self, pending: PendingTurn) -> None:
+        pending.published = True
+        if not pending.withdrawing:
+            self._turns.drop(pending)
+            self._queues.leave(pending)

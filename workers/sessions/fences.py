@@ -25,18 +25,22 @@ class Fences:
         self._raised: WeakKeyDictionary[OffsetTracker, Fence] = WeakKeyDictionary()
         self._one_at_a_time = asyncio.Lock()
 
-    def of(self, ticket: Delivery) -> Fence | None:
-        return self._raised.get(ticket.tracker)
+    def of(self, delivery: Delivery) -> Fence | None:
+        return self._raised.get(delivery.tracker)
 
-    def drop(self, ticket: Delivery, fence: Fence) -> None:
+    def drop(self, delivery: Delivery, fence: Fence) -> None:
         """Have it raised anew: somebody else has, or what was sent under it must not come through any more."""
-        if self._raised.get(ticket.tracker) == fence:
-            del self._raised[ticket.tracker]
+        if self._raised.get(delivery.tracker) == fence:
+            del self._raised[delivery.tracker]
 
-    async def raise_for(self, tickets: Iterable[Delivery]) -> None:
+    async def raise_for(self, deliveries: Iterable[Delivery]) -> None:
         """Raise what these need and is not raised, if the broker counts us into the group. Does not raise errors."""
         async with self._one_at_a_time:
-            sources = {ticket.tracker: ticket.record.source for ticket in tickets if ticket.tracker not in self._raised}
+            sources = {
+                delivery.tracker: delivery.record.source
+                for delivery in deliveries
+                if delivery.tracker not in self._raised
+            }
             if not sources or not await self._is_confirmed():
                 return
             fences = [Fence.fresh(self._group_id, source.topic, source.partition) for source in sources.values()]

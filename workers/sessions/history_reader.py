@@ -12,7 +12,7 @@ from pelton.workers.containment import together_async
 from pelton.workers.requests import Delivery, Failed
 from pelton.workers.sessions.fences import Fences
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
-from pelton.workers.sessions.turn_writer import MOST_AT_ONCE, RETRY_FIRST_S, RETRY_MOST_S
+from pelton.workers.sessions.turn_writer import MAX_AT_ONCE, RETRY_FIRST_S, RETRY_MAX_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +31,38 @@ class HistoryReader:
     ) -> None:
         self._store = store
         self._fences = fences
-        self._lanes = lanes
+        self._queues = lanes
         self._is_open = is_open
 
     async def read(self, lane: Lane) -> AsyncIterator[HistoriesRead]:
         """Read for the turns of a lane, for ever, no history before its fence is raised. Who is to go on or to end is
         moved by the caller.
         """
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
-            due = self._still_open(await self._lanes.due(MOST_AT_ONCE, lane))
-            await self._fences.raise_for(visit.ticket for visit in due)
-            able = [visit for visit in due if self._fences.of(visit.ticket) is not None]
+            due = self._still_open(await self._queues.due(MAX_AT_ONCE, lane))
+            await self._fences.raise_for(pending.delivery for pending in due)
+            able = [pending for pending in due if self._fences.of(pending.delivery) is not None]
             loaded, broken = await together_async("load the session of", able, self._load, _ticket)
-            reached = {visit for visit, outcome in loaded if outcome is not StoreFailure.UNAVAILABLE}
+            reached = {pending for pending, outcome in loaded if outcome is not StoreFailure.UNAVAILABLE}
             yield HistoriesRead(loaded, broken)
-            if failed := [visit for visit in due if visit not in reached and self._lanes.is_due(visit)]:
-                for visit in failed:
-                    self._lanes.failed(visit, time.monotonic())
+            if failed := [pending for pending in due if pending not in reached and self._queues.is_due(pending)]:
+                for pending in failed:
+                    self._queues.failed(pending, time.monotonic())
                 await asyncio.sleep(backoff.next_s())
             else:
                 backoff.reset()
 
     def _still_open(self, due: Sequence[PendingTurn]) -> list[PendingTurn]:
         """Those that ended while they waited, late or cancelled, only wait for their result's commit."""
-        for visit in due:
-            if not self._is_open(visit.ticket):
-                self._lanes.move(visit, TurnStage.ENDED)
-        return [visit for visit in due if visit.stage is TurnStage.WAITING]
+        for pending in due:
+            if not self._is_open(pending.delivery):
+                self._queues.move(pending, TurnStage.ENDED)
+        return [pending for pending in due if pending.stage is TurnStage.WAITING]
 
-    async def _load(self, visits: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Loaded | StoreFailure]]:
-        return list(zip(visits, await self._store.load([visit.key for visit in visits]), strict=True))
+    async def _load(self, all_pending: Sequence[PendingTurn]) -> list[tuple[PendingTurn, Loaded | StoreFailure]]:
+        return list(zip(all_pending, await self._store.load([pending.key for pending in all_pending]), strict=True))
 
 
-def _ticket(visit: PendingTurn) -> Delivery:
-    return visit.ticket
+def _ticket(pending: PendingTurn) -> Delivery:
+    return pending.delivery

@@ -34,34 +34,34 @@ class PendingTurn:
     """A request's way through its session, and what it has come by so far.
 
     `reads` counts how often its history was read. `loaded` is the history as it was, `conversation` what the model got
-    of it, `parcel` the answer, `write` the turn as it was last tried to be stored. `withdrawing`: that must not stay
+    of it, `outgoing` the answer, `write` the turn as it was last tried to be stored. `withdrawing`: that must not stay
     stored, and the session does not go on before it is certain.
     """
 
-    ticket: Delivery
+    delivery: Delivery
     key: str
     stage: TurnStage = TurnStage.WAITING
     reads: int = 0
     loaded: Loaded | None = None
     conversation: Conversation | None = None
-    parcel: OutgoingReply | None = None
+    outgoing: OutgoingReply | None = None
     write: Write | None = None
     withdrawing: bool = False
     published: bool = False
 
     @classmethod
-    def of(cls, ticket: Delivery) -> "PendingTurn":
-        return cls(ticket, session_key(ticket.envelope.tenant, ticket.envelope.session))
+    def of(cls, delivery: Delivery) -> "PendingTurn":
+        return cls(delivery, session_key(delivery.envelope.tenant, delivery.envelope.session))
 
     @property
     def record(self) -> str:
         """The request's record, for ever: in a topic that was made anew its offset comes again, at another time."""
-        record = self.ticket.record
+        record = self.delivery.record
         return f"{record.source}@{record.timestamp_ms}"
 
     @property
     def partition(self) -> TopicPartition:
-        source = self.ticket.record.source
+        source = self.delivery.record.source
         return TopicPartition(source.topic, source.partition)
 
 
@@ -69,19 +69,19 @@ class PendingTurn:
 class _Lane:
     """`troubled_since`: when Redis last began to fail it (`time.monotonic`)."""
 
-    visits: dict[Delivery, PendingTurn] = field(default_factory=dict)
+    all_pending: dict[Delivery, PendingTurn] = field(default_factory=dict)
     troubled_since: float | None = None
 
     @property
     def first(self) -> PendingTurn:
-        return next(iter(self.visits.values()))
+        return next(iter(self.all_pending.values()))
 
 
 class SessionQueues:
     """A lane for each session that has unanswered requests here. Lives on the event loop."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _Lane] = {}
         self._visits: dict[Delivery, PendingTurn] = {}
         self._waiting: Counter[TopicPartition] = Counter()
         self._due: dict[PendingTurn, None] = {}
@@ -94,65 +94,65 @@ class SessionQueues:
     def waiting_in(self, partition: TopicPartition) -> int:
         return self._waiting[partition]
 
-    def visits(self) -> list[PendingTurn]:
+    def all_pending(self) -> list[PendingTurn]:
         """All of them; of one session in the order of their arrival."""
         return list(self._visits.values())
 
-    def get(self, ticket: Delivery) -> PendingTurn | None:
-        return self._visits.get(ticket)
+    def get(self, delivery: Delivery) -> PendingTurn | None:
+        return self._visits.get(delivery)
 
-    def enter(self, visit: PendingTurn) -> None:
+    def enter(self, pending: PendingTurn) -> None:
         """Join the end of the session's lane."""
-        self._visits[visit.ticket] = visit
-        self._lanes.setdefault(visit.key, _Lane()).visits[visit.ticket] = visit
-        self._waiting[visit.partition] += 1
-        self._look_at(visit.key)
+        self._visits[pending.delivery] = pending
+        self._queues.setdefault(pending.key, _Lane()).all_pending[pending.delivery] = pending
+        self._waiting[pending.partition] += 1
+        self._look_at(pending.key)
 
     async def due(self, most: int, lane: Lane) -> list[PendingTurn]:
-        """Wait until there are visits of a lane whose turn it is; they stay due until they are moved on."""
-        while not (due := [visit for visit in self._due if visit.ticket.envelope.lane is lane]):
+        """Wait until there are all_pending of a lane whose turn it is; they stay due until they are moved on."""
+        while not (due := [pending for pending in self._due if pending.delivery.envelope.lane is lane]):
             self._any_due.clear()
             await self._any_due.wait()
         return due[:most]
 
-    def is_due(self, visit: PendingTurn) -> bool:
-        return visit in self._due
+    def is_due(self, pending: PendingTurn) -> bool:
+        return pending in self._due
 
-    def move(self, visit: PendingTurn, stage: TurnStage) -> None:
+    def move(self, pending: PendingTurn, stage: TurnStage) -> None:
         """To another stage of its way; back to `WAITING` to have its history read again."""
-        self._waiting[visit.partition] += (stage is TurnStage.WAITING) - (visit.stage is TurnStage.WAITING)
-        visit.stage = stage
-        self._due.pop(visit, None)
-        self._look_at(visit.key)
+        self._waiting[pending.partition] += (stage is TurnStage.WAITING) - (pending.stage is TurnStage.WAITING)
+        pending.stage = stage
+        self._due.pop(pending, None)
+        self._look_at(pending.key)
 
-    def leave(self, visit: PendingTurn) -> None:
+    def leave(self, pending: PendingTurn) -> None:
         """It is answered and committed, or another worker's to answer: the next one's turn comes."""
-        self.move(visit, TurnStage.ENDED)
-        del self._visits[visit.ticket]
-        lane = self._lanes[visit.key]
-        del lane.visits[visit.ticket]
-        if not lane.visits:
-            del self._lanes[visit.key]
-        self._look_at(visit.key)
+        self.move(pending, TurnStage.ENDED)
+        del self._visits[pending.delivery]
+        lane = self._queues[pending.key]
+        del lane.all_pending[pending.delivery]
+        if not lane.all_pending:
+            del self._queues[pending.key]
+        self._look_at(pending.key)
 
-    def failed(self, visit: PendingTurn, now: float) -> None:
-        """Redis did not do what this visit needs; it will be due again after the others."""
-        lane = self._lanes[visit.key]
+    def failed(self, pending: PendingTurn, now: float) -> None:
+        """Redis did not do what this pending needs; it will be due again after the others."""
+        lane = self._queues[pending.key]
         lane.troubled_since = lane.troubled_since or now
-        if visit in self._due:
-            del self._due[visit]
-            self._due[visit] = None
+        if pending in self._due:
+            del self._due[pending]
+            self._due[pending] = None
 
-    def succeeded(self, visit: PendingTurn) -> None:
-        self._lanes[visit.key].troubled_since = None
+    def succeeded(self, pending: PendingTurn) -> None:
+        self._queues[pending.key].troubled_since = None
 
     def out_of_patience(self, now: float, wait_s: float) -> list[PendingTurn]:
         """Those who need Redis and have waited for it long enough, whether it was their turn or not."""
-        troubled = (lane for lane in self._lanes.values() if lane.troubled_since is not None)
-        return [visit for lane in troubled for visit in _waited(lane, now - wait_s)]
+        troubled = (lane for lane in self._queues.values() if lane.troubled_since is not None)
+        return [pending for lane in troubled for pending in _waited(lane, now - wait_s)]
 
     def _look_at(self, key: str) -> None:
-        lane = self._lanes.get(key)
+        lane = self._queues.get(key)
         if lane is not None and lane.first.stage is TurnStage.WAITING:
             self._due[lane.first] = None
             self._any_due.set()
@@ -161,6 +161,6 @@ class SessionQueues:
 def _waited(lane: _Lane, since: float) -> Iterable[PendingTurn]:
     if lane.troubled_since is None or lane.troubled_since > since:
         return
-    for visit in lane.visits.values():
-        if visit.stage in {TurnStage.WAITING, TurnStage.STORING} and visit.ticket.fetched_at <= since:
-            yield visit
+    for pending in lane.all_pending.values():
+        if pending.stage in {TurnStage.WAITING, TurnStage.STORING} and pending.delivery.fetched_at <= since:
+            yield pending

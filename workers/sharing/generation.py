@@ -69,14 +69,14 @@ class Generation:
         return QueuedRequest(self, len(self.job.prompt), self.job.max_new_tokens, self.since, self.priority)
 
     def add(self, job: PreparedRequest) -> None:
-        self.waiters[job.ticket] = job
-        self.priority = max(self.priority, job.ticket.envelope.lane.priority)
-        self.first = self.first or job.ticket
+        self.waiters[job.delivery] = job
+        self.priority = max(self.priority, job.delivery.envelope.lane.priority)
+        self.first = self.first or job.delivery
         self.wanted = True
 
-    def remove(self, ticket: Delivery) -> None:
-        del self.waiters[ticket]
-        if ticket is self.first:
+    def remove(self, delivery: Delivery) -> None:
+        del self.waiters[delivery]
+        if delivery is self.first:
             self.first = next(iter(self.waiters), None)
             self.wanted = self.first is not None
 
@@ -111,10 +111,10 @@ class Generation:
         Not so in a session, where the first was taken back: the answer is still to become a turn.
         """
         resend = self.job.keys.resend
-        is_again = resend is not None and waiter.keys.resend == resend and not waiter.ticket.envelope.session
+        is_again = resend is not None and waiter.keys.resend == resend and not waiter.delivery.envelope.session
         if value is not None and is_again:
-            return Duplicate(waiter.ticket, value, shared_from=shared_from)
-        return CacheHit(waiter.ticket, waiter.keys, body, CacheOutcome.JOINED, shared_from)
+            return Duplicate(waiter.delivery, value, shared_from=shared_from)
+        return CacheHit(waiter.delivery, waiter.keys, body, CacheOutcome.JOINED, shared_from)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class LeaseGate:
 
     def __init__(  # noqa: PLR0913  # leases, what they are for, and where that waits
         self,
-        flights: SingleFlight,
+        single_flight: SingleFlight,
         leases: Leases,
         queue: RequestQueue[Generation],
         open_requests: OpenRequests,
@@ -43,7 +43,7 @@ class LeaseGate:
         enter: Enter | None = None,
     ) -> None:
         """`enter` brings a generation back into the queue, where that is not simply put there."""
-        self._flights = flights
+        self._single_flight = single_flight
         self._leases = leases
         self._queue = queue
         self._open = open_requests
@@ -86,7 +86,7 @@ class LeaseGate:
             self._asked.difference_update(generations)
             results: list[Result] = []
             for key, outcome in outcomes.items():
-                generation = self._flights.get(key)
+                generation = self._single_flight.get(key)
                 if generation is not None:
                     results += self._apply(generation, outcome)
                 elif outcome is LeaseOutcome.LEADER:  # all who wanted the answer are gone
@@ -98,40 +98,40 @@ class LeaseGate:
     def _apply(self, generation: Generation, outcome: LeaseOutcome | Found) -> list[Result]:
         parked = generation.lease is Lease.ELSEWHERE
         if outcome is LeaseOutcome.LEADER:  # where it is parked, by the answer to an earlier question
-            self._flights.grant(generation, Lease.HELD)
+            self._single_flight.grant(generation, Lease.HELD)
         elif outcome is LeaseOutcome.ALONE and not parked:
-            self._flights.grant(generation, Lease.NONE)
+            self._single_flight.grant(generation, Lease.NONE)
         # What is not in the queue is on its way there, and asks again when it is its turn.
         elif not generation.may_run and self._queue.remove_if(lambda queued: queued.item is generation):
             if isinstance(outcome, Found):
                 return self._found(generation, outcome.value, CacheOutcome(outcome.tier))
-            self._flights.park(generation, time.monotonic())
+            self._single_flight.park(generation, time.monotonic())
         return []
 
     def _found(self, generation: Generation, body: bytes, outcome: CacheOutcome) -> list[Result]:
         """The answer is there: the results of all who wait, `outcome` for the one that it was to be generated for."""
         job = generation.job
         return [
-            CacheHit(job.ticket, job.keys, body, outcome) if waiter is job else generation.joined(waiter, body)
-            for waiter in self._flights.finish(generation)
+            CacheHit(job.delivery, job.keys, body, outcome) if waiter is job else generation.joined(waiter, body)
+            for waiter in self._single_flight.finish(generation)
         ]
 
     async def _look(self) -> None:
         """Look for the answers that other workers generate: for all in one round trip."""
         while True:
-            await self._flights.wait_for_parked()
+            await self._single_flight.wait_for_parked()
             await asyncio.sleep(LOOK_S)
-            seen = await self._leases.look([each.key for each in self._flights.parked if each.key is not None])
+            seen = await self._leases.look([each.key for each in self._single_flight.parked if each.key is not None])
             now = time.monotonic()
             results: list[Result] = []
-            for generation in self._flights.parked:
+            for generation in self._single_flight.parked:
                 state = seen.get(generation.key or "", True)  # parked since the look
                 if isinstance(state, Found):
                     results += self._found(generation, state.value, CacheOutcome.JOINED)
                 elif now - (generation.elsewhere_since or now) >= self._longest_wait_s:
-                    self._flights.grant(generation, Lease.NONE)
+                    self._single_flight.grant(generation, Lease.NONE)
                 elif not state:
-                    self._flights.unpark(generation)
+                    self._single_flight.unpark(generation)
             await self._open.end(results)
 
     async def _return(self, priority: int) -> None:
@@ -140,7 +140,7 @@ class LeaseGate:
         Each priority by itself: while there is no room for one, the others need not wait.
         """
         while True:
-            generation = await self._flights.next_returning(priority)
+            generation = await self._single_flight.next_returning(priority)
             await self._enter(generation, first=True)
 
     async def _put(self, generation: Generation, *, first: bool) -> None:

@@ -22,7 +22,7 @@ class ReplyCache:
 
     async def look_up(self, drafts: Sequence[RenderedRequest]) -> tuple[list[Result], list[RenderedRequest]]:
         """Part what has an answer already, or fails, from what has none, in one look-up for all."""
-        looked_up, refused = await together_async("look up", drafts, self._look_up, lambda draft: draft.ticket)
+        looked_up, refused = await together_async("look up", drafts, self._look_up, lambda draft: draft.delivery)
         endings: list[Result] = [*refused, *(ending for _, ending in looked_up if ending is not None)]
         return endings, [draft for draft, ending in looked_up if ending is None]
 
@@ -51,9 +51,9 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     told = found.get(keys.resend or "")
     value = _retold(told.value, answer) if told is not None else None
     if value is not None:
-        return Duplicate(draft.ticket, value)
+        return Duplicate(draft.delivery, value)
     if answer is not None:
-        return CacheHit(draft.ticket, keys, answer.value, CacheOutcome(answer.tier))
+        return CacheHit(draft.delivery, keys, answer.value, CacheOutcome(answer.tier))
     return None
 
 

@@ -18,8 +18,8 @@ class Sharing:
     """`lease_wait_s` is how long another worker's generation is waited for."""
 
     cache: TieredCache
-    recall: ReplyCache
-    flights: SingleFlight
+    reply_cache: ReplyCache
+    single_flight: SingleFlight
     lease_wait_s: float
 
     @classmethod
@@ -30,9 +30,9 @@ class Sharing:
         for kind in Failure:
             metrics.cache_failures.labels(kind)
         metrics.cache_local_bytes.set_function(lambda: cache.local.size)
-        flights = SingleFlight(
+        single_flight = SingleFlight(
             max_waiting=WAITING_PER_PLACE * settings.worker.max_waiting_requests,
             leased=chosen.redis_url is not None,
             release=cache.leases.release,
         )
-        return cls(cache, ReplyCache(cache, chosen.resend_window_s), flights, chosen.lease_wait_ms / 1000)
+        return cls(cache, ReplyCache(cache, chosen.resend_window_s), single_flight, chosen.lease_wait_ms / 1000)

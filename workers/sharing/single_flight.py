@@ -70,9 +70,9 @@ class SingleFlight:
     def get(self, key: str) -> Generation | None:
         return self._by_key.get(key)
 
-    def of(self, ticket: Delivery) -> Generation | None:
+    def of(self, delivery: Delivery) -> Generation | None:
         """What a request waits for."""
-        return self._of.get(ticket)
+        return self._of.get(delivery)
 
     async def wait_for_room(self, priority: int = 0) -> int:
         """Wait until at least one more request of a priority may wait here; return how many may."""
@@ -94,14 +94,14 @@ class SingleFlight:
         needs_lease = self._leased and key is not None and job.keys.answer is not None
         return self._begin(Generation(key, job, Lease.WANTED if needs_lease else Lease.NONE), [job])
 
-    def leave(self, ticket: Delivery) -> None:
+    def leave(self, delivery: Delivery) -> None:
         """A request has ended by itself. Does nothing for one that waits for no generation."""
-        generation = self._of.get(ticket)
+        generation = self._of.get(delivery)
         if generation is None:
             return
-        self._remove(ticket)
-        had_waited_longest = ticket is generation.first
-        generation.remove(ticket)
+        self._remove(delivery)
+        had_waited_longest = delivery is generation.first
+        generation.remove(delivery)
         if not generation.wanted:
             self._forget(generation)
         if had_waited_longest:
@@ -128,7 +128,7 @@ class SingleFlight:
         else:
             for job in others:
                 self._return(self._begin(Generation(None, job, since=generation.since), [job]))
-        return told.ticket
+        return told.delivery
 
     def grant(self, generation: Generation, lease: Lease) -> None:
         """Let it run: with the lease, or without one."""
@@ -169,8 +169,8 @@ class SingleFlight:
     def _add(self, generation: Generation, job: PreparedRequest) -> None:
         before = generation.priority
         generation.add(job)
-        self._of[job.ticket] = generation
-        self._waiters[job.ticket.envelope.lane.priority] += 1
+        self._of[job.delivery] = generation
+        self._waiters[job.delivery.envelope.lane.priority] += 1
         if generation.priority == before:
             return
         if generation in self._returning:
@@ -180,15 +180,15 @@ class SingleFlight:
             self._in_line[generation.priority] += 1
         self._vacated.set()
 
-    def _remove(self, ticket: Delivery) -> None:
-        del self._of[ticket]
-        self._waiters[ticket.envelope.lane.priority] -= 1
+    def _remove(self, delivery: Delivery) -> None:
+        del self._of[delivery]
+        self._waiters[delivery.envelope.lane.priority] -= 1
 
     def _part(self, generation: Generation) -> list[PreparedRequest]:
         waiters = list(generation.waiters.values())
         for job in waiters:
-            generation.remove(job.ticket)
-            self._remove(job.ticket)
+            generation.remove(job.delivery)
+            self._remove(job.delivery)
         self._vacated.set()
         return waiters
 

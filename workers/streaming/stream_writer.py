@@ -91,7 +91,7 @@ class StreamWriter:
 
     def listen(self, job: PreparedRequest, attempt: int) -> TokenListener | None:
         """Who follows an attempt. Of several answers to one prompt, or one that may be generated anew, nobody does."""
-        if job.ticket.envelope.stream_topic is None or (job.request.n or 1) > 1:
+        if job.delivery.envelope.stream_topic is None or (job.request.n or 1) > 1:
             return None
         if job.form is not None and job.form.schema is not None:
             return None
@@ -145,7 +145,7 @@ class StreamWriter:
             try:
                 piece = self._piece(watched)
             except Exception:
-                log.exception("the text of %s cannot be streamed", watched.job.ticket.record.source)
+                log.exception("the text of %s cannot be streamed", watched.job.delivery.record.source)
                 watched.dropped = True
                 continue
             if piece is not None:
@@ -170,7 +170,7 @@ class StreamWriter:
         return self._codec.content(tuple(watched.tokens), watched.job.request, watched.job.prompt, complete=complete)
 
     async def _send(self, producer: AIOKafkaProducer, piece: _Piece) -> None:
-        envelope = piece.watched.job.ticket.envelope
+        envelope = piece.watched.job.delivery.envelope
         topic = envelope.stream_topic or ""
         partitions = await self._directory.partitions(topic)
         if partitions is None:

@@ -18,7 +18,7 @@ REPORT_S = 60.0
 """How long a restart may wait for the suspects to be written down. Without that, the search starts over each time."""
 EVICT_S = 10.0
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 
 
 def crash_handler(kafka: KafkaSettings) -> Callable[[Crash], Awaitable[None]]:
@@ -34,7 +34,7 @@ def crash_handler(kafka: KafkaSettings) -> Callable[[Crash], Awaitable[None]]:
 
 async def _write_down(kafka: KafkaSettings, crash: Crash) -> None:
     suspects = {entry.source: entry.blame.after_crash(len(crash.in_engine)) for entry in crash.in_engine}
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
     try:
         async with asyncio.timeout(REPORT_S):
             while True:

@@ -20,12 +20,12 @@ from pelton.workers.supervisor.watchdog import BEAT_S
 log = logging.getLogger(__name__)
 
 RESTART_FIRST_S = 0.5
-RESTART_MOST_S = 30.0
+RESTART_MAX_S = 30.0
 HEALTHY_S = 60.0
 """A worker that was ready this long has had its troubles behind it: the next restart is quick again."""
 LAST_WORDS_S = 1.0
 """How long to listen to a worker that has ended, should a process that it left behind hold the line open."""
-SILENCE_MORE_S = 30.0
+SILENCE_MARGIN_S = 30.0
 """Added to the watchdog's own limit: by then a worker that can still run Python has ended itself."""
 
 
@@ -75,7 +75,7 @@ class Replica:
         self._killed = False
         self._ready_since: float | None = None
         self._ever_ready = False
-        self._backoff = Backoff(RESTART_FIRST_S, RESTART_MOST_S)
+        self._backoff = Backoff(RESTART_FIRST_S, RESTART_MAX_S)
         self.orderly = True
         """Whether what ended after `stop` did so in good order."""
 
@@ -157,7 +157,7 @@ class Replica:
 
     async def _listen(self, link: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=link)
-        silence = _Silence(self._launch.stall_timeout_s + SILENCE_MORE_S, self._end_silent)
+        silence = _Silence(self._launch.stall_timeout_s + SILENCE_MARGIN_S, self._end_silent)
         timing = asyncio.create_task(silence.run())
         try:
             while line := await reader.readline():

@@ -15,7 +15,7 @@ from pelton.workers.supervisor.replica import Crash, Launch, Replica, Unusable
 
 log = logging.getLogger(__name__)
 
-DRAIN_MORE_S = 15.0
+DRAIN_MARGIN_S = 15.0
 """Added to the drain time-out: by then a worker that can has left."""
 
 
@@ -30,7 +30,7 @@ class Supervisor:
         gpus: Sequence[str] = (),
     ) -> None:
         """`command` starts a worker when the options of `replica` are appended; `gpus` are shared out among them."""
-        self._drain_limit_s = settings.drain_timeout_s + DRAIN_MORE_S
+        self._drain_limit_s = settings.drain_timeout_s + DRAIN_MARGIN_S
         self._draining = False
         self._replicas = [
             Replica(index, _launch(settings, command, index, gpus), self._on_change, on_crash)

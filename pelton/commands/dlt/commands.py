@@ -33,7 +33,7 @@ from pelton.producers.dead_letters.reader import look_at
 from pelton.producers.dead_letters.replay import ReplayCounts
 
 _PIPE_WIDTH = 160
-_MOST_TOLD = 10
+_MAX_TOLD = 10
 
 app = typer.Typer(
     name="dlt", help="Look at dead letters, the requests that failed, and replay them.", no_args_is_help=True
@@ -221,8 +221,8 @@ def _tell(tally: ReplayCounts, what: str) -> None:
     typer.echo(f"{count:,} dead letter{'' if count == 1 else 's'} {what}{f': {codes}' if codes else ''}.")
     notes = [f"{place}: cannot be replayed, {reason}." for place, reason in sorted(tally.impossible.items())]
     notes += [f"{place}: no such letter in the selection." for place in sorted(tally.missing)]
-    hidden = len(notes) - _MOST_TOLD
-    for note in [*notes[:_MOST_TOLD], f"... and {hidden:,} more."] if hidden > 0 else notes:
+    hidden = len(notes) - _MAX_TOLD
+    for note in [*notes[:_MAX_TOLD], f"... and {hidden:,} more."] if hidden > 0 else notes:
         stderr.print(view.harmless(note), soft_wrap=True)
     if tally.replayed_before:
         before = f"{len(tally.replayed_before):,} were replayed before; --again sends them once more."

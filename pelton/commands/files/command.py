@@ -13,7 +13,7 @@ from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.tools.check import Fault
 from pelton.producers.batch.tools.check import check as check_file
 from pelton.producers.batch.tools.diff import diff as diff_files
-from pelton.producers.batch.tools.split import MOST_BYTES, MOST_LINES
+from pelton.producers.batch.tools.split import MAX_BYTES, MAX_LINES
 from pelton.producers.batch.tools.split import split as split_file
 
 app = typer.Typer(name="files", help="Check, split and compare batch files.", no_args_is_help=True)
@@ -89,8 +89,8 @@ def check(  # noqa: PLR0913, PLR0917  # the command's options, each by name
 def split(
     source: Source,
     folder: Annotated[Path, typer.Option("--to", file_okay=False, exists=True, help="Where the parts go.")] = Path(),
-    lines: Annotated[int, typer.Option(min=1, help="Most requests of a part.")] = MOST_LINES,
-    size: Annotated[int, typer.Option("--bytes", min=1, help="Most bytes of a part.")] = MOST_BYTES,
+    lines: Annotated[int, typer.Option(min=1, help="Most requests of a part.")] = MAX_LINES,
+    size: Annotated[int, typer.Option("--bytes", min=1, help="Most bytes of a part.")] = MAX_BYTES,
 ) -> None:
     """Cut a file into parts, between lines: INPUT-0001.jsonl and so on.
 

@@ -10,8 +10,8 @@ from typing import Self
 
 from pelton.producers.errors import BatchError
 
-MOST_LINES = 50_000
-MOST_BYTES = 200_000_000
+MAX_LINES = 50_000
+MAX_BYTES = 200_000_000
 """As much as OpenAI takes in one file."""
 
 
@@ -24,7 +24,7 @@ class Part:
     size: int
 
 
-def split(source: Path, folder: Path, *, lines: int = MOST_LINES, size: int = MOST_BYTES) -> list[Part]:
+def split(source: Path, folder: Path, *, lines: int = MAX_LINES, size: int = MAX_BYTES) -> list[Part]:
     """Write `STEM-0001.jsonl`, `STEM-0002.jsonl`, … into `folder`, each line as it was; blank ones are left out.
 
     A part appears when it is whole. Raises `BatchError` for what cannot be read or written, a part that exists already,

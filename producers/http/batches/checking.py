@@ -7,7 +7,7 @@ from pelton.producers.batch.file import read_requests
 from pelton.producers.batch.text_form import HEAD_BYTES, text_form
 from pelton.producers.http.batches.documents import Fault
 
-MOST_FAULTS = 100
+MAX_FAULTS = 100
 """Faults that a refused batch tells of."""
 
 
@@ -31,7 +31,7 @@ def check_input(path: Path, *, max_requests: int) -> Checked:
     for line in read_requests(path):
         requests += 1
         lines = line.number
-        if line.fault is not None and len(faults) < MOST_FAULTS:
+        if line.fault is not None and len(faults) < MAX_FAULTS:
             faults.append(Fault(line.fault.code, line.fault.message, line.number))
     if not requests:
         faults.append(Fault("empty_file", "The input file has no requests."))

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 POLL_MS = 1_000
 RETRY_FIRST_S = 0.5
-RETRY_MOST_S = 30.0
+RETRY_MAX_S = 30.0
 
 
 class Places:
@@ -59,7 +59,7 @@ class PartitionOwner:
 
     async def run(self) -> None:
         """Own for ever. After a failed transaction it begins anew with what the topic says."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         topic = self._parts.settings.serve.batches_topic
         while True:
             writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition)
@@ -114,7 +114,7 @@ class PartitionOwner:
             if error is None:
                 self._backoffs.pop(batch_id, None)
             else:
-                wait_s = self._backoffs.setdefault(batch_id, Backoff(RETRY_FIRST_S, RETRY_MOST_S)).next_s()
+                wait_s = self._backoffs.setdefault(batch_id, Backoff(RETRY_FIRST_S, RETRY_MAX_S)).next_s()
                 self._retry_at[batch_id] = now + wait_s
                 log.error("batch %s stopped and goes on in %.1f s", batch_id, wait_s, exc_info=error)
 

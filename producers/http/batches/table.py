@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 500
 LOOK_S = 0.05
 RETRY_FIRST_S = 0.1
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 
 
 class BatchTable:
@@ -79,7 +79,7 @@ class BatchTable:
 
     async def run(self) -> None:
         """Follow the topic for ever."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS)

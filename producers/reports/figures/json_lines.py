@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pelton.producers.reports.figures.checking.check import check_record
 from pelton.producers.reports.figures.model import DERIVED, SUPPORTED, UNSUPPORTED, Verdict
 
-_MOST_ERRORS_SHOWN = 10
+_MAX_ERRORS_SHOWN = 10
 
 
 def _cell(value: object) -> object:
@@ -68,7 +68,7 @@ def check_line(number: int, line: bytes, counts: Counts) -> dict[str, Any]:
     except ValidationError as error:
         message = _first(error)
         counts.errors += 1
-        if len(counts.first_errors) < _MOST_ERRORS_SHOWN:
+        if len(counts.first_errors) < _MAX_ERRORS_SHOWN:
             counts.first_errors.append((number, message))
         return {"error": message}
     verdicts = check_record(record.model_dump())

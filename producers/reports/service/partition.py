@@ -35,7 +35,7 @@ MAX_RECORDS = 200
 SPARE_BYTES = 4_096
 """What headers and the batch around a record may take."""
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 5.0
+RETRY_MAX_S = 5.0
 
 
 class PartitionProcessor:
@@ -65,7 +65,7 @@ class PartitionProcessor:
 
     async def run(self) -> None:
         """Take over, work, and after any trouble with Kafka take over again."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             writer = PartitionWriter(self._kafka, self._jobs, self._group, self._max_bytes)
             consumer = self._consumer()

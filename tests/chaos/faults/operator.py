@@ -29,7 +29,7 @@ STILL_S = 1.5
 """A topic that takes no more writes is left alone for so long, for what is under way to come to its end."""
 BEYOND = 100_000
 MOVED_PARTITIONS = 3
-MOST_BACK = 60
+MAX_BACK = 60
 _Done = TypeVar("_Done")
 
 
@@ -129,7 +129,7 @@ class Operator:
         before = await insist(lambda: self._progress(place))
         if before is None or before.position == 0 or before.horizon > end:  # nothing was answered since the last move
             return
-        back = max(0, before.position - rng.randint(1, MOST_BACK))
+        back = max(0, before.position - rng.randint(1, MAX_BACK))
         await insist(lambda: self._commit(place, end + BEYOND if beyond else back))
         first = 0 if beyond else back
         answered = [offset for offset in range(first, before.horizon) if before.answered(offset)]

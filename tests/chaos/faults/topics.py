@@ -16,7 +16,7 @@ ONE_LIFE = 30
 """Requests for a topic before it is deleted, and after."""
 RUNNING_S = 1.0
 """How long they run before it is."""
-MOST_PARTITIONS = 6
+MAX_PARTITIONS = 6
 
 
 class TopicFaults:
@@ -45,7 +45,7 @@ class TopicFaults:
         async with self._locks[strike.fault]:
             match strike.fault:
                 case Fault.REPLIES_RENEWED:
-                    await self._operator.renew_reply_topic(OWN_TOPIC, rng.randint(1, MOST_PARTITIONS), strike.lasts_s)
+                    await self._operator.renew_reply_topic(OWN_TOPIC, rng.randint(1, MAX_PARTITIONS), strike.lasts_s)
                 case Fault.REPLIES_GROWN:
                     await self._grow_replies(rng, number)
                 case Fault.REQUESTS_GROWN:
@@ -81,7 +81,7 @@ class TopicFaults:
         await self.fill_other()
         await asyncio.sleep(RUNNING_S)
         await self._other_load.close()
-        self._other_partitions = rng.randint(1, MOST_PARTITIONS)
+        self._other_partitions = rng.randint(1, MAX_PARTITIONS)
         topic = self._kafka.request_topics[1]
         await self._operator.renew_request_topic(topic, self.life, self._other_partitions, away_s)
         self.life += 1

@@ -86,10 +86,10 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "address": of_worker("parts.admission._addresses.resolved"),
     "admit": of_worker("parts.admission._cancels.covers"),
     "decode": inside(prepare, "decode_request"),
-    "look up": of_worker("parts.sharing.recall._look_up"),
+    "look up": of_worker("parts.sharing.reply_cache._look_up"),
     "render": of_codec("render"),
     "tokenise": of_codec("encode"),
-    "board": of_worker("parts.sharing.flights.join"),
+    "board": of_worker("parts.sharing.single_flight.join"),
     "select": of_worker("parts.inference._engine.select"),
     "start": of_worker("parts.inference._engine.add"),
     "end": of_worker("parts.inference._end_complete"),
@@ -99,7 +99,7 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
 }
 HARMLESS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "count": of_worker("parts.assignment._publisher_of._counts._note"),
-    "keep": of_worker("parts.sharing.recall.keep"),
+    "keep": of_worker("parts.sharing.reply_cache.keep"),
 }
 
 

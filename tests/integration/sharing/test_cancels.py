@@ -29,7 +29,7 @@ async def test_a_follower_leaves_alone(scene):
     async with scene.worker() as worker:
         for name in ("leads", "leaves", "stays"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 2)
+        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
         await scene.cancel("leaves")
         replies = await scene.by_id(3)
     assert code(replies["leaves"]) == "cancelled"
@@ -42,7 +42,7 @@ async def test_a_generation_that_nobody_wants_any_more_ends(scene):
     async with scene.worker() as worker:
         for name in ("leads", "follows"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 1)
+        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 1)
         for count, name in enumerate(("leads", "follows"), start=1):
             await scene.cancel(name)
             assert len(await scene.read(count)) == count
@@ -61,7 +61,10 @@ async def test_what_waits_for_another_worker_ends(scene, redis_url):
         for name in ("leaves", "stays"):
             await scene.ask(name, partition=min(second.partitions))
         await scene.until(
-            lambda: second.worker.parts.sharing.flights.parked and second.worker.parts.sharing.flights.waiting == 2
+            lambda: (
+                second.worker.parts.sharing.single_flight.parked
+                and second.worker.parts.sharing.single_flight.waiting == 2
+            )
         )
         await scene.cancel("leaves")
         replies = await scene.by_id(3)

@@ -14,7 +14,7 @@ async def test_the_one_that_began_it_is_cancelled(scene):
     async with scene.worker() as worker:
         for name in ("began", "b", "c"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 2)
+        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
         await scene.cancel("began")
         (first,) = await scene.read(1)
         replies = await scene.by_id(3)
@@ -53,10 +53,10 @@ async def test_the_partition_of_the_one_that_began_it_is_lost(scene, redis_url):
         await scene.until(lambda: len(first.generated) == 2)
         for partition in (0, 1):
             await scene.ask(f"joined-{partition}", partition=1 - partition, text=f"{partition} {scene.text}")
-        flights = first.worker.parts.sharing.flights
-        await scene.until(lambda: flights.waiting == 2)
+        single_flight = first.worker.parts.sharing.single_flight
+        await scene.until(lambda: single_flight.waiting == 2)
         async with scene.worker() as second:
-            await scene.until(lambda: second.partitions and flights.waiting == 0, 30)
+            await scene.until(lambda: second.partitions and single_flight.waiting == 0, 30)
             assert len(first.worker.parts.inference.running) == 2, "both go on"
             replies = await scene.by_id(4)
     assert (len(first.generated), second.generated) == (2, [])

@@ -74,7 +74,7 @@ async def test_followers_are_left_like_what_waits_in_the_line(scene):
     async with scene.worker() as worker:
         for number in range(5):
             await scene.ask(str(number))
-        await scene.until(lambda: worker.worker.parts.sharing.flights.waiting == 4)
+        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 4)
     assert await scene.read_all() == []
     simulated = scene.at.settings.engine.simulated.model_copy(update={"itl_ms": 0})
     async with scene.worker(engine=scene.at.settings.engine.model_copy(update={"simulated": simulated})) as second:
@@ -97,7 +97,7 @@ async def test_a_worker_that_leaves_hands_the_lease_on(scene, redis_url):
             await scene.ask("a", partition=min(leaves.partitions))
             await scene.until(lambda: leaves.generated)
             await scene.ask("b", partition=min(stays.partitions))
-            await scene.until(lambda: stays.worker.parts.sharing.flights.parked)
+            await scene.until(lambda: stays.worker.parts.sharing.single_flight.parked)
             assert not stays.generated
         replies = await scene.by_id(2)
     assert len(stays.generated) == 1
@@ -143,10 +143,10 @@ async def test_who_waits_moves_with_its_partition(scene, redis_url):
         await scene.until(lambda: len(first.partitions) == 2)
         for number in range(6):
             await scene.ask(str(number), partition=number % 2)
-        await scene.until(lambda: first.worker.parts.sharing.flights.waiting == 5)
+        await scene.until(lambda: first.worker.parts.sharing.single_flight.waiting == 5)
         async with scene.worker() as second:
             await scene.until(lambda: second.partitions)
-            await scene.until(lambda: first.worker.parts.sharing.flights.waiting < 5)
+            await scene.until(lambda: first.worker.parts.sharing.single_flight.waiting < 5)
             replies = await scene.by_id(6)
     assert sorted(replies) == list("012345")
     assert len(await scene.read_all()) == 6

@@ -1,4 +1,4 @@
-"""What the tests of sessions have in common: tickets, answers, and a Redis that can be told to be away."""
+"""What the tests of sessions have in common: deliveries, answers, and a Redis that can be told to be away."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ TRACKERS = [OffsetTracker(), OffsetTracker()]
 """Of the partitions, unless a test is about owning them."""
 
 
-def ticket(  # noqa: PLR0913  # what may differ between two records, each by name
+def delivery(  # noqa: PLR0913  # what may differ between two records, each by name
     offset: int,
     session: str = "s",
     *,
@@ -45,7 +45,7 @@ def answer(text: str) -> bytes:
     return orjson.dumps({"choices": [{"message": {"content": text}, "logprobs": None}], "usage": {}})
 
 
-def parcel(one: Delivery, text: str = "answer") -> OutgoingReply:
+def outgoing(one: Delivery, text: str = "answer") -> OutgoingReply:
     """An answer, packed."""
     ending = CacheHit(one, CacheKeys(), answer(text), CacheOutcome.MISS)
     return OutgoingReply(ending, (OutgoingRecord("replies", answer(text), b"", []),), answer(text))

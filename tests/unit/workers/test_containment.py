@@ -13,7 +13,7 @@ from pelton.workers.containment import each, harmless, together, together_async
 from pelton.workers.requests import Delivery
 
 
-def ticket(offset: int) -> Delivery:
+def delivery(offset: int) -> Delivery:
     source = Source("requests", 0, offset)
     record = RequestRecord(source, None, b"", (), 0, 0)
     return Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), time.monotonic(), 0.0)
@@ -34,12 +34,12 @@ async def test_only_those_fail_that_fail_alone(bad: list[bool]) -> None:
 
     wanted = [number for number, is_bad in items if not is_bad]
     for done, refused in (
-        together("try", items, work, lambda item: ticket(item[0])),  # type: ignore[arg-type]
-        await together_async("try", items, work_async, lambda item: ticket(item[0])),  # type: ignore[arg-type]
-        each("try", items, lambda item: work([item])[0], lambda item: ticket(item[0])),
+        together("try", items, work, lambda item: delivery(item[0])),  # type: ignore[arg-type]
+        await together_async("try", items, work_async, lambda item: delivery(item[0])),  # type: ignore[arg-type]
+        each("try", items, lambda item: work([item])[0], lambda item: delivery(item[0])),
     ):
         assert done == wanted
-        assert [end.ticket.record.source.offset for end in refused] == [n for n, is_bad in items if is_bad]
+        assert [end.delivery.record.source.offset for end in refused] == [n for n, is_bad in items if is_bad]
         assert all(isinstance(end.error, InternalError) for end in refused)
 
 
@@ -47,7 +47,7 @@ def test_an_error_of_the_senders_is_told_as_it_is() -> None:
     def work(_: int) -> int:
         raise InvalidValue("odd.", param="stop")
 
-    _, (refused,) = each("try", [1], work, ticket)
+    _, (refused,) = each("try", [1], work, delivery)
     assert (refused.error.code, refused.error.param) == ("invalid_value", "stop")
 
 

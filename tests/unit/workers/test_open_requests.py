@@ -9,7 +9,7 @@ from pelton.pipeline.errors import Cancelled
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.workers.open_requests import SPARE_DEADLINES, OpenRequests
 from pelton.workers.requests import Delivery, Failed, Result
-from tests.unit._support.flights import delivery
+from tests.unit._support.single_flight import delivery
 
 TENANT = ("pelton-tenant", b"acme")
 
@@ -54,7 +54,7 @@ async def test_a_request_ends_once(table, sink):
     assert table.add(other)
     await table.end([failed(one), failed(one)])
     await table.end([failed(one)])
-    assert [result.ticket for result in sink.results] == [one]
+    assert [result.delivery for result in sink.results] == [one]
     assert not table.remove(one)
     assert (one in table, other in table, len(table)) == (False, True, 1)
     assert sink.left == [one], "it waits for nothing any more"

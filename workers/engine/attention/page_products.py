@@ -14,7 +14,7 @@ from pelton.workers.engine.attention.params import AttentionParams, additive_mas
 
 # Values are summed where they lie for up to so many query heads of a KV head. Each of them reads them anew: for about
 # twice as many a copy and a product are as fast.
-_MOST_SUMMED = 4
+_MAX_SUMMED = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class PageProducts:
     def of(cls, looks: PageReaders, store: KVCache) -> "PageProducts":
         pages, readers, heads = looks.lines.shape
         group = heads // store.kv_heads
-        summed = readers == 1 and group <= _MOST_SUMMED and store.device.type == "cpu"
+        summed = readers == 1 and group <= _MAX_SUMMED and store.device.type == "cpu"
         target_rows = looks.query_rows.view(-1)
         return cls(
             rows=looks.rows,

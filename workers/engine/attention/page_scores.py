@@ -15,7 +15,7 @@ from pelton.workers.engine.attention.packed_batch import Ints
 
 # A block's longest row has at most so many times the pages of its shortest: with more, much would be computed in vain;
 # with fewer, there would be more blocks, each with a call of its own.
-_MOST_FILLED = 4
+_MAX_FILLED = 4
 # A softmax sums in vectors of a processor's width, up to so many numbers. If some were left over, the last bits of a
 # row's weights would depend on how long the longest row is.
 _WHOLE = 32
@@ -48,7 +48,7 @@ class ScoreTable:
         padding_line, longest_first = 0, np.argsort(-pages, kind="stable")
         while len(longest_first):
             longest = int(pages[longest_first[0]])
-            count = int((pages[longest_first] * _MOST_FILLED >= longest).sum())
+            count = int((pages[longest_first] * _MAX_FILLED >= longest).sum())
             rows, longest_first = longest_first[:count], longest_first[count:]
             block = _Block(padding_line, count * heads, -(-longest // whole) * whole)
             self._first[rows] = block.first + np.arange(count) * heads * block.width

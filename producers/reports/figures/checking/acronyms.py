@@ -8,14 +8,14 @@ from pelton.producers.reports.figures.checking.words import stem, stems
 _WORD = re.compile(r"[A-Za-z]+|&")
 _ACRONYM = re.compile(r"(?<![A-Za-z&])[A-Z][A-Z&]{1,4}[A-Z](?![A-Za-z&])")
 _SHORTEST, _LONGEST = 3, 5
-_MOST_WORDS = 40  # of a label
+_MAX_WORDS = 40  # of a label
 
 
 def acronyms_of(labels: Iterable[str]) -> Mapping[str, frozenset[str]]:
     """What labels may be called by, in lower case: initials with the words they stand for, acronyms with themselves."""
     found: dict[str, set[str]] = {}
     for label in dict.fromkeys(labels):
-        words = _WORD.findall(label)[:_MOST_WORDS]
+        words = _WORD.findall(label)[:_MAX_WORDS]
         initials = _initials(words)
         for start in range(len(words)):
             for end in range(start + _SHORTEST, min(start + _LONGEST, len(words)) + 1):

@@ -33,7 +33,7 @@ _TWINS = tuple(
         (r"increases?|increased", r"decreases?|decreased"),
     )
 )
-_MOST_GROUPS = 40
+_MAX_GROUPS = 40
 _SPECIFIC_DIGITS = 3
 _WEAK, _FAIR, _NEAR_THE_BEST = 0.2, 0.45, 0.85
 
@@ -79,7 +79,7 @@ def _is_of_another_group(claim: Claim, fact: Fact, facts: Facts) -> bool:
     if not fact.from_table or not fact.series[1]:
         return False
     mine = stems(fact.series[1])
-    others = [stems(one.key[1]) for one in facts.of_one_name(fact.series)[:_MOST_GROUPS] if one.key != fact.series]
+    others = [stems(one.key[1]) for one in facts.of_one_name(fact.series)[:_MAX_GROUPS] if one.key != fact.series]
     return not mine & claim.words and any((other - fact.own) & claim.words for other in others)
 
 

@@ -23,7 +23,7 @@ from pelton.producers.reports.figures.tables.text_numbers import sentences
 
 Key = TypeVar("Key", bound=Hashable)
 
-_MOST_SENTENCES = 5000
+_MAX_SENTENCES = 5000
 _DASH = re.compile(r"[$€£]?\s?[-\u2012-\u2015\u2212]")
 _NO_LETTERS = re.compile(r"[^a-z%]+")
 # What differs between the columns of one thing: signs, scales, audit marks, notes.
@@ -220,7 +220,7 @@ def _without_periods(text: str) -> str:
 
 def _paragraph_facts(name: str, paragraph: str) -> Iterable[Fact]:
     inherited: tuple[Period, ...] = ()
-    for index, (start, end) in enumerate(sentences(paragraph)[:_MOST_SENTENCES]):
+    for index, (start, end) in enumerate(sentences(paragraph)[:_MAX_SENTENCES]):
         sentence = paragraph[start:end].strip()
         found = scan(sentence)
         words = stems(sentence)

@@ -10,7 +10,7 @@ _MOST = 10
 _NEAR_THE_BEST = 0.5
 _LEAST = 0.2
 _UNNAMED = 0.3  # rows without words of their own: totals, "At 31 December"
-_MOST_PLACES = 20_000
+_MAX_PLACES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def rank(said: frozenset[str], facts: Facts, most: int = _MOST) -> list[Ranked]:
         return []
     shared: dict[int, float] = defaultdict(float)
     for word in relevant:
-        for index in facts.by_word[word][:_MOST_PLACES]:
+        for index in facts.by_word[word][:_MAX_PLACES]:
             shared[index] += facts.weights[word]
     ranked = [
         Ranked(facts.series[index], _score(facts, facts.series[index], words, common, asked))

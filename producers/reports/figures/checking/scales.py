@@ -11,7 +11,7 @@ from pelton.producers.reports.figures.quantity import Quantity
 
 _SCALES = (3, 6, 9)
 _TELLING_DIGITS = 3  # "$757.3 million" tells which of 757,312 it means, "$8 million" does not
-_MOST_NUMBERS = 300
+_MAX_NUMBERS = 300
 
 
 def with_inferred_scales(tables: Sequence[Table], paragraphs: Sequence[str]) -> list[Table]:
@@ -20,7 +20,7 @@ def with_inferred_scales(tables: Sequence[Table], paragraphs: Sequence[str]) -> 
     if not open_tables:
         return list(tables)
     numbers = (number for paragraph in paragraphs for number in scan(paragraph).amounts)
-    told = list(islice(filter(_is_telling, numbers), _MOST_NUMBERS))
+    told = list(islice(filter(_is_telling, numbers), _MAX_NUMBERS))
     return [_scaled(table, told) for table in tables]
 
 

@@ -10,9 +10,9 @@ from pelton.producers.reports.figures.checking.points import says
 from pelton.producers.reports.figures.checking.words import stems
 from pelton.producers.reports.figures.lexing.periods import Period
 
-_MOST_NAMED = 6
+_MAX_NAMED = 6
 _LEAST_COVERED = 0.5  # of a label's words, by weight
-_MOST_PARTS = 40
+_MAX_PARTS = 40
 _FEWEST_PARTS = 2
 
 
@@ -75,7 +75,7 @@ def named(
     left = words
     chosen: list[Thing] = []
     candidates = [thing for thing in view.things if thing.words & words and thing.is_of(periods)]
-    while candidates and len(chosen) < _MOST_NAMED:
+    while candidates and len(chosen) < _MAX_NAMED:
         scored = [(_score(thing, words, left, weights), -thing.place, thing) for thing in candidates]
         score, _, best = max(scored, key=lambda one: one[:2])
         if not score:
@@ -141,7 +141,7 @@ def _parts(total: Thing, beside: Sequence[Thing]) -> tuple[int, ...]:
     sums = dict.fromkeys(places, Decimal(0))
     parts: list[int] = []
     covered: set[int] = set()
-    for thing in beside[:_MOST_PARTS]:
+    for thing in beside[:_MAX_PARTS]:
         if thing.place in covered:
             continue
         for place in places:

@@ -18,7 +18,7 @@ _MOST = re.compile(
     r"\b(?:larg(?:er|est)|high(?:er|est)|great(?:er|est)|bigg(?:er|est)|most|more|maximum|peak\w*)\b", re.IGNORECASE
 )
 _LEAST = re.compile(r"\b(?:small(?:er|est)|low(?:er|est)|least|less|few(?:er|est)|minimum)\b", re.IGNORECASE)
-_MOST_SERIES = 3
+_MAX_SERIES = 3
 
 
 def year_verdicts(text: str, facts: Facts) -> Iterator[Verdict]:
@@ -61,7 +61,7 @@ def _chosen(question: str, facts: Facts) -> list[tuple[Series, list[Fact]]]:
     if keeps is None and bool(most) == bool(least):
         return []
     found = []
-    for one in rank(stems(question), facts)[:_MOST_SERIES]:
+    for one in rank(stems(question), facts)[:_MAX_SERIES]:
         dated = [fact for fact in one.series.facts if fact.periods and not fact.compares]
         if len({fact.periods for fact in dated}) > 1:
             extreme = [(max if most else min)(dated, key=_size(dated))]

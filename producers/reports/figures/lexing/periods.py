@@ -10,7 +10,7 @@ _FIRST_YEAR, _LAST_YEAR = 1900, 2099
 _CENTURY = 2000
 _LATEST_END = 7  # January
 _NEAR = 40  # characters between a part of a year and its year
-_MOST_PARTS = 5
+_MAX_PARTS = 5
 _LONGEST_KEPT = 200
 _DIGIT = re.compile(r"\d")
 _PART = re.compile(r"\b(?:quarter|half)\b", re.IGNORECASE)
@@ -130,7 +130,7 @@ def _with_years(found: list[PeriodMention]) -> list[PeriodMention]:
 
 def _year_giver(found: list[PeriodMention], index: int) -> int | None:
     """The next mention with a year, or else the one before, if it is close."""
-    for other in range(index + 1, min(index + _MOST_PARTS, len(found))):
+    for other in range(index + 1, min(index + _MAX_PARTS, len(found))):
         if found[other].start - found[index].end > _NEAR:
             break
         if found[other].period.year:

@@ -17,7 +17,7 @@ from pelton.workers.cancellation.deadlines import is_too_late
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import PreparedRequest, Result
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import job
+from tests.unit._support.single_flight import job
 
 LIMIT_S = 5
 
@@ -35,8 +35,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.results: LingerQueue[Result] = LingerQueue(100)
-        self.flights = SingleFlight(max_waiting=100)
-        self.open_requests = OpenRequests(self.results, self.flights.leave)
+        self.single_flight = SingleFlight(max_waiting=100)
+        self.open_requests = OpenRequests(self.results, self.single_flight.leave)
         self.cancels = Cancels(TenantPolicy())
         self.notified = 0
         sessions: Any = SimpleNamespace(give_up=lambda _: [], abandon=lambda _: None)
@@ -48,14 +48,14 @@ class Scene:
 
     def ask(self, *jobs: PreparedRequest) -> None:
         for one in jobs:
-            self.open_requests.add(one.ticket)
-            self.flights.join(one)
+            self.open_requests.add(one.delivery)
+            self.single_flight.join(one)
 
     async def ended(self) -> dict[int, str]:
         """The codes of the next results by the offsets of their requests."""
         async with asyncio.timeout(LIMIT_S):
             async for results in self.results.batches():
-                return {result.ticket.record.source.offset: result.error.code for result in results}
+                return {result.delivery.record.source.offset: result.error.code for result in results}
         raise AssertionError("closed")
 
 
@@ -74,14 +74,14 @@ async def running(scene: Scene) -> AsyncIterator[Scene]:
 async def test_a_cancel_ends_the_requests_that_it_covers(scene):
     """Not one that was sent under the same id afterwards; what they waited for goes on for the others."""
     before, other, again = named(b"a"), named(b"b", 1), named(b"a", 2)
-    sent_later = replace(again.ticket, record=replace(again.ticket.record, timestamp_ms=5_000))
-    after = replace(again, ticket=sent_later)
+    sent_later = replace(again.delivery, record=replace(again.delivery.record, timestamp_ms=5_000))
+    after = replace(again, delivery=sent_later)
     scene.ask(before, other, after)
-    generation = scene.flights.of(other.ticket)
+    generation = scene.single_flight.of(other.delivery)
     sender = scene.cancels.note([("kafka_correlationId", b"a")], None, None, 1_000)
     await scene.canceller.cancel([sender])
     assert await scene.ended() == {0: "cancelled"}
-    assert list(generation.waiters) == [other.ticket, after.ticket]
+    assert list(generation.waiters) == [other.delivery, after.delivery]
     assert scene.notified == 1, "the queue may have something to drop"
     await scene.canceller.cancel([sender])
     assert scene.notified == 1, "once"
@@ -92,15 +92,15 @@ async def test_a_deadline_ends_its_request_when_it_passes(running):
     one, patient = due(0.2), job(1)
     running.ask(one, patient)
     assert await running.ended() == {0: "deadline_exceeded"}
-    assert is_too_late(one.ticket)
-    assert running.flights.of(patient.ticket).wanted
+    assert is_too_late(one.delivery)
+    assert running.single_flight.of(patient.delivery).wanted
 
 
 async def test_lost_requests_end_without_a_result(scene):
     """The queue drops what nobody waits for."""
     lost, kept = job(0), job(1)
     scene.ask(lost, kept)
-    scene.canceller.abandon({lost.ticket.tracker})
-    assert lost.ticket not in scene.open_requests
-    assert scene.flights.of(kept.ticket).first is kept.ticket
+    scene.canceller.abandon({lost.delivery.tracker})
+    assert lost.delivery not in scene.open_requests
+    assert scene.single_flight.of(kept.delivery).first is kept.delivery
     assert scene.notified == 1

@@ -9,11 +9,11 @@ import pytest
 from pelton.pipeline.errors import Cancelled
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import CacheOutcome
-from pelton.workers.delivery.linger import MOST_INTERVALS, WAIT_SHARE, LingerPolicy
+from pelton.workers.delivery.linger import MAX_INTERVALS, WAIT_SHARE, LingerPolicy
 from pelton.workers.engine.api import Completion, FinishReason, StepEngine
 from pelton.workers.requests import CacheHit, Failed, Generated, Result
 from pelton.workers.sharing.generation import Computed, Generation
-from tests.unit._support.flights import ANSWER, BODY, delivery, generation, queued
+from tests.unit._support.single_flight import ANSWER, BODY, delivery, generation, queued
 
 COMPLETION = Completion(request_id=0, token_ids=(1,), finish_reason=FinishReason.STOP, prefill_s=0.0, decode_s=0.0)
 
@@ -40,8 +40,8 @@ def engine_with(running: int) -> StepEngine:
         (0.0, 16.0, WAIT_SHARE * 16.0),
         (16.0, None, WAIT_SHARE * 16.0),
         (16.0, 8.0, WAIT_SHARE * 16.0),
-        (0.0, 600.0, MOST_INTERVALS * 0.05),
-        (600.0, None, MOST_INTERVALS * 0.05),
+        (0.0, 600.0, MAX_INTERVALS * 0.05),
+        (600.0, None, MAX_INTERVALS * 0.05),
     ],
 )
 async def test_only_answers_gather_longer_and_the_longer_requests_wait(
@@ -51,10 +51,10 @@ async def test_only_answers_gather_longer_and_the_longer_requests_wait(
     line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=10)
     patience = LingerPolicy(line, engine_with(running=1), 0.05)
     answered = computed(own_wait_s)
-    ticket = delivery()
+    owed = delivery()
     others: list[Result] = [
-        CacheHit(ticket, ANSWER, BODY, CacheOutcome.HIT_LOCAL),
-        Failed(ticket, Cancelled("by its client")),
+        CacheHit(owed, ANSWER, BODY, CacheOutcome.HIT_LOCAL),
+        Failed(owed, Cancelled("by its client")),
     ]
     if longest_wait_s is not None:
         await line.put(queued(1, time.monotonic() - longest_wait_s))

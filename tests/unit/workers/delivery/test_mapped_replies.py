@@ -14,15 +14,15 @@ from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.prepare.tokenizer import SimulatedCodec
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Duplicate, Failed, OutgoingReply, Result
-from tests.unit._support.turns import ticket
+from tests.unit._support.turns import delivery
 
 VALUE = b'{"id": 7}'
 TEXT = RecordMap("{{ id }}", None, {}, "answer", "text")
 
 
 @pytest.fixture
-def delivery() -> Delivery:
-    plain = ticket(1, "")
+def owed() -> Delivery:
+    plain = delivery(1, "")
     return replace(plain, record=replace(plain.record, key=b"k7", value=VALUE))
 
 
@@ -32,45 +32,45 @@ def reply(ending: Result, bodies: BodyCodec) -> OutgoingReply:
     ).pack([ending])[0]
 
 
-def hit(delivery: Delivery, text: str) -> CacheHit:
+def hit(owed: Delivery, text: str) -> CacheHit:
     message = {"role": "assistant", "content": text}
     body = orjson.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {}})
-    return CacheHit(delivery, CacheKeys("answer"), body, CacheOutcome.HIT_LOCAL)
+    return CacheHit(owed, CacheKeys("answer"), body, CacheOutcome.HIT_LOCAL)
 
 
-def test_the_record_comes_back_with_its_key_and_the_answer(delivery):
+def test_the_record_comes_back_with_its_key_and_the_answer(owed):
     """What equal requests share stays the plain answer: each has a record of its own to put it into."""
-    made = reply(hit(delivery, "yes"), TEXT)
+    made = reply(hit(owed, "yes"), TEXT)
     assert made.records[0].key == b"k7"
     assert orjson.loads(made.value) == {"id": 7, "answer": "yes"}
-    assert made.body == hit(delivery, "yes").body
+    assert made.body == hit(owed, "yes").body
 
 
-def test_without_a_map_the_key_is_the_correlation_id(delivery):
-    made = reply(hit(delivery, "yes"), CHAT_BODIES)
-    assert made.records[0].key == delivery.envelope.correlation_id
+def test_without_a_map_the_key_is_the_correlation_id(owed):
+    made = reply(hit(owed, "yes"), CHAT_BODIES)
+    assert made.records[0].key == owed.envelope.correlation_id
     assert orjson.loads(made.value)["object"] == "chat.completion"
 
 
-def test_a_reply_told_again_is_the_same(delivery):
+def test_a_reply_told_again_is_the_same(owed):
     """It is the whole record already: nothing is put into it twice."""
-    made = reply(Duplicate(delivery, b'{"id": 7,"answer":"yes"}'), TEXT)
+    made = reply(Duplicate(owed, b'{"id": 7,"answer":"yes"}'), TEXT)
     assert made.value == b'{"id": 7,"answer":"yes"}'
     assert made.records[0].key == b"k7"
 
 
-def test_an_answer_that_is_no_json_is_an_error_and_a_dead_letter(delivery):
-    made = reply(hit(delivery, "no"), replace(TEXT, parse="json"))
+def test_an_answer_that_is_no_json_is_an_error_and_a_dead_letter(owed):
+    made = reply(hit(owed, "no"), replace(TEXT, parse="json"))
     error, letter = made.records
     assert orjson.loads(error.value or b"")["error"]["code"] == "unfit_answer"
     assert (error.key, letter.key, letter.value) == (b"k7", b"k7", VALUE)
 
 
-def test_a_large_reply_keeps_its_key_when_its_smaller_form_is_sent(delivery):
-    made = reply(hit(delivery, "x" * 9_000), TEXT)
+def test_a_large_reply_keeps_its_key_when_its_smaller_form_is_sent(owed):
+    made = reply(hit(owed, "x" * 9_000), TEXT)
     (small,) = made.without(made.records).records
     assert small.key == b"k7"
 
 
-def test_a_refusal_keeps_the_key(delivery):
-    assert reply(Failed(delivery, InvalidValue("no")), TEXT).records[0].key == b"k7"
+def test_a_refusal_keeps_the_key(owed):
+    assert reply(Failed(owed, InvalidValue("no")), TEXT).records[0].key == b"k7"

@@ -62,7 +62,7 @@ class Broker:
         self.opened = False
 
 
-def parcel(
+def outgoing(
     tracker: OffsetTracker, offset: int, value: bytes = b"reply", fallback: bytes | None = None
 ) -> OutgoingReply:
     source = Source(PARTITION.topic, PARTITION.partition, offset)
@@ -79,7 +79,7 @@ def parcel(
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_publisher, "RETRY_FIRST_S", 0.0)
-    monkeypatch.setattr(partition_publisher, "RETRY_MOST_S", 0.0)
+    monkeypatch.setattr(partition_publisher, "RETRY_MAX_S", 0.0)
 
 
 StartingPoint = Callable[[Progress | None], Awaitable[Progress | None]]
@@ -116,7 +116,7 @@ async def run_to_the_end(
         PARTITION,
         broker,
         on_open=lambda *_: opened.set(),
-        on_published=lambda parcels: counted.extend(parcel.offset for parcel in parcels),
+        on_published=lambda all_outgoing: counted.extend(outgoing.offset for outgoing in all_outgoing),
         on_failure=lambda: None,
         starting_point=starting_point,
         is_current=as_ever,
@@ -131,7 +131,7 @@ async def run_to_the_end(
     waiting = list(offsets)
     for size in [*batches, len(offsets)]:
         for offset in waiting[:size]:
-            publisher.put(parcel(tracker, offset))
+            publisher.put(outgoing(tracker, offset))
         del waiting[:size]
         await asyncio.sleep(0)
     await publisher.settled()
@@ -209,9 +209,9 @@ async def test_a_record_too_large_goes_in_its_smaller_form_or_not_at_all() -> No
     assert publisher.tracker is not None
     for offset in range(3):
         publisher.tracker.admit(offset)
-    publisher.put(parcel(publisher.tracker, 0))
-    publisher.put(parcel(publisher.tracker, 1, value=b"x" * 50, fallback=b"small"))
-    publisher.put(parcel(publisher.tracker, 2, value=b"x" * 50))
+    publisher.put(outgoing(publisher.tracker, 0))
+    publisher.put(outgoing(publisher.tracker, 1, value=b"x" * 50, fallback=b"small"))
+    publisher.put(outgoing(publisher.tracker, 2, value=b"x" * 50))
     await asyncio.wait_for(publisher.settled(), 5)
     assert [(record.key, record.value) for record in broker.published] == [(b"0", b"reply"), (b"1", b"small")]
     assert broker.progress == Progress(3, 3)
@@ -241,7 +241,7 @@ async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -
         publisher.tracker.admit(offset)
     publisher.tracker.reconcile(Progress(1, 2, (1,)))
     for offset in range(3):
-        publisher.put(parcel(publisher.tracker, offset))
+        publisher.put(outgoing(publisher.tracker, offset))
     await asyncio.wait_for(publisher.settled(), 5)
     assert [record.key for record in broker.published] == [b"1", b"2"]
     assert not task.done()
@@ -278,7 +278,7 @@ async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:
     assert publisher.tracker is not None
     for offset in range(5):
         publisher.tracker.admit(offset)
-        publisher.put(parcel(publisher.tracker, offset, value=b"unspeakable" if offset == 2 else b"reply"))
+        publisher.put(outgoing(publisher.tracker, offset, value=b"unspeakable" if offset == 2 else b"reply"))
     await asyncio.wait_for(publisher.settled(), 5)
     values = [b"reply", b"reply", b"AssertionError", b"reply", b"reply"]
     assert [record.value for record in broker.published] == values
@@ -312,7 +312,7 @@ async def test_an_answer_of_a_topic_that_is_no_more_is_held_back(monkeypatch: py
     await opened.wait()
     assert publisher.tracker is not None
     publisher.tracker.admit(0)
-    publisher.put(parcel(publisher.tracker, 0))
+    publisher.put(outgoing(publisher.tracker, 0))
     for _ in range(3):
         asked.clear()
         await asyncio.wait_for(asked.wait(), 5)

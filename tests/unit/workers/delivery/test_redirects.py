@@ -33,9 +33,11 @@ class Directory:
 
 def reply(topic: str, partition: int | None = None) -> OutgoingReply:
     record = RequestRecord(SOURCE, None, b"body", (), 0, 0)
-    ticket = Delivery(record, read_envelope(SOURCE, (), ReplyPolicy("replies")), OffsetTracker(), time.monotonic(), 0.0)
+    delivery = Delivery(
+        record, read_envelope(SOURCE, (), ReplyPolicy("replies")), OffsetTracker(), time.monotonic(), 0.0
+    )
     sent = OutgoingRecord(topic, b"answer", b"id", (), partition, OutgoingRecord(topic, b"small", b"id", (), partition))
-    return OutgoingReply(Failed(ticket, DeadlineExceeded("late.")), (sent,))
+    return OutgoingReply(Failed(delivery, DeadlineExceeded("late.")), (sent,))
 
 
 async def around(directory: Directory, one: OutgoingReply) -> OutgoingReply:

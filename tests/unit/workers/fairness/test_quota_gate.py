@@ -15,7 +15,7 @@ from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheKeys, Failed, PreparedRequest, Result
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import ANSWER, URGENT, job, urgent_ones
+from tests.unit._support.single_flight import ANSWER, URGENT, job, urgent_ones
 
 LIMIT_S = 5
 TENANT = (("pelton-tenant", b"bound"),)
@@ -52,10 +52,10 @@ class Desk:
         self.store = FakeStore(most)
         self.line: RequestQueue[Generation] = RequestQueue(max_tokens=1_000, max_requests=max_requests)
         self.ended: asyncio.Queue[Result] = asyncio.Queue()
-        self.flights = SingleFlight(max_waiting=100)
-        self.open = OpenRequests(self, self.flights.leave)
+        self.single_flight = SingleFlight(max_waiting=100)
+        self.open = OpenRequests(self, self.single_flight.leave)
         self.gate = QuotaGate(
-            settings=quota, store=cast(QuotaStore, self.store), queue=self.line, flights=self.flights,
+            settings=quota, store=cast(QuotaStore, self.store), queue=self.line, single_flight=self.single_flight,
             open_requests=self.open, metrics=Metrics(),
         )  # fmt: skip
 
@@ -77,8 +77,8 @@ class Desk:
     async def enter(self, *jobs: PreparedRequest) -> list[Generation | None]:
         generations = []
         for one in jobs:
-            self.open.add(one.ticket)
-            generations.append(self.flights.join(one))
+            self.open.add(one.delivery)
+            generations.append(self.single_flight.join(one))
             if (generation := generations[-1]) is not None:
                 await self.gate.enter(generation)
         return generations
@@ -92,7 +92,7 @@ class Desk:
         """Which request ended with what error."""
         ended = await self.ended.get()
         assert isinstance(ended, Failed)
-        return ended.ticket.record.source.offset, ended.error.code
+        return ended.delivery.record.source.offset, ended.error.code
 
 
 def bound(number: int, keys: CacheKeys = CacheKeys(), *more: tuple[str, bytes]) -> PreparedRequest:  # noqa: B008
@@ -106,13 +106,13 @@ async def test_who_is_over_the_quota_waits_and_nobody_else_does() -> None:
     async with desk.running():
         await desk.enter(*jobs, job(9, CacheKeys()))
         taken = [await desk.take(), await desk.take()]
-        assert {each.job.ticket.record.source.offset for each in taken} == {0, 9}
+        assert {each.job.delivery.record.source.offset for each in taken} == {0, 9}
         assert desk.gate.waiting == 2
-        desk.open.remove(jobs[1].ticket)
+        desk.open.remove(jobs[1].delivery)
         first = next(each for each in taken if each.job is jobs[0])
         first.begin()
         first.end(tokens=7)
-        desk.open.remove(jobs[0].ticket)
+        desk.open.remove(jobs[0].delivery)
         assert (await desk.take()).job is jobs[2]
         assert desk.store.settled == [(1, 7)]
 
@@ -127,7 +127,7 @@ async def test_what_never_ran_is_given_back_and_what_was_cut_off_is_not() -> Non
             taken = await desk.take()
             if begun:
                 taken.begin()
-            desk.open.remove(taken.job.ticket)
+            desk.open.remove(taken.job.delivery)
         await desk.take()
         await desk.take()
         assert desk.store.settled == [(1, 2), (0, 0)]
@@ -141,7 +141,7 @@ async def test_urgent_requests_of_a_tenant_go_before_its_others() -> None:
         await desk.enter(jobs[0])
         first = await desk.take()
         await desk.enter(*jobs[1:])
-        desk.open.remove(first.job.ticket)
+        desk.open.remove(first.job.delivery)
         [queued] = await asyncio.to_thread(desk.line.take, urgent_ones, block=True)
         assert queued.item.job is jobs[2]
 
@@ -151,10 +151,10 @@ async def test_each_who_waits_for_a_refused_answer_is_judged_by_itself() -> None
     desk = Desk(over="refuse", most=1)
     async with desk.running():
         await desk.enter(bound(0), bound(1, ANSWER), bound(2, ANSWER))
-        assert (await desk.take()).job.ticket.record.source.offset == 0
+        assert (await desk.take()).job.delivery.record.source.offset == 0
         assert await desk.refused() == (1, "rate_limited")
-        again = await desk.flights.next_returning(0)
-        assert again.job.ticket.record.source.offset == 2
+        again = await desk.single_flight.next_returning(0)
+        assert again.job.delivery.record.source.offset == 2
         await desk.gate.enter(again, first=True)
         assert await desk.refused() == (2, "rate_limited")
     assert desk.gate.waiting == 0

@@ -16,7 +16,7 @@ from pelton.workers.engine.api import FailureKind
 from pelton.workers.inference.retries import IDLE_BURST, SHARE, Retries, RetryPolicy
 from pelton.workers.requests import Delivery, PreparedRequest
 from pelton.workers.sharing.generation import Generation
-from tests.unit._support.flights import urgent_ones
+from tests.unit._support.single_flight import urgent_ones
 
 TOKENS = 10
 
@@ -24,16 +24,16 @@ TOKENS = 10
 def place(number: int, attempt: int = 1) -> QueuedRequest[Generation]:
     source = Source("requests", 0, number)
     record = RequestRecord(source, None, b"", [], 0, 0)
-    ticket = Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
+    delivery = Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
     request = ChatRequest.model_validate({"model": "default", "messages": [{"role": "user", "content": "hi"}]})
-    job = PreparedRequest(ticket, request, [], TOKENS)
+    job = PreparedRequest(delivery, request, [], TOKENS)
     generation = Generation(None, job, attempt=attempt)
     generation.add(job)
     return QueuedRequest(generation, 0, TOKENS, 0.0)
 
 
 def numbers(places: list[QueuedRequest[Generation]]) -> list[int]:
-    return [one.item.job.ticket.record.source.offset for one in places]
+    return [one.item.job.delivery.record.source.offset for one in places]
 
 
 class Clock:
@@ -146,7 +146,7 @@ async def test_what_nobody_waits_for_any_more_is_forgotten(retries, clock):
     for one in places:
         retries.add(one)
     for one in places[::2]:
-        one.item.remove(one.item.job.ticket)
+        one.item.remove(one.item.job.delivery)
     assert retries.take_due() == []
     assert len(retries) == 2
     clock.now = 10.0

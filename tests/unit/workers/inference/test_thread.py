@@ -100,8 +100,8 @@ def source(number: int) -> Source:
 
 def place(number: int) -> QueuedRequest[Generation]:
     record = RequestRecord(source(number), None, b"", [], 0, 0)
-    ticket = Delivery(record, read_envelope(record.source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
-    job = PreparedRequest(ticket, ChatRequest.model_validate(BODY), [number], 1)
+    delivery = Delivery(record, read_envelope(record.source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
+    job = PreparedRequest(delivery, ChatRequest.model_validate(BODY), [number], 1)
     generation = Generation(None, job)
     generation.add(job)
     return QueuedRequest(generation, 1, 1, 0.0)
@@ -272,7 +272,7 @@ async def test_what_nobody_waits_for_is_not_run():
     """Its last request left while it waited in the queue: it leaves without a result."""
     engine = ScriptedEngine()
     unwanted, wanted = place(0), place(1)
-    unwanted.item.remove(unwanted.item.job.ticket)
+    unwanted.item.remove(unwanted.item.job.delivery)
     assert isinstance((await Bench(engine, CrashProtection()).finish([unwanted, wanted], 1))[1], Generated)
     assert engine.steps == [[1]]
 
@@ -286,7 +286,7 @@ async def test_what_nobody_waits_for_any_more_is_ended_in_the_engine(attempts):
 
     def leave(step: list[int]) -> None:
         if step == [1] and endless.item.attempt > len(attempts) and endless.item.wanted:
-            endless.item.remove(endless.item.job.ticket)
+            endless.item.remove(endless.item.job.delivery)
             bench.left.put(endless.item)
 
     engine.on_step = leave
@@ -301,7 +301,7 @@ async def test_the_journal_names_somebody_who_waits():
     protection.suspects.set(source(7), CrashHistory(crashes=1, together=8), 0)
     engine, seen = ScriptedEngine(endless={1}), []
     bench, one = Bench(engine, protection), place(1)
-    began, waits = one.item.job.ticket, place(7).item.job
+    began, waits = one.item.job.delivery, place(7).item.job
     one.item.add(waits)
 
     def look(_: list[int]) -> None:

@@ -14,7 +14,7 @@ from pelton.workers.intake.admission import Admission
 from pelton.workers.requests import CacheKeys, PreparedRequest
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import ANSWER, URGENT, job, urgent_ones
+from tests.unit._support.single_flight import ANSWER, URGENT, job, urgent_ones
 
 BATCH, OTHER, PERSON = job(0, CacheKeys()), job(1, CacheKeys()), job(2, CacheKeys(), headers=URGENT)
 
@@ -60,7 +60,7 @@ class NoQuotas:
 class Draft:
     """What the coordinator gives: a prepared request will do for a rendered one."""
 
-    ticket: Any
+    delivery: Any
     job: PreparedRequest
     conversation: None = None
 
@@ -72,19 +72,19 @@ async def line() -> RequestQueue[Generation]:
 
 def admitting(line: RequestQueue[Generation], monkeypatch: pytest.MonkeyPatch, **turns: Any) -> Admission:
     monkeypatch.setattr(admission, "make_jobs", lambda drafts, *_: ([draft.job for draft in drafts], []))
-    monkeypatch.setattr(admission, "make_drafts", lambda tickets, *_: ([_draft(one) for one in tickets], []))
+    monkeypatch.setattr(admission, "make_drafts", lambda deliveries, *_: ([_draft(one) for one in deliveries], []))
     others = cast(
-        Any, Everybody({Lane[name]: [Draft(one.ticket, one) for one in some] for name, some in turns.items()})
+        Any, Everybody({Lane[name]: [Draft(one.delivery, one) for one in some] for name, some in turns.items()})
     )
     return Admission(
-        addresses=others, codec=others, limits=others, keyring=others, recall=others, cancels=others,
-        open_requests=others, flights=SingleFlight(max_waiting=100), sessions=others, continuing=others, queue=line,
-        quotas=cast(Any, NoQuotas(line)),
+        addresses=others, codec=others, limits=others, key_builder=others, reply_cache=others, cancels=others,
+        open_requests=others, single_flight=SingleFlight(max_waiting=100), sessions=others, session_prompts=others,
+        queue=line, quotas=cast(Any, NoQuotas(line)),
     )  # fmt: skip
 
 
-def _draft(ticket: Any) -> Any:
-    return Draft(ticket, next(one for one in (BATCH, OTHER, PERSON) if one.ticket is ticket))
+def _draft(delivery: Any) -> Any:
+    return Draft(delivery, next(one for one in (BATCH, OTHER, PERSON) if one.delivery is delivery))
 
 
 async def test_turns_of_sessions_wait_each_for_the_room_of_their_lane(
@@ -108,7 +108,7 @@ async def test_what_was_fetched_together_waits_each_for_the_room_of_its_lane(
 ) -> None:
     """A header makes a request interactive among those of a batch topic."""
     one = admitting(line, monkeypatch)
-    entering = asyncio.create_task(one._generate([_draft(each.ticket) for each in (BATCH, OTHER, PERSON)]))
+    entering = asyncio.create_task(one._generate([_draft(each.delivery) for each in (BATCH, OTHER, PERSON)]))
     try:
         (taken,) = await asyncio.wait_for(asyncio.to_thread(line.take, urgent_ones, block=True), 5)
         assert taken.item.job is PERSON
@@ -125,6 +125,6 @@ async def test_a_generation_that_somebody_joins_who_waits_goes_with_those(
     one = admitting(line, monkeypatch)
     first, joins = job(0, ANSWER), job(1, ANSWER, headers=URGENT)
     for each in (first, joins):
-        await one._generate([cast(Any, Draft(each.ticket, each))])
+        await one._generate([cast(Any, Draft(each.delivery, each))])
     (queued,) = line.take(lambda places: (range(len(places)), None), block=False)
     assert (queued.item.job, queued.priority) == (first, Lane.INTERACTIVE.priority)

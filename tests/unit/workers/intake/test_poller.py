@@ -14,7 +14,7 @@ from pelton.workers.intake.poller import Poller
 def poller() -> Poller:
     nothing: Any = SimpleNamespace()
     return Poller(
-        consumer=nothing, assignment=nothing, policy=nothing, sessions=nothing, quotas=nothing, reception=nothing,
+        consumer=nothing, assignment=nothing, policy=nothing, sessions=nothing, quotas=nothing, admission=nothing,
         metrics=nothing,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ client = logging.getLogger("aiokafka.client")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     monkeypatch.setattr(broker_wait, "RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr(broker_wait, "RETRY_MOST_S", 0.001)
+    monkeypatch.setattr(broker_wait, "RETRY_MAX_S", 0.001)
 
 
 def failing(cause: Exception, times: int):

@@ -72,16 +72,16 @@ def test_what_was_not_said_is_not_said_to_be_over(shown):
 def test_a_flood_is_held_in_bounded_memory(shown):
     """Of very many lines the last are kept."""
     held = holding(shown)
-    for number in range(10 * outage.MOST_HELD):
+    for number in range(10 * outage.MAX_HELD):
         client.error("attempt %d", number)
     held.release()
-    assert len(shown.lines) == outage.MOST_HELD
+    assert len(shown.lines) == outage.MAX_HELD
 
 
 @pytest.fixture
 def at_once(monkeypatch):
     monkeypatch.setattr(broker_wait, "RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr(broker_wait, "RETRY_MOST_S", 0.001)
+    monkeypatch.setattr(broker_wait, "RETRY_MAX_S", 0.001)
     monkeypatch.setattr(outage, "LOOK_S", 0.001)
     monkeypatch.setattr(outage, "SETTLE_S", 0.02)
 

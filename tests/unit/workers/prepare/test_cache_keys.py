@@ -44,7 +44,7 @@ OTHER_VALUES: dict[str, Any] = {
 """One for each field of `SamplingParams` that is not its usual value: a new field has to be added here."""
 
 
-def keyring(
+def key_builder(
     settings: CacheSettings = SETTINGS, fingerprint: bytes = b"weights", limits: RequestLimits = LIMITS
 ) -> CacheKeyBuilder:
     return CacheKeyBuilder.of(settings, "tiny", fingerprint, limits)
@@ -60,8 +60,8 @@ def keys(
     source = Source("requests", 3, 14)
     record = RequestRecord(source, None, orjson.dumps(body), headers, int(time.time() * 1000), 0)
     envelope = read_envelope(source, headers, ReplyPolicy("replies"))
-    ticket = Delivery(record, envelope, OffsetTracker(), 0.0, 0.0)
-    return (ring or keyring()).keys(ticket, ChatRequest.model_validate(body), text)
+    delivery = Delivery(record, envelope, OffsetTracker(), 0.0, 0.0)
+    return (ring or key_builder()).keys(delivery, ChatRequest.model_validate(body), text)
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(SamplingParams)])
@@ -105,10 +105,10 @@ def test_only_what_is_reproducible_has_an_answer_to_find(asked, cacheable):
         {"text": "user: ho"},
         {"text": "user: hi "},
         {"headers": (("pelton-tenant", b"acme"),)},
-        {"ring": keyring(fingerprint=b"other weights")},
+        {"ring": key_builder(fingerprint=b"other weights")},
         {"max_completion_tokens": 50},
-        {"ring": keyring(limits=replace(LIMITS, default_max_new_tokens=49))},
-        {"ring": keyring(limits=replace(LIMITS, budget_tokens=79))},
+        {"ring": key_builder(limits=replace(LIMITS, default_max_new_tokens=49))},
+        {"ring": key_builder(limits=replace(LIMITS, budget_tokens=79))},
         {"stop": "."},
         {"logprobs": True},
     ],
@@ -126,13 +126,13 @@ def test_what_cannot_change_the_answer_does_not_change_the_key(other):
 
 def test_limits_do_not_part_requests_that_say_how_long():
     """An answer of the asked length is the same on a worker with more room."""
-    roomy = keyring(limits=replace(LIMITS, budget_tokens=90))
+    roomy = key_builder(limits=replace(LIMITS, budget_tokens=90))
     assert keys(max_completion_tokens=9).answer == keys(roomy, max_completion_tokens=9).answer
 
 
 def test_tenants_share_where_the_operator_says_so():
     """By default they do not."""
-    shared = keyring(CacheSettings(share_across_tenants=True))
+    shared = key_builder(CacheSettings(share_across_tenants=True))
     acme = (("pelton-tenant", b"acme"),)
     assert keys(shared, headers=acme).answer == keys(shared).answer
 
@@ -157,6 +157,6 @@ def test_the_header_decides_what_is_read():
     fresh = keys(headers=(ID, ("pelton-cache", b"refresh")))
     assert (fresh.answer, fresh.read, fresh.flight) == (keys().answer, [], None)
     assert keys(headers=(ID, ("pelton-cache", b"bypass"))) == CacheKeys()
-    assert keys(keyring(CacheSettings(enabled=False)), headers=(ID,)) == CacheKeys()
+    assert keys(key_builder(CacheSettings(enabled=False)), headers=(ID,)) == CacheKeys()
     used = keys(headers=(ID, ("pelton-cache", b"use")))
     assert (used.read, used.flight) == ([used.resend, used.answer], used.answer)

@@ -53,7 +53,7 @@ def reply(
     """The reply to an answer of that text, as OpenAI's client reads it."""
     [prompt] = codec.encode([codec.render(asked.messages, asked)])
     completion = Completion(0, tuple(codec.encode([text])[0]), end, 0.1, 0.1)
-    answered = Generated(PreparedRequest(None, asked, prompt, 10), completion, 0.0, 0.0)  # type: ignore[arg-type]  # no ticket is read
+    answered = Generated(PreparedRequest(None, asked, prompt, 10), completion, 0.0, 0.0)  # type: ignore[arg-type]  # no delivery is read
     return ChatCompletion.model_validate_json(reply_value(answer_body(answered, codec), "tiny"), strict=True)
 
 

@@ -30,7 +30,7 @@ SIGNATURE = WorkerIdentity("tiny", "worker-1")
 KEYRING = CacheKeyBuilder.of(CacheSettings(), "tiny", b"fingerprint", LIMITS)
 
 
-def ticket(body: object, headers: tuple[tuple[str, bytes], ...] = ()) -> Delivery:
+def delivery(body: object, headers: tuple[tuple[str, bytes], ...] = ()) -> Delivery:
     source = Source("requests", 3, 14)
     record = RequestRecord(source, None, orjson.dumps(body), headers, int(time.time() * 1000), 0)
     return Delivery(record, read_envelope(source, headers, ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.25)
@@ -40,8 +40,8 @@ def request(**fields: object) -> dict[str, object]:
     return {"model": "default", "messages": [{"role": "user", "content": "hi"}], **fields}
 
 
-def prepared(*tickets: Delivery) -> tuple[list[PreparedRequest], list[Failed]]:
-    drafts, malformed = make_drafts(tickets, SimulatedCodec(), LIMITS, KEYRING)
+def prepared(*deliveries: Delivery) -> tuple[list[PreparedRequest], list[Failed]]:
+    drafts, malformed = make_drafts(deliveries, SimulatedCodec(), LIMITS, KEYRING)
     jobs, too_large = make_jobs(drafts, SimulatedCodec(), LIMITS)
     return jobs, [*malformed, *too_large]
 
@@ -62,17 +62,17 @@ def test_what_is_allowed_always_fits(prompt_tokens, asked):
 
 
 def test_one_bad_request_does_not_keep_the_others_of_its_batch():
-    """Each ticket of a polled batch ends as a job or as its own refusal, and prompts stay with their requests."""
-    tickets = [ticket(request(user=str(index)) if index % 2 else {"model": "tiny"}) for index in range(6)]
-    jobs, refused = prepared(*tickets)
-    assert [job.ticket for job in jobs] == tickets[1::2]
-    assert [refusal.ticket for refusal in refused] == tickets[0::2]
+    """Each delivery of a polled batch ends as a job or as its own refusal, and prompts stay with their requests."""
+    deliveries = [delivery(request(user=str(index)) if index % 2 else {"model": "tiny"}) for index in range(6)]
+    jobs, refused = prepared(*deliveries)
+    assert [job.delivery for job in jobs] == deliveries[1::2]
+    assert [refusal.delivery for refusal in refused] == deliveries[0::2]
     assert {refusal.error.code for refusal in refused} == {"missing_required_parameter"}
     assert all(job.prompt == encode_text("user: hi") for job in jobs)
 
 
 def answered(completion: Completion, **fields: object) -> Generated:
-    job = PreparedRequest(ticket(request(**fields)), ChatRequest.model_validate(request(**fields)), [1, 2, 3], 50)
+    job = PreparedRequest(delivery(request(**fields)), ChatRequest.model_validate(request(**fields)), [1, 2, 3], 50)
     return Generated(job, completion, 0.01, time.monotonic())
 
 
@@ -111,7 +111,7 @@ def test_a_huge_reply_brings_a_small_one_with_it():
 def test_an_error_reply_is_addressed_like_an_answer():
     """Correlation id, address and source are the request's, whether it was answered or refused."""
     headers = (("kafka_correlationId", b"\x00\xff"), ("kafka_replyPartition", (2).to_bytes(4, "big")))
-    record = error_record(ticket(request(), headers), DeadlineExceeded("late."), SIGNATURE, attempt=1)
+    record = error_record(delivery(request(), headers), DeadlineExceeded("late."), SIGNATURE, attempt=1)
     assert (record.topic, record.partition, record.key) == ("replies", 2, b"\x00\xff")
     assert dict(record.headers)["pelton-source"] == b"requests-3-14"
     assert dict(record.headers)["pelton-queue-ms"] == b"250.0"
@@ -127,7 +127,7 @@ def test_equal_prompts_are_tokenised_once():
             encoded.extend(texts)
             return super().encode(texts)
 
-    drafts, _ = make_drafts([ticket(request()) for _ in range(5)], CountingCodec(), LIMITS, KEYRING)
+    drafts, _ = make_drafts([delivery(request()) for _ in range(5)], CountingCodec(), LIMITS, KEYRING)
     jobs, _ = make_jobs(drafts, CountingCodec(), LIMITS)
     assert encoded == ["user: hi"]
     assert [job.prompt for job in jobs] == [encode_text("user: hi")] * 5
@@ -145,5 +145,5 @@ def test_a_reply_is_built_around_what_equal_requests_share():
 @pytest.mark.parametrize("model", ["default", "tiny"])
 def test_a_worker_answers_to_its_model_and_to_default(model):
     """Both names reach the served model."""
-    jobs, refused = prepared(ticket(request(model=model)))
+    jobs, refused = prepared(delivery(request(model=model)))
     assert (len(jobs), len(refused)) == (1, 0)

@@ -14,7 +14,7 @@ from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
 from pelton.workers.prepare.tokenizer import SimulatedCodec
-from tests.unit._support.turns import answer, ticket, user
+from tests.unit._support.turns import answer, delivery, user
 
 LIMITS = RequestLimits(
     "tiny", context_length=200, budget_tokens=180, default_max_new_tokens=40, max_request_bytes=10_000
@@ -33,13 +33,13 @@ class CountingCodec(SimulatedCodec):
         return super().encode(texts)
 
 
-def continuing(most_context: int | None = None) -> SessionPrompts:
+def session_prompts(most_context: int | None = None) -> SessionPrompts:
     return SessionPrompts(CountingCodec(), LIMITS, KEYRING, most_context)
 
 
 def asks(text: str, offset: int = 99, **fields: object):
     body = {"model": "default", "messages": [{"role": "user", "content": text}], **fields}
-    return ticket(offset, body=orjson.dumps(body))
+    return delivery(offset, body=orjson.dumps(body))
 
 
 def history(*words: str, system: str | None = None) -> History:
@@ -49,7 +49,7 @@ def history(*words: str, system: str | None = None) -> History:
 
 def test_what_was_said_stands_before_what_is_new():
     """The prompt is the whole conversation, tokenised once; keys are made of it."""
-    it = continuing()
+    it = session_prompts()
     (draft,), refused = it.make_drafts([(asks("c", temperature=0), history("a", "b", system="s"))])
     assert refused == []
     assert draft.text == "system: s\nuser: a\nassistant: A\nuser: b\nassistant: B\nuser: c"
@@ -61,10 +61,10 @@ def test_what_was_said_stands_before_what_is_new():
 
 def test_a_batch_is_tokenised_in_one_call_and_a_bad_body_is_refused_alone():
     """Many sessions that fit cost one call of the tokenizer; one sender's mistake is nobody else's."""
-    it = continuing()
-    opened = [(asks(str(n), n) if n % 3 else ticket(n, body=b"{"), history("a")) for n in range(6)]
+    it = session_prompts()
+    opened = [(asks(str(n), n) if n % 3 else delivery(n, body=b"{"), history("a")) for n in range(6)]
     drafts, refused = it.make_drafts(opened)
-    assert [draft.ticket for draft in drafts] == [one for one, _ in opened if one.record.source.offset % 3]
+    assert [draft.delivery for draft in drafts] == [one for one, _ in opened if one.record.source.offset % 3]
     assert [refusal.error.code for refusal in refused] == ["invalid_json", "invalid_json"]
     assert cast(CountingCodec, it.codec).calls == [4]
 
@@ -76,7 +76,7 @@ def test_a_batch_is_tokenised_in_one_call_and_a_bad_body_is_refused_alone():
 )
 def test_the_oldest_turns_go_until_it_fits_and_not_one_more(words, asked, most_context):
     """The prompt leaves room for the new tokens; system and new messages stay; one turn more would be too many."""
-    it = continuing(most_context)
+    it = session_prompts(most_context)
     whole = history(*words, system="s")
     (draft,), _ = it.make_drafts([(asks("new", max_completion_tokens=asked), whole)])
     kept = draft.conversation.history.turns
@@ -100,7 +100,7 @@ def test_the_oldest_turns_go_until_it_fits_and_not_one_more(words, asked, most_c
 )
 def test_the_room_is_what_new_tokens_and_the_setting_leave(asked, most_context, room):
     """Never more than the setting, nor than the model holds beside the answer."""
-    assert continuing(most_context).room(asked) == room
+    assert session_prompts(most_context).room(asked) == room
 
 
 def test_a_small_model_keeps_half_of_itself_for_an_answer_of_no_given_length():
@@ -113,7 +113,7 @@ def test_a_small_model_keeps_half_of_itself_for_an_answer_of_no_given_length():
 
 def test_a_request_too_long_by_itself_is_judged_like_any_other():
     """The setting bounds the history, not what the sender says now; the model's context bounds both."""
-    it = continuing(most_context=10)
+    it = session_prompts(most_context=10)
     long = asks("x" * 400)
     (draft,), _ = it.make_drafts([(long, history("a"))])
     assert draft.conversation.history.turns == ()

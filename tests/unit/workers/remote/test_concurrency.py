@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.workers.remote.concurrency import AdaptiveLimit
-from pelton.workers.remote.endpoint import MOST_FAILURES, Endpoint
+from pelton.workers.remote.endpoint import MAX_FAILURES, Endpoint
 
 
 def rounds(limit: AdaptiveLimit, count: int, carries: int, start: float = 0.0) -> list[int]:
@@ -70,7 +70,7 @@ def test_it_never_leaves_its_bounds(least: int, more: int, events: list[tuple[bo
 def test_an_endpoint_that_fails_is_put_on_trial() -> None:
     """Down after some failures in a row; back with one request at a time, until one is answered."""
     endpoint = Endpoint("http://x/v1", AdaptiveLimit(1, 8), least=1)
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         assert endpoint.free(0.0)
         endpoint.failed(0.0, 0.0)
     assert endpoint.free(0.0) == 0

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from pelton.pipeline.wire.contract import Lane
 from pelton.workers.sessions.queues import PendingTurn, SessionQueues, TurnStage
-from tests.unit._support.turns import ticket
+from tests.unit._support.turns import delivery
 
 
 def entered(lanes: SessionQueues, *offsets: int, session: str = "s", **options: Any) -> list[PendingTurn]:
-    visits = [PendingTurn.of(ticket(offset, session, **options)) for offset in offsets]
-    for visit in visits:
-        lanes.enter(visit)
-    return visits
+    all_pending = [PendingTurn.of(delivery(offset, session, **options)) for offset in offsets]
+    for pending in all_pending:
+        lanes.enter(pending)
+    return all_pending
 
 
 async def due(lanes: SessionQueues, most: int = 100) -> list[PendingTurn]:
@@ -41,7 +41,7 @@ async def test_the_next_is_due_when_the_one_before_has_left():
     assert await due(lanes) == [second]
     lanes.leave(second)
     await assert_none_due(lanes)
-    assert lanes.visits() == []
+    assert lanes.all_pending() == []
 
 
 async def test_sessions_do_not_wait_for_each_other():
@@ -64,7 +64,7 @@ async def test_one_that_ends_while_it_waits_is_passed_over_when_it_is_committed(
 
 
 async def test_a_history_that_moved_is_read_again():
-    """The visit keeps its place and is due once more."""
+    """The pending keeps its place and is due once more."""
     lanes = SessionQueues()
     first, _ = entered(lanes, 1, 2)
     lanes.move(first, TurnStage.OPEN)
@@ -112,7 +112,7 @@ async def test_patience_counts_from_the_trouble_and_from_the_arrival():
 
 async def test_a_record_of_a_topic_made_anew_is_another():
     """Offsets come again when a topic is deleted and created; the record's time tells the two apart."""
-    one = PendingTurn.of(ticket(7))
+    one = PendingTurn.of(delivery(7))
     assert one.record == "requests-0-7@1007"
 
 
@@ -121,7 +121,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["enter", "open", "end", "leave"]), s
 
 @given(STEPS)
 def test_whatever_happens_each_session_goes_forward_in_order(steps):
-    """At most one visit of a session is under way, it is the oldest, and whoever is the oldest and waits is due."""
+    """At most one pending of a session is under way, it is the oldest, and whoever is the oldest and waits is due."""
 
     async def play() -> None:
         lanes = SessionQueues()
@@ -131,20 +131,20 @@ def test_whatever_happens_each_session_goes_forward_in_order(steps):
             if step == "enter":
                 row += entered(lanes, number, session=f"s{session}")
             elif step == "open":
-                for visit in [visit for visit in row if lanes.is_due(visit)]:
-                    lanes.move(visit, TurnStage.OPEN)
+                for pending in [pending for pending in row if lanes.is_due(pending)]:
+                    lanes.move(pending, TurnStage.OPEN)
             elif row:
-                visit = row[at % len(row)]
+                pending = row[at % len(row)]
                 if step == "end":
-                    lanes.move(visit, TurnStage.ENDED)
+                    lanes.move(pending, TurnStage.ENDED)
                 else:
-                    row.remove(visit)
-                    lanes.leave(visit)
+                    row.remove(pending)
+                    lanes.leave(pending)
             for row in rows.values():
-                assert [visit for visit in row if visit.stage is TurnStage.OPEN] in ([], row[:1])
-                assert [visit for visit in row if lanes.is_due(visit)] == [
-                    visit for visit in row[:1] if visit.stage is TurnStage.WAITING
+                assert [pending for pending in row if pending.stage is TurnStage.OPEN] in ([], row[:1])
+                assert [pending for pending in row if lanes.is_due(pending)] == [
+                    pending for pending in row[:1] if pending.stage is TurnStage.WAITING
                 ]
-        assert lanes.waiting == sum(visit.stage is TurnStage.WAITING for row in rows.values() for visit in row)
+        assert lanes.waiting == sum(pending.stage is TurnStage.WAITING for row in rows.values() for pending in row)
 
     asyncio.run(play())

@@ -16,7 +16,7 @@ from pelton.workers.requests import CacheHit, CacheKeys, PreparedRequest
 from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import BODY, URGENT, job, urgent_ones
+from tests.unit._support.single_flight import BODY, URGENT, job, urgent_ones
 
 LIMIT_S = 5
 
@@ -58,9 +58,11 @@ class Desk:
         self.line: RequestQueue[Generation] = RequestQueue(max_tokens=100, max_requests=100)
         self.results: LingerQueue[Finished] = LingerQueue(100)
         self.leases = FakeLeases()
-        self.flights = SingleFlight(max_waiting=100, leased=True, release=self.leases.release)
-        self.open_requests = OpenRequests(self.results, self.flights.leave)
-        self.gate = LeaseGate(self.flights, cast(Leases, self.leases), self.line, self.open_requests, longest_wait_s)
+        self.single_flight = SingleFlight(max_waiting=100, leased=True, release=self.leases.release)
+        self.open_requests = OpenRequests(self.results, self.single_flight.leave)
+        self.gate = LeaseGate(
+            self.single_flight, cast(Leases, self.leases), self.line, self.open_requests, longest_wait_s
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Desk"]:
@@ -75,8 +77,8 @@ class Desk:
 
     async def join(self, *jobs: PreparedRequest) -> None:
         for one in jobs:
-            self.open_requests.add(one.ticket)
-            if (generation := self.flights.join(one)) is not None:
+            self.open_requests.add(one.delivery)
+            if (generation := self.single_flight.join(one)) is not None:
                 await self.line.put(generation.queued)
 
     def take(self) -> list[PreparedRequest]:
@@ -92,9 +94,9 @@ class Desk:
 
     def finish(self, one: PreparedRequest) -> None:
         """It is answered."""
-        generation = self.flights.of(one.ticket)
+        generation = self.single_flight.of(one.delivery)
         assert generation is not None
-        self.flights.finish(generation)
+        self.single_flight.finish(generation)
 
     async def ended(self) -> list[Finished]:
         """The next results."""
@@ -140,10 +142,10 @@ async def test_what_another_worker_generates_leaves_the_queue():
         await desk.join(*places)
         assert desk.take() == []
         await desk.leases.looked.wait()
-        assert (len(desk.line), desk.line.tokens, desk.flights.waiting) == (0, 0, 3)
+        assert (len(desk.line), desk.line.tokens, desk.single_flight.waiting) == (0, 0, 3)
         desk.leases.seen["answer"] = Found(BODY, Tier.REMOTE)
         endings = await desk.ended()
-        assert endings == [CacheHit(one.ticket, one.keys, BODY, CacheOutcome.JOINED) for one in places]
+        assert endings == [CacheHit(one.delivery, one.keys, BODY, CacheOutcome.JOINED) for one in places]
         assert desk.leases.released == []
 
 
@@ -154,8 +156,8 @@ async def test_an_answer_that_came_meanwhile_is_a_hit():
         desk.leases.standings["answer"] = Found(BODY, Tier.REMOTE)
         await desk.join(one, follower)
         assert desk.take() == []
-        outcomes = {hit.ticket: hit.outcome for hit in await desk.ended() if isinstance(hit, CacheHit)}
-        assert outcomes == {one.ticket: CacheOutcome.HIT_REMOTE, follower.ticket: CacheOutcome.JOINED}
+        outcomes = {hit.delivery: hit.outcome for hit in await desk.ended() if isinstance(hit, CacheHit)}
+        assert outcomes == {one.delivery: CacheOutcome.HIT_REMOTE, follower.delivery: CacheOutcome.JOINED}
         assert len(desk.line) == 0
 
 
@@ -194,7 +196,7 @@ async def test_a_lease_that_nobody_wants_any_more_is_given_back():
         await desk.join(one)
         assert desk.take() == []
         await until(lambda: desk.leases.asked)
-        desk.open_requests.abandon({one.ticket.tracker})
+        desk.open_requests.abandon({one.delivery.tracker})
         desk.leases.answering.set()
         await until(lambda: desk.leases.released)
         assert desk.leases.released == ["answer"]
@@ -208,7 +210,7 @@ async def test_who_leaves_while_the_lease_is_asked_for_leaves_it_to_the_rest():
         await desk.join(hasty, patient)
         assert desk.take() == []
         await until(lambda: desk.leases.asked)
-        desk.open_requests.remove(hasty.ticket)
+        desk.open_requests.remove(hasty.delivery)
         desk.leases.answering.set()
         assert await desk.taken() == [hasty], "it is what is computed still"
         assert desk.leases.asked == [["answer"]]
@@ -222,7 +224,7 @@ async def ask_twice(desk: Desk, first: LeaseOutcome, second: LeaseOutcome) -> Pr
     await desk.join(hasty)
     assert desk.take() == []
     await until(lambda: desk.leases.asked)
-    desk.open_requests.remove(hasty.ticket)
+    desk.open_requests.remove(hasty.delivery)
     desk.line.remove_if(lambda queued: not queued.item.wanted)
     await desk.join(patient)
     assert desk.take() == []
@@ -235,7 +237,7 @@ async def test_a_generation_that_may_run_is_not_parked_any_more():
     """Of two answers the first counts."""
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.ALONE, LeaseOutcome.FOLLOWER)
-        assert desk.flights.parked == []
+        assert desk.single_flight.parked == []
         assert await desk.taken() == [patient]
 
 
@@ -244,7 +246,7 @@ async def test_a_parked_generation_that_gets_the_lease_runs():
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.FOLLOWER, LeaseOutcome.LEADER)
         assert await desk.taken() == [patient]
-        assert desk.flights.parked == []
+        assert desk.single_flight.parked == []
         desk.finish(patient)
         assert desk.leases.released == ["answer"]
 
@@ -254,8 +256,8 @@ async def test_a_parked_generation_waits_on_when_nobody_can_tell():
     async with Desk().open() as desk:
         patient = await ask_twice(desk, LeaseOutcome.FOLLOWER, LeaseOutcome.ALONE)
         await desk.leases.looked.wait()
-        (parked,) = desk.flights.parked
-        assert parked is desk.flights.of(patient.ticket)
+        (parked,) = desk.single_flight.parked
+        assert parked is desk.single_flight.of(patient.delivery)
         assert not parked.may_run
 
 
@@ -263,8 +265,8 @@ async def test_what_nobody_waits_for_leaves_the_queue_without_a_lease():
     """Its last request left while it waited for room in the queue: asked for again and again, it would stay there."""
     async with Desk().open() as desk:
         one = job()
-        generation = desk.flights.join(one)
-        desk.flights.leave(one.ticket)
+        generation = desk.single_flight.join(one)
+        desk.single_flight.leave(one.delivery)
         await desk.line.put(generation.queued)
         assert desk.take() == [one]
         assert desk.leases.asked == []
@@ -278,15 +280,15 @@ async def test_a_lane_without_room_holds_up_no_return_of_the_other():
         pairs = [(job(n, CacheKeys(key), headers=h), job(n + 1, CacheKeys(key), headers=h))
                  for n, key, h in ((1, "batch", ()), (3, "urgent", URGENT))]  # fmt: skip
         for one, _ in pairs:
-            desk.open_requests.add(one.ticket)
-        batch, urgent = (desk.flights.join(one) for one, _ in pairs)
+            desk.open_requests.add(one.delivery)
+        batch, urgent = (desk.single_flight.join(one) for one, _ in pairs)
         for _, other in pairs:
-            desk.open_requests.add(other.ticket)
-            desk.flights.join(other)
-        await desk.line.put(replace(desk.flights.get("full").queued, max_new_tokens=97))
+            desk.open_requests.add(other.delivery)
+            desk.single_flight.join(other)
+        await desk.line.put(replace(desk.single_flight.get("full").queued, max_new_tokens=97))
         for generation in (batch, urgent):
             assert generation is not None
-            desk.flights.fail(generation, fault=False)
+            desk.single_flight.fail(generation, fault=False)
         (taken,) = await asyncio.to_thread(desk.line.take, urgent_ones, block=True)
         assert taken.item.job is pairs[1][1]
         assert desk.line.free_requests(0) == 0

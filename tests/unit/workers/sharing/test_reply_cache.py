@@ -45,65 +45,65 @@ def cache() -> FakeCache:
 
 
 @pytest.fixture
-def recall(cache: FakeCache) -> ReplyCache:
+def reply_cache(cache: FakeCache) -> ReplyCache:
     return ReplyCache(cast(TieredCache, cache), resend_window_s=60)
 
 
 def draft(keys: CacheKeys = KEYS) -> RenderedRequest:
     source = Source("requests", 0, 0)
     record = RequestRecord(source, None, b"", [], 0, 0)
-    ticket = Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
-    return RenderedRequest(ticket, REQUEST, "hi", keys)
+    delivery = Delivery(record, read_envelope(source, (), ReplyPolicy("replies")), OffsetTracker(), 0.0, 0.0)
+    return RenderedRequest(delivery, REQUEST, "hi", keys)
 
 
-async def test_a_batch_is_looked_up_at_once(recall, cache):
+async def test_a_batch_is_looked_up_at_once(reply_cache, cache):
     """One look-up for all keys of a polled batch; what has none is not looked for."""
     cache.values["b"] = BODY
     drafts = [draft(CacheKeys("a")), draft(CacheKeys("b")), draft(CacheKeys()), draft(CacheKeys("b", fresh=True))]
-    endings, missing = await recall.look_up(drafts)
+    endings, missing = await reply_cache.look_up(drafts)
     assert cache.lookups == [["a", "b"]]
-    assert endings == [CacheHit(drafts[1].ticket, drafts[1].keys, BODY, CacheOutcome.HIT_REMOTE)]
+    assert endings == [CacheHit(drafts[1].delivery, drafts[1].keys, BODY, CacheOutcome.HIT_REMOTE)]
     assert missing == [drafts[0], drafts[2], drafts[3]]
 
 
-async def test_without_keys_nobody_is_asked(recall, cache):
+async def test_without_keys_nobody_is_asked(reply_cache, cache):
     """As when the cache is off."""
     one = draft(CacheKeys())
-    assert await recall.look_up([one]) == ([], [one])
+    assert await reply_cache.look_up([one]) == ([], [one])
     assert cache.lookups == []
 
 
 @pytest.mark.parametrize("keys", [KEYS, CacheKeys(None, "resend")])
-async def test_a_request_that_comes_again_gets_the_very_same_reply(recall, keys):
+async def test_a_request_that_comes_again_gets_the_very_same_reply(reply_cache, keys):
     """Byte for byte, whether its answer is kept for others as well or not."""
-    recall.keep(keys, VALUE, BODY, CacheOutcome.MISS)
+    reply_cache.keep(keys, VALUE, BODY, CacheOutcome.MISS)
     again = draft(keys)
-    assert await recall.look_up([again]) == ([Duplicate(again.ticket, VALUE)], [])
+    assert await reply_cache.look_up([again]) == ([Duplicate(again.delivery, VALUE)], [])
 
 
-async def test_a_reply_from_the_cache_is_remembered_too(recall, cache):
+async def test_a_reply_from_the_cache_is_remembered_too(reply_cache, cache):
     """Of a hit only what is its own is written, for as long as resends are known."""
     cache.values["answer"] = BODY
-    recall.keep(KEYS, VALUE, BODY, CacheOutcome.HIT_LOCAL)
+    reply_cache.keep(KEYS, VALUE, BODY, CacheOutcome.HIT_LOCAL)
     assert cache.values["answer"] is BODY
     assert len(cache.values["resend"]) < len(VALUE)
     assert cache.lifetimes["resend"] == 60
     again = draft()
-    assert await recall.look_up([again]) == ([Duplicate(again.ticket, VALUE)], [])
+    assert await reply_cache.look_up([again]) == ([Duplicate(again.delivery, VALUE)], [])
 
 
-async def test_a_reply_whose_answer_has_changed_is_not_told_again(recall, cache):
+async def test_a_reply_whose_answer_has_changed_is_not_told_again(reply_cache, cache):
     """Half of the old reply and half of the new answer would be neither: the request counts as a new one."""
-    recall.keep(KEYS, VALUE, BODY, CacheOutcome.MISS)
+    reply_cache.keep(KEYS, VALUE, BODY, CacheOutcome.MISS)
     cache.values["answer"] = b'{"choices":[2],"usage":{}}'
-    ((ending,), missing) = await recall.look_up([draft()])
+    ((ending,), missing) = await reply_cache.look_up([draft()])
     assert (ending.outcome, missing) == (CacheOutcome.HIT_REMOTE, [])
     del cache.values["answer"]
-    assert (await recall.look_up([draft()]))[0] == []
+    assert (await reply_cache.look_up([draft()]))[0] == []
 
 
-async def test_a_fresh_answer_replaces_the_old_one(recall, cache):
+async def test_a_fresh_answer_replaces_the_old_one(reply_cache, cache):
     """`refresh` writes what it does not read."""
     cache.values["answer"] = b"old"
-    recall.keep(dataclasses.replace(KEYS, fresh=True), VALUE, BODY, CacheOutcome.MISS)
+    reply_cache.keep(dataclasses.replace(KEYS, fresh=True), VALUE, BODY, CacheOutcome.MISS)
     assert cache.values["answer"] == BODY

@@ -14,7 +14,7 @@ from pelton.workers.open_requests import OpenRequests
 from pelton.workers.requests import CacheKeys, Delivery
 from pelton.workers.sharing.generation import Generation, Lease
 from pelton.workers.sharing.single_flight import SingleFlight
-from tests.unit._support.flights import job, returning
+from tests.unit._support.single_flight import job, returning
 
 KEYS = [CacheKeys("a"), CacheKeys("b"), CacheKeys("c", fresh=True), CacheKeys(None, "d"), CacheKeys()]
 which = st.integers(0, 50)
@@ -28,7 +28,7 @@ class Turbulence(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.released: Counter[str] = Counter()
         self.granted: Counter[str] = Counter()
-        self.flights, self.table = self.run(self.made())
+        self.single_flight, self.table = self.run(self.made())
         self.trackers = [OffsetTracker() for _ in range(3)]
         self.under_way: list[Generation] = []
         self.arrived: list[Delivery] = []
@@ -36,8 +36,8 @@ class Turbulence(RuleBasedStateMachine):
         self.lost: set[Delivery] = set()
 
     async def made(self) -> tuple[SingleFlight, OpenRequests]:
-        flights = SingleFlight(max_waiting=1_000, leased=True, release=lambda key: self.released.update([key]))
-        return flights, OpenRequests(self, flights.leave)
+        single_flight = SingleFlight(max_waiting=1_000, leased=True, release=lambda key: self.released.update([key]))
+        return single_flight, OpenRequests(self, single_flight.leave)
 
     async def put_all(self, items):
         raise AssertionError(f"nothing here ends by the table's own exit: {items}")
@@ -56,18 +56,18 @@ class Turbulence(RuleBasedStateMachine):
     @rule(keys=st.sampled_from(KEYS), tracker=st.integers(0, 2), lane=st.sampled_from(Lane))
     def arrive(self, keys, tracker, lane):
         one = job(len(self.arrived), keys, self.trackers[tracker], ((contract.PRIORITY, lane.encode()),))
-        self.arrived.append(one.ticket)
-        self.table.add(one.ticket)
-        if (generation := self.flights.join(one)) is not None:
+        self.arrived.append(one.delivery)
+        self.table.add(one.delivery)
+        if (generation := self.single_flight.join(one)) is not None:
             self.under_way.append(generation)
 
     @precondition(lambda self: self.open())
     @rule(which=which)
     def leave(self, which):
         """Cancelled or too late."""
-        waiting, before = self.open(), set(self.flights._all)
+        waiting, before = self.open(), set(self.single_flight._all)
         self.tell(waiting[which % len(waiting)])
-        assert self.flights._all <= before, "nothing begins anew"
+        assert self.single_flight._all <= before, "nothing begins anew"
         self.prune()
 
     @rule(tracker=st.integers(0, 2))
@@ -75,9 +75,9 @@ class Turbulence(RuleBasedStateMachine):
         """A partition goes, and comes back as another."""
         gone, self.trackers[tracker] = self.trackers[tracker], OffsetTracker()
         self.lost |= {one for one in self.open() if one.tracker is gone}
-        before = set(self.flights._all)
+        before = set(self.single_flight._all)
         self.table.abandon({gone})
-        assert self.flights._all <= before, "nothing begins anew"
+        assert self.single_flight._all <= before, "nothing begins anew"
         self.prune()
 
     @precondition(lambda self: self.runnable())
@@ -90,7 +90,7 @@ class Turbulence(RuleBasedStateMachine):
     def fail(self, which, fault):
         generation = self.runnable()[which % len(self.runnable())]
         self.under_way.remove(generation)
-        self.tell(self.flights.fail(generation, fault=fault))
+        self.tell(self.single_flight.fail(generation, fault=fault))
 
     @precondition(lambda self: self.under_way)
     @rule(which=which, lease=st.sampled_from([Lease.HELD, Lease.NONE, Lease.ELSEWHERE]))
@@ -101,38 +101,38 @@ class Turbulence(RuleBasedStateMachine):
             return
         if lease is Lease.ELSEWHERE:
             self.under_way.remove(generation)
-            self.flights.park(generation, 0.0)
+            self.single_flight.park(generation, 0.0)
         else:
             self.grant(generation, lease)
 
-    @precondition(lambda self: self.flights.parked)
+    @precondition(lambda self: self.single_flight.parked)
     @rule(which=which, lease=st.sampled_from([Lease.HELD, Lease.NONE, Lease.WANTED]))
     def unpark(self, which, lease):
-        self.grant(self.flights.parked[which % len(self.flights.parked)], lease)
+        self.grant(self.single_flight.parked[which % len(self.single_flight.parked)], lease)
 
     @rule()
     def come_back(self):
-        self.under_way += self.run(returning(self.flights))
+        self.under_way += self.run(returning(self.single_flight))
 
-    @precondition(lambda self: self.flights.parked)
+    @precondition(lambda self: self.single_flight.parked)
     @rule(which=which)
     def find(self, which):
         """Another worker's answer is there."""
-        for waiter in self.flights.finish(self.flights.parked[which % len(self.flights.parked)]):
-            self.tell(waiter.ticket)
+        for waiter in self.single_flight.finish(self.single_flight.parked[which % len(self.single_flight.parked)]):
+            self.tell(waiter.delivery)
 
     def runnable(self) -> list[Generation]:
         return [generation for generation in self.under_way if generation.may_run]
 
     def grant(self, generation: Generation, lease: Lease) -> None:
-        self.flights.grant(generation, lease)
+        self.single_flight.grant(generation, lease)
         if lease is Lease.HELD and generation.key is not None:
             self.granted[generation.key] += 1
 
     def finish(self, generation: Generation) -> None:
         self.under_way.remove(generation)
-        for waiter in self.flights.finish(generation):
-            self.tell(waiter.ticket)
+        for waiter in self.single_flight.finish(generation):
+            self.tell(waiter.delivery)
 
     def prune(self) -> None:
         """What queue and engine do with what nobody waits for."""
@@ -141,9 +141,9 @@ class Turbulence(RuleBasedStateMachine):
     @invariant()
     def everybody_waits_for_something(self):
         """For one generation each, which runs, waits for another worker's answer, or is on its way to the queue."""
-        waiters = Counter(ticket for generation in self.somewhere() for ticket in generation.waiters)
+        waiters = Counter(delivery for generation in self.somewhere() for delivery in generation.waiters)
         assert waiters == Counter(self.open())
-        assert all(self.flights.of(one) is not None for one in self.open())
+        assert all(self.single_flight.of(one) is not None for one in self.open())
 
     @invariant()
     def one_generation_a_key(self):
@@ -152,11 +152,11 @@ class Turbulence(RuleBasedStateMachine):
 
     @invariant()
     def who_waits_is_counted(self):
-        assert self.flights.waiting == len(self.open()) - len(self.under_way)
+        assert self.single_flight.waiting == len(self.open()) - len(self.under_way)
         for priority in (0, 1):
             waiting = sum(one.envelope.lane.priority == priority for one in self.open())
             in_line = sum(generation.priority == priority for generation in self.under_way)
-            assert self.flights.room(priority) == 1_000 - waiting + in_line
+            assert self.single_flight.room(priority) == 1_000 - waiting + in_line
 
     @invariant()
     def a_generation_goes_with_the_most_urgent_who_wait(self):
@@ -171,7 +171,7 @@ class Turbulence(RuleBasedStateMachine):
         assert not self.ended.keys() & self.lost
 
     def somewhere(self) -> list[Generation]:
-        return [*self.under_way, *self.flights.parked, *self.flights._returning]
+        return [*self.under_way, *self.single_flight.parked, *self.single_flight._returning]
 
     def teardown(self):
         """Answered to the last, nothing is left behind: no request, no generation, no lease."""
@@ -182,8 +182,8 @@ class Turbulence(RuleBasedStateMachine):
             self.come_back()
             for generation in list(self.under_way):
                 self.finish(generation)
-        assert (len(self.table), self.flights.waiting, self.flights._all) == (0, 0, set())
-        assert (self.flights._by_key, self.flights._of) == ({}, {})
+        assert (len(self.table), self.single_flight.waiting, self.single_flight._all) == (0, 0, set())
+        assert (self.single_flight._by_key, self.single_flight._of) == ({}, {})
         assert (self.table._of_partition, self.table._of_sender) == ({}, {})
         assert self.released == self.granted
         self.loop.close()

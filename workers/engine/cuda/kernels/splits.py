@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 _PROGRAMS = 4096
 
 # A sequence's on the average, so that a graph for few of them is not all programs with nothing to do.
-_MOST_OF_ONE = 32
+_MAX_OF_ONE = 32
 
 SPLIT_FIELDS = 4
 
@@ -34,7 +34,7 @@ class Splits:
 
 def most_splits(rows: int, kv_heads: int) -> int:
     """How many items `rows` sequences are cut into at most: enough for the card, and some over for the long ones."""
-    return max(min(-(-_PROGRAMS // kv_heads), _MOST_OF_ONE * rows), rows + -(-rows // 2))
+    return max(min(-(-_PROGRAMS // kv_heads), _MAX_OF_ONE * rows), rows + -(-rows // 2))
 
 
 def plan_splits(positions: Ints, page_size: int, most: int) -> tuple[Ints, Ints]:

@@ -21,8 +21,8 @@ from pelton.producers.reports.figures.quantity import PERCENT, POINTS, TIMES, Qu
 
 _EXPECTED = 0.04  # matches by chance
 _DENSITY = 0.3  # of computed numbers near a given one, as a share of all, where both have any leading digits and scale
-_MOST_CELLS = 40
-_MOST_TRIED = 2000
+_MAX_CELLS = 40
+_MAX_TRIED = 2000
 _RATIO_DECIMALS = 4
 
 
@@ -34,7 +34,7 @@ def in_line(
     if limit and _computes(claim):
         cells = [cell for rows, _ in tables for cell in _cells(claim, rows, words, weights)]
         cells.sort(key=lambda cell: -cell[0])
-        ordered = sorted(combinations(cells[:_MOST_CELLS], 2), key=lambda two: -(two[0][0] + two[1][0]))
+        ordered = sorted(combinations(cells[:_MAX_CELLS], 2), key=lambda two: -(two[0][0] + two[1][0]))
         found = (made for (_, one), (_, two) in ordered for made in _of_two(claim, one, two))
         yield from (replace(candidate, is_last_resort=True) for candidate in islice(found, limit))
 
@@ -44,7 +44,7 @@ def _limit(quantity: Quantity) -> int:
     if not quantity.value:
         return 0
     width = float(Decimal(1).scaleb(-quantity.decimals) / abs(quantity.value))
-    return min(int(_EXPECTED / (_DENSITY * width)), _MOST_TRIED)
+    return min(int(_EXPECTED / (_DENSITY * width)), _MAX_TRIED)
 
 
 def _computes(claim: Claim) -> bool:

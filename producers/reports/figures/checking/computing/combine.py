@@ -9,7 +9,7 @@ from pelton.producers.reports.figures.checking.facts import Fact, Facts, Series
 from pelton.producers.reports.figures.checking.points import Point
 from pelton.producers.reports.figures.quantity import TIMES, Quantity
 
-_MOST_TOTALS = 20
+_MAX_TOTALS = 20
 _RATIO_DECIMALS = 4
 
 
@@ -19,7 +19,7 @@ def pairs(series: Sequence[Series], facts: Facts) -> Iterator[tuple[Series, Seri
         partners = list(series)
         if a.facts[0].from_table:
             totals = [one for one in facts.series if one.is_total and one.key[0] == a.key[0] and one not in series]
-            partners += totals[:_MOST_TOTALS]
+            partners += totals[:_MAX_TOTALS]
         for b in partners:
             if a is not b and a.key[0] == b.key[0]:
                 yield a, b

@@ -23,7 +23,7 @@ _BELOW = re.compile(
 )
 _TIMES = re.compile(r"\bhow many(?: of the)? (?:\w+ )?(?:years|quarters|periods|months)\b", re.IGNORECASE)
 _LARGEST_COUNT = 1000
-_MOST_SERIES = 3
+_MAX_SERIES = 3
 _CLOSE = Decimal("0.1")  # a bound says something where it is within a tenth
 
 
@@ -34,7 +34,7 @@ def counted(claim: Claim, ranked: Sequence[Ranked], facts: Facts) -> Iterator[Ca
         return
     test = condition(claim.sentence)
     if test is not None and _TIMES.search(claim.sentence):
-        for one in ranked[:_MOST_SERIES]:
+        for one in ranked[:_MAX_SERIES]:
             yield from count(list(one.series.facts), test)
         return
     for group in _groups(ranked, facts):
@@ -56,7 +56,7 @@ def bounded(claim: Claim, ranked: Sequence[Ranked]) -> Iterator[Candidate]:
     if not above and not _BELOW.search(before):
         return
     holds, bound = _comparison(claim.number, above=above), claim.number.quantity.amount
-    for one in ranked[:_MOST_SERIES]:
+    for one in ranked[:_MAX_SERIES]:
         for fact in one.series.facts:
             near = abs(abs(fact.quantity.amount) - bound) <= _CLOSE * bound
             if near and holds(fact) and says(fact.periods, claim.periods):

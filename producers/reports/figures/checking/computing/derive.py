@@ -15,8 +15,8 @@ from pelton.producers.reports.figures.lexing.periods import Period
 from pelton.producers.reports.figures.quantity import PERCENT, POINTS, TIMES, Quantity
 
 CHANGE, DIFFERENCE, OTHER = "change", "difference", "other"
-_MOST_NESTED = 20
-_MOST_SUMMED = 6
+_MAX_NESTED = 20
+_MAX_SUMMED = 6
 _LARGEST_GROUP = 40
 _SPENT = re.compile(SPENT, re.IGNORECASE)
 _BOTH_SIGNS = re.compile(r"\b(?:gains?|income|profit|provided|benefit)\b", re.IGNORECASE)
@@ -91,7 +91,7 @@ def _by_change(material: _Material) -> Iterator[Candidate]:
             yield from changes(combine.average_line(line), claim)
         yield from _differences_of_averages(material)
     if claim.intent.sum:
-        for a, b in material.pairs[:_MOST_NESTED]:
+        for a, b in material.pairs[:_MAX_NESTED]:
             yield from changes(combine.sum_line(a, b), claim)
 
 
@@ -183,7 +183,7 @@ def _by_source(series: Sequence[Series]) -> list[list[Series]]:
     sources: dict[str, list[Series]] = {}
     for one in series:
         sources.setdefault(one.key[0], []).append(one)
-    return [found[:_MOST_SUMMED] for found in sources.values()]
+    return [found[:_MAX_SUMMED] for found in sources.values()]
 
 
 def _point(fact: Fact) -> Point:
@@ -193,7 +193,7 @@ def _point(fact: Fact) -> Point:
 def _whole_groups(material: _Material) -> Iterator[Candidate]:
     """The sum of all lines of a group that the words name, for groups without a total of their own."""
     columns = dict.fromkeys((one.key[0], one.key[1], fact.column) for one in material.series for fact in one.facts)
-    for table, group, column in list(columns)[:_MOST_NESTED]:
+    for table, group, column in list(columns)[:_MAX_NESTED]:
         run = [
             _point(fact)
             for one in material.facts.in_group(table, group)
@@ -230,7 +230,7 @@ def _differences_of_averages(material: _Material) -> Iterator[Candidate]:
     """Averages of two things compared: "the difference between the average A and the average B"."""
     averages = [
         [combine.mean(run) for run in over_time(line, material.claim.all_periods, with_previous=True)]
-        for line in material.lines[:_MOST_SUMMED]
+        for line in material.lines[:_MAX_SUMMED]
     ]
     for one, two in combinations(averages, 2):
         for (a, text, facts), (b, other_text, other_facts) in zip(one, two, strict=False):

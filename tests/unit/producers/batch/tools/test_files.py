@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pelton.cli import app
-from pelton.pipeline.wire.all_faults import MOST_FAULTS, all_faults
+from pelton.pipeline.wire.all_faults import MAX_FAULTS, all_faults
 from pelton.producers.batch.tools.check import Fault, check
 from pelton.producers.batch.tools.diff import diff
 from pelton.producers.batch.tools.split import split
@@ -69,7 +69,7 @@ FIELDS = ["model", "messages", "temperature", "n", "stop", "tools", "stream", "r
 def test_looking_for_faults_ends(body: Any) -> None:
     """Whatever the body is: with none for a sound one, and no fault twice."""
     faults = all_faults(orjson.dumps(body), max_bytes=10_000)
-    assert len(faults) <= MOST_FAULTS
+    assert len(faults) <= MAX_FAULTS
     told = [(fault.param, fault.message) for fault in faults]
     assert len(set(told)) == len(told)
 

@@ -24,7 +24,7 @@ SCORINGS = {
     "window-of-a-page-capped": AttentionParams(0.3, window=PAGE, softcap=2.0),
     "window-of-1": AttentionParams(0.1, window=1),
 }  # fmt: skip
-MOST_SPLITS = dict(zip(SCORINGS, (4, 9, 6, 4, 9), strict=True))
+MAX_SPLITS = dict(zip(SCORINGS, (4, 9, 6, 4, 9), strict=True))
 LENGTHS = [1, PAGE, PAGE + 1, 4 * PAGE - 1]
 
 
@@ -74,7 +74,7 @@ def test_decode(shape: tuple[int, int, int], scoring: str, device: str) -> None:
     paged = Paged.random(LENGTHS, PAGE, kv_heads, dim, torch.float32, device)
     slots = [3, 0, 1, 2]
     queries = queries_of(len(slots), heads, dim, torch.float32, device)
-    got = decode(paged, queries, slots, SCORINGS[scoring], MOST_SPLITS[scoring])
+    got = decode(paged, queries, slots, SCORINGS[scoring], MAX_SPLITS[scoring])
     for row, slot in enumerate(slots):
         assert_close(got[row], paged.attended(slot, queries[row, None], paged.lengths[slot] - 1, SCORINGS[scoring])[0])
 

@@ -57,12 +57,12 @@ def urgent_ones(places: Sequence[QueuedRequest[Generation]]) -> Chosen:
     return [index for index, place in enumerate(places) if place.priority], None
 
 
-async def returning(flights: SingleFlight) -> list[Generation]:
+async def returning(single_flight: SingleFlight) -> list[Generation]:
     """All that are on their way to the queue."""
     found = []
     for lane in Lane:
         while True:
-            following = asyncio.create_task(flights.next_returning(lane.priority))
+            following = asyncio.create_task(single_flight.next_returning(lane.priority))
             await asyncio.sleep(0)
             if not following.done():
                 following.cancel()
