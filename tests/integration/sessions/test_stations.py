@@ -9,12 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from pelton.pipeline.wire import contract
+from pelton.pipeline.wire import bodies, contract
 from pelton.workers.delivery import reply_builder, transactions
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.intake import poller
 from pelton.workers.kafka import sieve
-from pelton.workers.prepare import prepare
 from pelton.workers.prepare.tokenizer import SimulatedCodec
 from tests.faulty.engine import Mark
 
@@ -85,7 +84,7 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "envelope": inside(poller, "read_envelope"),
     "address": of_worker("parts.admission._addresses.resolved"),
     "admit": of_worker("parts.admission._cancels.covers"),
-    "decode": inside(prepare, "decode_request"),
+    "decode": inside(bodies, "decode_request"),
     "look up": of_worker("parts.sharing.reply_cache._look_up"),
     "render": of_codec("render"),
     "tokenise": of_codec("encode"),
