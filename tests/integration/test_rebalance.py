@@ -50,7 +50,8 @@ async def test_a_full_line_costs_no_membership(place, recorded, client, chat_bod
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
     async with recorded(at.settings).running() as first:
         async with asyncio.timeout(10):
-            while len(first.worker.parts.queue) < 4:  # noqa: ASYNC110  # until the line is full
+            parts = first.worker.parts
+            while len(parts.queue) < 4 or len(parts.assignment.fetchable()) < 4:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.02)
         trackers = {
             partition: first.worker.parts.assignment.tracker(partition)

@@ -136,7 +136,9 @@ async def test_three_workers_keep_a_quota_through_a_death_and_an_outage(
         await asyncio.sleep(1.2)
         valkey.start()
         await asyncio.sleep(2.2)
-    assert most_in_a_window(granted) <= 120 * EXACT
+    # What was used since a worker's last beat is lost with it and with Redis: 0.1 s of 1.5 here, 1 s of 60 in earnest.
+    unheard = FAST.beat_s * 1000 / WINDOW.length_ms
+    assert most_in_a_window(granted) <= 120 * (EXACT + unheard)
     assert rate >= 120 / EXACT
     words = [record.getMessage() for record in caplog.records]
     assert sum("for its part of 3" in each for each in words) == 2, "by each worker that lives"
