@@ -235,7 +235,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
         on_failure=core.metrics.publish_failures.inc,
         on_take_over=core.metrics.take_overs.inc,
     )
-    return Assignment(publishers, core.results.flush, core.canceller.abandon)
+    return Assignment(publishers, core.results.flush, core.canceller.abandon, publishers.resume)
 
 
 def _admission(core: _Core) -> Admission:

@@ -22,8 +22,10 @@ class Assignment(ConsumerRebalanceListener):
 
     Rebalances are eager: a join revokes everything for a moment, and most of it comes back. So a revocation only
     flushes what is finished; generation goes on. The assignment that follows tells which partitions are lost; those
-    that came back keep their publisher and their tracker, which knows the records that the rewound consumer fetches a
-    second time. Nothing is awaited when partitions are assigned, since no heartbeat is sent meanwhile.
+    that came back keep their publisher and their tracker, and are fetched from where the tracker is. The consumer would
+    begin at what the group has committed, which may be for another log: until something of a topic that was made anew
+    is committed, it is for the old one. Nothing is awaited when partitions are assigned, since no heartbeat is sent
+    meanwhile.
     """
 
     def __init__(
@@ -31,10 +33,13 @@ class Assignment(ConsumerRebalanceListener):
         publisher_of: Callable[[TopicPartition], PartitionPublisher],
         flush: Callable[[], Awaitable[None]],
         abandon: Callable[[set[OffsetTracker]], None],
+        resume: Callable[[TopicPartition, OffsetTracker], None],
     ) -> None:
+        """`resume` has a partition fetched from where its tracker is."""
         self._publisher_of = publisher_of
         self._flush = flush
         self._abandon = abandon
+        self._resume = resume
         self._publishers: dict[TopicPartition, PartitionPublisher] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -78,6 +83,8 @@ class Assignment(ConsumerRebalanceListener):
         trackers = {tracker for partition in lost if (tracker := self.tracker(partition)) is not None}
         for partition in lost:
             self._end(partition)
+        for partition, tracker in self.trackers().items():
+            self._resume(partition, tracker)
         for partition in gained:
             self._begin(partition)
         log.info(

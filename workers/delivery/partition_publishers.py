@@ -7,7 +7,7 @@ from functools import partial
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError
 
-from pelton.pipeline.offsets import Progress
+from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
@@ -67,6 +67,14 @@ class PartitionPublishers:
             redirects=self._redirects,
         )
 
+    def resume(self, partition: TopicPartition, tracker: OffsetTracker) -> None:
+        """Fetch on with what the tracker has not seen."""
+        self._seek(partition, tracker.fetch_from)
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        with contextlib.suppress(IllegalStateError):  # just revoked: who is assigned it next begins anew, or resumes
+            self._consumer.seek(partition, offset)
+
     def _traced(self, writer: PartitionWriter, partition: TopicPartition) -> PartitionWriter:
         return writer if self._traces is None else TracedWriter(writer, self._traces, partition.topic)
 
@@ -90,5 +98,4 @@ class PartitionPublishers:
             self._suspects.settle_if(
                 lambda source: (source.topic, source.partition) == partition and progress.answered(source.offset)
             )
-            with contextlib.suppress(IllegalStateError):  # just revoked: the next assignment starts from the commit
-                self._consumer.seek(partition, progress.position)
+            self._seek(partition, progress.position)
