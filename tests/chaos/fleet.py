@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,11 @@ class Berth:
         """Send a signal to the worker with all its processes, parents first."""
         _send(self._processes(), number)
 
+    def send_all(self, number: signal.Signals) -> None:
+        """Send it to the processes that were left behind, too."""
+        self.send(number)
+        _send(self._orphans, number)
+
     def crash(self) -> None:
         """SIGKILL the process that runs the engine; a parent of it lives on."""
         _send(self._processes()[-1:], signal.SIGKILL)
@@ -178,6 +183,17 @@ class Fleet:
         """Drain all, and start none until `let_go`."""
         self._launch.held.set()
         await asyncio.gather(*(worker.drain() for worker in self.everyone))
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Freeze all workers that run now."""
+        for worker in self.everyone:
+            worker.send_all(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in self.everyone:
+                worker.send_all(signal.SIGCONT)
 
     def let_go(self) -> None:
         self._launch.held.clear()

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidPartitionsError, KafkaError
 
 from pelton.pipeline.offsets import Progress
@@ -25,8 +24,8 @@ from tests.chaos.history import Acts, Reply, Stored
 log = logging.getLogger(__name__)
 
 AGAIN_S = 0.5
-STILL_S = 1.5
-"""A topic that takes no more writes is left alone for so long, for what is under way to come to its end."""
+STILL_S = 0.5
+"""A log that has not grown for so long, while all who write to it stand still, does not grow any more."""
 BEYOND = 100_000
 MOVED_PARTITIONS = 3
 MAX_BACK = 60
@@ -83,21 +82,29 @@ class Operator:
     async def renew_reply_topic(self, topic: str, partitions: int, away_s: float) -> None:
         """Delete a topic that holds replies, and make it anew.
 
-        First it is made to refuse writes, so that all that is deleted has been seen. What an open transaction holds of
-        it may be on its way to commit: it counts as given, but not as given once more.
+        Workers stand still while it is read for the last time and deleted, so that all that is deleted has been seen.
+        (A topic cannot be made to refuse writes: brokers need no more replicas for one than there are.) What an open
+        transaction holds of it may be on its way to commit: it counts as given, but not as given once more.
         """
-        await insist(lambda: self._refuse_writes(topic))
-        await asyncio.sleep(STILL_S)
-        committed = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_committed"))]
-        seen = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_uncommitted"))]
-        self._kept += committed
-        given = Counter(reply.source for reply in seen) - Counter(reply.source for reply in committed)
-        self._gone |= given.keys()
-        began_ms = _now_ms()
-        await insist(lambda: self._delete(topic))
+        with self._fleet.standing_still():
+            await self._wait_until_still(topic)
+            committed = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_committed"))]
+            seen = [logs.reply(record) for record in await insist(lambda: self._now(topic, "read_uncommitted"))]
+            self._kept += committed
+            given = Counter(reply.source for reply in seen) - Counter(reply.source for reply in committed)
+            self._gone |= given.keys()
+            began_ms = _now_ms()
+            await insist(lambda: self._delete(topic))
         await asyncio.sleep(away_s)
         await insist(lambda: self._create(topic, partitions))
         self._away.append((began_ms, _now_ms()))
+
+    async def _wait_until_still(self, topic: str) -> None:
+        """Until the broker has appended what was under way to it."""
+        before, now = None, await insist(lambda: logs.ends(self._kafka, topic))
+        while now != before:
+            await asyncio.sleep(STILL_S)
+            before, now = now, await insist(lambda: logs.ends(self._kafka, topic))
 
     async def renew_request_topic(self, topic: str, life: int, partitions: int, away_s: float) -> None:
         """Delete a topic of requests to which nobody writes now, and make it anew: what waits in it is lost by that."""
@@ -169,20 +176,6 @@ class Operator:
 
     async def _now(self, topic: str, isolation: str) -> Sequence[Any]:
         return await logs.read_log(self._kafka, topic, isolation, open_ones=False)
-
-    async def _refuse_writes(self, topic: str) -> None:
-        """There is one replica, so with two required nothing is appended any more.
-
-        The client raises nothing for a change that the broker refuses, so the broker is asked what holds. Raises
-        `TimeoutError` where that is not the change.
-        """
-        setting, needed = "min.insync.replicas", "2"
-        async with administering(self._kafka) as admin:
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={setting: needed})])
-            (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        held = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
-        if held.get(setting) != needed:
-            raise TimeoutError(f"{topic} takes writes: {setting} is {held.get(setting)}")
 
     async def _delete(self, topic: str) -> None:
         async with administering(self._kafka) as admin:
