@@ -70,7 +70,7 @@ class History:
             history = cls(_messages(record["system"]), tuple(map(_turn, record["turns"])))
             for turn in history.turns:
                 turn.spoken  # noqa: B018  # an answer without words must be found here, not when it is rendered
-        except (ValueError, KeyError, IndexError, TypeError) as error:  # pydantic's and orjson's errors are ValueErrors
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # pydantic and orjson: ValueErrors
             raise Damaged(f"it is no history: {error!r}") from None
         return history
 

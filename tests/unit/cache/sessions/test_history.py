@@ -71,6 +71,7 @@ def test_an_older_turn_loses_its_log_probabilities_and_nothing_else():
         b'{"system": [], "turns": [[1, [], {"choices": []}]]}',
         b'{"system": [], "turns": [["r", [], {"choices": []}]]}',
         b'{"system": [], "turns": [["r", [], {"choices": [{"message": {"content": null}}]}]]}',
+        b'{"system": [], "turns": [["r", [], {"choices": [{"message": null}]}]]}',
         b'{"system": [["king", "x"]], "turns": []}',
     ],
 )
