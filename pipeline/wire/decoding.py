@@ -68,15 +68,20 @@ def decode_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
         raise _translate(error) from None
 
 
-def _load_object(value: bytes) -> dict[str, Any]:
+def load_json(value: bytes, what: str) -> Any:
+    """Parse the JSON of `what`, which errors name. Raises `NotUtf8` or `InvalidJson`."""
     try:
-        body = orjson.loads(value)
+        return orjson.loads(value)
     except orjson.JSONDecodeError as error:
         try:
             value.decode()
         except UnicodeDecodeError as bad:
-            raise NotUtf8(f"The body is not UTF-8: {bad.reason} at byte {bad.start}.") from None
-        raise InvalidJson(f"The body is not JSON: {error}.") from None
+            raise NotUtf8(f"The {what} is not UTF-8: {bad.reason} at byte {bad.start}.") from None
+        raise InvalidJson(f"The {what} is not JSON: {error}.") from None
+
+
+def _load_object(value: bytes) -> dict[str, Any]:
+    body = load_json(value, "body")
     if not isinstance(body, dict):
         raise NotAnObject(f"The body must be a JSON object, got {_kind(body)}.")
     return body

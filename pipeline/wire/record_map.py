@@ -9,16 +9,14 @@ import orjson
 
 from pelton.pipeline.errors import (
     EmptyRecord,
-    InvalidJson,
     InvalidValue,
     NotAnObject,
-    NotUtf8,
     RequestTooLarge,
     UnfitAnswer,
 )
 from pelton.pipeline.templates import TemplateFault, fill
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.pipeline.wire.decoding import decode_request
+from pelton.pipeline.wire.decoding import decode_request, load_json
 from pelton.pipeline.wire.records import RequestRecord
 
 
@@ -98,14 +96,7 @@ def _object(value: bytes | None, max_bytes: int) -> dict[str, Any]:
             f"The record has {len(value):,} bytes, more than the {max_bytes:,} this worker reads: send less, or have "
             "the operator raise worker.max_request_bytes."
         )
-    try:
-        read = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        try:
-            value.decode()
-        except UnicodeDecodeError as bad:
-            raise NotUtf8(f"The record is not UTF-8: {bad.reason} at byte {bad.start}.") from None
-        raise InvalidJson(f"The record is not JSON: {error}.") from None
+    read = load_json(value, "record")
     if not isinstance(read, dict):
         raise NotAnObject("The record must be a JSON object: the answer becomes one of its fields.")
     return read
