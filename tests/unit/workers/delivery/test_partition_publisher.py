@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -106,37 +107,56 @@ class NoRedirects:
         return replace(reply, records=(record,))
 
 
-async def run_to_the_end(
-    broker: Broker, offsets: list[int], batches: list[int], starting_point: StartingPoint = as_committed
-) -> tuple[list[int], PartitionPublisher]:
-    """Admit all, hand them over in `offsets`' order and in batches; return what was counted as published."""
-    counted: list[int] = []
+@asynccontextmanager
+async def running(
+    broker: Broker,
+    *,
+    starting_point: StartingPoint = as_committed,
+    is_current: Callable[[str], Awaitable[bool]] = as_ever,
+    on_published: Callable[[list[OutgoingReply]], None] = lambda _: None,
+) -> AsyncIterator[tuple[PartitionPublisher, OffsetTracker]]:
+    """A publisher that has taken its partition over, and its tracker; it must live until it is ended here."""
     opened = asyncio.Event()
     publisher = PartitionPublisher(
         PARTITION,
         broker,
         on_open=lambda *_: opened.set(),
-        on_published=lambda all_outgoing: counted.extend(outgoing.offset for outgoing in all_outgoing),
+        on_published=on_published,
         on_failure=lambda: None,
         starting_point=starting_point,
-        is_current=as_ever,
+        is_current=is_current,
         redirects=NoRedirects(),
     )
     task = asyncio.create_task(publisher.run())
     await opened.wait()
-    tracker = publisher.tracker
-    assert tracker is not None
-    for offset in sorted(offsets):
-        tracker.admit(offset)
-    waiting = list(offsets)
-    for size in [*batches, len(offsets)]:
-        for offset in waiting[:size]:
-            publisher.put(outgoing(tracker, offset))
-        del waiting[:size]
-        await asyncio.sleep(0)
-    await publisher.settled()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    assert publisher.tracker is not None
+    try:
+        yield publisher, publisher.tracker
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def run_to_the_end(
+    broker: Broker, offsets: list[int], batches: list[int], starting_point: StartingPoint = as_committed
+) -> tuple[list[int], PartitionPublisher]:
+    """Admit all, hand them over in `offsets`' order and in batches; return what was counted as published."""
+    counted: list[int] = []
+
+    def count(all_outgoing: list[OutgoingReply]) -> None:
+        counted.extend(outgoing.offset for outgoing in all_outgoing)
+
+    async with running(broker, starting_point=starting_point, on_published=count) as (publisher, tracker):
+        for offset in sorted(offsets):
+            tracker.admit(offset)
+        waiting = list(offsets)
+        for size in [*batches, len(offsets)]:
+            for offset in waiting[:size]:
+                publisher.put(outgoing(tracker, offset))
+            del waiting[:size]
+            await asyncio.sleep(0)
+        await publisher.settled()
     return counted, publisher
 
 
@@ -193,60 +213,29 @@ async def test_a_record_too_large_goes_in_its_smaller_form_or_not_at_all() -> No
     """A refused record is replaced by its fallback, or dropped where it has none; its neighbours are kept."""
     broker = Broker(iter([]))
     broker.limit = 10
-    opened = asyncio.Event()
-    publisher = PartitionPublisher(
-        PARTITION,
-        broker,
-        on_open=lambda *_: opened.set(),
-        on_published=lambda _: None,
-        on_failure=lambda: None,
-        starting_point=as_committed,
-        is_current=as_ever,
-        redirects=NoRedirects(),
-    )
-    task = asyncio.create_task(publisher.run())
-    await opened.wait()
-    assert publisher.tracker is not None
-    for offset in range(3):
-        publisher.tracker.admit(offset)
-    publisher.put(outgoing(publisher.tracker, 0))
-    publisher.put(outgoing(publisher.tracker, 1, value=b"x" * 50, fallback=b"small"))
-    publisher.put(outgoing(publisher.tracker, 2, value=b"x" * 50))
-    await asyncio.wait_for(publisher.settled(), 5)
-    assert [(record.key, record.value) for record in broker.published] == [(b"0", b"reply"), (b"1", b"small")]
-    assert broker.progress == Progress(3, 3)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(broker) as (publisher, tracker):
+        for offset in range(3):
+            tracker.admit(offset)
+        publisher.put(outgoing(tracker, 0))
+        publisher.put(outgoing(tracker, 1, value=b"x" * 50, fallback=b"small"))
+        publisher.put(outgoing(tracker, 2, value=b"x" * 50))
+        await asyncio.wait_for(publisher.settled(), 5)
+        assert [(record.key, record.value) for record in broker.published] == [(b"0", b"reply"), (b"1", b"small")]
+        assert broker.progress == Progress(3, 3)
     assert not broker.opened
 
 
 async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -> None:
     """What was closed by a take-over and finishes only then is neither published nor an error."""
     broker = Broker(iter([]))
-    opened = asyncio.Event()
-    publisher = PartitionPublisher(
-        PARTITION,
-        broker,
-        on_open=lambda *_: opened.set(),
-        on_published=lambda _: None,
-        on_failure=lambda: None,
-        starting_point=as_committed,
-        is_current=as_ever,
-        redirects=NoRedirects(),
-    )
-    task = asyncio.create_task(publisher.run())
-    await opened.wait()
-    assert publisher.tracker is not None
-    for offset in range(3):
-        publisher.tracker.admit(offset)
-    publisher.tracker.reconcile(Progress(1, 2, (1,)))
-    for offset in range(3):
-        publisher.put(outgoing(publisher.tracker, offset))
-    await asyncio.wait_for(publisher.settled(), 5)
-    assert [record.key for record in broker.published] == [b"1", b"2"]
-    assert not task.done()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(broker) as (publisher, tracker):
+        for offset in range(3):
+            tracker.admit(offset)
+        tracker.reconcile(Progress(1, 2, (1,)))
+        for offset in range(3):
+            publisher.put(outgoing(tracker, offset))
+        await asyncio.wait_for(publisher.settled(), 5)
+        assert [record.key for record in broker.published] == [b"1", b"2"]
 
 
 class Choosy(Broker):
@@ -262,28 +251,13 @@ class Choosy(Broker):
 async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:
     """Whatever it raises, the others are published, and it goes out in another form."""
     broker = Choosy(iter([]))
-    opened = asyncio.Event()
-    publisher = PartitionPublisher(
-        PARTITION,
-        broker,
-        on_open=lambda *_: opened.set(),
-        on_published=lambda _: None,
-        on_failure=lambda: None,
-        starting_point=as_committed,
-        is_current=as_ever,
-        redirects=NoRedirects(),
-    )
-    task = asyncio.create_task(publisher.run())
-    await opened.wait()
-    assert publisher.tracker is not None
-    for offset in range(5):
-        publisher.tracker.admit(offset)
-        publisher.put(outgoing(publisher.tracker, offset, value=b"unspeakable" if offset == 2 else b"reply"))
-    await asyncio.wait_for(publisher.settled(), 5)
-    values = [b"reply", b"reply", b"AssertionError", b"reply", b"reply"]
-    assert [record.value for record in broker.published] == values
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(broker) as (publisher, tracker):
+        for offset in range(5):
+            tracker.admit(offset)
+            publisher.put(outgoing(tracker, offset, value=b"unspeakable" if offset == 2 else b"reply"))
+        await asyncio.wait_for(publisher.settled(), 5)
+        values = [b"reply", b"reply", b"AssertionError", b"reply", b"reply"]
+        assert [record.value for record in broker.published] == values
 
 
 async def test_an_answer_of_a_topic_that_is_no_more_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,34 +265,20 @@ async def test_an_answer_of_a_topic_that_is_no_more_is_held_back(monkeypatch: py
     monkeypatch.setattr(partition_publisher, "LOOK_S", 0.001)
     broker = Broker(iter([]))
     broker.progress = Progress(0, 0, topic_id="old")
-    opened, asked = asyncio.Event(), asyncio.Event()
+    asked = asyncio.Event()
     current = "new"
 
     async def is_current(topic_id: str) -> bool:
         asked.set()
         return topic_id == current
 
-    publisher = PartitionPublisher(
-        PARTITION,
-        broker,
-        on_open=lambda *_: opened.set(),
-        on_published=lambda _: None,
-        on_failure=lambda: None,
-        starting_point=as_committed,
-        is_current=is_current,
-        redirects=NoRedirects(),
-    )
-    task = asyncio.create_task(publisher.run())
-    await opened.wait()
-    assert publisher.tracker is not None
-    publisher.tracker.admit(0)
-    publisher.put(outgoing(publisher.tracker, 0))
-    for _ in range(3):
-        asked.clear()
-        await asyncio.wait_for(asked.wait(), 5)
-    assert broker.published == []
-    current = "old"  # a broker that knew of another topic too early, or too late
-    await asyncio.wait_for(publisher.settled(), 5)
-    assert [record.key for record in broker.published] == [b"0"]
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(broker, is_current=is_current) as (publisher, tracker):
+        tracker.admit(0)
+        publisher.put(outgoing(tracker, 0))
+        for _ in range(3):
+            asked.clear()
+            await asyncio.wait_for(asked.wait(), 5)
+        assert broker.published == []
+        current = "old"  # a broker that knew of another topic too early, or too late
+        await asyncio.wait_for(publisher.settled(), 5)
+        assert [record.key for record in broker.published] == [b"0"]
