@@ -22,11 +22,11 @@ from pathlib import Path
 import orjson
 from aiokafka import AIOKafkaConsumer
 
-from benchmarks import scaler
-from benchmarks.common import Measurement, publish
 from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
-from benchmarks.scaler import Moment, Rule, simulate, turns
+from benchmarks.support import scaler
+from benchmarks.support.common import Measurement, publish
+from benchmarks.support.scaler import Moment, Rule, simulate, turns
 from pelton.commands.top.scraping import scrape
 from pelton.stack.ports import LOOPBACK, free_port
 from pelton.stack.stack import LocalStack, StackConfig

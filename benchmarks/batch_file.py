@@ -25,7 +25,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import PROMPT, Measurement
+from benchmarks.support.common import PROMPT, Measurement
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics

@@ -26,8 +26,8 @@ from cachetools import LRUCache, TTLCache
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import PROMPT, Measurement, replies_per_s
-from benchmarks.zipf import Trace, ideal_hits, zipf_trace
+from benchmarks.support.common import PROMPT, Measurement, replies_per_s
+from benchmarks.support.zipf import Trace, ideal_hits, zipf_trace
 from pelton.cache.keys import answer_key
 from pelton.cache.replies.local import LocalTier
 from pelton.cache.replies.tiered import TieredCache

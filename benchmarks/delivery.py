@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import PARTITIONS, Measurement, body, publish, replies_per_s
+from benchmarks.support.common import PARTITIONS, Measurement, body, publish, replies_per_s
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 

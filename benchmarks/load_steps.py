@@ -25,10 +25,10 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import WIDE, Measurement, body
 from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.reporting.resources import Usage, watched
+from benchmarks.support.common import WIDE, Measurement, body
 from pelton.producers.client import InferenceClient
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics

@@ -3,14 +3,14 @@
     python -m benchmarks.pipeline [--requests N] [--runs N]
 
 Every run publishes the requests first, starts the process, and counts replies from the first to the last, once for the
-worker and once for the echo (`benchmarks/bare_consumer.py`), in turn. The broker, the processes and the reader share
+worker and once for the echo (`support/bare_consumer.py`), in turn. The broker, the processes and the reader share
 this machine's cores. Prints a table and the same as JSON.
 """
 
 import argparse
 import asyncio
 
-from benchmarks.common import PARTITIONS, Measurement, publish, replies_per_s, report_two
+from benchmarks.support.common import PARTITIONS, Measurement, publish, replies_per_s, report_two
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 

@@ -5,7 +5,7 @@
 Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
 worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
 (SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm. They have turns of
-a second each (`benchmarks/interleaved.py`); the broker runs on the same cores all the time. Prints a table and the same
+a second each (`support/interleaved.py`); the broker runs on the same cores all the time. Prints a table and the same
 as JSON.
 """
 
@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.common import Measurement, report_two
-from benchmarks.interleaved import Contender, begin, rates_in_turns
+from benchmarks.support.common import Measurement, report_two
+from benchmarks.support.interleaved import Contender, begin, rates_in_turns
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.engine import ModelSettings
 from pelton.pipeline.wire.chat import ChatCompletion, Message

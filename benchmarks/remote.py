@@ -2,7 +2,7 @@
 
     python -m benchmarks.remote [--requests N] [--runs N] [--latency-ms N] [--slots N]
 
-The endpoint is `benchmarks/mock_endpoint.py`: it has some slots, and each answer takes a slot for the set latency. The
+The endpoint is `support/mock_endpoint.py`: it has some slots, and each answer takes a slot for the set latency. The
 client is aiohttp with all requests in one gather behind a semaphore, at each of several concurrencies; its best counts.
 Behind the queue the same requests are published at once and the clock runs to the last committed reply; the worker has
 answered others before, as the client has, and finds its concurrency by itself. In turn, on the same cores. Prints a
@@ -22,7 +22,7 @@ import aiohttp
 import orjson
 from aiokafka import AIOKafkaConsumer
 
-from benchmarks.common import Measurement, body, publish, report_two
+from benchmarks.support.common import Measurement, body, publish, report_two
 from pelton.stack.ports import free_port
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
@@ -37,7 +37,13 @@ LONGEST_S = 300
 async def endpoint(latency_ms: float, slots: int) -> AsyncIterator[str]:
     """The base URL of a mock endpoint in a process of its own."""
     port = free_port()
-    command = ["-m", "benchmarks.mock_endpoint", f"--port={port}", f"--latency-ms={latency_ms}", f"--slots={slots}"]
+    command = [
+        "-m",
+        "benchmarks.support.mock_endpoint",
+        f"--port={port}",
+        f"--latency-ms={latency_ms}",
+        f"--slots={slots}",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         process = ChildProcess("The endpoint", [sys.executable, *command], log_file=log, grace_s=5)

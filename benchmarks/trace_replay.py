@@ -29,9 +29,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import WIDE, Measurement
 from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
+from benchmarks.support.common import WIDE, Measurement
 from pelton.producers.client import InferenceClient
 from pelton.stack.ports import free_port
 from pelton.stack.stack import LocalStack, StackConfig

@@ -30,8 +30,8 @@ from rich.table import Table
 
 from benchmarks.ablation.stages import SERIAL, STAGES, Stage, not_here
 from benchmarks.ablation.workload import Question, questions
-from benchmarks.common import GRACE_S, WIDE, Measurement
 from benchmarks.reporting.page import Part, paragraphs, write_page
+from benchmarks.support.common import GRACE_S, WIDE, Measurement
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics

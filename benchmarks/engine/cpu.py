@@ -11,7 +11,7 @@ prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 toke
 growth  the mixed workload once and ten times over, each by an engine that has filled its pages: time per request and
         memory must stay what they were.
 
-The contenders of the mixed workload have a process each and run in turns of a second (`benchmarks/interleaved.py`), so
+The contenders of the mixed workload have a process each and run in turns of a second (`support/interleaved.py`), so
 that a slow minute of a machine that others use too slows all of them; each has done one run before, so that what is
 compiled once is not counted. The others run one after the other in one process. All `--runs` times; medians are
 compared. Prints a table and the same as JSON.

@@ -19,8 +19,8 @@ from benchmarks.engine.cpu_peers import (
     warm_engine_run,
 )
 from benchmarks.engine.workloads import Request, joined, mixed_sets, mixed_sizes
-from benchmarks.interleaved import Contender as Process
-from benchmarks.interleaved import begin, rates_in_turns
+from benchmarks.support.interleaved import Contender as Process
+from benchmarks.support.interleaved import begin, rates_in_turns
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load, prepare, read
 
 Sets = Sequence[list[Request]]

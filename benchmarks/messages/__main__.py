@@ -20,8 +20,8 @@ from typing import Any
 import orjson
 from rich.table import Table
 
-from benchmarks.common import PARTITIONS, WIDE
 from benchmarks.messages import contenders
+from benchmarks.support.common import PARTITIONS, WIDE
 from pelton.stack.stack import LocalStack, StackConfig
 
 PELTON, FASTSTREAM, CELERY, PLAIN = (

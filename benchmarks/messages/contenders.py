@@ -12,7 +12,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from benchmarks.common import GRACE_S, Measurement, body, publish, replies_per_s
+from benchmarks.support.common import GRACE_S, Measurement, body, publish, replies_per_s
 from pelton.stack.process import ChildProcess
 from pelton.workers.kafka.topics import ensure_topics
 
@@ -36,7 +36,7 @@ async def pelton(bootstrap: str, name: str, requests: int) -> float:
 
 
 async def plain_loop(bootstrap: str, name: str, requests: int) -> float:
-    """Replies per second of the bare consumer of `benchmarks/bare_consumer.py`."""
+    """Replies per second of the bare consumer of `benchmarks/support/bare_consumer.py`."""
     this = await _filled(bootstrap, name, requests)
     async with this.reader() as reader, asyncio.timeout(REPLIES_S), this.echo():
         return await replies_per_s(reader, requests)

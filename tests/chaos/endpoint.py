@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.mock_endpoint import Behaviour, MockEndpoint
+from benchmarks.support.mock_endpoint import Behaviour, MockEndpoint
 from pelton.stack.ports import free_port
 from pelton.stack.process import ChildProcess
 from pelton.workers.engine.simulated.text import signature

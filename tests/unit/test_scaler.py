@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.scaler import STABILISATION_S, SYNC_S, Rule, simulate, turns
+from benchmarks.support.scaler import STABILISATION_S, SYNC_S, Rule, simulate, turns
 
 RULE = Rule.of_manifest()
 WORKER = 10.0

@@ -9,8 +9,8 @@ import psutil
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from openai.types.chat import ChatCompletion
 
-from benchmarks.common import Measurement, publish
-from benchmarks.mock_endpoint import Behaviour, MockEndpoint
+from benchmarks.support.common import Measurement, publish
+from benchmarks.support.mock_endpoint import Behaviour, MockEndpoint
 from pelton.producers.client import InferenceClient
 from pelton.workers.kafka.topics import ensure_topics
 

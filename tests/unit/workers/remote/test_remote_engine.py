@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks.mock_endpoint import Behaviour, MockEndpoint
+from benchmarks.support.mock_endpoint import Behaviour, MockEndpoint
 from pelton.pipeline.settings.remote import RemoteSettings
 from pelton.stack.ports import free_port
 from pelton.workers.engine.api import (

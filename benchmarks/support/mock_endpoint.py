@@ -1,6 +1,6 @@
 """An endpoint that speaks as much of OpenAI's API as a client needs, keeps time and misbehaves on demand.
 
-    python -m benchmarks.mock_endpoint [--port P] [--latency-ms N] [--slots N]
+    python -m benchmarks.support.mock_endpoint [--port P] [--latency-ms N] [--slots N]
 
 Plain asyncio, so that it costs little beside what is measured with it. Its answer repeats the last message, so that
 whoever reads it can tell that it belongs to the request.

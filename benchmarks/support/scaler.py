@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-MANIFEST = Path(__file__).parents[1] / "configs" / "kubernetes" / "worker.yaml"
+MANIFEST = Path(__file__).parents[2] / "configs" / "kubernetes" / "worker.yaml"
 SYNC_S = 15
 TOLERANCE = 0.1
 GROWTH, LEAST_GROWTH = 2, 4

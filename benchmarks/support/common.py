@@ -82,7 +82,7 @@ class Measurement:
 
     @asynccontextmanager
     async def echo(self) -> AsyncIterator[None]:
-        """The bare consumer of `benchmarks/bare_consumer.py`."""
+        """The bare consumer of `benchmarks/support/bare_consumer.py`."""
         topics = [self.kafka.bootstrap_servers, self.kafka.request_topics[0], self.kafka.reply_topic]
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(Path(__file__).with_name("bare_consumer.py")), *topics]
