@@ -40,6 +40,7 @@ class LogRanges:
         await self._consumer.start()
 
     async def close(self) -> None:
+        await self._identity.close()
         await self._consumer.stop()
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
+CLOSE_S = 2.0
+"""How long requests under way may take to end before they are cut off."""
+
 Ask = Callable[[Collection[str]], Awaitable[dict[str, str]]]
 
 
@@ -27,6 +30,15 @@ class TopicIdentity:
             self._next = asyncio.create_task(self._after(self._running))
             self._next.add_done_callback(_seen)
         return (await asyncio.shield(self._next)).get(topic, "")
+
+    async def close(self) -> None:
+        """Wait for what is under way: asked of a client that is closed meanwhile, it would open a connection anew."""
+        tasks = {task for task in (self._running, self._next) if task is not None}
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=CLOSE_S)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _after(self, running: asyncio.Task[dict[str, str]] | None) -> dict[str, str]:
         if running is not None:

@@ -56,3 +56,23 @@ async def test_who_gives_up_ends_it_for_nobody_else() -> None:
         await patient
     broker.broken = False
     assert await identity.now("a") == "1"
+
+
+async def test_nothing_is_asked_after_the_end() -> None:
+    """Who asked may be gone: what was begun for it ends before the client is closed."""
+    broker = Broker()
+    identity = TopicIdentity(broker.ask)
+    asking = [asyncio.create_task(identity.now("a"))]
+    await broker.arrived.wait()
+    asking.append(asyncio.create_task(identity.now("b")))
+    await asyncio.sleep(0)
+    for task in asking:
+        task.cancel()
+    closing = asyncio.create_task(identity.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    broker.answering.set()
+    await asyncio.wait_for(closing, 5)
+    asked = len(broker.asked)
+    await asyncio.sleep(0)
+    assert len(broker.asked) == asked == 2
