@@ -132,13 +132,12 @@ async def test_three_workers_keep_a_quota_through_a_death_and_an_outage(
         rate = (len(calm) - 1) / (calm[-1] - calm[0]) * WINDOW.length_ms / 1000
         await made[0].kill()
         await asyncio.sleep(0.5)
-        valkey.stop()
+        # On a thread: a loop that stands still for most of `settle_s` hears nobody in that time.
+        await asyncio.to_thread(valkey.stop)
         await asyncio.sleep(1.2)
-        valkey.start()
+        await asyncio.to_thread(valkey.start)
         await asyncio.sleep(2.2)
-    # What was used since a worker's last beat is lost with it and with Redis: 0.1 s of 1.5 here, 1 s of 60 in earnest.
-    unheard = FAST.beat_s * 1000 / WINDOW.length_ms
-    assert most_in_a_window(granted) <= 120 * (EXACT + unheard)
+    assert most_in_a_window(granted) <= 120 * EXACT
     assert rate >= 120 / EXACT
     words = [record.getMessage() for record in caplog.records]
     assert sum("for its part of 3" in each for each in words) == 2, "by each worker that lives"
