@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
@@ -82,7 +83,7 @@ class _ProducerWriter(ABC):
         )
         async with asyncio.timeout(self._limit_s):
             try:
-                await producer.start()
+                await start_client(producer)
             except AssertionError as error:  # aiokafka's word for a broker that is just coming back
                 raise KafkaConnectionError(f"the producer did not start: {error}") from error
         return await self._group.progress(self._partition)
@@ -98,13 +99,8 @@ class _ProducerWriter(ABC):
         """Stop the producer without aborting: the next one's start, or the coordinator's time-out, aborts for sure."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    await producer.stop()
-            except TimeoutError:  # it waits for records whose topic is gone, and would send them again for ever
-                await producer._sender.close()  # noqa: SLF001  # aiokafka has no public way to give records up
-                await producer.client.close()
-            except (KafkaError, OSError) as error:
+            # Its time may run out: it would wait for ever for records whose topic is gone.
+            if (error := await stop_producer(producer, CLOSE_S)) is not None:
                 log.debug("a producer that may be broken did not stop in order: %r", error)
 
     @property
