@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -37,6 +37,10 @@ class RecordsTooLarge(Exception):
         self.records = records
 
 
+class TopicReplaced(KafkaError):
+    """The request topic was made anew: nothing was committed."""
+
+
 class NotAMember(KafkaError):
     """The broker does not count this worker into the group: another may own its partitions."""
 
@@ -50,8 +54,11 @@ class PartitionWriter(Protocol):
         With `one_by_one` no record shares a batch with another, so that a refusal is of that record and no other.
         """
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
-        """Publish and commit. Raises `KafkaError`, `OSError`, `TimeoutError` or `RecordsTooLarge`."""
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
+        """Publish and commit, if the topic is still the one that `progress` is of, which `current` says.
+
+        Raises `TopicReplaced` where it is not, `RecordsTooLarge`, another `KafkaError`, `OSError` or `TimeoutError`.
+        """
 
     async def close(self) -> None:
         """Give up writing. Does not raise."""
@@ -88,12 +95,12 @@ class _ProducerWriter(ABC):
                 raise KafkaConnectionError(f"the producer did not start: {error}") from error
         return await self._group.progress(self._partition)
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         if self._producer is None:
             raise NotAMember("the outlet is not open")
         async with asyncio.timeout(self._limit_s):
             commit = OffsetAndMetadata(progress.position, progress.metadata())
-            await self._publish(self._producer, records, {self._partition: commit})
+            await self._publish(self._producer, records, {self._partition: commit}, current)
 
     async def close(self) -> None:
         """Stop the producer without aborting: the next one's start, or the coordinator's time-out, aborts for sure."""
@@ -113,7 +120,11 @@ class _ProducerWriter(ABC):
 
     @abstractmethod
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None: ...
 
 
@@ -133,11 +144,18 @@ class TransactionalWriter(_ProducerWriter):
         }
 
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None:
         await producer.begin_transaction()
         # commit_transaction() does not mind failed sends: their replies would be lost and their offsets committed.
         await acknowledged(producer, records)
+        if not await current:
+            await producer.abort_transaction()  # left open, it would keep readers from the reply topic
+            raise TopicReplaced
         await producer.send_offsets_to_transaction(commit, self._kafka.group_id)
         await producer.commit_transaction()
 
@@ -158,8 +176,14 @@ class AtLeastOnceWriter(_ProducerWriter):
         return {"enable_idempotence": True}
 
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None:
+        if not await current:
+            raise TopicReplaced
         await acknowledged(producer, records)
         try:
             await self._consumer.commit(commit)
