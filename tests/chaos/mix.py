@@ -25,6 +25,8 @@ URGENT_SHARE, TURN_SHARE = 0.05, 0.05
 TALKS, TALKS_LAST = 8, 1_500
 """Sessions that go on at once, and after how many requests of all they make way for others."""
 MAX_WORDS = 60
+URGENT_PARTITIONS = 5
+"""Of the topic whose requests go first: fewer than the others have, as workers share partitions and not topics."""
 OWN_TOPIC_SHARE = 0.15
 OWN_TOPIC = "chaos.own-replies"
 """A reply topic that some senders name, which is deleted and made anew."""
@@ -128,12 +130,14 @@ class Mix:
         if rng.random() < OWN_TOPIC_SHARE:
             return Request(name, partition, content, reply_topic=OWN_TOPIC, wishes=wished)
         place = wanted if rng.random() < ADDRESSED_SHARE else None
-        return Request(name, partition, content, place, wishes=wished, urgent=rng.random() < URGENT_SHARE)
+        if urgent := rng.random() < URGENT_SHARE:
+            partition %= URGENT_PARTITIONS
+        return Request(name, partition, content, place, wishes=wished, urgent=urgent)
 
     def _turn(self, rng: random.Random, name: str, number: int) -> Request:
         """What is said next in a session. All its turns are on one partition, and their replies too."""
         talk = f"{self._seed}-talk-{number // TALKS_LAST * TALKS + rng.randrange(TALKS)}"
-        partition = random.Random(talk).randrange(self._partitions)
+        partition = random.Random(talk).randrange(URGENT_PARTITIONS)
         text = f"Turn {number}?"
         content = Content(Kind.GOOD, "sim:", _body(text, max_tokens=TURN_TOKENS))
         wished = wishes.draw(rng, self._seed)

@@ -28,7 +28,7 @@ from tests.chaos.faults.topics import TopicFaults
 from tests.chaos.fleet import Fleet, Launch, simulated_engine, worker_settings
 from tests.chaos.follower import Follower
 from tests.chaos.load import Load, take_back
-from tests.chaos.mix import LETTER_BYTES, OWN_TOPIC, Mix
+from tests.chaos.mix import LETTER_BYTES, OWN_TOPIC, URGENT_PARTITIONS, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
 from tests.chaos.senders import wishes
 from tests.chaos.senders.cancels import Cancels
@@ -177,9 +177,10 @@ class Rig:
             await asyncio.to_thread(self._stack.close)
 
     async def _create_topics(self) -> None:
-        await ensure_topics(self._kafka)
+        sizes = {OWN_TOPIC: OWN_PARTITIONS, URGENT_TOPIC: URGENT_PARTITIONS}
         async with administering(self._kafka) as admin:
-            await admin.create_topics([NewTopic(OWN_TOPIC, OWN_PARTITIONS, 1)])
+            await admin.create_topics([NewTopic(topic, partitions, 1) for topic, partitions in sizes.items()])
+        await ensure_topics(self._kafka)
         await self._limit_letters()
 
     async def _limit_letters(self) -> None:
