@@ -21,7 +21,7 @@ Lines = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with the reply to the record `source`; `disorder` where it came before an earlier turn's."""
+    """What is wrong with the answer to the record `source`; `disorder` where it came before an earlier turn's."""
 
     source: str
     note: str
@@ -72,9 +72,11 @@ def _with(lines: Lines, text: str) -> Lines:
 
 
 def _out_of_order(turns: Sequence[tuple[str, int]], replies: Sequence[Reply]) -> Iterator[Fault]:
-    """Replies in one partition are in the order of the list."""
+    """Answers: what ends early does not wait for its turn. Replies in one partition are in the order of the list."""
     last: dict[tuple[str, int], int] = {}
     for source, number in turns:
+        if replies[number].answer is None:
+            continue
         place = (replies[number].topic, replies[number].partition)
         if number < last.get(place, -1):
             yield Fault(source, "answered before an earlier turn of its session", disorder=True)
