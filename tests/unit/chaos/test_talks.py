@@ -11,7 +11,10 @@ FATES = st.sampled_from(["answered", "answered", "refused", "refused but kept", 
 
 def ask(fates: list[str]) -> tuple[dict[str, Sent], list[Reply], int]:
     """A session as a worker keeps it, and how often its history was lost."""
-    owed, replies, lines, wipes = {}, [], (), 0
+    owed: dict[str, Sent] = {}
+    replies: list[Reply] = []
+    lines: tuple[str, ...] = ()
+    wipes = 0
     for number, fate in enumerate(fates):
         source, text = f"t-0-{number}", f"Turn {number}?"
         owed[source] = Sent(str(number), Kind.GOOD, "sim:", source, said=Said("talk", text))
