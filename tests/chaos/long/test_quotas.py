@@ -31,7 +31,11 @@ WAITING = {"requests": 560, "tokens": 560, "running": 520}
 """So many are sent at once: more than there is quota for."""
 LONG, SHORT = 150, 40
 """Tokens of an answer of those that may run at once, 3 s, and of all others."""
-SIMULATED = {"TTFT_MS": "0", "ITL_MS": "20", "MIN_OUTPUT_TOKENS": str(LONG), "MEAN_OUTPUT_TOKENS": str(LONG)}
+SIMULATED = {
+    "TTFT_MS": "0",
+    "ITL_MS": "20",
+    **{f"{which}_OUTPUT_TOKENS": str(LONG) for which in ("MIN", "MEAN", "MAX")},
+}
 WINDOW_S, SLOT_S = 60.0, 1.0
 CYCLE_S = WINDOW_S + SLOT_S
 """Where more waits than may run, a quota is given anew after so long."""
@@ -118,7 +122,7 @@ async def run(folder: Path) -> dict[str, list[Answer]]:
     with LocalStack(StackConfig()) as stack:
         kafka = KafkaSettings(
             bootstrap_servers=stack.kafka.bootstrap_servers, group_id="quotas", create_topics=True,
-            partitions=PARTITIONS, session_timeout_ms=6_000,
+            partitions=PARTITIONS, session_timeout_ms=6_000, group_secret="known to the group",  # of this Kafka alone
         )  # fmt: skip
         settings = {
             **worker_settings(stack, kafka),
