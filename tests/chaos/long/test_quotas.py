@@ -19,6 +19,7 @@ from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 from tests.chaos import logs
 from tests.chaos.fleet import Fleet, Launch, worker_settings
+from tests.chaos.rig import SECRET
 
 WORKERS, PARTITIONS = 3, 12
 REQUESTS_A_MINUTE, TOKENS_A_MINUTE, AT_ONCE = 120, 6_000, 6
@@ -122,7 +123,7 @@ async def run(folder: Path) -> dict[str, list[Answer]]:
     with LocalStack(StackConfig()) as stack:
         kafka = KafkaSettings(
             bootstrap_servers=stack.kafka.bootstrap_servers, group_id="quotas", create_topics=True,
-            partitions=PARTITIONS, session_timeout_ms=6_000, group_secret="known to the group",  # of this Kafka alone
+            partitions=PARTITIONS, session_timeout_ms=6_000, group_secret=SECRET,
         )  # fmt: skip
         settings = {
             **worker_settings(stack, kafka),
