@@ -1,5 +1,7 @@
 """What benchmarks make of what they measured: slopes, traces, tables and pages that say no more than was seen."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from benchmarks.ablation.workload import questions
 from benchmarks.reporting.page import Part, page
 from benchmarks.reporting.resources import Usage
 from benchmarks.soak import BOUND_MIB_PER_H, Soak, slope_mib_per_h
-from benchmarks.suite.__main__ import drawings
+from benchmarks.suite.__main__ import drawings, ended
 from benchmarks.trace_replay import DATA, read_trace
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.prepare.tokenizer import SimulatedCodec
@@ -97,3 +99,16 @@ def test_pages_escape_what_they_are_given() -> None:
 def test_drawings_are_found_in_a_page() -> None:
     found = drawings("<p>a</p><svg x><g></g></svg><p>b</p><svg y></svg>")
     assert [figure.svg for figure in found] == ["<svg x><g></g></svg>", "<svg y></svg>"]
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "failed"),
+    [(0, 'table\n{"a":1}\n', False), (1, 'table\n{"a":1}\n', True), (1, "", True), (0, "table\n", True)],
+    ids=["well", "does-not-hold", "nothing-printed", "no-json"],
+)
+def test_a_report_names_what_did_not_hold(status: int, printed: str, failed: bool) -> None:
+    """Also where a benchmark prints all its figures and then exits with 1."""
+    part, found = ended("soak", ["shows"], subprocess.CompletedProcess([], status, printed, "why"), [])
+    assert ("failed" in found) is failed
+    assert (len(part.paragraphs) == 2) is failed
+    assert ("why" in part.output) is failed
