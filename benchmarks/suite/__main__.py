@@ -51,7 +51,7 @@ QUICK = (
     Benchmark("cache", ("--requests", "10000", "--runs", "1"), "What a look-up costs, and how many hit."),
     Benchmark("delivery", ("--requests", "10000", "--runs", "1"), "What exactly-once delivery costs."),
     Benchmark("load_steps", (), "Latency and errors up to 10,000 requests in flight.", plots=True),
-    Benchmark("trace_replay", ("--speedup", "10"), "Latency and fill under real arrivals.", plots=True),
+    Benchmark("trace_replay", ("--requests", "1200"), "Latency and fill under real arrivals.", plots=True),
     Benchmark("backlog", ("--peak", "20000"), "The backlog as the worker shows it, beside the truth.", plots=True),
     Benchmark(
         "soak", ("--minutes", "3", "--rate", "20"), "Memory under steady load, and the end on SIGTERM.", plots=True
