@@ -201,6 +201,7 @@ def part(name: str, found: Replay) -> Part:
         "sent": (middles, _per_s(found.sent_s, window_s)),
         "answered": (middles, _per_s(ended_s, window_s)),
     }
+    waits = {"in Kafka or the queue": (found.looked_s, waiting)}
     x = "seconds since the beginning"
     until = found.took_s
     return Part(
