@@ -213,9 +213,7 @@ def part(name: str, found: Replay) -> Part:
             lines("Arrivals and answers", x, "requests/s", rates, until=until),
             lines("Latency by the time of sending", x, "s", percentiles, until=until),
             lines("Batch fill", x, "% of rows", {"running": (found.looked_s, fill)}, until=until),
-            lines(
-                "Requests that wait", x, "requests", {"in Kafka or the queue": (found.looked_s, waiting)}, until=until
-            ),
+            lines("Requests that wait", x, "requests", waits, until=until),
         ],
     )
 
