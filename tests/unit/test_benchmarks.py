@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.ablation.__main__ import Found, rows
 from benchmarks.ablation.stages import STAGES
 from benchmarks.ablation.workload import questions
+from benchmarks.backlog import Course, ratios
 from benchmarks.reporting.page import Part, page
 from benchmarks.reporting.resources import Usage
 from benchmarks.soak import BOUND_MIB_PER_H, Soak, slope_mib_per_h
@@ -112,3 +113,14 @@ def test_a_report_names_what_did_not_hold(status: int, printed: str, failed: boo
     assert ("failed" in found) is failed
     assert (len(part.paragraphs) == 2) is failed
     assert ("why" in part.output) is failed
+
+
+def test_what_a_backlog_took_in_truth() -> None:
+    """Until as many replies were there as requests had been sent by then; unknown where that was never seen."""
+    course = Course(sent=[(0.0, 10), (4.0, 30)], answered=[(2.0, 4), (6.0, 12), (20.0, 30)])
+    assert course.unanswered == 0
+    assert [course.truth(at) for at in (1.0, 3.0, 5.0, 21.0)] == [5.0, 3.0, 15.0, 0.0]
+    assert Course(sent=[(0.0, 10)], answered=[(2.0, 4)]).truth(1.0) is None
+    shown = Course(sent=course.sent, answered=course.answered, shown=[(1.0, 10, 4.0), (5.0, 22, 18.0), (19.0, 3, 9.0)])
+    assert ratios(shown) == [4.0 / 5.0, 18.0 / 15.0]
+    assert ratios(shown, since=4.0) == [18.0 / 15.0]
