@@ -8,7 +8,8 @@ The worker runs the simulated engine at about the speed of a 7B model on one lar
 each running request, 30 ms more for a step in which requests join, 256 rows: some 5,000 tokens/s. That is four times
 what the conversations ask for, so at three times their speed it keeps up, and at ten times a backlog grows to the end.
 Latency is from sending to the committed reply, as a reader sees it; the floor beside it is what the engine would take
-for a request alone. Fill is the share of the rows that run; what waits is in Kafka and the queue.
+for a request alone. Fill is the share of the rows that run; what does not run is in Kafka, in the queue, or answered
+and not committed yet.
 
 Prints a table and the same as JSON; `--html` writes a page with plots.
 """
@@ -201,7 +202,7 @@ def part(name: str, found: Replay) -> Part:
         "sent": (middles, _per_s(found.sent_s, window_s)),
         "answered": (middles, _per_s(ended_s, window_s)),
     }
-    waits = {"in Kafka or the queue": (found.looked_s, waiting)}
+    waits = {"owed a reply and not running": (found.looked_s, waiting)}
     x = "seconds since the beginning"
     until = found.took_s
     return Part(
