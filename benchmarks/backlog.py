@@ -45,8 +45,8 @@ LIMIT_S = 600
 SIMULATED_S = 1_500
 WORKER_PER_S = 10.0
 SCALER = (
-    "What KEDA and the HorizontalPodAutoscaler do with the ScaledObject of configs/kubernetes, as arithmetic: a backlog "
-    f"as large comes within 100 s, each worker answers {WORKER_PER_S:g} requests/s and takes 30 s to start."
+    "What KEDA and the HorizontalPodAutoscaler do with the ScaledObject of configs/kubernetes, as arithmetic: as "
+    f"many requests come within 100 s, each worker answers {WORKER_PER_S:g} requests/s and takes 30 s to start."
 )
 NEAR = 0.2
 ENOUGH = 0.9
