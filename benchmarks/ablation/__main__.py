@@ -124,8 +124,11 @@ def climb(bootstrap: str, requests: int) -> list[Found]:
         if reason is not None:
             found.append(Found(stage, reason=reason))
             continue
-        found.append(asyncio.run(measure(bootstrap, stage, settings, asked)))
-        print(f"{stage.name}: {found[-1].tokens_per_s:.1f} tokens/s", file=sys.stderr)
+        try:
+            found.append(asyncio.run(measure(bootstrap, stage, settings, asked)))
+        except TimeoutError:
+            found.append(Found(stage, reason=f"not done within {STAGE_S} s"))
+        print(f"{stage.name}: {found[-1].tokens_per_s or found[-1].reason}", file=sys.stderr)
     return found
 
 
