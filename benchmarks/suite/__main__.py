@@ -46,7 +46,7 @@ QUICK = (
         "Messages a second beside FastStream, Celery and a plain loop.",
     ),
     Benchmark(
-        "pipeline_overhead", ("--requests", "96", "--runs", "1"), "What the pipeline leaves of the engine's speed."
+        "pipeline_overhead", ("--requests", "48", "--runs", "1"), "What the pipeline leaves of the engine's speed."
     ),
     Benchmark("cache", ("--requests", "10000", "--runs", "1"), "What a look-up costs, and how many hit."),
     Benchmark("delivery", ("--requests", "10000", "--runs", "1"), "What exactly-once delivery costs."),
@@ -56,7 +56,7 @@ QUICK = (
     Benchmark(
         "soak", ("--minutes", "3", "--rate", "20"), "Memory under steady load, and the end on SIGTERM.", plots=True
     ),
-    Benchmark("ablation", ("--requests", "24"), "What each technique of serving buys."),
+    Benchmark("ablation", ("--requests", "16"), "What each technique of serving buys."),
 )
 
 
