@@ -63,7 +63,7 @@ class PartitionOwner:
         backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         topic = self._parts.settings.serve.batches_topic
         while True:
-            writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition)
+            writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition, self._parts.spans())
             try:
                 await writer.start()
                 await self._table.caught_up([self._partition])

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
 from pelton.producers.http.batches.owner import Ownership, PartitionOwner, Places
 from pelton.producers.http.batches.run import RunParts
@@ -26,11 +27,18 @@ STOP_S = 5.0
 class BatchService:
     """Lives on the event loop, from `start` to `stop`. `watch` has to run all the while."""
 
-    def __init__(self, settings: Settings, store: FileStore, cancels: CancelSender, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: FileStore,
+        cancels: CancelSender,
+        partitions: int,
+        traces: Traces | None = None,
+    ) -> None:
         self._kafka = settings.kafka
         self._topic = settings.serve.batches_topic
         self._table = BatchTable(settings.kafka, self._topic, partitions)
-        self._parts = RunParts(settings, store, cancels)
+        self._parts = RunParts(settings, store, cancels, traces)
         self._places = Places(settings.serve.max_batches_running)
         self._producer: Any = None
 

@@ -15,6 +15,7 @@ from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.cluster import look_up
+from pelton.producers.kafka.sender_spans import SenderSpans
 
 STOP_S = 5.0
 OVERHEAD_BYTES = 1_024
@@ -24,8 +25,9 @@ OVERHEAD_BYTES = 1_024
 class PartitionWriter:
     """From `start` to `stop`. After an error it must not be used again."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, partition: int) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, partition: int, spans: SenderSpans) -> None:
         self._kafka = kafka
+        self._spans = spans
         self._topic = topic
         self._partition = partition
         self._producer: Any = None
@@ -54,14 +56,18 @@ class PartitionWriter:
     async def write(self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord] = ()) -> None:
         """Write records of the partition, and send `requests`, in one transaction. Raises `KafkaError`."""
         async with self._one_at_a_time:
-            await self._producer.begin_transaction()
-            sent = [await self._send(record) for record in requests]
-            sent += [
-                await self._producer.send(self._topic, value, key, partition=self._partition) for key, value in keyed
-            ]
-            # Each one awaited: aiokafka commits although a send has failed.
-            await asyncio.gather(*sent)
-            await self._producer.commit_transaction()
+            with self._spans.sent_together(requests) as traced:
+                await self._transaction(keyed, traced)
+
+    async def _transaction(
+        self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord]
+    ) -> None:
+        await self._producer.begin_transaction()
+        sent = [await self._send(record) for record in requests]
+        sent += [await self._producer.send(self._topic, value, key, partition=self._partition) for key, value in keyed]
+        # Each one awaited: aiokafka commits although a send has failed.
+        await asyncio.gather(*sent)
+        await self._producer.commit_transaction()
 
     async def _send(self, record: OutgoingRecord) -> Any:
         return await self._producer.send(
