@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import orjson
@@ -34,7 +34,8 @@ from pelton.workers.prepare.tokenizer import TokenizerCodec
 REPLIES_S = 900
 EARLIER = 16
 EARLIER_SHORT = 240
-"""Of one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
+SHORT_CHARS = 20
+"""For one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
 WORKER = {
     "PELTON_ENGINE__KIND": "continuous",
     "PELTON_CACHE__ENABLED": "false",
@@ -65,7 +66,7 @@ def requests_of(count: int, seed: int = 0) -> list[Asked]:
 
 
 def short() -> list[Asked]:
-    return [replace(each, new_tokens=1) for each in requests_of(EARLIER_SHORT, seed=2)]
+    return [Asked(each.text[:SHORT_CHARS], 1) for each in requests_of(EARLIER_SHORT, seed=2)]
 
 
 def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:

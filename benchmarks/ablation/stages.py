@@ -84,5 +84,5 @@ def not_here(stage: Stage) -> str | None:
     """Why this machine cannot show a stage."""
     native = any(torch.cpu.get_capabilities().get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
     if stage.name == "bfloat16" and not native and not torch.cuda.is_available():
-        return "this processor has no bfloat16: it would be emulated, many times slower"
+        return "not on this processor"
     return None

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,20 +12,24 @@ import psutil
 from jinja2 import Environment
 from markupsafe import Markup
 
+_FIGURE = re.compile(r"[+-]?[\d.,]+ ?\S{0,3}")
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1f; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #d5d5dc; padding: .3rem .8rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+th, td { border-bottom: 1px solid #d5d5dc; padding: .3rem .8rem; text-align: left; vertical-align: top; }
+.figure { text-align: right; }
 pre { background: #f5f5f8; padding: .8rem; overflow-x: auto; font-size: 13px; line-height: 1.25; }
 svg { max-width: 100%; height: auto; } .where { color: #5c5c66; }
 </style></head><body>
 <h1>{{ title }}</h1><p class="where">{{ where }}</p>
 {% for part in parts %}<h2>{{ part.heading }}</h2>
 {% for paragraph in part.paragraphs %}<p>{{ paragraph }}</p>{% endfor %}
-{% if part.columns %}<table><tr>{% for name in part.columns %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% if part.columns %}<table>
+<tr>{% for name in part.columns %}<th class="{{ part.kinds[loop.index0] }}">{{ name }}</th>{% endfor %}</tr>
+{% for row in part.rows %}
+<tr>{% for cell in row %}<td class="{{ part.kinds[loop.index0] }}">{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}
 {% for figure in part.figures %}<figure>{{ figure.markup }}<figcaption>{{ figure.note }}</figcaption></figure>
 {% endfor %}
@@ -56,6 +61,16 @@ class Part:
     rows: Sequence[Sequence[str]] = ()
     figures: Sequence[Figure] = ()
     output: str = ""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of each column: `figure` where most of its cells are, which stand at its right, or else `words`."""
+        cells = ([row[number] for row in self.rows if row[number]] for number in range(len(self.columns)))
+        return ["figure" if 2 * sum(map(_is_figure, column)) > len(column) else "words" for column in cells]
+
+
+def _is_figure(cell: str) -> bool:
+    return _FIGURE.fullmatch(cell) is not None
 
 
 def paragraphs(docstring: str | None) -> list[str]:

@@ -104,6 +104,16 @@ def test_pages_escape_what_they_are_given() -> None:
     assert written.count("&lt;i&gt;") == 7
 
 
+def test_columns_of_figures_are_told_from_words() -> None:
+    """Also where a cell is empty, or says why there is no figure."""
+    rows = [
+        ("serial", "5.2", "1.00x", "36.9x the throughput"),
+        ("none", "not here", "", "a"),
+        ("last", "+1.6", "91%", ""),
+    ]
+    assert Part("A", (), ("a", "b", "c", "d"), rows).kinds == ["words", "figure", "figure", "words"]
+
+
 def test_drawings_are_found_in_a_page() -> None:
     found = drawings("<p>a</p><svg x><g></g></svg><p>b</p><svg y></svg>")
     assert [figure.svg for figure in found] == ["<svg x><g></g></svg>", "<svg y></svg>"]
