@@ -21,6 +21,9 @@ _REQUEST_HEADERS = {
     contract.CACHE,
     contract.SESSION,
     contract.STREAM,
+    contract.VARIANT,
+    contract.ROUTE,
+    contract.UNIT,
 }
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
