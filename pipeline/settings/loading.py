@@ -23,7 +23,7 @@ from pelton.pipeline.settings.log import LogSettings, TraceSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings

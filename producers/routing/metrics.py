@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.wire.contract import Route
 from pelton.producers.routing.router import Sent
 

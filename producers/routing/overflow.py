@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
-from pelton.pipeline.settings.routing import Overflow
+from pelton.pipeline.settings.routing.experiments import Overflow
 
 STALE_S = 30.0
 """A decision that nothing has confirmed for so long is given up: requests go by their weights again."""

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.offsets import BadMetadata
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.routing import Pool, RoutingSettings, pool_topics
+from pelton.pipeline.settings.routing.router import Pool, RoutingSettings, pool_topics
 from pelton.producers.errors import ProducerError
 from pelton.producers.kafka.backlog import BacklogReader, Speed
 from pelton.producers.kafka.cluster import Topic

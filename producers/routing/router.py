@@ -13,7 +13,8 @@ import orjson
 
 from pelton.pipeline.errors import TenantNotProven
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.routing import Experiment, Pool, RoutingSettings
+from pelton.pipeline.settings.routing.experiments import Experiment
+from pelton.pipeline.settings.routing.router import Pool, RoutingSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import Lane, Route
 from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES, correlation_id

@@ -12,7 +12,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 from prometheus_client import start_http_server
 
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.routing import RoutingSettings, pool_topics
+from pelton.pipeline.settings.routing.router import RoutingSettings, pool_topics
 from pelton.producers.errors import RoutingUnusable, TopicMissing
 from pelton.producers.kafka.cluster import look_up, reaching
 from pelton.producers.kafka.partition_shares import PartitionShares, share

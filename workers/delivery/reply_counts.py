@@ -8,7 +8,7 @@ from types import MappingProxyType
 from prometheus_client import Counter
 
 from pelton.pipeline.metrics import OTHER_TENANTS, OTHER_VARIANTS, STAGES, Metrics
-from pelton.pipeline.settings.routing import Experiment
+from pelton.pipeline.settings.routing.experiments import Experiment
 from pelton.pipeline.wire.contract import Route
 from pelton.pipeline.wire.routed import Routed
 from pelton.workers.containment import harmless

@@ -25,7 +25,7 @@ from pelton.commands.common import (
 )
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import Settings, load_settings
-from pelton.pipeline.settings.routing import Experiment
+from pelton.pipeline.settings.routing.experiments import Experiment
 from pelton.producers.ab.observations import Observation
 from pelton.producers.ab.reading import Span, read_observations
 from pelton.producers.ab.report import ExperimentReport, report

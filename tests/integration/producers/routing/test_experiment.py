@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.producers.ab.reading import Span, read_observations
 from pelton.producers.ab.report import report
 from pelton.producers.client import InferenceClient, RequestItem

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ReplyTimeout
 from pelton.producers.replies import Reply

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 
 POOLS = {"large": {"topic": "l", "group_id": "gl"}, "small": {"topic": "s", "group_id": "gs"}}
 VARIANTS = {"now": {"model": "large", "weight": 9}, "new": {"model": "small", "weight": 1}}

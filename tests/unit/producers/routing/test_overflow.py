@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.pipeline.settings.routing import Overflow
+from pelton.pipeline.settings.routing.experiments import Overflow
 from pelton.producers.routing.overflow import STALE_S, OverflowSwitch
 
 RULE = Overflow(variant="now", model="small", above_s=60, below_s=20)

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.pipeline.settings.routing import RoutingSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.wire.contract import Route
 from pelton.pipeline.wire.headers import read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
