@@ -35,7 +35,7 @@ class PartitionShares(ConsumerRebalanceListener):
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Ends with the error of a processor that ended."""
+        """Ends with the error of a processor that ended, or of another task that was noticed."""
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Nothing yet: most come back, and whoever else gets one shuts us out of it by starting its producer."""
@@ -46,7 +46,7 @@ class PartitionShares(ConsumerRebalanceListener):
             self._end(partition)
         for partition in ours - self._tasks.keys():
             task = self._tasks[partition] = asyncio.create_task(self._processor_of(partition).run())
-            task.add_done_callback(self._notice)
+            task.add_done_callback(self.notice)
         log.info(
             "%d partitions of %s are ours", len(ours), ", ".join(sorted({place.topic for place in ours})) or "none"
         )
@@ -64,7 +64,8 @@ class PartitionShares(ConsumerRebalanceListener):
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _notice(self, task: asyncio.Task[None]) -> None:
+    def notice(self, task: asyncio.Task[None]) -> None:
+        """End the share with the error of a task that has ended, if it has one."""
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
 

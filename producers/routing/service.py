@@ -49,11 +49,12 @@ async def route_requests(
         return PartitionRouter(kafka, group, place, router, topics=topics, metrics=metrics)
 
     _serve_metrics(routing, metrics)
+    shares = PartitionShares(processor, on_ready)
     watching = asyncio.create_task(watch.run())
+    watching.add_done_callback(shares.notice)
     try:
         with reaching(kafka):
             await group.start()
-        shares = PartitionShares(processor, on_ready)
         await share(kafka, kafka.request_topics, shares, stop, group_id=kafka.group_id, client_id=client_id)
     finally:
         watching.cancel()

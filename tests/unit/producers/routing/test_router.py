@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.routing.router import RoutingSettings
@@ -38,6 +40,52 @@ def request(headers: list[tuple[str, bytes | None]] = (), topic: str = "inferenc
 
 def said(sent: Sent) -> dict[str, bytes | None]:
     return dict(sent.record.headers)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+bodies = (
+    st.binary(max_size=40)
+    | st.none()
+    | st.builds(
+        lambda model, user, more: orjson.dumps({**more, "model": model, "user": user}),
+        st.sampled_from(["reports", "small", "default"]) | json_values,
+        json_values,
+        st.dictionaries(st.text(max_size=4), json_values, max_size=3),
+    )
+)
+header_names = st.sampled_from(
+    ["kafka_correlationId", "correlation_id", "pelton-tenant", "pelton-session", "pelton-variant", "pelton-priority"]
+) | st.text(max_size=6)
+
+
+@given(
+    st.lists(st.tuples(header_names, st.binary(max_size=12) | st.none()), max_size=6),
+    bodies,
+    st.none() | st.binary(max_size=6),
+    st.sampled_from(["user", "tenant", "session"]),
+    st.booleans(),
+)
+def test_any_record_is_sent_on_once(
+    headers: list[tuple[str, bytes | None]], body: bytes | None, key: bytes | None, unit: str, is_behind: bool
+) -> None:
+    """Whatever its bytes: one record with an id and the value of the request, and one copy at most.
+
+    A record that a router fails on would stop its partition for good.
+    """
+    record = RequestRecord(Source("inference.requests", 1, 5), key, body, headers, 0, 0)
+    dealer = router(is_behind, unit=unit, shadow={"model": "next", "share": 0.5}, overflow=OVERFLOW)
+    sent, *copies = dealer.route(record)
+    assert sent.record.value == body
+    assert sent.record.key is not None or sent.record.value is not None
+    assert sent.routed is None or sent.routed.route is not Route.SHADOW
+    assert [copy.routed.route for copy in copies] in ([], [Route.SHADOW])
+    for each in (sent, *copies):
+        assert said(each).get("kafka_correlationId") or said(each).get("correlation_id")
+        assert fitted(each.record, record, {each.record.topic: Topic(2, 1_000_000)}).value == body
 
 
 def test_a_request_is_sent_on_as_it_came() -> None:
