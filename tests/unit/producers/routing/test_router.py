@@ -1,5 +1,6 @@
 """What a router makes of one request: where it goes, what is said of it, and that it stays what it was."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -33,7 +34,7 @@ def router(is_behind: bool = False, default: str | None = None, kafka: dict[str,
     return Router(KafkaSettings(**(kafka or {})), routing, lambda _: is_behind)
 
 
-def request(headers: list[tuple[str, bytes | None]] = (), topic: str = "inference.requests", **body: Any):
+def request(headers: Sequence[tuple[str, bytes | None]] = (), topic: str = "inference.requests", **body: Any):
     whole = {"model": "reports", "user": "ann", "messages": [], **body}
     return RequestRecord(Source(topic, 3, 17), b"key", orjson.dumps(whole), list(headers), 1_700_000_000_000, 0)
 
