@@ -1,7 +1,6 @@
 """Batches as a server's routes see them: made, looked at, listed and cancelled, whichever server works on them."""
 
 import asyncio
-import contextlib
 import secrets
 import time
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.loading import Settings
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
 from pelton.producers.http.batches.owner import Ownership, PartitionOwner, Places
@@ -38,14 +38,13 @@ class BatchService:
         """Raises `BrokerUnreachable`."""
         self._producer = AIOKafkaProducer(**self._kafka.client_options(), enable_idempotence=True)
         with reaching(self._kafka):
-            await self._producer.start()
+            await start_client(self._producer)
         await self._table.start()
 
     async def stop(self) -> None:
         await self._table.stop()
         if self._producer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._producer.stop(), STOP_S)
+            await stop_producer(self._producer, STOP_S)
 
     async def watch(self) -> None:
         """Follow the topic, and work on this server's share of the batches, for ever."""

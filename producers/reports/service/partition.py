@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
@@ -71,7 +72,7 @@ class PartitionProcessor:
             consumer = self._consumer()
             try:
                 await writer.open()
-                await consumer.start()
+                await start_client(consumer)
                 await self._work(writer, consumer, backoff)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("jobs of partition %d: %r; taking it over again", self._jobs.partition, error)
