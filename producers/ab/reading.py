@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.ab.observations import Observation, observation
 from pelton.producers.kafka.cluster import look_up, reaching
@@ -70,7 +71,7 @@ async def _consumer(kafka: KafkaSettings, places: Sequence[TopicPartition]) -> A
         enable_auto_commit=False,
     )
     try:
-        await consumer.start()
+        await start_client(consumer)
         consumer.assign(places)
         yield consumer
     finally:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 
@@ -87,7 +88,7 @@ async def share(  # noqa: PLR0913  # which group, as whom, and until when
     member.subscribe(list(topics), listener=shares)
     try:
         with reaching(kafka):
-            await member.start()
+            await start_client(member)
         await _stay(member, shares, stop)
     finally:
         await shares.close()  # before the group is left: what is being committed still is ours

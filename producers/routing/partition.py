@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
@@ -66,7 +67,7 @@ class PartitionRouter:
             consumer = self._consumer()
             try:
                 await writer.open()
-                await consumer.start()
+                await start_client(consumer)
                 await self._work(writer, consumer, backoff)
             except (KafkaError, OSError, TimeoutError, BadMetadata) as error:
                 log.warning("requests of %s: %r; taking it over again", self._place, error)

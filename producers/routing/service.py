@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 from prometheus_client import start_http_server
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.routing.router import RoutingSettings, pool_topics
 from pelton.producers.errors import RoutingUnusable, TopicMissing
@@ -91,7 +92,7 @@ async def _create(kafka: KafkaSettings, topics: list[str]) -> None:
     admin = AIOKafkaAdminClient(**kafka.client_options())
     try:
         with reaching(kafka):
-            await admin.start()
+            await start_client(admin)
             there = {found["topic"] for found in await admin.describe_topics()}
             missing = [NewTopic(topic, kafka.partitions, **kafka.copies) for topic in topics if topic not in there]
             response = await admin.create_topics(missing) if missing else None
