@@ -19,6 +19,7 @@ COMMANDS = {
     "submit": "submit:submit",
     "report": "reports.report:report",
     "top": "top.command:top",
+    "ab": "ab.commands:app",
     "backlog": "backlog:backlog",
     "cache": "cache:app",
     "config": "config:app",

@@ -26,6 +26,8 @@ STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
 
 OTHER_TENANTS = "other"
 """The label of all tenants that the settings do not name: senders cannot make new series."""
+OTHER_VARIANTS = "other"
+"""Likewise, of experiments and variants."""
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -76,6 +78,14 @@ class Metrics:
             "tenant",
         )
         self.tenant_tokens.labels(OTHER_TENANTS)
+        self.variant_finished = self._counter(
+            "pelton_variant_requests_finished",
+            "Requests of experiments whose reply was sent, by variant of routing.experiments; other: all the rest.",
+            "experiment",
+            "variant",
+            "route",
+            "outcome",
+        )
         self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
         self.cached_tokens = self._counter(
             "pelton_cached_prompt_tokens", "Prompt tokens of answered requests that the engine had computed before."

@@ -12,6 +12,7 @@
     ├── BatchError           a batch cannot start or go on: its files, or what its journal says, do not fit
     ├── CapReached           a batch has used the tokens it may; run again with a higher cap, it goes on
     ├── NoProgress           a batch waited in vain; run again, it goes on where it stopped
+    ├── RoutingUnusable      the settings of a router do not go together
     ├── ReplayFailed         a replay of dead letters cannot start or go on
     └── WebhookFailed        who is to hear of a batch's end does not take it
 
@@ -83,6 +84,10 @@ class CapReached(ProducerError):
 
 
 class NoProgress(ProducerError):
+    pass
+
+
+class RoutingUnusable(ProducerError):
     pass
 
 

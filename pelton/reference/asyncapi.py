@@ -11,8 +11,9 @@ from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.chat import ChatCompletion, ChatRequest
-from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane
+from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane, Route
 from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
+from pelton.pipeline.wire.routed import NAME, UNIT_BYTES
 
 _JSON = "application/json"
 _Part = dict[str, Any]
@@ -118,6 +119,11 @@ _TRACE = {
     contract.TRACEPARENT: _text("W3C trace context; the reply continues it."),
     contract.TRACESTATE: _text("Likewise."),
 }
+_ROUTED = {
+    contract.VARIANT: _text("An experiment and the variant that a router has chosen.", pattern=f"^{NAME}/{NAME}$"),
+    contract.ROUTE: _text("Why.", enum=[str(route) for route in Route]),
+    contract.UNIT: _text("A hash of what the variant was chosen by.", pattern=f"^[0-9a-f]{{{2 * UNIT_BYTES}}}$"),
+}
 _REQUEST: dict[str, _Part] = {
     contract.CORRELATION_ID: _ID,
     contract.CORRELATION_ID_ALIAS: _text("Another name for it."),
@@ -130,6 +136,7 @@ _REQUEST: dict[str, _Part] = {
     contract.CACHE: _text("What the cache may do.", enum=[str(use) for use in CacheUse]),
     contract.SESSION: _text("The conversation; the record's key too."),
     contract.STREAM: _text("true: partial text goes to the stream topic ahead of the reply."),
+    **_ROUTED,
     **_TRACE,
 }
 _REPLY: dict[str, _Part] = {
@@ -142,6 +149,7 @@ _REPLY: dict[str, _Part] = {
     contract.TENANT: _TENANT,
     contract.CACHE: _text("Where the answer came from.", enum=[str(outcome) for outcome in CacheOutcome]),
     contract.STRUCTURED: _text("How exactly the form was held.", enum=["strict", "coerced", "lenient"]),
+    **_ROUTED,
     **{
         name: _text("Milliseconds in this stage.", pattern=_MS)
         for name in (

@@ -47,7 +47,7 @@ class KafkaSettings(Section):
     """Those of the request topics whose requests are interactive unless they say otherwise: they go before batch."""
     reply_topic: Topic = contract.REPLIES_TOPIC
     """Where replies go whose request names no topic."""
-    reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC),)
+    reply_topics_allowed: Strings = (re.escape(contract.REPORT_REPLIES_TOPIC), re.escape(contract.SHADOW_TOPIC))
     """Regular expressions for the other topics a sender may name in `kafka_replyTopic`."""
     create_topics: bool = False
     """Create the topics that are missing when a worker starts."""

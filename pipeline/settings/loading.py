@@ -23,6 +23,7 @@ from pelton.pipeline.settings.log import LogSettings, TraceSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
 from pelton.pipeline.settings.quota import QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
+from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     quota: QuotaSettings = QuotaSettings()
+    routing: RoutingSettings = RoutingSettings()
     serve: ServeSettings = ServeSettings()
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()

@@ -6,6 +6,7 @@ REQUESTS_TOPIC = "inference.requests"
 REPLIES_TOPIC = "inference.replies"
 DEAD_LETTER_SUFFIX = "-dlt"
 CANCELS_TOPIC = "inference.cancels"
+SHADOW_TOPIC = "inference.shadow"
 
 REPORT_JOBS_TOPIC = "reports.jobs"
 REPORT_RESULTS_TOPIC = "reports.results"
@@ -32,6 +33,14 @@ SESSION = "pelton-session"
 STREAM = "pelton-stream"
 """`true`, or the name of the topic for partial text."""
 CACHE = "pelton-cache"
+VARIANT = "pelton-variant"
+"""`experiment/variant`: what a router has assigned a request to. Goes back with the reply, like the next two."""
+ROUTE = "pelton-route"
+UNIT = "pelton-unit"
+"""A hash of what the variant was assigned by (a tenant, a user, a session): equal for equal ones of an experiment."""
+
+UNREADABLE = "pelton-unreadable"
+"""Of a record that stands in for one that could not be read: why. Written by readers, never by senders."""
 
 SOURCE = "pelton-source"
 MODEL = "pelton-model"
@@ -59,6 +68,17 @@ class Lane(StrEnum):
     def priority(self) -> int:
         """The higher, the sooner it goes."""
         return int(self is Lane.INTERACTIVE)
+
+
+class Route(StrEnum):
+    """Why a request of an experiment is where it is, in the header `pelton-route`."""
+
+    WEIGHT = "weight"
+    """Its unit was assigned to the variant, by the weights."""
+    OVERFLOW = "overflow"
+    """The variant's model was behind: another model answers in its place."""
+    SHADOW = "shadow"
+    """A copy, whose reply goes to no caller."""
 
 
 class CacheUse(StrEnum):

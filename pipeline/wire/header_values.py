@@ -22,6 +22,8 @@ _REQUEST_HEADERS = {
     contract.SESSION,
     contract.STREAM,
 }
+_ROUTER_HEADERS = {contract.VARIANT, contract.ROUTE, contract.UNIT}
+"""Not a sender's to write."""
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -123,7 +125,7 @@ def text_of(name: str, raw: bytes) -> str:
 def unknown_names(names: Iterable[str]) -> list[RequestError]:
     """The first header of our own prefix that means nothing here: a silent typo would be a promise not kept."""
     for name in names:
-        if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS:
+        if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS | _ROUTER_HEADERS:
             known = ", ".join(sorted(_REQUEST_HEADERS))
             message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
             return [InvalidHeader(message, param=name)]

@@ -15,6 +15,7 @@ from pelton.pipeline.wire import contract, header_values
 from pelton.pipeline.wire.contract import CacheUse, Lane
 from pelton.pipeline.wire.header_values import Choice
 from pelton.pipeline.wire.records import Headers, Source
+from pelton.pipeline.wire.routed import Routed
 from pelton.pipeline.wire.tenants import TenantPolicy
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class Envelope:
 
     `id_given` and `partition_given` say whether correlation id and reply partition are what the sender asked for, and
     not chosen here. `stream_topic` is where partial text is wanted, if it is. `id_headers` are the names under which
-    the id goes back: Pelton's, and the sender's own.
+    the id goes back: Pelton's, and the sender's own. `routed` is what a router has said, None where none has.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class Envelope:
     id_given: bool = False
     id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
+    routed: Routed | None = None
     fault: PeltonError | None = None
 
 
@@ -95,6 +97,7 @@ def read_envelope(
     cache = read.one_of(contract.CACHE, CacheUse.USE)
     lane = read.one_of(contract.PRIORITY, policy.lane_of(source.topic))
     stream_topic = read(contract.STREAM, lambda raw: header_values.stream_topic(raw, policy.stream_topic), None)
+    routed = read.faultless(lambda: Routed.read(last), None)
     given = read.faultless(lambda: _bounded(correlation_id(last)), None)
     read.faults.extend(header_values.unknown_names(dict(headers)))
     tenant = read.faultless(lambda: policy.tenants.tenant_of_request(source.topic, claimed, last, value), "")
@@ -116,6 +119,7 @@ def read_envelope(
         id_given=given is not None,
         id_headers=_id_headers(last),
         partition_given=partition is not None,
+        routed=routed,
         fault=read.faults[0] if read.faults else None,
     )
 

@@ -33,7 +33,10 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """A record to send; `partition` None lets the key decide, `fallback` is sent where this one is too large."""
+    """A record to send; `partition` None lets the key decide, `fallback` is sent where this one is too large.
+
+    `timestamp_ms` is Unix milliseconds; None: when it is sent.
+    """
 
     topic: str
     value: bytes | None
@@ -41,3 +44,4 @@ class OutgoingRecord:
     headers: Headers
     partition: int | None = None
     fallback: "OutgoingRecord | None" = None
+    timestamp_ms: int | None = None

@@ -58,10 +58,16 @@ async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
             Files(store, settings.serve, service.reading),
             Batches(service, store),
             keys,
-            models=(settings.model.name, "default"),
+            models=_models(settings),
             started_at=int(time.time()),
         )
         await _run(_Server(_uvicorn(settings, faces)), service)
+
+
+def _models(settings: Settings) -> tuple[str, ...]:
+    """What requests may ask for: behind a router the experiments and the pools."""
+    routing = settings.routing
+    return (*routing.experiments, *(routing.pools or (settings.model.name,)), "default")
 
 
 def _uvicorn(settings: Settings, faces: Faces) -> uvicorn.Config:

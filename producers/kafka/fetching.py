@@ -21,11 +21,15 @@ class Unreadable:
     error: Exception
 
 
-async def fetch(consumer: Any, places: Sequence[TopicPartition], timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+async def fetch(
+    consumer: Any, places: Sequence[TopicPartition], timeout_ms: int, *, max_records: int | None = None
+) -> dict[TopicPartition, list[Any]]:
     """What aiokafka's `getmany` gives, and an `Unreadable` for what it fails by. Raises `KafkaError` for all else."""
     before = {place: await consumer.position(place) for place in places}
     try:
-        fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(*places, timeout_ms=timeout_ms)
+        fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(
+            *places, timeout_ms=timeout_ms, max_records=max_records
+        )
     except Exception as error:
         if not _is_of_records(error):
             raise

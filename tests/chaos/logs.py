@@ -11,9 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
+from pelton.pipeline.wire.contract import UNREADABLE
 from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
 from pelton.workers.kafka.consumer import SiftingConsumer
-from pelton.workers.kafka.sieve import UNREADABLE
 from tests.chaos.history import Letter, Reply, Stored
 
 POLL_MS = 500

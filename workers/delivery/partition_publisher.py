@@ -191,9 +191,7 @@ class PartitionPublisher:
             await self._publish_watched(all_outgoing, records, after)
         except TopicReplaced:
             while not await self._is_current(after.topic_id):
-                self._trouble.say(
-                    "topic of %s was made anew: what ran of the old one is kept back", self._partition
-                )
+                self._trouble.say("topic of %s was made anew: what ran of the old one is kept back", self._partition)
                 await asyncio.sleep(LOOK_S)
             raise
 

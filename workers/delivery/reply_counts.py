@@ -2,9 +2,15 @@
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from pelton.pipeline.metrics import OTHER_TENANTS, STAGES, Metrics
+from prometheus_client import Counter
+
+from pelton.pipeline.metrics import OTHER_TENANTS, OTHER_VARIANTS, STAGES, Metrics
+from pelton.pipeline.settings.routing.experiments import Experiment
+from pelton.pipeline.wire.contract import Route
+from pelton.pipeline.wire.routed import Routed
 from pelton.workers.containment import harmless
 from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.requests import Failed, Generated, OutgoingReply, Result
@@ -12,14 +18,23 @@ from pelton.workers.sharing.reply_cache import ReplyCache
 
 log = logging.getLogger(__name__)
 
+NO_EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({})
+_OUTCOMES = ("ok", "error")
+_Key = tuple[str, str, Route]
+
 
 class ReplyCounts:
     """Counts replies and times their way. Lives on the event loop."""
 
     def __init__(
-        self, metrics: Metrics, reply_cache: ReplyCache, backlog: BacklogMeter, tenants: Collection[str] = ()
+        self,
+        metrics: Metrics,
+        reply_cache: ReplyCache,
+        backlog: BacklogMeter,
+        tenants: Collection[str] = (),
+        experiments: Mapping[str, Experiment] = NO_EXPERIMENTS,
     ) -> None:
-        """Of `tenants` tokens are counted by name; each is there from the start."""
+        """Of `tenants` tokens are counted by name, and replies by variant of `experiments`; each from the start."""
         self._metrics = metrics
         # Looked up once: it is asked for several with each reply.
         self._stages = {name: metrics.stage_seconds.labels(name) for name in STAGES}
@@ -27,6 +42,7 @@ class ReplyCounts:
         self._reply_cache = reply_cache
         self._backlog = backlog
         self._tenants = frozenset(tenants)
+        self._variants = VariantCounts(metrics, experiments)
         for tenant in tenants:
             metrics.tenant_tokens.labels(tenant)
 
@@ -42,6 +58,8 @@ class ReplyCounts:
         self._stages["queue"].observe(delivery.queue_s)
         metrics.request_seconds.observe(delivery.queue_s + now - delivery.fetched_at)
         metrics.lane_finished.labels(delivery.envelope.lane).inc()
+        if delivery.envelope.routed is not None:
+            self._variants.note(delivery.envelope.routed, failed=isinstance(ending, Failed))
         if isinstance(ending, Failed):
             self._backlog.answered(0)
             metrics.finished.labels(ending.error.code).inc()
@@ -78,3 +96,31 @@ class ReplyCounts:
         metrics.first_token_seconds.observe(ending.delivery.queue_s + ending.batch_wait_s + completion.prefill_s)
         if (steps := len(completion.token_ids) - 1) > 0:
             metrics.token_seconds.observe(completion.decode_s / steps)
+
+
+class VariantCounts:
+    """Counts each reply under the names that its request's headers say, if the settings know them."""
+
+    def __init__(self, metrics: Metrics, experiments: Mapping[str, Experiment]) -> None:
+        counter = metrics.variant_finished
+        self._counters = {key: _pair(counter, *key) for key in _keys(experiments)}
+        self._others = {route: _pair(counter, OTHER_VARIANTS, OTHER_VARIANTS, route) for route in Route}
+
+    def note(self, routed: Routed, *, failed: bool) -> None:
+        known = self._counters.get((routed.experiment, routed.variant, routed.route))
+        (known or self._others[routed.route])[failed].inc()
+
+
+def _keys(experiments: Mapping[str, Experiment]) -> Iterator[_Key]:
+    for name, experiment in experiments.items():
+        for variant in experiment.variants:
+            yield name, variant, Route.WEIGHT
+        if experiment.overflow is not None:
+            yield name, experiment.overflow.variant, Route.OVERFLOW
+        if experiment.shadow is not None:
+            yield name, experiment.shadow.model, Route.SHADOW
+
+
+def _pair(counter: Counter, experiment: str, variant: str, route: Route) -> tuple[Counter, Counter]:
+    ok, error = (counter.labels(experiment, variant, route, outcome) for outcome in _OUTCOMES)
+    return ok, error

@@ -93,6 +93,8 @@ def _record(
     ]
     if envelope.tenant:
         headers.append((contract.TENANT, envelope.tenant.encode()))
+    if envelope.routed is not None:
+        headers.extend(envelope.routed.headers())
     return OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
 
 

@@ -15,7 +15,7 @@ from pelton.pipeline.errors import UnreadableRecord
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker
 from pelton.pipeline.sparse_log import SparseLog
-from pelton.pipeline.wire.contract import Lane
+from pelton.pipeline.wire.contract import UNREADABLE, Lane
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
 from pelton.workers.cancellation.deadlines import FIRST_PLAUSIBLE_MS
@@ -23,7 +23,6 @@ from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.admission import Admission
-from pelton.workers.kafka.sieve import UNREADABLE
 from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.requests import Delivery
 from pelton.workers.sessions.coordinator import SessionCoordinator

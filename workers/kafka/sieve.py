@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from aiokafka.record.control_record import ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
+from pelton.pipeline.wire.contract import UNREADABLE
 from pelton.workers.kafka.batches import (
     CODEC_MASK,
     CONTROL,
@@ -28,8 +29,6 @@ from pelton.workers.kafka.batches import (
 )
 from pelton.workers.kafka.unpacking import MAX_BATCH_BYTES, Unpackable, unpacked
 
-UNREADABLE = "pelton-unreadable"
-"""Header of a record that stands for one, or for a whole batch, that cannot be read. Its value says why."""
 MAX_UNPACKED_BYTES = 2 * MAX_BATCH_BYTES
 """What is unpacked of one fetch; the rest is fetched again."""
 _LEAST_LENGTH = 49

@@ -55,7 +55,8 @@ def decode(delivery: Delivery, limits: RequestLimits) -> ChatRequest:
     if delivery.envelope.fault is not None:
         raise delivery.envelope.fault
     request = limits.bodies.decode(delivery.record, max_bytes=limits.max_request_bytes)
-    if request.model not in (limits.model_name, "default"):
+    # What a router has sent here is meant for this model, and names the experiment.
+    if delivery.envelope.routed is None and request.model not in (limits.model_name, "default"):
         raise ModelNotFound(
             f"Model {request.model!r} is not served here: use {limits.model_name!r} or 'default'.", param="model"
         )

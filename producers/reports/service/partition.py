@@ -21,15 +21,15 @@ from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.tracing import names
 from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.kafka.cluster import Topic
+from pelton.producers.kafka.partition_writer import PartitionWriter
 from pelton.producers.kafka.reply_reader import as_reply
 from pelton.producers.kafka.sender_spans import SenderSpans
+from pelton.producers.kafka.service_group import NONE_COMMITTED, ServiceGroup
 from pelton.producers.reports.service.board import Board
 from pelton.producers.reports.service.encoding import OutboxEncoder
-from pelton.producers.reports.service.group import NONE_COMMITTED, ServiceGroup
 from pelton.producers.reports.service.records import SectionState
 from pelton.producers.reports.service.section_store import SectionStore
 from pelton.producers.reports.service.submissions import read_submission
-from pelton.producers.reports.service.writer import PartitionWriter
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 
 from pelton.pipeline.settings.kafka import KafkaSettings
-from pelton.workers.kafka.sieve import UNREADABLE, Sieve
+from pelton.pipeline.wire.contract import UNREADABLE
+from pelton.workers.kafka.sieve import Sieve
 from tests.chaos.faults.odd_records import OddRecords
 from tests.chaos.history import Kind
 from tests.chaos.load import Load

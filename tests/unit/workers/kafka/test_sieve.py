@@ -15,8 +15,9 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pelton.pipeline.wire.contract import UNREADABLE
 from pelton.workers.kafka.batches import Head, RawRecord, batch, write_records
-from pelton.workers.kafka.sieve import UNREADABLE, Sieve
+from pelton.workers.kafka.sieve import Sieve
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 PACK: dict[int, Callable[[bytes], Any]] = {

@@ -1,8 +1,8 @@
 """All that one partition's events lead to, in one Kafka transaction with the positions of what was read.
 
-Each partition of the jobs topic has a producer with a transactional id of its own. Starting it ends what a former owner
-left open and shuts that owner out; only then is anything read back. After any failure the producer is given up, never
-aborted: aiokafka's abort after a failed send does nothing, and the batch would ride on the next commit.
+Each partition that a service reads has a producer with a transactional id of its own. Starting it ends what a former
+owner left open and shuts that owner out; only then is anything read back. After any failure the producer is given up,
+never aborted: aiokafka's abort after a failed send does nothing, and the batch would ride on the next commit.
 """
 
 import asyncio
@@ -16,10 +16,11 @@ from aiokafka.structs import OffsetAndMetadata
 from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.producers.reports.service.group import ServiceGroup
+from pelton.producers.kafka.service_group import ServiceGroup
 
 _RETRY_MS = 10
 _CLOSE_S = 5.0
+BATCH_BYTES = 262_144
 
 
 class NotAMember(KafkaError):
@@ -29,11 +30,20 @@ class NotAMember(KafkaError):
 class PartitionWriter:
     """From `open` to `close`. After an error it is of no more use."""
 
-    def __init__(self, kafka: KafkaSettings, partition: TopicPartition, group: ServiceGroup, max_bytes: int) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        partition: TopicPartition,
+        group: ServiceGroup,
+        max_bytes: int,
+        max_batch_bytes: int = BATCH_BYTES,
+    ) -> None:
+        """`max_bytes` is the largest record, `max_batch_bytes` what each topic takes of records together."""
         self._kafka = kafka
         self._partition = partition
         self._group = group
         self._max_bytes = max_bytes
+        self._max_batch_bytes = min(BATCH_BYTES, max_batch_bytes)
         self._producer: AIOKafkaProducer | None = None
 
     async def open(self) -> None:
@@ -47,7 +57,7 @@ class PartitionWriter:
             transaction_timeout_ms=self._kafka.transaction_timeout_ms,
             retry_backoff_ms=_RETRY_MS,
             max_request_size=self._max_bytes,
-            max_batch_size=_BATCH_BYTES,
+            max_batch_size=self._max_batch_bytes,
         )
         async with asyncio.timeout(self._limit_s):
             try:
@@ -80,12 +90,9 @@ class PartitionWriter:
         return self._kafka.transaction_timeout_ms / 1000
 
 
-_BATCH_BYTES = 262_144
-
-
 async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:
     headers = list(record.headers)
     sent: asyncio.Future[Any] = await producer.send(
-        record.topic, record.value, record.key, record.partition, headers=headers
+        record.topic, record.value, record.key, record.partition, record.timestamp_ms, headers=headers
     )
     return sent

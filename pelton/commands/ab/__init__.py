@@ -1,0 +1,1 @@
+"""`pelton ab`: requests dealt to models, and what came of it."""

@@ -1,0 +1,1 @@
+"""Which pool answers a request: pools, and experiments between them."""

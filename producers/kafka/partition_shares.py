@@ -1,0 +1,137 @@
+"""A service's share of partitions: a group's member that reads nothing itself, and a processor for each partition."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.producers.kafka.cluster import reaching
+
+log = logging.getLogger(__name__)
+
+REBALANCE_MS = 30_000
+POLL_MS = 1_000
+SETTLE_S = 10.0
+"""How long processors may take to end: a transaction that is being committed is let through."""
+
+
+class Processor(Protocol):
+    """Works on one partition until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+class PartitionShares(ConsumerRebalanceListener):
+    """Starts and ends processors as partitions come and go. Those that come back after a rebalance were never ended."""
+
+    def __init__(self, processor_of: Callable[[TopicPartition], Processor], on_ready: Callable[[], None]) -> None:
+        """`on_ready` is called with each assignment."""
+        self._processor_of = processor_of
+        self._on_ready = on_ready
+        self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Ends with the error of a processor that ended, or of another task that was noticed."""
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Nothing yet: most come back, and whoever else gets one shuts us out of it by starting its producer."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        ours = set(assigned)
+        for partition in self._tasks.keys() - ours:
+            self._end(partition)
+        for partition in ours - self._tasks.keys():
+            task = self._tasks[partition] = asyncio.create_task(self._processor_of(partition).run())
+            task.add_done_callback(self.notice)
+        log.info(
+            "%d partitions of %s are ours", len(ours), ", ".join(sorted({place.topic for place in ours})) or "none"
+        )
+        self._on_ready()
+
+    async def close(self) -> None:
+        for partition in list(self._tasks):
+            self._end(partition)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=SETTLE_S)
+
+    def _end(self, partition: TopicPartition) -> None:
+        task = self._tasks.pop(partition)
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def notice(self, task: asyncio.Task[None]) -> None:
+        """End the share with the error of a task that has ended, if it has one."""
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+
+async def share(  # noqa: PLR0913  # which group, as whom, and until when
+    kafka: KafkaSettings,
+    topics: Collection[str],
+    shares: PartitionShares,
+    stop: asyncio.Event,
+    *,
+    group_id: str,
+    client_id: str,
+) -> None:
+    """Be a member of the group until `stop` is set; what is assigned is read by the processors, not here.
+
+    Raises `BrokerUnreachable` at the start, and later the error of a processor that ended.
+    """
+    member = _member(kafka, group_id, client_id)
+    member.subscribe(list(topics), listener=shares)
+    try:
+        with reaching(kafka):
+            await start_client(member)
+        await _stay(member, shares, stop)
+    finally:
+        await shares.close()  # before the group is left: what is being committed still is ours
+        await member.stop()
+
+
+async def _stay(member: AIOKafkaConsumer, shares: PartitionShares, stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            member.pause(*member.assignment())
+            polling = asyncio.create_task(_poll(member))
+            either: tuple[asyncio.Future[Any], ...] = (polling, stopping, shares.failed)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if shares.failed.done():
+                await shares.failed
+            if not polling.done():
+                polling.cancel()
+            await asyncio.wait({polling})
+    finally:
+        stopping.cancel()
+
+
+async def _poll(member: AIOKafkaConsumer) -> None:
+    try:
+        await member.getmany(timeout_ms=POLL_MS, max_records=1)
+    except KafkaError as error:
+        log.warning("the group's consumer: %r", error)
+        await asyncio.sleep(POLL_MS / 1000)
+
+
+def _member(kafka: KafkaSettings, group_id: str, client_id: str) -> AIOKafkaConsumer:
+    # A join is answered when the slowest member has joined; given up before, each retry is a new member.
+    options = kafka.client_options() | {"request_timeout_ms": REBALANCE_MS + 10_000}
+    return AIOKafkaConsumer(
+        **options,
+        client_id=client_id,
+        group_id=group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        session_timeout_ms=kafka.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
+        rebalance_timeout_ms=REBALANCE_MS,
+        max_poll_interval_ms=3_600_000,
+        max_partition_fetch_bytes=1_024,  # nothing is read here, and a record fetched by chance is thrown away
+    )
