@@ -50,9 +50,14 @@ class PeltonError(Exception):
     status: ClassVar[int]
     dead_letter: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
-        """`retry_after_s`: in so many seconds the same request may fare better."""
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, for_load: bool = False
+    ) -> None:
+        """`retry_after_s`: in so many seconds the same request may fare better. `for_load`: it was refused at once,
+        because of what else is waiting.
+        """
         self.retry_after_s = retry_after_s
+        self.for_load = for_load
         self.message = _shortened(message, MAX_MESSAGE_CHARS)
         self.param = None if param is None else _shortened(param, MAX_PARAM_CHARS)
         super().__init__(self.message)
@@ -179,7 +184,7 @@ class ExecutionError(PeltonError):
 
 
 class DeadlineExceeded(ExecutionError):
-    """The time in `pelton-deadline` has passed."""
+    """The time in `pelton-deadline` has passed, or will have before an answer can be there (`overload.refuse_late`)."""
 
     code = "deadline_exceeded"
     status = 504

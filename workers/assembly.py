@@ -26,7 +26,9 @@ from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
+from pelton.workers.fairness.speed import SpeedMeter
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -83,6 +85,7 @@ class Parts:
     leases: LeaseGate
     quota_store: QuotaStore
     quotas: QuotaGate
+    speed: SpeedMeter
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -113,6 +116,7 @@ class _Core:
     session_store: SessionStore
     quota_store: QuotaStore
     quotas: QuotaGate
+    speed: SpeedMeter
     sessions: SessionCoordinator
     cancels: Cancels
     canceller: Canceller
@@ -161,6 +165,7 @@ class _Core:
             session_store=session_store,
             quota_store=quota_store,
             quotas=quotas,
+            speed=SpeedMeter(),
             sessions=sessions,
             cancels=cancels,
             canceller=Canceller(open_requests, cancels, sessions, queue),
@@ -197,6 +202,7 @@ def assemble(
         leases=leases,
         quota_store=core.quota_store,
         quotas=core.quotas,
+        speed=core.speed,
         session_store=core.session_store,
         sessions=core.sessions,
         canceller=core.canceller,
@@ -257,6 +263,9 @@ def _admission(core: _Core) -> Admission:
         session_prompts=SessionPrompts.of(settings.session, served.codec, limits, key_builder),
         queue=core.queue,
         quotas=core.quotas,
+        early_refusal=EarlyRefusal(
+            settings.overload, core.queue, core.speed, settings.worker.tenant_weights, core.metrics
+        ),
     )
 
 
@@ -271,6 +280,7 @@ def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inferen
         runnable=leases.runnable,
         share_prefixes=core.settings.engine.share_prefixes,
         tenant_weights=core.settings.worker.tenant_weights,
+        speed=core.speed,
         listen=streams.listen,
     )
 

@@ -21,7 +21,7 @@ from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.log import LogSettings, TraceSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
-from pelton.pipeline.settings.quota import QuotaSettings
+from pelton.pipeline.settings.quota import OverloadSettings, QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     quota: QuotaSettings = QuotaSettings()
+    overload: OverloadSettings = OverloadSettings()
     serve: ServeSettings = ServeSettings()
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()

@@ -1,7 +1,7 @@
-"""Settings of what a tenant may use."""
+"""Settings of what a tenant may use, and of what becomes of requests when more is asked for than can be answered."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -57,3 +57,13 @@ class QuotaSettings(Section):
 
     def of(self, tenant: str) -> Quota:
         return self.tenants.get(tenant, self.default)
+
+
+class OverloadSettings(Section):
+    """What is refused or shortened under load. All of it is off by default."""
+
+    refuse_late: bool = False
+    """Refuse a request at once, with `deadline_exceeded`, whose deadline passes before its answer can be there by the
+    speed that was measured lately. Nothing is refused so before a speed is known."""
+    late_margin: Annotated[float, Field(ge=0)] = 0.25
+    """How far the speed may be underestimated: nothing is refused that a worker so much faster would answer in time."""

@@ -43,7 +43,8 @@ class ReplyCounts:
         metrics.request_seconds.observe(delivery.queue_s + now - delivery.fetched_at)
         metrics.lane_finished.labels(delivery.envelope.lane).inc()
         if isinstance(ending, Failed):
-            self._backlog.answered(0)
+            if not ending.error.for_load:  # else the more are refused, the faster the worker would seem
+                self._backlog.answered(0)
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
             log.warning(
