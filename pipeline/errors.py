@@ -24,6 +24,7 @@
         ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
         ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
         ├── RateLimited              rate_limited           (not dead-lettered: its sender sends it again)
+        ├── Overloaded               overloaded             (not dead-lettered: its sender sends it again)
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -217,6 +218,14 @@ class RateLimited(ExecutionError):
     code = "rate_limited"
     type = "rate_limit_error"
     status = 429
+    dead_letter = False
+
+
+class Overloaded(ExecutionError):
+    """More waits than is allowed to (`overload.refuse_above_s`); the reply says when to send the request again."""
+
+    code = "overloaded"
+    status = 503
     dead_letter = False
 
 

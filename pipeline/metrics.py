@@ -27,6 +27,10 @@ class OverloadAction(StrEnum):
 
     REFUSED_LATE = "refused_late"
     """Refused at once, as its deadline would pass first."""
+    SHORTENED = "shortened"
+    """Its answer may have fewer tokens than it asked for."""
+    REFUSED = "refused"
+    """Refused, to be sent again later."""
 
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")

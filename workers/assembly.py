@@ -26,6 +26,7 @@ from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.fairness.degrading import Degrading
 from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.fairness.speed import SpeedMeter
@@ -192,7 +193,7 @@ def assemble(
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
     assignment = _assignment(core, backlog)
-    admission = _admission(core)
+    admission = _admission(core, backlog)
     return Parts(
         broker=broker,
         queue=queue,
@@ -244,7 +245,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
     return Assignment(publishers, core.results.flush, core.canceller.abandon, publishers.resume)
 
 
-def _admission(core: _Core) -> Admission:
+def _admission(core: _Core, backlog: BacklogMeter) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
     key_builder = CacheKeyBuilder.of(
@@ -266,6 +267,7 @@ def _admission(core: _Core) -> Admission:
         early_refusal=EarlyRefusal(
             settings.overload, core.queue, core.speed, settings.worker.tenant_weights, core.metrics
         ),
+        degrading=Degrading(settings.overload, backlog, core.sharing.single_flight, key_builder, core.metrics),
     )
 
 
