@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pelton.workers.engine.api import Completion, Outcome
+from pelton.workers.engine.api import Completion, Outcome, Waiting
 
 WINDOW_S = 60.0
 """Over which the speed is a mean. It is too high by what runs at once, which a window much longer hides."""
@@ -72,19 +72,19 @@ class SpeedMeter:
     _decode_s: _Mean = field(default_factory=_Mean)
     _used: _Mean = field(default_factory=_Mean)
 
-    def joined(self, tokens: int) -> None:
-        """A request of so many of the line's tokens joins the engine."""
-        self._joined += tokens
-        self._inside += tokens
+    def joined(self, request: Waiting) -> None:
+        """A request joins the engine."""
+        self._joined += _tokens(request)
+        self._inside += _tokens(request)
 
-    def left(self, prompt_tokens: int, max_new_tokens: int, outcome: Outcome) -> None:
-        """It has left the engine."""
-        self._inside -= prompt_tokens + max_new_tokens
+    def left(self, request: Waiting, outcome: Outcome | None = None) -> None:
+        """It has left the engine, which had not even taken it where there is no outcome."""
+        self._inside -= _tokens(request)
         if isinstance(outcome, Completion) and outcome.generated_tokens:
             each = outcome.generated_tokens / len(outcome.all)
-            self._prefill_s.add(outcome.prefill_s / prompt_tokens)
+            self._prefill_s.add(outcome.prefill_s / request.prompt_tokens)
             self._decode_s.add(outcome.decode_s / each)
-            self._used.add(min(1.0, each / max_new_tokens))
+            self._used.add(min(1.0, each / request.max_new_tokens))
 
     def look(self, *, waits: bool) -> None:
         """To be called after each step: whether something waits. A break in that ends the measurement."""
@@ -101,3 +101,7 @@ class SpeedMeter:
         if now - first.at >= LEAST_S and self._used.count:
             tokens = self._joined - first.joined + first.inside
             self.speed = Speed(tokens / (now - first.at), self._prefill_s.value, self._decode_s.value, self._used.value)
+
+
+def _tokens(request: Waiting) -> int:
+    return request.prompt_tokens + request.max_new_tokens

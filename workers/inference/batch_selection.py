@@ -71,14 +71,18 @@ class BatchSelection:
     def began(self, queued: Queued) -> None:
         """It has joined the engine."""
         self._order.charge(_claim(queued))
-        self._speed.joined(queued.tokens)
+        self._speed.joined(queued)
 
     def ended(self, queued: Queued, outcome: Outcome) -> None:
         """It has left the engine. What a failed one took is not known: its estimate stands."""
-        self._speed.left(queued.prompt_tokens, queued.max_new_tokens, outcome)
+        self._speed.left(queued, outcome)
         if isinstance(outcome, Completion):
             taken = queued.prompt_tokens - outcome.cached_tokens + outcome.generated_tokens
             self._order.settle(_claim(queued), taken)
+
+    def turned_away(self, queued: Queued) -> None:
+        """It was to join the engine, which did not take it."""
+        self._speed.left(queued)
 
     def _ordered(self, queued: Sequence[Queued], candidates: Sequence[int]) -> list[int]:
         """Lane by lane, and in each as is fair among its tenants."""

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pelton.pipeline.request_queue import QueuedRequest
 from pelton.workers.engine.api import Completion, Failure, FailureKind, FinishReason
 from pelton.workers.fairness.speed import LEAST_S, SAMPLE_S, Speed, SpeedMeter
 
 PROMPT, NEW = 20, 80
+REQUEST = QueuedRequest(None, PROMPT, NEW, since=0.0)
 
 
 class Clock:
@@ -31,12 +33,12 @@ def measured(rows: int, answers: int, seconds_each: float) -> Speed | None:
     clock = Clock()
     meter = SpeedMeter(clock)
     for _ in range(rows):
-        meter.joined(PROMPT + NEW)
+        meter.joined(REQUEST)
     meter.look(waits=True)
     for _ in range(answers):
         clock.now += seconds_each / rows
-        meter.left(PROMPT, NEW, completion())
-        meter.joined(PROMPT + NEW)
+        meter.left(REQUEST, completion())
+        meter.joined(REQUEST)
         meter.look(waits=True)
     return meter.speed
 
@@ -73,18 +75,20 @@ def test_without_a_line_there_is_no_speed(*, waits: bool) -> None:
     clock = Clock()
     meter = SpeedMeter(clock)
     for second in range(60):
-        meter.joined(PROMPT + NEW)
+        meter.joined(REQUEST)
         meter.look(waits=waits and second % 2 == 0)
         clock.now += 1.0
-        meter.left(PROMPT, NEW, completion())
+        meter.left(REQUEST, completion())
         meter.look(waits=False)
     assert meter.speed is None
 
 
-def test_a_failure_has_no_pace() -> None:
+def test_what_fails_or_is_not_taken_has_no_pace() -> None:
     """It leaves the engine, and that is all."""
     meter = SpeedMeter(Clock())
-    meter.joined(PROMPT + NEW)
-    meter.left(PROMPT, NEW, Failure(0, FailureKind.CANCELLED, "gone"))
+    meter.joined(REQUEST)
+    meter.left(REQUEST, Failure(0, FailureKind.CANCELLED, "gone"))
     assert math.isclose(meter._used.value, 0.0)
+    meter.joined(REQUEST)
+    meter.left(REQUEST)
     assert meter._inside == 0
