@@ -21,8 +21,15 @@ class Figure:
     holds: bool | None = None
 
 
-def simulate(requests: Sequence[Request], *, fair: bool, machine: Machine = MACHINE, end_s: float | None = None) -> Run:
-    return Worker(machine, requests, fair=fair).until(end_s)
+def simulate(
+    requests: Sequence[Request],
+    *,
+    fair: bool,
+    machine: Machine = MACHINE,
+    end_s: float | None = None,
+    refuses_late: bool = False,
+) -> Run:
+    return Worker(machine, requests, fair=fair, refuses_late=refuses_late).until(end_s)
 
 
 def flood(batch: int = 10_000, seconds: float = 120.0) -> list[Figure]:
@@ -113,13 +120,18 @@ def cancels(count: int = 1_000) -> list[Figure]:
 
 
 def overload(files: Sequence[TraceFile]) -> tuple[list[Figure], dict[str, list[float]]]:
-    """A day's traffic at 1.2 times what the engine can do: with lanes and deadlines, and first come, first served."""
+    """A day's traffic at 1.2 times what the engine can do: with lanes and deadlines, with what would be late refused at
+    once, and first come, first served.
+    """
     requests = azure_like(files, MACHINE, load=1.2)
     figures: list[Figure] = []
     curves: dict[str, list[float]] = {}
-    for fair in (True, False):
-        run = simulate(requests, fair=fair)
-        policy = "lanes" if fair else "first come, first served"
+    policies = {
+        "lanes": simulate(requests, fair=True),
+        "lanes, late ones refused": simulate(requests, fair=True, refuses_late=True),
+        "first come, first served": simulate(requests, fair=False),
+    }
+    for policy, run in policies.items():
         for name, lane in (("interactive", 1), ("batch", 0)):
             mine = [each for each in run.outcomes if each.request.priority == lane]
             waits = sorted(each.begun_at - each.request.since for each in mine if each.begun_at is not None)

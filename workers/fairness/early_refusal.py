@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from pelton.pipeline.errors import DeadlineExceeded
 from pelton.pipeline.metrics import Metrics, OverloadAction
-from pelton.pipeline.request_queue import RequestQueue
+from pelton.pipeline.request_queue import QueuedRequest, RequestQueue
 from pelton.pipeline.settings.quota import OverloadSettings
 from pelton.pipeline.wire import contract
 from pelton.workers.fairness.estimate import estimate
@@ -39,7 +39,8 @@ class EarlyRefusal:
         deadline_ms, speed = job.delivery.envelope.deadline_ms, self._speed.speed
         if not self._settings.refuse_late or deadline_ms is None or speed is None:
             return
-        expected = estimate(job, self._queue.waiting(), speed, self._weights)
+        asked = _as_queued(job)
+        expected = estimate(asked, self._queue.waiting(), _tenant, speed, self._weights)
         left_s = deadline_ms / 1000 - self._now_s()
         if expected.least_s <= left_s * (1 + self._settings.late_margin):
             return
@@ -51,3 +52,12 @@ class EarlyRefusal:
             param=contract.DEADLINE,
             for_load=True,
         )
+
+
+def _as_queued(job: PreparedRequest) -> QueuedRequest[Generation]:
+    priority = job.delivery.envelope.lane.priority
+    return QueuedRequest(Generation(None, job), len(job.prompt), job.max_new_tokens, time.monotonic(), priority)
+
+
+def _tenant(queued: QueuedRequest[Generation]) -> str:
+    return queued.item.job.delivery.envelope.tenant

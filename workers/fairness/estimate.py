@@ -1,15 +1,13 @@
 """When a request that joins the waiting line now will have its answer."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pelton.pipeline.request_queue import QueuedRequest
-from pelton.workers.fairness.speed import Speed
-from pelton.workers.requests import PreparedRequest
-from pelton.workers.sharing.generation import Generation
+from pelton.workers.engine.api import Waiting
+from pelton.workers.fairness.speed import Speed, tokens_of
 
-Queued = QueuedRequest[Generation]
+Asked = TypeVar("Asked", bound=Waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +32,29 @@ class Estimate:
         return max(0.0, self.wait_s - self.slack_s) + self.own_s
 
 
-def estimate(job: PreparedRequest, line: Sequence[Queued], speed: Speed, weights: Mapping[str, float]) -> Estimate:
+def estimate(
+    request: Asked, line: Sequence[Asked], tenant_of: Callable[[Asked], str], speed: Speed, weights: Mapping[str, float]
+) -> Estimate:
     """By what waits before it in its lane. What waits for room in the line, or runs, makes it only later."""
-    envelope = job.delivery.envelope
-    tenant, priority = envelope.tenant, envelope.lane.priority
-    lane = [each for each in line if each.priority == priority]
-    own = sum(each.tokens for each in lane if _tenant(each) == tenant)
-    ahead = own + sum(_others_ahead(lane, tenant, own / weights.get(tenant, 1.0), weights))
-    longest_s = max((speed.own_s(each.prompt_tokens, each.max_new_tokens) for each in lane), default=0.0)
-    return Estimate(
-        wait_s=ahead / speed.tokens_per_s,
-        own_s=speed.own_s(len(job.prompt), job.max_new_tokens),
-        slack_s=longest_s,
-    )
+    tenant = tenant_of(request)
+    by_tenant: dict[str, list[Asked]] = {}
+    for each in line:
+        if each.priority == request.priority:
+            by_tenant.setdefault(tenant_of(each), []).append(each)
+    own = sum(map(tokens_of, by_tenant.pop(tenant, ())))
+    share = own / weights.get(tenant, 1.0)
+    ahead = own + sum(_ahead(waiting, share * weights.get(name, 1.0)) for name, waiting in by_tenant.items())
+    longest_s = max((_own_s(each, speed) for each in line if each.priority == request.priority), default=0.0)
+    return Estimate(ahead / speed.tokens_per_s, _own_s(request, speed), longest_s)
 
 
-def _tenant(queued: Queued) -> str:
-    return queued.item.job.delivery.envelope.tenant
+def _own_s(request: Waiting, speed: Speed) -> float:
+    return speed.own_s(request.prompt_tokens, request.max_new_tokens)
 
 
-def _others_ahead(lane: Sequence[Queued], tenant: str, own_share: float, weights: Mapping[str, float]) -> list[float]:
-    """What each of the other tenants is given before the request: as much as its own tenant, by weight, or all it asks
-    for. Less one request each: so far apart may those be that have waited together.
+def _ahead(waiting: Sequence[Waiting], share: float) -> float:
+    """What another tenant is given before the request: its share beside what the request's own tenant is given until
+    then, or all it asks for. Less one request: so far apart may those be that have waited together.
     """
-    waiting: Counter[str] = Counter()
-    largest: dict[str, int] = {}
-    for each in lane:
-        name = _tenant(each)
-        if name != tenant:
-            waiting[name] += each.tokens
-            largest[name] = max(largest.get(name, 0), each.tokens)
-    return [
-        max(0.0, min(tokens, own_share * weights.get(name, 1.0)) - largest[name]) for name, tokens in waiting.items()
-    ]
+    tokens = [tokens_of(each) for each in waiting]
+    return max(0.0, min(sum(tokens), share) - max(tokens))

@@ -74,12 +74,12 @@ class SpeedMeter:
 
     def joined(self, request: Waiting) -> None:
         """A request joins the engine."""
-        self._joined += _tokens(request)
-        self._inside += _tokens(request)
+        self._joined += tokens_of(request)
+        self._inside += tokens_of(request)
 
     def left(self, request: Waiting, outcome: Outcome | None = None) -> None:
         """It has left the engine, which had not even taken it where there is no outcome."""
-        self._inside -= _tokens(request)
+        self._inside -= tokens_of(request)
         if isinstance(outcome, Completion) and outcome.generated_tokens:
             each = outcome.generated_tokens / len(outcome.all)
             self._prefill_s.add(outcome.prefill_s / request.prompt_tokens)
@@ -103,5 +103,6 @@ class SpeedMeter:
             self.speed = Speed(tokens / (now - first.at), self._prefill_s.value, self._decode_s.value, self._used.value)
 
 
-def _tokens(request: Waiting) -> int:
+def tokens_of(request: Waiting) -> int:
+    """In the line."""
     return request.prompt_tokens + request.max_new_tokens

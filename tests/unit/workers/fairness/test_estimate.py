@@ -77,7 +77,11 @@ def answered_at(
 
 
 def estimated(line: Sequence[PreparedRequest], rows: int, last: PreparedRequest) -> Estimate:
-    return estimate(last, [queued(job) for job in line], exact(rows), {})
+    return estimate(queued(last), [queued(job) for job in line], tenant_of, exact(rows), {})
+
+
+def tenant_of(waiting: QueuedRequest[Generation]) -> str:
+    return waiting.item.job.delivery.envelope.tenant
 
 
 @given(
@@ -107,8 +111,8 @@ def test_another_lane_and_an_empty_line_are_no_wait() -> None:
     """An interactive request does not wait for batch; one that comes into an empty line only for itself."""
     person = PreparedRequest(delivery(headers=(("pelton-priority", b"interactive"),)), REQUEST, [1], 9)
     flood = [queued(asked("a", 100)) for _ in range(50)]
-    assert estimate(person, flood, exact(1), {}).seconds == pytest.approx(10 * PACE_S)
-    assert estimate(asked("a", 10), [], exact(1), {}).least_s == pytest.approx(10 * PACE_S)
+    assert estimate(queued(person), flood, tenant_of, exact(1), {}).seconds == pytest.approx(10 * PACE_S)
+    assert estimate(queued(asked("a", 10)), [], tenant_of, exact(1), {}).least_s == pytest.approx(10 * PACE_S)
 
 
 @dataclass(frozen=True)
