@@ -141,6 +141,13 @@ def overload(files: Sequence[TraceFile]) -> tuple[list[Figure], dict[str, list[f
             ]
             figures.append(Figure(f"{policy}: {name} in time", in_time(mine), ""))
         figures.append(Figure(f"{policy}: goodput", goodput(run), "tokens/s"))
+    in_time_without = {each.request for each in policies["lanes"].outcomes if _is_in_time(each)}
+    refused = [each.request for each in policies["lanes, late ones refused"].outcomes if each.refused]
+    wrongly = len(in_time_without.intersection(refused)) / max(1, len(refused))
+    figures += [
+        Figure("refused at once", len(refused), f"of {len(requests)}"),
+        Figure("of these in time when none is refused", wrongly, "", "<= 0.02", wrongly <= 0.02),
+    ]
     return figures, curves
 
 

@@ -71,6 +71,7 @@ class Outcome:
     begun_at: float | None = None
     ended_at: float | None = None
     cut_at: float | None = None
+    refused: bool = False
     computed: int = 0
 
 
@@ -156,6 +157,7 @@ class Worker:
                 request = outside.popleft()
                 if self._would_be_late(request):
                     self._outcomes[request].cut_at = self.run.seconds
+                    self._outcomes[request].refused = True
                     continue
                 self._line.append(request)
                 self._joined_step[request] = self.run.steps
@@ -164,7 +166,8 @@ class Worker:
         speed = self._speed.speed
         if not self._refuses_late or speed is None or request.deadline_s is None:
             return False
-        found = estimate(request, self._line, lambda each: each.tenant, speed, {})
+        running_s = self._speed.left_s(request.priority, speed)
+        found = estimate(request, self._line, running_s, lambda each: each.tenant, speed, {})
         left_s = request.since + request.deadline_s - self.run.seconds
         return found.least_s > left_s * (1 + LATE_MARGIN)
 

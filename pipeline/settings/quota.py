@@ -65,7 +65,7 @@ class OverloadSettings(Section):
     refuse_late: bool = False
     """Refuse a request at once, with `deadline_exceeded`, whose deadline passes before its answer can be there by the
     speed that was measured lately. Nothing is refused so before a speed is known."""
-    late_margin: Annotated[float, Field(ge=0)] = 0.25
+    late_margin: Annotated[float, Field(ge=0)] = 0.1
     """How far the speed may be underestimated: nothing is refused that a worker so much faster would answer in time."""
     shorten_above_s: Annotated[float, Field(gt=0)] | None = None
     """While the backlog takes longer, answers are cut to `shorten_to` tokens. Unset: never. The reply's header

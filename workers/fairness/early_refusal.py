@@ -40,7 +40,8 @@ class EarlyRefusal:
         if not self._settings.refuse_late or deadline_ms is None or speed is None:
             return
         asked = _as_queued(job)
-        expected = estimate(asked, self._queue.waiting(), _tenant, speed, self._weights)
+        running_s = self._speed.left_s(asked.priority, speed)
+        expected = estimate(asked, self._queue.waiting(), running_s, _tenant, speed, self._weights)
         left_s = deadline_ms / 1000 - self._now_s()
         if expected.least_s <= left_s * (1 + self._settings.late_margin):
             return

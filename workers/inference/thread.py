@@ -184,7 +184,7 @@ class Inference:
             running = self._running.pop(request_id, None)
             if running is not None:
                 self._protection.journal.leave(running.slot)
-                self._selection.turned_away(queued)
+            self._selection.turned_away(queued)
             self._results.put(Broken(generation, fault(error, "start", generation.job.delivery)))
 
     def _admit(self, request_id: int, queued: QueuedRequest[Generation]) -> None:

@@ -45,7 +45,7 @@ def queued(job: PreparedRequest) -> QueuedRequest[Generation]:
 
 
 def exact(rows: int) -> Speed:
-    return Speed(rows / PACE_S, PACE_S, PACE_S, 1.0)
+    return Speed(rows / PACE_S, rows, PACE_S, PACE_S, 1.0)
 
 
 def answered_at(
@@ -76,8 +76,9 @@ def answered_at(
         heapq.heappush(free, ends)
 
 
-def estimated(line: Sequence[PreparedRequest], rows: int, last: PreparedRequest) -> Estimate:
-    return estimate(queued(last), [queued(job) for job in line], tenant_of, exact(rows), {})
+def estimated(line: Sequence[PreparedRequest], busy: Sequence[int], last: PreparedRequest) -> Estimate:
+    running_s = [tokens * PACE_S for tokens in busy if tokens]
+    return estimate(queued(last), [queued(job) for job in line], running_s, tenant_of, exact(len(busy)), {})
 
 
 def tenant_of(waiting: QueuedRequest[Generation]) -> str:
@@ -95,15 +96,15 @@ def test_no_answer_comes_before_the_least_of_its_estimate(
 ) -> None:
     """With exact speeds, whatever runs and whoever waits: so nothing that could have ended in time is refused."""
     line, last = [asked(*each) for each in others], asked(*own)
-    assert estimated(line, len(busy), last).least_s <= answered_at(line, busy, last, charged) + 1e-9
+    assert estimated(line, busy, last).least_s <= answered_at(line, busy, last, charged) + 1e-9
 
 
 @given(st.lists(sizes, max_size=25), sizes, st.lists(st.integers(0, 100), min_size=1, max_size=6))
-def test_of_one_tenant_an_estimate_is_right_but_for_what_runs(waiting: list[int], own: int, busy: list[int]) -> None:
-    """Too long by no more than the slack that is taken off, too short by no more than what was running already."""
+def test_of_one_tenant_the_least_is_just_what_it_takes(waiting: list[int], own: int, busy: list[int]) -> None:
+    """With exact speeds; so what is refused is all that would be late."""
     line, last = [asked("a", tokens) for tokens in waiting], asked("a", own)
-    found, true = estimated(line, len(busy), last), answered_at(line, busy, last, (0, 0, 0))
-    assert found.seconds - found.slack_s <= true + 1e-9
+    found, true = estimated(line, busy, last), answered_at(line, busy, last, (0, 0, 0))
+    assert found.least_s == pytest.approx(true)
     assert true <= found.seconds + sum(busy) * PACE_S / len(busy) + 1e-9
 
 
@@ -111,8 +112,8 @@ def test_another_lane_and_an_empty_line_are_no_wait() -> None:
     """An interactive request does not wait for batch; one that comes into an empty line only for itself."""
     person = PreparedRequest(delivery(headers=(("pelton-priority", b"interactive"),)), REQUEST, [1], 9)
     flood = [queued(asked("a", 100)) for _ in range(50)]
-    assert estimate(queued(person), flood, tenant_of, exact(1), {}).seconds == pytest.approx(10 * PACE_S)
-    assert estimate(queued(asked("a", 10)), [], tenant_of, exact(1), {}).least_s == pytest.approx(10 * PACE_S)
+    assert estimate(queued(person), flood, [], tenant_of, exact(1), {}).seconds == pytest.approx(10 * PACE_S)
+    assert estimate(queued(asked("a", 10)), [], [], tenant_of, exact(1), {}).least_s == pytest.approx(10 * PACE_S)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def refusing(speed: Speed | None, *, on: bool = True, waiting: int = 10) -> tupl
 
 
 def test_what_would_be_late_is_refused_with_the_estimate() -> None:
-    """Ten seconds of work wait, one may be under way, and its own takes one: by 7 s it cannot be there, at 25 % off."""
+    """Ten seconds of work wait, and its own takes one: by 7 s it cannot be there, be the speed a quarter higher."""
     refusal, metrics = refusing(exact(1))
     with pytest.raises(DeadlineExceeded, match=r"about 11\.0 s.*\(100 tokens/s\).*passes in 7\.0 s") as refused:
         refusal.check(asked("a", 100, 7.0))
@@ -146,7 +147,7 @@ def test_what_would_be_late_is_refused_with_the_estimate() -> None:
 
 @pytest.mark.parametrize(
     ("speed", "on", "deadline_s"),
-    [(exact(1), True, 8.1), (exact(1), True, None), (None, True, 0.5), (exact(1), False, 0.5)],
+    [(exact(1), True, 8.9), (exact(1), True, None), (None, True, 0.5), (exact(1), False, 0.5)],
     ids=["within the margin", "no deadline", "no speed yet", "off"],
 )
 def test_nothing_else_is_refused(*, speed: Speed | None, on: bool, deadline_s: float | None) -> None:

@@ -1,6 +1,7 @@
 """The speed of the waiting line is measured while something waits, and errs towards too fast."""
 
 import math
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,10 @@ from pelton.workers.engine.api import Completion, Failure, FailureKind, FinishRe
 from pelton.workers.fairness.speed import LEAST_S, SAMPLE_S, Speed, SpeedMeter
 
 PROMPT, NEW = 20, 80
-REQUEST = QueuedRequest(None, PROMPT, NEW, since=0.0)
+
+
+def request(priority: int = 0) -> QueuedRequest[None]:
+    return QueuedRequest(None, PROMPT, NEW, 0.0, priority)
 
 
 class Clock:
@@ -32,13 +36,15 @@ def measured(rows: int, answers: int, seconds_each: float) -> Speed | None:
     """Of an engine that runs `rows` at once, each of them from end to end in the same time, while more wait."""
     clock = Clock()
     meter = SpeedMeter(clock)
-    for _ in range(rows):
-        meter.joined(REQUEST)
+    running = deque(request() for _ in range(rows))
+    for each in running:
+        meter.joined(each)
     meter.look(waits=True)
     for _ in range(answers):
         clock.now += seconds_each / rows
-        meter.left(REQUEST, completion())
-        meter.joined(REQUEST)
+        meter.left(running.popleft(), completion())
+        running.append(request())
+        meter.joined(running[-1])
         meter.look(waits=True)
     return meter.speed
 
@@ -60,6 +66,7 @@ def test_over_a_minute_the_speed_is_nearly_the_true_one() -> None:
     speed = measured(rows=8, answers=1_000, seconds_each=2.0)
     assert speed is not None
     assert 400 <= speed.tokens_per_s <= 400 * (1 + 2.5 / 60)
+    assert speed.rows == 8
 
 
 def test_the_pace_of_one_answer_follows_the_latest() -> None:
@@ -75,10 +82,11 @@ def test_without_a_line_there_is_no_speed(*, waits: bool) -> None:
     clock = Clock()
     meter = SpeedMeter(clock)
     for second in range(60):
-        meter.joined(REQUEST)
+        one = request()
+        meter.joined(one)
         meter.look(waits=waits and second % 2 == 0)
         clock.now += 1.0
-        meter.left(REQUEST, completion())
+        meter.left(one, completion())
         meter.look(waits=False)
     assert meter.speed is None
 
@@ -86,9 +94,23 @@ def test_without_a_line_there_is_no_speed(*, waits: bool) -> None:
 def test_what_fails_or_is_not_taken_has_no_pace() -> None:
     """It leaves the engine, and that is all."""
     meter = SpeedMeter(Clock())
-    meter.joined(REQUEST)
-    meter.left(REQUEST, Failure(0, FailureKind.CANCELLED, "gone"))
+    for outcome in (Failure(0, FailureKind.CANCELLED, "gone"), None):
+        one = request()
+        meter.joined(one)
+        meter.left(one, outcome)
     assert math.isclose(meter._used.value, 0.0)
-    meter.joined(REQUEST)
-    meter.left(REQUEST)
-    assert meter._inside == 0
+    assert not meter._running
+
+
+def test_what_runs_is_known_to_its_end() -> None:
+    """By the pace of late; what gives its row to a higher priority is not in its way."""
+    clock = Clock()
+    meter, speed = SpeedMeter(clock), Speed(1_000, 4, prefill_s=0.01, decode_s=0.02, used=1.0)
+    meter.joined(request(priority=1))
+    clock.now += 1.0
+    meter.joined(request())
+    clock.now += 0.5
+    assert sorted(meter.left_s(0, speed)) == pytest.approx([0.3, 1.3])
+    assert meter.left_s(1, speed) == pytest.approx([0.3])
+    clock.now += 1.0
+    assert sorted(meter.left_s(0, speed)) == pytest.approx([0.0, 0.3])
