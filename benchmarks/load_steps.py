@@ -1,6 +1,6 @@
 """More and more requests in flight at one worker: latency, errors, memory and processor time at each step.
 
-    python -m benchmarks.load_steps [--steps 100,1000,10000] [--html FILE]
+    python -m benchmarks.load_steps [--steps 100,1000,10000] [--least 2000] [--html FILE]
 
 A client keeps so many requests in flight, each a question of its own with a correlation id of its own, and sends the
 next when a reply is there. The worker runs the simulated engine at the speed of a small model on a GPU (its defaults:
@@ -36,7 +36,7 @@ from pelton.workers.kafka.topics import ensure_topics
 STEPS = "100,1000,10000"
 TIMES = 3
 LEAST = 2_000
-"""Each step answers `TIMES` as many requests as it keeps in flight, and at least so many."""
+"""Each step answers `TIMES` as many requests as it keeps in flight, and by default at least so many."""
 REPLY_S = 300
 LOOK_S = 0.5
 SMALL_MODEL = {
@@ -92,14 +92,14 @@ async def hold(client: InferenceClient, step: Step, numbers: Iterator[int]) -> N
             step.errors.append(repr(reply))
 
 
-async def climb(bootstrap: str, sizes: list[int]) -> list[Step]:
+async def climb(bootstrap: str, sizes: list[int], least: int) -> list[Step]:
     this = Measurement.new(bootstrap, "steps")
     await ensure_topics(this.kafka)
     found: list[Step] = []
     sent = 0
     async with this.worker(**SMALL_MODEL) as (worker, _), InferenceClient(this.kafka) as client:
         for size in sizes:
-            step = Step(size, max(LEAST, TIMES * size))
+            step = Step(size, max(least, TIMES * size))
             numbers = iter(range(sent, sent + step.requests))
             sent += step.requests
             async with watched({"worker": worker.pid, "client": os.getpid()}, LOOK_S) as step.usage:
@@ -154,10 +154,14 @@ def part(steps: list[Step]) -> Part:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", default=STEPS, help="requests in flight, one step after the other")
+    parser.add_argument(
+        "--least", type=int, default=LEAST, help="requests of a step; few will do for the latency of one"
+    )
     parser.add_argument("--html", type=Path, help="write a page with plots")
     asked = parser.parse_args()
     with LocalStack(StackConfig()) as stack:
-        steps = asyncio.run(climb(stack.kafka.bootstrap_servers, [int(size) for size in asked.steps.split(",")]))
+        sizes = [int(size) for size in asked.steps.split(",")]
+        steps = asyncio.run(climb(stack.kafka.bootstrap_servers, sizes, asked.least))
     table = Table(*COLUMNS, title="Requests in flight at one worker, simulated engine")
     for step in steps:
         table.add_row(*cells(step))

@@ -24,6 +24,7 @@
         ├── Cancelled                cancelled              (not dead-lettered: it was asked for)
         ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
         ├── RateLimited              rate_limited           (not dead-lettered: its sender sends it again)
+        ├── Overloaded               overloaded             (not dead-lettered: its sender sends it again)
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -50,9 +51,14 @@ class PeltonError(Exception):
     status: ClassVar[int]
     dead_letter: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
-        """`retry_after_s`: in so many seconds the same request may fare better."""
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, for_load: bool = False
+    ) -> None:
+        """`retry_after_s`: in so many seconds the same request may fare better. `for_load`: it was refused at once,
+        because of what else is waiting.
+        """
         self.retry_after_s = retry_after_s
+        self.for_load = for_load
         self.message = _shortened(message, MAX_MESSAGE_CHARS)
         self.param = None if param is None else _shortened(param, MAX_PARAM_CHARS)
         super().__init__(self.message)
@@ -179,7 +185,7 @@ class ExecutionError(PeltonError):
 
 
 class DeadlineExceeded(ExecutionError):
-    """The time in `pelton-deadline` has passed."""
+    """The time in `pelton-deadline` has passed, or will have before an answer can be there (`overload.refuse_late`)."""
 
     code = "deadline_exceeded"
     status = 504
@@ -212,6 +218,14 @@ class RateLimited(ExecutionError):
     code = "rate_limited"
     type = "rate_limit_error"
     status = 429
+    dead_letter = False
+
+
+class Overloaded(ExecutionError):
+    """More waits than is allowed to (`overload.refuse_above_s`); the reply says when to send the request again."""
+
+    code = "overloaded"
+    status = 503
     dead_letter = False
 
 

@@ -4,6 +4,7 @@ Whatever has a label exists at 0 for every value of it from the start: a rate ov
 event misses that event.
 """
 
+import math
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -19,6 +20,17 @@ class QuotaOutcome(StrEnum):
     WAITED = "waited"
     """It was over the quota when it came; counted once, and once more when it is granted."""
     REFUSED = "refused"
+
+
+class OverloadAction(StrEnum):
+    """What was done to a request because of the load."""
+
+    REFUSED_LATE = "refused_late"
+    """Refused at once, as its deadline would pass first."""
+    SHORTENED = "shortened"
+    """Its answer may have fewer tokens than it asked for."""
+    REFUSED = "refused"
+    """Refused, to be sent again later."""
 
 
 STAGES = ("queue", "batch_wait", "prefill", "decode", "publish")
@@ -128,6 +140,11 @@ class Metrics:
         )
         for outcome in QuotaOutcome:
             self.quota_decisions.labels(outcome)
+        self.overload_actions = self._counter(
+            "pelton_overload_actions", "Requests that were refused or changed because of the load.", "action"
+        )
+        for action in OverloadAction:
+            self.overload_actions.labels(action)
         self.backlog_requests = self._gauge(
             "pelton_backlog_requests", "Requests of this worker's partitions that are not answered, in Kafka or here."
         )
@@ -137,6 +154,12 @@ class Metrics:
         self.tokens_per_second = self._gauge(
             "pelton_tokens_per_second", "Tokens of answered requests a second, over the last busy minute."
         )
+        self.line_speed = self._gauge(
+            "pelton_line_tokens_per_second",
+            "Tokens of the waiting line (prompt and allowed answer) that join the engine a second, while something "
+            "waits; NaN until measured.",
+        )
+        self.line_speed.set(math.nan)
         self.backlog_seconds = self._gauge(
             "pelton_backlog_seconds", "How long this worker takes for its backlog; NaN while its speed is unknown."
         )

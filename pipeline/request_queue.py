@@ -75,6 +75,11 @@ class RequestQueue(Generic[Item]):
         is_used_up = self._tokens_of[priority] >= self.max_tokens
         return 0 if is_used_up else max(0, self.max_requests - self._counts[priority])
 
+    def waiting(self) -> tuple[QueuedRequest[Item], ...]:
+        """All that waits now, in the order of arrival."""
+        with self._changed:
+            return tuple(self._places)
+
     def longest_wait(self, now: float) -> float:
         """Seconds that the request at the line's head has waited by `now` (`time.monotonic`); 0 where none waits."""
         with self._changed:

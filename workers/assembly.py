@@ -26,7 +26,10 @@ from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
+from pelton.workers.fairness.degrading import Degrading
+from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
+from pelton.workers.fairness.speed import SpeedMeter
 from pelton.workers.figures import FiguresLog
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.thread import Inference
@@ -83,6 +86,7 @@ class Parts:
     leases: LeaseGate
     quota_store: QuotaStore
     quotas: QuotaGate
+    speed: SpeedMeter
     session_store: SessionStore
     sessions: SessionCoordinator
     canceller: Canceller
@@ -113,6 +117,7 @@ class _Core:
     session_store: SessionStore
     quota_store: QuotaStore
     quotas: QuotaGate
+    speed: SpeedMeter
     sessions: SessionCoordinator
     cancels: Cancels
     canceller: Canceller
@@ -161,6 +166,7 @@ class _Core:
             session_store=session_store,
             quota_store=quota_store,
             quotas=quotas,
+            speed=SpeedMeter(),
             sessions=sessions,
             cancels=cancels,
             canceller=Canceller(open_requests, cancels, sessions, queue),
@@ -187,7 +193,7 @@ def assemble(
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
     assignment = _assignment(core, backlog)
-    admission = _admission(core)
+    admission = _admission(core, backlog)
     return Parts(
         broker=broker,
         queue=queue,
@@ -197,6 +203,7 @@ def assemble(
         leases=leases,
         quota_store=core.quota_store,
         quotas=core.quotas,
+        speed=core.speed,
         session_store=core.session_store,
         sessions=core.sessions,
         canceller=core.canceller,
@@ -244,7 +251,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
     return Assignment(publishers, core.results.flush, core.canceller.abandon, publishers.resume)
 
 
-def _admission(core: _Core) -> Admission:
+def _admission(core: _Core, backlog: BacklogMeter) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
     key_builder = CacheKeyBuilder.of(
@@ -263,6 +270,10 @@ def _admission(core: _Core) -> Admission:
         session_prompts=SessionPrompts.of(settings.session, served.codec, limits, key_builder),
         queue=core.queue,
         quotas=core.quotas,
+        early_refusal=EarlyRefusal(
+            settings.overload, core.queue, core.speed, settings.worker.tenant_weights, core.metrics
+        ),
+        degrading=Degrading(settings.overload, backlog, core.sharing.single_flight, key_builder, core.metrics),
     )
 
 
@@ -277,6 +288,7 @@ def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inferen
         runnable=leases.runnable,
         share_prefixes=core.settings.engine.share_prefixes,
         tenant_weights=core.settings.worker.tenant_weights,
+        speed=core.speed,
         listen=streams.listen,
     )
 

@@ -7,6 +7,7 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.wire.contract import Lane
 from pelton.workers.fairness.quota_gate import QuotaGate
+from pelton.workers.fairness.speed import SpeedMeter
 from pelton.workers.remote.endpoint import Endpoint
 from pelton.workers.remote.endpoint_metrics import EndpointMetrics
 from pelton.workers.sessions.coordinator import SessionCoordinator
@@ -23,6 +24,7 @@ async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
     single_flight: SingleFlight,
     sessions: SessionCoordinator,
     quotas: QuotaGate,
+    speed: SpeedMeter,
     endpoints: Sequence[Endpoint],
 ) -> None:
     """Set them for ever."""
@@ -37,3 +39,5 @@ async def keep_gauges(  # noqa: PLR0913  # everything that something waits in
         metrics.waiting_sessions.set(sessions.waiting)
         shown.show()
         metrics.waiting_quotas.set(quotas.waiting)
+        if speed.speed is not None:
+            metrics.line_speed.set(speed.speed.tokens_per_s)

@@ -73,6 +73,7 @@ class RenderedRequest:
     """A valid request with its prompt as text: enough to look its answer up.
 
     One of a session has its `prompt` in tokens already, which had to be counted, and the `conversation` it is made of.
+    `shortened_to` is the most tokens that it may generate, where that is less than it asked for because of the load.
     """
 
     delivery: Delivery
@@ -81,6 +82,7 @@ class RenderedRequest:
     keys: CacheKeys = CacheKeys()
     prompt: Sequence[int] | None = None
     conversation: Conversation | None = None
+    shortened_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class PreparedRequest:
     keys: CacheKeys = CacheKeys()
     form: AnswerForm | None = None
     text: str = ""
+    shortened_to: int | None = None
 
 
 class TokenListener(Protocol):
@@ -141,6 +144,10 @@ class Generated:
         return self.job.keys
 
     @property
+    def shortened_to(self) -> int | None:
+        return self.job.shortened_to
+
+    @property
     def prompt_tokens(self) -> int:
         """As the answer states it, where it does."""
         written = self.completion.written
@@ -163,6 +170,7 @@ class CacheHit:
     body: bytes
     outcome: CacheOutcome
     shared_from: TraceHeaders = ()
+    shortened_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ class Worker:
                 single_flight=parts.sharing.single_flight,
                 sessions=parts.sessions,
                 quotas=parts.quotas,
+                speed=parts.speed,
                 endpoints=self._endpoints,
             ),
             "gauges of the GPU": keep_gpu_gauges(self._metrics, self._gpu),

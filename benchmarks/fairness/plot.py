@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 WIDTH, HEIGHT, EDGE = 760, 420, 50
-COLOURS = ("#1f6feb", "#d29922", "#8b949e", "#cf222e")
+COLOURS = ("#1f6feb", "#d29922", "#8250df", "#1a7f37", "#8b949e", "#cf222e")
 SHORTEST_S = 0.01
 
 Scale = Callable[[float], float]

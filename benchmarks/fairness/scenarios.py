@@ -21,8 +21,15 @@ class Figure:
     holds: bool | None = None
 
 
-def simulate(requests: Sequence[Request], *, fair: bool, machine: Machine = MACHINE, end_s: float | None = None) -> Run:
-    return Worker(machine, requests, fair=fair).until(end_s)
+def simulate(
+    requests: Sequence[Request],
+    *,
+    fair: bool,
+    machine: Machine = MACHINE,
+    end_s: float | None = None,
+    refuses_late: bool = False,
+) -> Run:
+    return Worker(machine, requests, fair=fair, refuses_late=refuses_late).until(end_s)
 
 
 def flood(batch: int = 10_000, seconds: float = 120.0) -> list[Figure]:
@@ -113,13 +120,18 @@ def cancels(count: int = 1_000) -> list[Figure]:
 
 
 def overload(files: Sequence[TraceFile]) -> tuple[list[Figure], dict[str, list[float]]]:
-    """A day's traffic at 1.2 times what the engine can do: with lanes and deadlines, and first come, first served."""
+    """A day's traffic at 1.2 times what the engine can do: with lanes and deadlines, with what would be late refused at
+    once, and first come, first served.
+    """
     requests = azure_like(files, MACHINE, load=1.2)
     figures: list[Figure] = []
     curves: dict[str, list[float]] = {}
-    for fair in (True, False):
-        run = simulate(requests, fair=fair)
-        policy = "lanes" if fair else "first come, first served"
+    policies = {
+        "lanes": simulate(requests, fair=True),
+        "lanes, late ones refused": simulate(requests, fair=True, refuses_late=True),
+        "first come, first served": simulate(requests, fair=False),
+    }
+    for policy, run in policies.items():
         for name, lane in (("interactive", 1), ("batch", 0)):
             mine = [each for each in run.outcomes if each.request.priority == lane]
             waits = sorted(each.begun_at - each.request.since for each in mine if each.begun_at is not None)
@@ -129,6 +141,13 @@ def overload(files: Sequence[TraceFile]) -> tuple[list[Figure], dict[str, list[f
             ]
             figures.append(Figure(f"{policy}: {name} in time", in_time(mine), ""))
         figures.append(Figure(f"{policy}: goodput", goodput(run), "tokens/s"))
+    in_time_without = {each.request for each in policies["lanes"].outcomes if _is_in_time(each)}
+    refused = [each.request for each in policies["lanes, late ones refused"].outcomes if each.refused]
+    wrongly = len(in_time_without.intersection(refused)) / max(1, len(refused))
+    figures += [
+        Figure("refused at once", len(refused), f"of {len(requests)}"),
+        Figure("of these in time when none is refused", wrongly, "", "<= 0.02", wrongly <= 0.02),
+    ]
     return figures, curves
 
 

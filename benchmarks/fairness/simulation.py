@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pelton.workers.engine.api import EngineRequest, SamplingParams
+from pelton.pipeline.settings.quota import OverloadSettings
+from pelton.workers.engine.api import Completion, EngineRequest, FinishReason, SamplingParams
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
+from pelton.workers.fairness.estimate import estimate
 from pelton.workers.fairness.fair_order import Claim, FairOrder
+from pelton.workers.fairness.speed import SpeedMeter
 
+LATE_MARGIN = OverloadSettings().late_margin
 PAGE = 16
 
 
@@ -67,6 +71,7 @@ class Outcome:
     begun_at: float | None = None
     ended_at: float | None = None
     cut_at: float | None = None
+    refused: bool = False
     computed: int = 0
 
 
@@ -91,8 +96,13 @@ class Run:
 class Worker:
     """One worker over its requests, fair or first come, first served."""
 
-    def __init__(self, machine: Machine, requests: Sequence[Request], *, fair: bool) -> None:
+    def __init__(
+        self, machine: Machine, requests: Sequence[Request], *, fair: bool, refuses_late: bool = False
+    ) -> None:
+        """With `refuses_late` what would miss its deadline does not come into the line."""
         self._machine = machine
+        self._refuses_late = refuses_late
+        self._speed = SpeedMeter(lambda: self.run.seconds)
         self._fair = fair
         self._pool = PagePool(machine.pages, PAGE)
         config = SchedulerConfig(machine.max_batch_tokens, machine.rows)
@@ -145,8 +155,21 @@ class Worker:
             room = self._machine.line - sum((each.priority if self._fair else 0) == lane for each in self._line)
             for _ in range(min(room, len(outside))):
                 request = outside.popleft()
+                if self._would_be_late(request):
+                    self._outcomes[request].cut_at = self.run.seconds
+                    self._outcomes[request].refused = True
+                    continue
                 self._line.append(request)
                 self._joined_step[request] = self.run.steps
+
+    def _would_be_late(self, request: Request) -> bool:
+        speed = self._speed.speed
+        if not self._refuses_late or speed is None or request.deadline_s is None:
+            return False
+        running_s = self._speed.left_s(request.priority, speed)
+        found = estimate(request, self._line, running_s, lambda each: each.tenant, speed, {})
+        left_s = request.since + request.deadline_s - self.run.seconds
+        return found.least_s > left_s * (1 + LATE_MARGIN)
 
     def _cut_late(self) -> None:
         """As the worker does: what is too late leaves wherever it is."""
@@ -181,6 +204,7 @@ class Worker:
     def _begin(self, request: Request) -> None:
         if self._fair:
             self._order.charge(request.claim)
+        self._speed.joined(request)
         first = next(self._fresh_tokens)
         prompt = np.arange(first, first + request.prompt_tokens)  # no two prompts have a beginning in common
         priority = request.priority if self._fair else 0
@@ -193,6 +217,14 @@ class Worker:
         outcome = self._outcomes[request]
         outcome.begun_at = self.run.seconds
         outcome.steps_waited = self.run.steps - self._joined_step[request] + 1  # the one in which it came
+
+    def _completion(self, request: Request) -> Completion | None:
+        """As the engine tells of one that is answered; prompts are computed in the step in which they join."""
+        outcome, begun_at = self._outcomes[request], self._outcomes[request].begun_at
+        if outcome.ended_at is None or begun_at is None:
+            return None
+        decode_s = outcome.ended_at - begun_at
+        return Completion(0, (7,) * request.max_new_tokens, FinishReason.LENGTH, 0.0, decode_s)
 
     def _step(self) -> None:
         works = self._scheduler.plan()
@@ -211,6 +243,7 @@ class Worker:
                 work.sequence.append(7)
                 run.tokens += 1
                 self._end_if_done(work.sequence, request)
+        self._speed.look(waits=bool(self._line))
 
     def _end_if_done(self, sequence: SequenceState, request: Request) -> None:
         made = sequence.length - sequence.prompt_length
@@ -224,6 +257,7 @@ class Worker:
 
     def _leave(self, sequence: SequenceState) -> None:
         request = self._running.pop(sequence)
+        self._speed.left(request, self._completion(request))
         self._scheduler.remove(sequence)
         if self._fair:
             taken = sequence.length - sequence.cached

@@ -56,9 +56,14 @@ class Exit(IntEnum):
     """By Ctrl-C or SIGTERM."""
 
 
+class Interrupted(Exception):
+    """A command has ended in good order at Ctrl-C; the message says what is left."""
+
+
 _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (SettingsError, Exit.UNUSABLE),
     (CacheUnavailable, Exit.UNUSABLE),
+    (Interrupted, Exit.INTERRUPTED),
     (ReplyError, Exit.FAILED),
     (ReplyTimeout, Exit.TIMED_OUT),
     (NoProgress, Exit.TIMED_OUT),

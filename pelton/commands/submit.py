@@ -10,12 +10,14 @@ import orjson
 import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, run_async, stderr
+from pelton.commands.interrupts import interruptible
 from pelton.commands.progress import progress_bar
 from pelton.commands.waiting import say_line, waiting
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.batch.input_file import readable_input
 from pelton.producers.batch.retry_failed import without_answer
+from pelton.producers.batch.run import InFlight
 from pelton.producers.batch.submit import DEFAULT_IN_FLIGHT, DEFAULT_TIMEOUT_S, Progress, Summary
 from pelton.producers.batch.submit import submit as submit_batch
 from pelton.producers.errors import WebhookFailed
@@ -66,6 +68,11 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     stopped: no request that Kafka has accepted is sent again, and no result
     is lost or doubled.
 
+    Ctrl-C stops sending. Pressed again within three seconds it cancels the
+    requests that are sent and unanswered: the next run finds them ended with
+    the error cancelled, and --retry-failed sends them anew. A third time it
+    ends at once.
+
     The webhook gets OpenAI's event batch.completed, signed by the Standard
     Webhooks scheme. One that does not take it for five minutes is given up
     with a message; the batch is done all the same.
@@ -77,14 +84,19 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     quiet_libraries()
 
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
-        settings = load_settings(config)
+        settings, in_flight = load_settings(config), InFlight()
         sender = None if webhook is None else WebhookSender(settings.webhook, webhook)
-        summary = await send(settings, lines, show)
+        summary = await interruptible(
+            send(settings, lines, show, in_flight),
+            lambda: len(in_flight),
+            lambda: in_flight.cancel(settings.kafka),
+            interrupted,
+        )
         if sender is not None:
             await _tell(sender, summary)
         return summary
 
-    async def send(settings: Settings, lines: Path, show: Callable[[Progress], None]) -> Summary:
+    async def send(settings: Settings, lines: Path, show: Callable[[Progress], None], in_flight: InFlight) -> Summary:
         with traces(settings.traces, "pelton-submit") as kept:
             async with waiting(settings.kafka, say_line) as teller:
 
@@ -102,6 +114,7 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
                     max_tokens_total=max_tokens_total,
                     on_progress=progress,
                     traces=kept,
+                    in_flight=in_flight,
                 )
 
     interrupted = f"Interrupted. {out} has what is done; run the same command again to go on."

@@ -150,6 +150,8 @@ _REPLY: dict[str, _Part] = {
     contract.CACHE: _text("Where the answer came from.", enum=[str(outcome) for outcome in CacheOutcome]),
     contract.STRUCTURED: _text("How exactly the form was held.", enum=["strict", "coerced", "lenient"]),
     **_ROUTED,
+    contract.RETRY_AFTER_MS: _text("Of an error: when to send the request again.", pattern="^[0-9]+$"),
+    contract.DEGRADED: _text("What was cut because of the load.", pattern="^max_completion_tokens=[0-9]+$"),
     **{
         name: _text("Milliseconds in this stage.", pattern=_MS)
         for name in (

@@ -89,7 +89,8 @@ class EngineSettings(Section):
     max_batch_size: Positive = 16
     """Rows of a padded batch."""
     max_batch_wait_ms: NotNegative = 50.0
-    """How long a padded batch with room left waits for company, from its first request on."""
+    """How long a padded batch with room left waits for company, from its first request on, while very many come. It is
+    less by the mean time between two of them, so that at low load a request goes at once."""
     simulated: SimulatedSettings = SimulatedSettings()
     remote: RemoteSettings = RemoteSettings()
 

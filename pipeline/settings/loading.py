@@ -21,7 +21,7 @@ from pelton.pipeline.settings.engine import EngineSettings, ModelSettings
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.log import LogSettings, TraceSettings
 from pelton.pipeline.settings.names import DELIMITER, PREFIX, SettingNames
-from pelton.pipeline.settings.quota import QuotaSettings
+from pelton.pipeline.settings.quota import OverloadSettings, QuotaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.settings.serve import ServeSettings
@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     quota: QuotaSettings = QuotaSettings()
     routing: RoutingSettings = RoutingSettings()
+    overload: OverloadSettings = OverloadSettings()
     serve: ServeSettings = ServeSettings()
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()

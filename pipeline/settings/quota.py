@@ -1,7 +1,7 @@
-"""Settings of what a tenant may use."""
+"""Settings of what a tenant may use, and of what becomes of requests when more is asked for than can be answered."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -57,3 +57,32 @@ class QuotaSettings(Section):
 
     def of(self, tenant: str) -> Quota:
         return self.tenants.get(tenant, self.default)
+
+
+class OverloadSettings(Section):
+    """What is refused or shortened under load. All of it is off by default."""
+
+    refuse_late: bool = False
+    """Refuse a request at once, with `deadline_exceeded`, whose deadline passes before its answer can be there by the
+    speed that was measured lately. Nothing is refused so before a speed is known."""
+    late_margin: Annotated[float, Field(ge=0)] = 0.1
+    """How far the speed may be underestimated: nothing is refused that a worker so much faster would answer in time."""
+    shorten_above_s: Annotated[float, Field(gt=0)] | None = None
+    """While the backlog takes longer, answers are cut to `shorten_to` tokens. Unset: never. The reply's header
+    `pelton-degraded` and its member `pelton_degraded` say so. What has to have a form, or at least more tokens, is not
+    cut."""
+    shorten_to: Positive = 128
+    """Tokens that an answer may then have."""
+    refuse_above_s: Annotated[float, Field(gt=0)] | None = None
+    """While the backlog takes longer, requests are refused with `overloaded`, and the time to wait in the header
+    `pelton-retry-after-ms`. Unset: never."""
+    recovered: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Each of both ends when the backlog is below this part of what began it."""
+    spare_interactive: bool = True
+    """Neither is done to interactive requests."""
+
+    @model_validator(mode="after")
+    def _shortens_first(self) -> Self:
+        if self.shorten_above_s and self.refuse_above_s and self.shorten_above_s >= self.refuse_above_s:
+            raise ValueError("shorten_above_s must be below refuse_above_s: what is refused cannot be shortened")
+        return self

@@ -26,9 +26,10 @@ class WorkerSettings(Section):
     default_max_new_tokens: Positive = 512
     """The answer's limit where a request sets none."""
     flush_interval_ms: NotNegative = 50.0
-    """How long finished replies gather before they are sent and their offsets committed together. While the engine
-    runs, answers may gather for an eighth of the longest wait for it, their own or that of a request which still waits,
-    up to eighty times this interval."""
+    """How long finished replies gather before they are sent and their offsets committed together, while very many come:
+    it is less by the mean time between two of them, so that at low load a reply goes at once. While the engine runs,
+    answers may gather for an eighth of the longest wait for it, their own or that of a request which still waits, up to
+    eighty times this interval."""
     drain_timeout_s: NotNegative = 30.0
     """After SIGTERM: how long running requests may take to finish. What is cut off is answered by another worker."""
     replicas: Positive = 1

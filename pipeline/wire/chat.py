@@ -228,10 +228,26 @@ class Answer(BaseModel):
     usage: Usage
 
 
+class Degraded(BaseModel):
+    """What a request was given less of than it asked for, because of the load."""
+
+    max_completion_tokens: int
+
+
 class ChatCompletion(Answer):
-    """The reply value of an answered request. `created` is Unix seconds."""
+    """The reply value of an answered request. `created` is Unix seconds. `pelton_degraded` is Pelton's own, and only
+    there where the answer was made under load with less than was asked for.
+    """
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
+    pelton_degraded: Degraded | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_there_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        reply: dict[str, Any] = plain(self)
+        if reply["pelton_degraded"] is None:
+            del reply["pelton_degraded"]
+        return reply

@@ -55,6 +55,8 @@ DECODE_MS = "pelton-decode-ms"
 PUBLISH_MS = "pelton-publish-ms"
 RETRY_AFTER_MS = "pelton-retry-after-ms"
 """Of an error that passes: how long to wait before the request is sent again."""
+DEGRADED = "pelton-degraded"
+"""What the answer has less of than was asked for, because of the load."""
 
 
 class Lane(StrEnum):

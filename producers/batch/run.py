@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pelton.pipeline.errors import RequestTooLarge
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.batch.file import LineFault, RequestLine, answered_line, read_requests, refused_line
 from pelton.producers.batch.journal import Journal
 from pelton.producers.batch.limits import Pace, TokenCap, tokens_of
 from pelton.producers.batch.results import LineState, Results, RunNames
+from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
 from pelton.producers.kafka.request_sender import ReplyAddress, RequestSender, request_headers
 from pelton.producers.replies import Reply
@@ -33,6 +35,31 @@ class Batch:
     waiting: dict[int, str | None]
     sent: int = 0
     """By this process."""
+
+
+@dataclass(slots=True)
+class InFlight:
+    """What a batch has sent and not seen answered; to be read also after its run was broken off."""
+
+    _batch: Batch | None = None
+
+    def follow(self, batch: Batch) -> None:
+        """From now on it is that of `batch`."""
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return 0 if self._batch is None else len(self._batch.waiting)
+
+    async def cancel(self, kafka: KafkaSettings) -> int:
+        """Have the workers end it with `cancelled`; return how many cancels Kafka has. Raises `BrokerUnreachable`."""
+        if self._batch is None:
+            return 0
+        sender = CancelSender(kafka)
+        await sender.start()
+        try:
+            return await sender.cancel([self._batch.names.correlation_id(line) for line in self._batch.waiting])
+        finally:
+            await sender.stop()
 
 
 class BatchRun:

@@ -25,7 +25,7 @@ from pelton.producers.batch.journal import Header, Journal, Record
 from pelton.producers.batch.limits import Pace, TokenCap
 from pelton.producers.batch.recovery import Stored, stored_since
 from pelton.producers.batch.results import LineState, Results, RunNames
-from pelton.producers.batch.run import Batch, BatchRun
+from pelton.producers.batch.run import Batch, BatchRun, InFlight
 from pelton.producers.errors import BatchError, CapReached, NoProgress
 from pelton.producers.flow import ProgressTimeout
 from pelton.producers.kafka.cluster import look_up
@@ -71,13 +71,16 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
     max_tokens_total: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     traces: Traces | None = None,
+    in_flight: InFlight | None = None,
 ) -> Summary:
     """Send every line of `source`, and append the results to `out` as they arrive. Takes up where a former call ended.
 
     `timeout_s` is how long it waits without any progress; None: for ever. At most `rate_per_s` requests are sent in a
     second. Where the answers of all calls together come to `max_tokens_total`, prompts included, nothing more is sent,
-    and when what was sent is answered `CapReached` is raised. Raises `BatchError` (files), `NoProgress`,
-    `BrokerUnreachable`, `TopicMissing`, `SendFailed` or `RepliesUnreadable`; after each, the call can be repeated.
+    and when what was sent is answered `CapReached` is raised. `in_flight` learns what is sent and unanswered.
+
+    Raises `BatchError` (files), `NoProgress`, `BrokerUnreachable`, `TopicMissing`, `SendFailed` or `RepliesUnreadable`;
+    after each, the call can be repeated.
     """
     if max_in_flight < 1:
         raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
@@ -90,6 +93,8 @@ async def submit(  # noqa: PLR0913  # the command passes each of these options o
                 names = RunNames(record.header.run_id)
                 results = files.enter_context(Results(out, names, record.sent))
                 batch = Batch(source, content.requests, names, journal, results, record.sent, waiting={})
+                if in_flight is not None:
+                    in_flight.follow(batch)
 
                 def report() -> None:
                     patience.progress()

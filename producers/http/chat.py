@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -103,7 +104,15 @@ def _headers(reply: Reply) -> dict[str, str]:
         for name, value in reply.headers.items()
         if name.startswith(contract.OWN_PREFIX) and value.isascii() and value.decode("ascii").isprintable()
     }
-    return {**_id(reply.correlation_id), **told}
+    return {**_id(reply.correlation_id), **told, **_retry_after(reply)}
+
+
+def _retry_after(reply: Reply) -> dict[str, str]:
+    """Under the names that HTTP and OpenAI's clients have for it, which wait for so long by themselves."""
+    wait_ms = reply.headers.get(contract.RETRY_AFTER_MS, b"")
+    if not wait_ms.isdigit():
+        return {}
+    return {"retry-after": str(math.ceil(int(wait_ms) / 1_000)), "retry-after-ms": wait_ms.decode()}
 
 
 async def _sent(events: list[bytes]) -> AsyncIterator[bytes]:

@@ -25,7 +25,7 @@ class CancelSender:
         self._kafka = kafka
         self._tenants = kafka.tenant_policy()
         self._producer: Any = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[int]] = set()
 
     async def start(self) -> None:
         """Raises `BrokerUnreachable`."""
@@ -49,8 +49,11 @@ class CancelSender:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> None:
-        """Take back requests of a tenant. What cannot be sent is logged: such a request is answered like any other."""
+    async def cancel(self, correlation_ids: Iterable[bytes], tenant: str = "") -> int:
+        """Take back requests of a tenant; return how many cancels Kafka has.
+
+        What cannot be sent is logged: such a request is answered like any other.
+        """
         tenant_header = [(contract.TENANT, tenant.encode())] if tenant else []
         named = {each: [(contract.CORRELATION_ID, each), *tenant_header] for each in correlation_ids}
         try:
@@ -61,5 +64,7 @@ class CancelSender:
                 for each, headers in named.items()
             ]
             await asyncio.gather(*sent)
+            return len(sent)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("cancels could not be sent to topic %s: %r", self._kafka.cancels_topic, error)
+            return 0

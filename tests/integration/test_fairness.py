@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -115,6 +117,71 @@ async def test_a_tenant_over_its_quota_is_refused_by_setting(place: Callable[...
     waits = [dict(record.headers).get("pelton-retry-after-ms") for record in replies]
     assert all(50_000 < int(wait) <= 62_000 for wait in waits if wait)
     assert sum(wait is not None for wait in waits) == 2
+
+
+async def test_who_would_be_too_late_is_refused_at_once_by_setting(
+    place: Callable[..., Any], client: ForeignClient
+) -> None:
+    """Once the speed is known: behind some seconds of work, half a second is no use, and a minute is."""
+    tokens = {"min_output_tokens": 20, "mean_output_tokens": 20, "max_output_tokens": 20}
+    at: Place = await place(
+        partitions=1,
+        simulated={"itl_ms": 10, "ttft_ms": 0, "max_running": 4, **tokens},
+        worker=UNLIMITED,
+        cache={"enabled": False},
+        overload={"refuse_late": True},
+    )
+    async with asyncio.timeout(60), at.worker():
+        await client.send_many(at.requests, [chat(f"job {index}", max_tokens=20) for index in range(100)])
+        while math.isnan(at.metrics.line_speed._value.get()):  # noqa: ASYNC110  # a figure has no event
+            await asyncio.sleep(0.05)
+        for name, seconds in (("soon", 0.5), ("later", 50)):
+            deadline = str(int((time.time() + seconds) * 1_000)).encode()
+            headers = [("pelton-deadline", deadline), ("kafka_correlationId", name.encode())]
+            await client.send(at.requests, chat(name, max_tokens=20), headers)
+        replies = await client.read(at.replies, 102, timeout_s=50)
+    ids = [dict(record.headers)["kafka_correlationId"] for record in replies]
+    refused = json.loads(replies[ids.index(b"soon")].value or b"")["error"]
+    assert refused["code"] == "deadline_exceeded"
+    assert "The answer would come in about" in refused["message"]
+    assert ids.index(b"soon") < 80, "not when its turn had come"
+    assert b'"choices"' in (replies[ids.index(b"later")].value or b"")
+    assert at.metrics.overload_actions.labels("refused_late")._value.get() == 1
+
+
+async def test_under_load_answers_are_cut_and_requests_refused_by_setting(
+    place: Callable[..., Any], client: ForeignClient
+) -> None:
+    """Each once, with what was done to it in its reply; afterwards the same request gets all that it asks for."""
+    tokens = {"min_output_tokens": 64, "mean_output_tokens": 64, "max_output_tokens": 64}
+    at: Place = await place(
+        partitions=1,
+        simulated={"itl_ms": 5, "ttft_ms": 0, "max_running": 4, **tokens},
+        worker={"max_waiting_requests": 8},
+        overload={"shorten_above_s": 1.0, "shorten_to": 8, "refuse_above_s": 4.0},
+    )
+    asked = [chat(f"job {index}", max_tokens=64, temperature=0) for index in range(150)]
+    async with asyncio.timeout(60), at.worker():
+        await client.send_many(at.requests, asked)
+        replies = await client.read(at.replies, 150, timeout_s=50)
+        cut = [record for record in replies if dict(record.headers).get("pelton-degraded")]
+        place_of_cut = int(dict(cut[0].headers)["pelton-source"].rsplit(b"-", 1)[1])
+        while at.metrics.backlog_requests._value.get():  # noqa: ASYNC110  # a figure has no event
+            await asyncio.sleep(0.05)
+        await client.send(at.requests, asked[place_of_cut])
+        again = (await client.read(at.replies, 151))[-1]
+    refused = [record for record in replies if dict(record.headers).get("pelton-retry-after-ms")]
+    done = {name: at.metrics.overload_actions.labels(name)._value.get() for name in ("shortened", "refused")}
+    assert done == {"shortened": len(cut), "refused": len(refused)}
+    assert {json.loads(record.value or b"")["error"]["code"] for record in refused} == {"overloaded"}
+    for record in cut:
+        body = json.loads(record.value or b"")
+        assert body["pelton_degraded"] == {"max_completion_tokens": 8}
+        assert body["usage"]["completion_tokens"] == 8
+        assert dict(record.headers)["pelton-degraded"] == b"max_completion_tokens=8"
+    whole = json.loads(again.value or b"")
+    assert whole["usage"]["completion_tokens"] == 64
+    assert "pelton_degraded" not in whole
 
 
 async def test_a_thousand_cancels_end_a_thousand_requests_and_no_other(place: Callable[..., Any]) -> None:

@@ -41,6 +41,19 @@ class BacklogMeter:
         self._busy = False
         self._stretches: deque[_Stretch] = deque()
         self._now = _Stretch(0.0, 0, 0)
+        self._latest = Backlog(0, 0.0, 0.0, 0.0)
+        self._given_up = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long the backlog takes: as of the last look, less what was given up since; NaN while that is unknown."""
+        latest = self._latest
+        left = max(0, latest.requests - self._given_up)
+        return latest.seconds * left / latest.requests if latest.requests else latest.seconds
+
+    def give_up(self) -> None:
+        """One of those that waited at the last look is refused. Many may be, before the next."""
+        self._given_up += 1
 
     def answered(self, tokens: int) -> None:
         """One more request; `tokens` of prompt and answer were computed for it, 0 where the cache had it."""
@@ -49,6 +62,11 @@ class BacklogMeter:
 
     def look(self, waiting: int) -> Backlog:
         """The backlog of `waiting` unanswered requests, by the speed since there was one."""
+        self._given_up = 0
+        self._latest = self._look(waiting)
+        return self._latest
+
+    def _look(self, waiting: int) -> Backlog:
         now = self._clock()
         self._now.seconds = now - self._began
         if self._busy or self._now.requests:

@@ -61,7 +61,8 @@ class ReplyCounts:
         if delivery.envelope.routed is not None:
             self._variants.note(delivery.envelope.routed, failed=isinstance(ending, Failed))
         if isinstance(ending, Failed):
-            self._backlog.answered(0)
+            if not ending.error.for_load:  # else the more are refused, the faster the worker would seem
+                self._backlog.answered(0)
             metrics.finished.labels(ending.error.code).inc()
             metrics.dead_letters.inc(ending.error.dead_letter)
             log.warning(

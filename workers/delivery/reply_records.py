@@ -5,6 +5,7 @@ import math
 import secrets
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -31,14 +32,16 @@ class WorkerIdentity:
     worker: str
 
 
-def reply_value(body: bytes, model: str) -> bytes:
+def reply_value(body: bytes, model: str, shortened_to: int | None = None) -> bytes:
     """A chat completion of its own id and time around the JSON object of its `choices` and `usage`, at its end."""
-    head = {
+    head: dict[str, Any] = {
         "id": f"chatcmpl-{_PROCESS}{next(_serial):x}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
     }
+    if shortened_to is not None:
+        head["pelton_degraded"] = {"max_completion_tokens": shortened_to}
     return orjson.dumps(head)[:-1] + b"," + body[1:]
 
 
@@ -50,6 +53,8 @@ def answer_record(
     headers = _stages(ending)
     if isinstance(ending, Generated) and ending.job.form is not None:
         headers.append((contract.STRUCTURED, ending.job.form.strictness.encode()))
+    if not isinstance(ending, Duplicate) and ending.shortened_to is not None:
+        headers.append((contract.DEGRADED, f"max_completion_tokens={ending.shortened_to}".encode()))
     delivery, outcome = ending.delivery, ending.outcome
     if outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, outcome.encode()))

@@ -9,6 +9,7 @@ from pelton.pipeline.request_queue import Chosen, QueuedRequest
 from pelton.workers.containment import fault
 from pelton.workers.engine.api import Completion, Outcome, Selection, StepEngine
 from pelton.workers.fairness.fair_order import Claim, FairOrder
+from pelton.workers.fairness.speed import SpeedMeter
 from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
 from pelton.workers.quarantine.isolation import QuarantinePolicy
 from pelton.workers.quarantine.suspects import SuspectTable
@@ -23,13 +24,14 @@ Runnable = Callable[[Sequence[Queued], Sequence[int]], Sequence[int]]
 class BatchSelection:
     """Joins what the engine has room for, what quarantine allows, and what has its lease. One thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what it joins
         self,
         engine: StepEngine,
         suspects: SuspectTable,
         max_lone_crashes: int,
         runnable: Runnable,
         tenant_weights: Mapping[str, float],
+        speed: SpeedMeter,
     ) -> None:
         """`runnable` is called with the queue locked."""
         self._engine = engine
@@ -37,6 +39,7 @@ class BatchSelection:
         self._quarantine = QuarantinePolicy(max_lone_crashes)
         self._runnable = runnable
         self._order = FairOrder(tenant_weights)
+        self._speed = speed
         self.refused: dict[Generation, Broken] = {}
         """Those of the last choice that are not to run, and why."""
 
@@ -68,12 +71,18 @@ class BatchSelection:
     def began(self, queued: Queued) -> None:
         """It has joined the engine."""
         self._order.charge(_claim(queued))
+        self._speed.joined(queued)
 
     def ended(self, queued: Queued, outcome: Outcome) -> None:
         """It has left the engine. What a failed one took is not known: its estimate stands."""
+        self._speed.left(queued, outcome)
         if isinstance(outcome, Completion):
             taken = queued.prompt_tokens - outcome.cached_tokens + outcome.generated_tokens
             self._order.settle(_claim(queued), taken)
+
+    def turned_away(self, queued: Queued) -> None:
+        """It was to join the engine, which did not take it."""
+        self._speed.left(queued)
 
     def _ordered(self, queued: Sequence[Queued], candidates: Sequence[int]) -> list[int]:
         """Lane by lane, and in each as is fair among its tenants."""

@@ -26,6 +26,7 @@ from pelton.workers.engine.api import (
     Outcome,
     StepEngine,
 )  # fmt: skip
+from pelton.workers.fairness.speed import SpeedMeter
 from pelton.workers.inference.batch_selection import BatchSelection, Runnable
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.inference.outcomes import error_of, missed_form
@@ -78,12 +79,14 @@ class Inference:
         runnable: Runnable = lambda _, chosen: chosen,
         share_prefixes: bool = False,
         tenant_weights: Mapping[str, float] = MappingProxyType({}),
+        speed: SpeedMeter | None = None,
         listen: Callable[[PreparedRequest, int], TokenListener | None] = lambda _job, _attempt: None,
     ) -> None:
         """With `share_prefixes` tenants find each other's computed prefixes, else only their own.
 
         `left` gives the generations that lost whoever had waited longest: where that was the last one they are ended.
-        `listen` says who follows the tokens of a request's attempt, if anybody does.
+        `speed` learns how fast the queue is worked off. `listen` says who follows the tokens of a request's attempt, if
+        anybody does.
         """
         self._engine = engine
         self._share_prefixes = share_prefixes
@@ -93,8 +96,9 @@ class Inference:
         self._protection = protection
         self._left = left
         self._listen = listen
+        self._speed = speed or SpeedMeter()
         self._selection = BatchSelection(
-            engine, protection.suspects, protection.max_lone_crashes, runnable, tenant_weights
+            engine, protection.suspects, protection.max_lone_crashes, runnable, tenant_weights, self._speed
         )
         self._retries = Retries(queue, protection.retry)
         self._ids = itertools.count()
@@ -123,6 +127,7 @@ class Inference:
             began = time.monotonic()
             for outcome in self._step([each for each in taken if self._is_to_run(each.item)]):
                 self._end(outcome)
+            self._speed.look(waits=len(self._queue) > 0)
             self._metrics.observe(self._engine.last_step, self._engine.running, time.monotonic() - began)
 
     def _choose(self, queued: Sequence[QueuedRequest[Generation]]) -> Chosen:
@@ -179,6 +184,7 @@ class Inference:
             running = self._running.pop(request_id, None)
             if running is not None:
                 self._protection.journal.leave(running.slot)
+            self._selection.turned_away(queued)
             self._results.put(Broken(generation, fault(error, "start", generation.job.delivery)))
 
     def _admit(self, request_id: int, queued: QueuedRequest[Generation]) -> None:

@@ -15,6 +15,8 @@ from pelton.pipeline.wire.contract import Lane
 from pelton.workers.cancellation.cancel_topic import Cancels, cancelled
 from pelton.workers.cancellation.deadlines import is_too_late, too_late
 from pelton.workers.containment import each, each_async
+from pelton.workers.fairness.degrading import Degrading
+from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.open_requests import OpenRequests
@@ -48,6 +50,8 @@ class Admission:
         session_prompts: SessionPrompts,
         queue: RequestQueue[Generation],
         quotas: QuotaGate,
+        early_refusal: EarlyRefusal,
+        degrading: Degrading,
     ) -> None:
         self._addresses = addresses
         self._codec = codec
@@ -61,6 +65,8 @@ class Admission:
         self._session_prompts = session_prompts
         self._queue = queue
         self._quotas = quotas
+        self._early_refusal = early_refusal
+        self._degrading = degrading
 
     async def wait_for_room(self, lane: Lane) -> int:
         """Wait until at least one more request of a lane may be taken in; return how many may."""
@@ -99,7 +105,12 @@ class Admission:
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._reply_cache.look_up(drafts)
-        if ended := [*refused, *answered]:
+        missing, overloaded = each("admit", missing, self._degrading.apply, lambda draft: draft.delivery)
+        if cut := [draft for draft in missing if draft.shortened_to is not None]:
+            found, still_missing = await self._reply_cache.look_up(cut)
+            answered += found
+            missing = [draft for draft in missing if draft.shortened_to is None] + still_missing
+        if ended := [*refused, *overloaded, *answered]:
             await self._open.end(ended)
         if missing:
             await self._generate(missing)
@@ -121,6 +132,8 @@ class Admission:
         """Have it wait for its answer, unless it has ended on the way here."""
         if job.delivery not in self._open:
             return
+        if not self._single_flight.has(job.keys.flight):
+            self._early_refusal.check(job)
         if (generation := self._single_flight.join(job)) is not None:
             await self._quotas.enter(generation)
         elif (

@@ -75,20 +75,28 @@ class CacheKeyBuilder:
             bodies=limits.bodies.identity,
         )
 
-    def keys(self, delivery: Delivery, request: ChatRequest, text: str) -> CacheKeys:
-        """The keys of a request whose rendered prompt is `text`."""
+    def keys(self, delivery: Delivery, request: ChatRequest, text: str, shortened_to: int | None = None) -> CacheKeys:
+        """The keys of a request whose rendered prompt is `text`.
+
+        One that is `shortened_to` so many tokens because of the load shares its answer only with such, and none is kept
+        for its very record: sent again, it is to get what it asks for.
+        """
         use = delivery.envelope.cache
         if not self.enabled or use is CacheUse.BYPASS:
             return _NO_KEYS
-        return CacheKeys(self._answer(delivery, request, text), self._resend(delivery), fresh=use is CacheUse.REFRESH)
+        resend = self._resend(delivery) if shortened_to is None else None
+        answer = self._answer(delivery, request, text, shortened_to)
+        return CacheKeys(answer, resend, fresh=use is CacheUse.REFRESH)
 
-    def _answer(self, delivery: Delivery, request: ChatRequest, text: str) -> str | None:
+    def _answer(self, delivery: Delivery, request: ChatRequest, text: str, shortened_to: int | None) -> str | None:
         if not is_reproducible(request):
             return None
         sampling = sampling_identity(sampling_params(request, request.new_tokens or self.default_tokens))
         sampling |= request.shape
         if request.new_tokens is None:
             sampling["most_tokens"] = self.most_tokens
+        if shortened_to is not None:
+            sampling["shortened_to"] = shortened_to
         return answer_key(
             model=self.model,
             tenant="" if self.share_tenants else delivery.envelope.tenant,

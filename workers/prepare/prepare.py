@@ -40,10 +40,15 @@ def make_jobs(
     def job(tokenised: tuple[RenderedRequest, Sequence[int]]) -> PreparedRequest:
         draft, prompt = tokenised
         allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
+        text = draft.text
+        if draft.shortened_to is not None:
+            allowed = min(allowed, draft.shortened_to)
+            text = codec.shortened(text, allowed)
         form = codec.form(draft.request, draft.text)
         return PreparedRequest(
-            draft.delivery, draft.request, prompt, allowed, keys=draft.keys, form=form, text=draft.text
-        )
+            draft.delivery, draft.request, prompt, allowed,
+            keys=draft.keys, form=form, text=text, shortened_to=draft.shortened_to,
+        )  # fmt: skip
 
     tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.delivery)
     jobs, refused = each("size up", tokenised, job, lambda pair: pair[0].delivery)

@@ -42,6 +42,9 @@ class Codec(Protocol):
     def identity(self, text: str) -> str:
         """What of a rendered text decides the answer: requests with the same may share one."""
 
+    def shortened(self, text: str, most_new_tokens: int) -> str:
+        """A rendered text, where that itself says how long the answer may get, with this limit; else as it is."""
+
     def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
 
@@ -109,6 +112,9 @@ class TokenizerCodec:
         return self._begun(text, request)
 
     def identity(self, text: str) -> str:
+        return text
+
+    def shortened(self, text: str, most_new_tokens: int) -> str:  # noqa: ARG002 (it is no part of a prompt)
         return text
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -196,6 +202,9 @@ class SimulatedCodec:
         return "\n".join([*lines, *(f"{message.role}: {message.text}" for message in messages)])
 
     def identity(self, text: str) -> str:
+        return text
+
+    def shortened(self, text: str, most_new_tokens: int) -> str:  # noqa: ARG002 (it is no part of a prompt)
         return text
 
     def encode(self, texts: list[str]) -> list[list[int]]:

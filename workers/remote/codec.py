@@ -10,6 +10,7 @@ from pelton.workers.forms.answer_form import AnswerForm
 from pelton.workers.prepare.message_parsing import ParsedAnswer
 from pelton.workers.remote.tokens import TokenEstimate
 
+_LIMITS = ("max_completion_tokens", "max_tokens")
 _LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 
@@ -33,6 +34,12 @@ class RemoteCodec:
             return text
         body = orjson.loads(text)
         return orjson.dumps({name: value for name, value in body.items() if name not in _LABELS}).decode()
+
+    def shortened(self, text: str, most_new_tokens: int) -> str:
+        """Under the name that the sender chose: not every endpoint knows both."""
+        body = orjson.loads(text)
+        names = [name for name in _LIMITS if body.get(name) is not None]
+        return orjson.dumps(body | dict.fromkeys(names or _LIMITS[:1], most_new_tokens)).decode()
 
     def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
         """As many stand-ins as each text has tokens by estimate."""

@@ -114,7 +114,9 @@ class Generation:
         is_again = resend is not None and waiter.keys.resend == resend and not waiter.delivery.envelope.session
         if value is not None and is_again:
             return Duplicate(waiter.delivery, value, shared_from=shared_from)
-        return CacheHit(waiter.delivery, waiter.keys, body, CacheOutcome.JOINED, shared_from)
+        return CacheHit(
+            waiter.delivery, waiter.keys, body, CacheOutcome.JOINED, shared_from, shortened_to=waiter.shortened_to
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     if value is not None:
         return Duplicate(draft.delivery, value)
     if answer is not None:
-        return CacheHit(draft.delivery, keys, answer.value, CacheOutcome(answer.tier))
+        outcome = CacheOutcome(answer.tier)
+        return CacheHit(draft.delivery, keys, answer.value, outcome, shortened_to=draft.shortened_to)
     return None
 
 

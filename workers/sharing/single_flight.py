@@ -70,6 +70,10 @@ class SingleFlight:
     def get(self, key: str) -> Generation | None:
         return self._by_key.get(key)
 
+    def has(self, key: str | None) -> bool:
+        """Whether a request of this key would wait for a generation that is there already."""
+        return key is not None and key in self._by_key
+
     def of(self, delivery: Delivery) -> Generation | None:
         """What a request waits for."""
         return self._of.get(delivery)

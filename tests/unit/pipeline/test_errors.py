@@ -63,10 +63,10 @@ def test_blame_and_status_agree(kind: type[PeltonError]) -> None:
 
 
 def test_only_what_nobody_can_mend_stays_out_of_the_dead_letters() -> None:
-    """A deadline that passed and a cancellation that was asked for are no faults; a session's turn, and what was over
-    its tenant's quota, are sent again.
+    """A deadline that passed and a cancellation that was asked for are no faults; a session's turn, what was over its
+    tenant's quota, and what came while too much waited, are sent again.
     """
-    unlettered = {"cancelled", "deadline_exceeded", "session_unavailable", "rate_limited"}
+    unlettered = {"cancelled", "deadline_exceeded", "session_unavailable", "rate_limited", "overloaded"}
     assert {kind.code for kind in LEAVES if not kind.dead_letter} == unlettered
 
 

@@ -4,6 +4,7 @@ Rows wait for the longest of their batch, so it is the slower engine; it is the 
 """
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.padded.batch import PaddedBatch, PaddedRequest
 from pelton.workers.engine.padded.composition import compose
+from pelton.workers.engine.scheduling.arrivals import ArrivalRate
 from pelton.workers.engine.stats import StepStats
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PaddedConfig:
-    """`max_batch_tokens` bounds rows x (longest prompt + most new tokens), padding included."""
+    """`max_batch_tokens` bounds rows x (longest prompt + most new tokens), padding included. `max_batch_wait_s` is how
+    long the oldest of a batch may wait for others, where many come; where few do, it does not wait.
+    """
 
     max_batch_tokens: int
     max_batch_size: int
@@ -48,6 +52,8 @@ class PaddedEngine:
         self._clock = clock
         self._tickets: dict[int, PaddedRequest] = {}
         self._last_step: StepStats | None = None
+        self._arrivals = ArrivalRate()
+        self._latest = -math.inf
         # `generate` fills what our generation config leaves open from the model's own (repetition penalty, minimum
         # length, cache type, ...). What a request asks for is all that counts, so the model's is emptied.
         loaded.model.generation_config = GenerationConfig()
@@ -80,6 +86,7 @@ class PaddedEngine:
             raise RuntimeError(f"the model failed its warm-up: {failures[0]}")
 
     def select(self, waiting: Sequence[Waiting], now: float) -> Selection:
+        self._count(waiting)
         if self._tickets:
             return Selection(())
         return compose(
@@ -87,8 +94,14 @@ class PaddedEngine:
             now,
             max_batch_tokens=self._config.max_batch_tokens,
             max_batch_size=self._config.max_batch_size,
-            max_wait_s=self._config.max_batch_wait_s,
+            max_wait_s=self._arrivals.window_s(self._config.max_batch_wait_s, now),
         )
+
+    def _count(self, waiting: Sequence[Waiting]) -> None:
+        """Those that have come since the last look. One that comes back, such as a retry, began to wait before."""
+        for since in sorted(each.since for each in waiting if each.since > self._latest):
+            self._arrivals.arrived(since)
+            self._latest = since
 
     def add(self, request: EngineRequest) -> None:
         """Take over a request.

@@ -55,3 +55,22 @@ def test_nothing_is_said_before_anything_was_answered() -> None:
     assert meter.look(0).seconds == 0
     clock.now += 2
     assert math.isnan(meter.look(5).seconds)
+
+
+def test_what_is_given_up_is_no_backlog_any_more() -> None:
+    """Also before the next look, by which a thousand more may be refused."""
+    clock = Clock()
+    meter = BacklogMeter(clock)
+    meter.look(100)
+    clock.now += 2
+    for _ in range(20):
+        meter.answered(10)
+    assert meter.look(80).seconds == 8.0
+    for _ in range(60):
+        meter.give_up()
+    assert meter.seconds == 2.0
+    for _ in range(60):
+        meter.give_up()
+    assert meter.seconds == 0.0
+    meter.look(20)
+    assert meter.seconds > 0

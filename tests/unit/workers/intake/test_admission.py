@@ -33,6 +33,13 @@ class Everybody:
     def make_drafts(self, opened: Sequence[PreparedRequest]) -> tuple[Sequence[PreparedRequest], list[Any]]:
         return opened, []
 
+    def apply(self, draft: "Draft") -> "Draft":
+        """There is no load."""
+        return draft
+
+    def check(self, _: object) -> None:
+        """Nothing is too late."""
+
     def covers(self, _: object) -> bool:
         return False
 
@@ -63,6 +70,7 @@ class Draft:
     delivery: Any
     job: PreparedRequest
     conversation: None = None
+    shortened_to: None = None
 
 
 @pytest.fixture
@@ -79,7 +87,8 @@ def admitting(line: RequestQueue[Generation], monkeypatch: pytest.MonkeyPatch, *
     return Admission(
         addresses=others, codec=others, limits=others, key_builder=others, reply_cache=others, cancels=others,
         open_requests=others, single_flight=SingleFlight(max_waiting=100), sessions=others, session_prompts=others,
-        queue=line, quotas=cast(Any, NoQuotas(line)),
+        queue=line, quotas=cast(Any, NoQuotas(line)), early_refusal=others,
+        degrading=others,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Preparing a request, sizing it up, and the reply records that come out."""
 
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -131,6 +132,20 @@ def test_equal_prompts_are_tokenised_once():
     jobs, _ = make_jobs(drafts, CountingCodec(), LIMITS)
     assert encoded == ["user: hi"]
     assert [job.prompt for job in jobs] == [encode_text("user: hi")] * 5
+
+
+@pytest.mark.parametrize("asked", [None, 40])
+def test_what_is_shortened_may_generate_less_and_is_not_refused_for_it(asked: int | None) -> None:
+    """Where the context has room for less than even that, and nothing was asked for, it gets what there is room for."""
+    long = "x" * 4 * (LIMITS.most_tokens - 10)
+    for text, allowed in [("hi", 16), *([(long, None)] if asked is None else [])]:
+        body = request(messages=[{"role": "user", "content": text}], max_tokens=asked)
+        drafts, _ = make_drafts([delivery(body)], SimulatedCodec(), LIMITS, KEYRING)
+        jobs, refused = make_jobs([replace(drafts[0], shortened_to=16)], SimulatedCodec(), LIMITS)
+        assert refused == []
+        room = LIMITS.most_tokens - len(jobs[0].prompt)
+        assert jobs[0].max_new_tokens == (allowed or room)
+        assert jobs[0].shortened_to == 16
 
 
 def test_a_reply_is_built_around_what_equal_requests_share():

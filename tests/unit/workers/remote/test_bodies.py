@@ -91,6 +91,23 @@ def test_the_key_may_be_in_a_file(tmp_path) -> None:
         RemoteSettings(api_key="sk-8", api_key_file=file)
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"max_completion_tokens": 300}, {"max_completion_tokens": 16}),
+        ({"max_tokens": 300}, {"max_tokens": 16}),
+        ({"max_tokens": 300, "max_completion_tokens": 300}, {"max_tokens": 16, "max_completion_tokens": 16}),
+        ({}, {"max_completion_tokens": 16}),
+        ({"max_tokens": None}, {"max_tokens": None, "max_completion_tokens": 16}),
+    ],
+)
+def test_what_is_shortened_is_shortened_at_the_endpoint(asked: dict[str, object], sent: dict[str, object]) -> None:
+    """Under the sender's own name of the limit; nothing else of the body is changed."""
+    whole = {"model": "theirs", "messages": [], "temperature": 0}
+    codec = RemoteCodec("theirs", TokenEstimate())
+    assert orjson.loads(codec.shortened(orjson.dumps(whole | asked).decode(), 16)) == whole | sent
+
+
 def test_who_asks_makes_no_difference_to_the_answer() -> None:
     """Labels are sent and are no part of what equal requests have in common; all else is, words in a text too."""
     codec = RemoteCodec("theirs", TokenEstimate())

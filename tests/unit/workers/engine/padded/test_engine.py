@@ -224,3 +224,27 @@ def test_warm_up_leaves_nothing_behind_and_raises_on_a_broken_model(
     on_logits(lambda logits: torch.full_like(logits, torch.nan))
     with pytest.raises(RuntimeError, match="warm-up"):
         engine.warm_up()
+
+
+def waiting(count: int, per_s: float) -> list[QueuedRequest[None]]:
+    """Requests that have come at this pace, the last at 100 s."""
+    return [QueuedRequest(None, 4, 4, 100 - (count - 1 - index) / per_s) for index in range(count)]
+
+
+@pytest.mark.parametrize(("per_s", "window_s"), [(2.0, 0.0), (15.0, 0.0), (40.0, 0.025), (1_000.0, 0.049)])
+def test_a_batch_waits_for_company_as_far_as_it_comes(loaded: LoadedModel, per_s: float, window_s: float) -> None:
+    """At low load a request goes at once, at high load the batch waits for nearly the longest, from its first on.
+
+    Those that were seen before are not counted again, nor are those that come back.
+    """
+    engine = make_engine(loaded, max_batch_wait_s=0.05)
+    came = waiting(int(10 * per_s), per_s)
+    for first in range(0, len(came), 10):
+        engine.select(came[: first + 10], came[min(first + 9, len(came) - 1)].since)
+    newest = came[-1:]
+    for _ in range(5):
+        selection = engine.select(newest, 100.0)
+        assert bool(selection.indexes) == (window_s == 0)
+        if selection.retry_at is not None:
+            assert selection.retry_at == pytest.approx(100 + window_s, abs=0.001)
+    assert engine.select(newest, 100.05).indexes == (0,)
