@@ -28,6 +28,7 @@
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
         ├── UnfitAnswer              unfit_answer
+        ├── AnswerCut                answer_cut
         ├── PoisonRecord             poisoned
         ├── EngineError              engine_error
         └── InternalError            internal_error
@@ -238,6 +239,12 @@ class UnfitAnswer(ExecutionError):
     """The answer is not of the form in which the worker's map puts it into the record."""
 
     code = "unfit_answer"
+
+
+class AnswerCut(ExecutionError):
+    """The answer ended before it was complete, and the worker's map takes complete answers only."""
+
+    code = "answer_cut"
 
 
 class PoisonRecord(ExecutionError):

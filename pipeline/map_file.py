@@ -21,6 +21,7 @@ _NOT_MAPPED = ("messages", "tools", "tool_choice", "parallel_tool_calls", "funct
 """What would make an answer that is not one text."""
 _TRIAL_BYTES = 1_048_576
 
+FieldName = Annotated[str, Field(min_length=1, max_length=256)]
 Template = Annotated[str, Field(min_length=1, max_length=MAX_TEMPLATE_CHARS)]
 
 
@@ -30,13 +31,16 @@ class _Prompt(Section):
 
 
 class _Output(Section):
-    field: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    field: FieldName | None = None
     parse: Literal["text", "json"] = "text"
+    finish_reason: FieldName | None = None
 
     @model_validator(mode="after")
     def _has_a_place(self) -> Self:
         if self.field is None and self.parse == "text":
             raise ValueError('name a field for the answer, or set parse = "json" to merge an object into the record')
+        if self.field is not None and self.field == self.finish_reason:
+            raise ValueError("field and finish_reason are the same: name two fields")
         return self
 
 
@@ -60,7 +64,7 @@ def load_map(path: Path) -> RecordMap:
     if faults := [*_template_faults(file.prompt), *_request_faults(file.request)]:
         raise _unusable(path, faults)
     prompt, output = file.prompt, file.output
-    return RecordMap(prompt.user, prompt.system, dict(file.request), output.field, output.parse)
+    return RecordMap(prompt.user, prompt.system, dict(file.request), output.field, output.parse, output.finish_reason)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def _request_faults(request: dict[str, Any]) -> list[str]:
 def _told(fault: dict[str, Any]) -> str:
     name = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        known = ("prompt.user", "prompt.system", "request", "output.field", "output.parse")
+        known = ("prompt.user", "prompt.system", "request", "output.field", "output.parse", "output.finish_reason")
         near = difflib.get_close_matches(name, known, 1)
         return f"{name}: unknown; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
     return f"{name}: {str(fault['msg']).removeprefix('Value error, ')}"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from pelton.pipeline.errors import (
+    AnswerCut,
     EmptyRecord,
     InvalidValue,
     NotAnObject,
@@ -19,12 +20,15 @@ from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request, load_json
 from pelton.pipeline.wire.records import RequestRecord
 
+_COMPLETE = "stop"
+
 
 @dataclass(frozen=True, slots=True)
 class RecordMap:
     """A `BodyCodec`. `request` has the fields of the chat body besides its messages.
 
-    With a `field` the answer is put there; without one it must be a JSON object, whose fields are merged in.
+    With a `field` the answer is put there; without one it must be a JSON object, whose fields are merged in. An answer
+    that was cut is none, unless `finish_reason` names a field that says so: a record looks finished to its readers.
     """
 
     user: str
@@ -32,11 +36,12 @@ class RecordMap:
     request: dict[str, Any]
     field: str | None
     parse: Literal["text", "json"]
+    finish_reason: str | None = None
     keeps_key: bool = True
 
     @property
     def identity(self) -> bytes:
-        told = [self.user, self.system, self.request, self.field, self.parse]
+        told = [self.user, self.system, self.request, self.field, self.parse, self.finish_reason]
         return sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).digest()
 
     def decode(self, record: RequestRecord, *, max_bytes: int) -> ChatRequest:
@@ -56,10 +61,9 @@ class RecordMap:
     def reply(self, record: RequestRecord, completion: bytes) -> bytes:
         """The record with the answer in it; everything else is byte by byte as it was, unless the answer replaces it.
 
-        Raises `UnfitAnswer` for an answer that is not JSON where that is wanted.
+        Raises `AnswerCut`, and `UnfitAnswer` for an answer that is not JSON where that is wanted.
         """
-        answer = _answer(completion)
-        added = self._added(answer)
+        added = self._added(completion)
         value = record.value or b""
         if _object(value, len(value)).keys().isdisjoint(added):
             head = value.strip(b" \t\r\n")[:-1].rstrip(b" \t\r\n")
@@ -68,7 +72,19 @@ class RecordMap:
         replaced = {**json.loads(value), **added}  # its integers have no limit, unlike orjson's
         return json.dumps(replaced, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def _added(self, answer: str) -> dict[str, Any]:
+    def _added(self, completion: bytes) -> dict[str, Any]:
+        choice = orjson.loads(completion)["choices"][0]
+        reason, answer = choice["finish_reason"], choice["message"].get("content") or ""
+        if self.finish_reason is not None:
+            return {**self._parsed(answer), self.finish_reason: reason}
+        if reason != _COMPLETE:
+            raise AnswerCut(
+                f"The answer was cut (finish_reason {reason!r}): raise request.max_tokens of the map, or have "
+                "output.finish_reason name a field that marks such records."
+            )
+        return self._parsed(answer)
+
+    def _parsed(self, answer: str) -> dict[str, Any]:
         if self.parse == "text":
             return {str(self.field): answer}
         try:
@@ -116,8 +132,3 @@ def _filled(name: str, template: str, values: dict[str, Any], most: int) -> str:
             "missing, or have the map test for it with `is defined` or the filter default.",
             param=f"prompt.{name}",
         ) from None
-
-
-def _answer(completion: bytes) -> str:
-    read = orjson.loads(completion)
-    return read["choices"][0]["message"].get("content") or ""
