@@ -1,6 +1,7 @@
 """A mapped topic in Avro and Protobuf on a real broker, with a registry that goes away and comes back."""
 
 import io
+from typing import Any
 
 import orjson
 import pytest
@@ -63,7 +64,7 @@ async def test_records_wait_for_their_registry_and_none_is_lost(place, client, m
     assert letters == bad
     codes = {key: orjson.loads(replies[key])["error"]["code"] for key in bad}
     assert codes == {b"none": "unknown_schema", b"cut": "schema_mismatch", b"frame": "schema_mismatch"}
-    read = schemaless_reader(io.BytesIO(unframed(replies[b"avro"]).payload), parse_schema(ANSWERED), None)
+    read: Any = schemaless_reader(io.BytesIO(unframed(replies[b"avro"]).payload), parse_schema(ANSWERED), None)
     assert read["headline"] == "a"
     assert read["summary"]
     assert replies[b"proto"].startswith(good[b"proto"])

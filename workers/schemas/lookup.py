@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.wire.record_forms.schema import RegisteredSchema, UnusableSchema
 from pelton.pipeline.wire.record_forms.table import SchemaTable, usable
 from pelton.workers.requests import Delivery
 from pelton.workers.schemas.registry import NotInRegistry, RegistryAway, SchemaRegistry
+from pelton.workers.schemas.source import OpenOnes
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class SchemaLookup:
         self._registry = registry
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def look_up(self, deliveries: Sequence[Delivery], still_open: Container[Delivery]) -> None:
+    async def look_up(self, deliveries: Sequence[Delivery], still_open: OpenOnes) -> None:
         asking: dict[int, list[Delivery]] = {}
         for delivery in deliveries:
             if (schema_id := self._table.wanted(delivery.record.value)) is not None:

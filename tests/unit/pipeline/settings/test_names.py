@@ -61,8 +61,10 @@ def test_variables_that_are_no_settings_are_left_alone(name):
         ("model.zzz", "known here: context_length, device, dtype, gguf_file, path, served_name, trust_remote_code"),
         (
             "zzz",
-            "known here: cache, engine, kafka, log, model, quota, reports, schemas, serve, session, traces, webhook, "
-            "worker",
+            (
+                "known here: "
+                "cache, engine, kafka, log, model, quota, reports, schemas, serve, session, traces, webhook, worker"
+            ),
         ),
     ],
 )
