@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos long outage report-chaos monitoring-check fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -83,6 +83,10 @@ serve-chaos: $(READY)  ## Kill pelton serve at every point of a batch of 5,000 l
 
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)
+
+s3: $(READY)  ## Keep the files of pelton serve in an S3 over HTTP; installs moto, which is large, into .venv
+	@$(PIP) --editable '.[s3-server]'
+	@$(BIN)/python -m pytest tests/integration/s3 $(ARGS)
 
 long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
 	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)
