@@ -8,6 +8,7 @@ import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from pelton.pipeline.wire.record_forms.framing import framed, unframed
+from pelton.workers import worker
 from tests.registry import RegistryStandIn
 
 NEWS = {"type": "record", "name": "News", "fields": [{"name": "headline", "type": "string"}]}
@@ -87,3 +88,23 @@ async def test_another_schema_writes_what_comes_out(place, client, tmp_path, reg
     assert dict(second.headers)["pelton-cache"] == b"hit-local"
     assert unframed(first.value).schema_id == written
     assert stand_in.asked.total() == 2
+
+
+async def test_a_worker_that_is_drained_while_it_waits_leaves_its_records(
+    place, client, map_file, registry, monkeypatch
+):
+    """They are uncommitted: the next worker answers each once, those that came behind them too."""
+    monkeypatch.setattr(worker, "CANCEL_S", 0.5)
+    stand_in, schemas = registry
+    number = stand_in.register("a", orjson.dumps(ANSWERED).decode())
+    stand_in.status = 503
+    at = await place(partitions=1, worker={"map": map_file}, schemas=schemas)
+    await client.send_keyed(at.requests, framed(number, avro(ANSWERED, {"headline": "a", "summary": None})), key=b"1")
+    async with at.worker():
+        await stand_in.was_asked.wait()
+        await client.send_keyed(at.requests, b'{"headline": "b"}', key=b"2")
+    stand_in.status = None
+    async with at.worker():
+        await client.read(at.replies, 2)
+    assert sorted(reply.key for reply in await client.read_all(at.replies)) == [b"1", b"2"]
+    assert not await client.read_all(at.dead_letters)
