@@ -76,6 +76,14 @@ class Metrics:
             "tenant",
         )
         self.tenant_tokens.labels(OTHER_TENANTS)
+        self.truncated = self._counter(
+            "pelton_requests_truncated", "Answered requests whose prompt was too long and was cut, by policy.", "policy"
+        )
+        for policy in ("middle", "oldest_turns"):
+            self.truncated.labels(policy)
+        self.truncated_tokens = self._counter(
+            "pelton_truncated_tokens", "Tokens by which prompts of answered requests were cut."
+        )
         self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
         self.cached_tokens = self._counter(
             "pelton_cached_prompt_tokens", "Prompt tokens of answered requests that the engine had computed before."

@@ -69,6 +69,18 @@ class CacheKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Truncation:
+    """How a prompt that was too long was cut, and by how many tokens."""
+
+    policy: str
+    tokens: int
+
+    @property
+    def header(self) -> bytes:
+        return f"{self.policy};tokens={self.tokens}".encode()
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedRequest:
     """A valid request with its prompt as text: enough to look its answer up.
 
@@ -81,6 +93,7 @@ class RenderedRequest:
     keys: CacheKeys = CacheKeys()
     prompt: Sequence[int] | None = None
     conversation: Conversation | None = None
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,7 @@ class PreparedRequest:
     keys: CacheKeys = CacheKeys()
     form: AnswerForm | None = None
     text: str = ""
+    truncation: Truncation | None = None
 
 
 class TokenListener(Protocol):
@@ -141,6 +155,10 @@ class Generated:
         return self.job.keys
 
     @property
+    def truncation(self) -> Truncation | None:
+        return self.job.truncation
+
+    @property
     def prompt_tokens(self) -> int:
         """As the answer states it, where it does."""
         written = self.completion.written
@@ -163,6 +181,7 @@ class CacheHit:
     body: bytes
     outcome: CacheOutcome
     shared_from: TraceHeaders = ()
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +192,7 @@ class Duplicate:
     value: bytes
     outcome: CacheOutcome = CacheOutcome.RESENT
     shared_from: TraceHeaders = ()
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ _REPLY: dict[str, _Part] = {
     contract.ATTEMPT: _text("At which attempt.", pattern="^[0-9]+$"),
     contract.TENANT: _TENANT,
     contract.CACHE: _text("Where the answer came from.", enum=[str(outcome) for outcome in CacheOutcome]),
+    contract.TRUNCATED: _text("How a prompt that was too long was cut, and by how many tokens."),
     contract.STRUCTURED: _text("How exactly the form was held.", enum=["strict", "coerced", "lenient"]),
     **{
         name: _text("Milliseconds in this stage.", pattern=_MS)

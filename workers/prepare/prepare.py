@@ -11,6 +11,7 @@ from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
 from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.prepare.truncation import fitted
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
 
 
@@ -21,8 +22,9 @@ def make_drafts(
 
     def draft(delivery: Delivery) -> RenderedRequest:
         request = decode(delivery, limits)
-        text = codec.render(request.messages, request)
-        return RenderedRequest(delivery, request, text, key_builder.keys(delivery, request, text))
+        made = fitted(request, codec.render(request.messages, request), codec, limits)
+        keys = key_builder.keys(delivery, made.request, made.text)
+        return RenderedRequest(delivery, made.request, made.text, keys, prompt=made.prompt, truncation=made.truncation)
 
     return each("prepare", deliveries, draft, lambda delivery: delivery)
 
@@ -42,7 +44,7 @@ def make_jobs(
         allowed = allowed_new_tokens(len(prompt), draft.request.new_tokens, limits)
         form = codec.form(draft.request, draft.text)
         return PreparedRequest(
-            draft.delivery, draft.request, prompt, allowed, keys=draft.keys, form=form, text=draft.text
+            draft.delivery, draft.request, prompt, allowed, draft.keys, form, draft.text, draft.truncation
         )
 
     tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.delivery)

@@ -51,9 +51,9 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     told = found.get(keys.resend or "")
     value = _retold(told.value, answer) if told is not None else None
     if value is not None:
-        return Duplicate(draft.delivery, value)
+        return Duplicate(draft.delivery, value, truncation=draft.truncation)
     if answer is not None:
-        return CacheHit(draft.delivery, keys, answer.value, CacheOutcome(answer.tier))
+        return CacheHit(draft.delivery, keys, answer.value, CacheOutcome(answer.tier), truncation=draft.truncation)
     return None
 
 
