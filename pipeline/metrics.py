@@ -9,7 +9,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from pelton.pipeline.error_codes import ERROR_CODES
-from pelton.pipeline.wire.contract import CacheOutcome, Lane
+from pelton.pipeline.wire.contract import CacheOutcome, Lane, TruncationPolicy
 
 
 class QuotaOutcome(StrEnum):
@@ -79,7 +79,7 @@ class Metrics:
         self.truncated = self._counter(
             "pelton_requests_truncated", "Answered requests whose prompt was too long and was cut, by policy.", "policy"
         )
-        for policy in ("middle", "oldest_turns"):
+        for policy in (TruncationPolicy.MIDDLE, TruncationPolicy.OLDEST_TURNS):
             self.truncated.labels(policy)
         self.truncated_tokens = self._counter(
             "pelton_truncated_tokens", "Tokens by which prompts of answered requests were cut."

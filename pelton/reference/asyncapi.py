@@ -11,7 +11,7 @@ from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.chat import ChatCompletion, ChatRequest
-from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane
+from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane, TruncationPolicy
 from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
 
 _JSON = "application/json"
@@ -129,6 +129,9 @@ _REQUEST: dict[str, _Part] = {
     contract.DEADLINE: _text("Unix milliseconds.", pattern="^[0-9]{1,19}$"),
     contract.CACHE: _text("What the cache may do.", enum=[str(use) for use in CacheUse]),
     contract.SESSION: _text("The conversation; the record's key too."),
+    contract.TRUNCATION: _text(
+        "What becomes of a prompt that is too long.", enum=[str(policy) for policy in TruncationPolicy]
+    ),
     contract.STREAM: _text("true: partial text goes to the stream topic ahead of the reply."),
     **_TRACE,
 }

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 from pelton.pipeline.settings.kafka_security import TlsFiles
 from pelton.pipeline.settings.section import NotNegative, Positive, Seconds, Section
 from pelton.pipeline.settings.webhook import is_web_address
-from pelton.pipeline.wire.chat import TruncationPolicy
+from pelton.pipeline.wire.contract import TruncationPolicy
 
 
 class WorkerSettings(Section):
@@ -27,7 +27,7 @@ class WorkerSettings(Section):
     map: FilePath | None = None
     """A map for records that are no chat bodies: how they become requests, and where the answer goes. Unset: they are
     chat bodies."""
-    truncation: TruncationPolicy = "refuse"
+    truncation: TruncationPolicy = TruncationPolicy.REFUSE
     """What becomes of a prompt that is too long, where its request does not say: it is refused, the longest text of a
     user loses its middle, or the conversation its oldest turns."""
     default_max_new_tokens: Positive = 512

@@ -75,10 +75,6 @@ _SHAPING = frozenset({"response_format", "structured_outputs", "tools", "tool_ch
 """What changes how an answer is made or read, beyond what can be seen in its prompt."""
 
 
-TruncationPolicy = Literal["refuse", "middle", "oldest_turns"]
-"""What becomes of a prompt that is too long."""
-
-
 class ChatRequest(_Strict):
     """The supported part of `POST /v1/chat/completions`; `decoding` deals with the rest by name."""
 
@@ -109,7 +105,6 @@ class ChatRequest(_Strict):
     chat_template_kwargs: dict[str, TemplateValue] | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    truncation: TruncationPolicy | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
     prompt_cache_key: str | None = None  # a hint that costs nothing to have: beginnings are found without it

@@ -32,6 +32,7 @@ SESSION = "pelton-session"
 STREAM = "pelton-stream"
 """`true`, or the name of the topic for partial text."""
 CACHE = "pelton-cache"
+TRUNCATION = "pelton-truncation"
 
 SOURCE = "pelton-source"
 MODEL = "pelton-model"
@@ -61,6 +62,17 @@ class Lane(StrEnum):
     def priority(self) -> int:
         """The higher, the sooner it goes."""
         return int(self is Lane.INTERACTIVE)
+
+
+class TruncationPolicy(StrEnum):
+    """What becomes of a prompt that is too long, in the header `pelton-truncation`; without it a setting decides."""
+
+    REFUSE = "refuse"
+    """The request ends with an error."""
+    MIDDLE = "middle"
+    """The longest text of a user loses its middle."""
+    OLDEST_TURNS = "oldest_turns"
+    """The conversation loses its oldest turns; system messages and the last user's turn stay."""
 
 
 class CacheUse(StrEnum):

@@ -21,6 +21,7 @@ _REQUEST_HEADERS = {
     contract.CACHE,
     contract.SESSION,
     contract.STREAM,
+    contract.TRUNCATION,
 }
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")

@@ -10,12 +10,13 @@ async def test_a_long_prompt_is_cut_where_it_was_asked_for(place, client, chat_b
     at = await place(partitions=1)
     bodies = {
         b"refused": chat_body(LONG),
-        b"cut": chat_body(LONG, truncation="middle", temperature=0),
-        b"again": chat_body(LONG, truncation="middle", temperature=0),
+        b"cut": chat_body(LONG, temperature=0),
+        b"again": chat_body(LONG, temperature=0),
     }
     async with at.worker():
         for count, (name, body) in enumerate(bodies.items(), 1):
-            await client.send(at.requests, body, headers=[("kafka_correlationId", name)])
+            wish = [] if name == b"refused" else [("pelton-truncation", b"middle")]
+            await client.send(at.requests, body, headers=[("kafka_correlationId", name), *wish])
             replies = await client.read(at.replies, count)
     by_id = {dict(reply.headers)["kafka_correlationId"]: reply for reply in replies}
     assert orjson.loads(by_id[b"refused"].value)["error"]["code"] == "context_length_exceeded"

@@ -24,7 +24,7 @@ from pelton.workers.prepare.prepare import make_drafts, make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
-from pelton.workers.schemas.source import Schemas
+from pelton.workers.schemas.api import Schemas
 from pelton.workers.sessions.coordinator import Opened, SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.reply_cache import ReplyCache

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pelton.pipeline.errors import ContextLengthExceeded, RequestTooLarge
 from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
-from pelton.pipeline.wire.chat import TruncationPolicy
+from pelton.pipeline.wire.contract import TruncationPolicy
 from pelton.workers.engine.api import StepEngine
 
 
@@ -22,7 +22,7 @@ class RequestLimits:
     default_max_new_tokens: int
     max_request_bytes: int
     bodies: BodyCodec = CHAT_BODIES
-    truncation: TruncationPolicy = "refuse"
+    truncation: TruncationPolicy = TruncationPolicy.REFUSE
 
     @classmethod
     def of(

@@ -22,7 +22,7 @@ def make_drafts(
 
     def draft(delivery: Delivery) -> RenderedRequest:
         request = decode(delivery, limits)
-        made = fitted(request, codec.render(request.messages, request), codec, limits)
+        made = fitted(request, codec.render(request.messages, request), codec, limits, delivery.envelope.truncation)
         keys = key_builder.keys(delivery, made.request, made.text)
         return RenderedRequest(delivery, made.request, made.text, keys, prompt=made.prompt, truncation=made.truncation)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import regex
 
 from pelton.cache.sessions.conversation import fewest_dropped
-from pelton.pipeline.wire.chat import ChatRequest, Message, TruncationPolicy
+from pelton.pipeline.wire.chat import ChatRequest, Message
+from pelton.pipeline.wire.contract import TruncationPolicy
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Truncation
@@ -33,11 +34,16 @@ class Fitted:
     truncation: Truncation | None = None
 
 
-def fitted(request: ChatRequest, text: str, codec: Codec, limits: RequestLimits) -> Fitted:
-    """The request, cut if it must and may be. One that no cut makes fit is left as it is, to be refused."""
-    policy = request.truncation or limits.truncation
+def fitted(
+    request: ChatRequest, text: str, codec: Codec, limits: RequestLimits, wish: TruncationPolicy | None = None
+) -> Fitted:
+    """The request, cut if it must be and may: by the sender's `wish`, else by the worker's setting.
+
+    One that no cut makes fit is left as it is, to be refused.
+    """
+    policy = wish or limits.truncation
     most = limits.most_tokens - (request.new_tokens or 1)
-    if policy == "refuse" or len(text.encode(errors="replace")) + _SLACK_TOKENS <= most:
+    if policy is TruncationPolicy.REFUSE or len(text.encode(errors="replace")) + _SLACK_TOKENS <= most:
         return Fitted(request, text)
     prompt = codec.encode([text])[0]
     if len(prompt) <= most:
@@ -56,7 +62,7 @@ class _Cutting:
     room: int
 
     def shortened(self) -> Fitted | None:
-        made = self._without_oldest() if self.policy == "oldest_turns" else self._without_middle()
+        made = self._without_oldest() if self.policy is TruncationPolicy.OLDEST_TURNS else self._without_middle()
         return made if self._fits(made) else None
 
     def _fits(self, made: Fitted) -> bool:

@@ -23,11 +23,7 @@ class RemoteCodec:
 
     def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
         """All that the sender set, with the endpoint's name of the model; in a session, behind the history."""
-        asked = (
-            {}
-            if request is None
-            else request.model_dump(exclude_unset=True, by_alias=True, exclude={"messages", "truncation"})
-        )
+        asked = {} if request is None else request.model_dump(exclude_unset=True, by_alias=True, exclude={"messages"})
         told = [message.model_dump(exclude_unset=True, by_alias=True) for message in messages]
         return orjson.dumps({**asked, "model": self._model, "messages": told}).decode()
 

@@ -8,8 +8,8 @@ from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.wire.record_forms.schema import RegisteredSchema, UnusableSchema
 from pelton.pipeline.wire.record_forms.table import SchemaTable, usable
 from pelton.workers.requests import Delivery
+from pelton.workers.schemas.api import OpenOnes
 from pelton.workers.schemas.registry import NotInRegistry, RegistryAway, SchemaRegistry
-from pelton.workers.schemas.source import OpenOnes
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pelton.pipeline.wire.contract import Lane
 from pelton.workers.intake import admission
 from pelton.workers.intake.admission import Admission
 from pelton.workers.requests import CacheKeys, PreparedRequest
-from pelton.workers.schemas.source import NoSchemas
+from pelton.workers.schemas.api import NoSchemas
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
 from tests.unit._support.single_flight import ANSWER, URGENT, job, urgent_ones

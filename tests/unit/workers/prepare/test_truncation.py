@@ -13,7 +13,7 @@ from pelton.pipeline.errors import ContextLengthExceeded
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.pipeline.wire.contract import CacheOutcome
+from pelton.pipeline.wire.contract import CacheOutcome, TruncationPolicy
 from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record
@@ -29,7 +29,8 @@ CODEC = SimulatedCodec()
 MOST = 100
 LIMITS = RequestLimits("m", MOST, MOST, 20, 1_000_000)
 MARK = re.compile(re.escape(MARKER).replace(re.escape("{:,}"), "([0-9,]+)"))
-TEXT = st.text(st.sampled_from("ab é👩‍👩‍👧‍👦e\u0301\n") | st.characters(exclude_categories=["Cs"]), max_size=300)
+CHARACTERS = st.sampled_from(["a", "b ", "é", "e\u0301", "👩‍👩‍👧‍👦", "\n", "日"])
+TEXT = st.builds(lambda some, times: "".join(some) * times, st.lists(CHARACTERS, max_size=20), st.integers(1, 12))
 MESSAGES = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXT), min_size=1, max_size=8).map(
     lambda turns: [{"role": role, "content": text} for role, text in turns]
 )
@@ -39,19 +40,19 @@ def request(messages: Any, **fields: Any) -> ChatRequest:
     return ChatRequest.model_validate({"model": "m", "messages": messages, **fields})
 
 
-def fit(asked: ChatRequest, limits: RequestLimits = LIMITS) -> Fitted:
-    return fitted(asked, CODEC.render(asked.messages, asked), CODEC, limits)
+def fit(asked: ChatRequest, policy: str, limits: RequestLimits = LIMITS) -> Fitted:
+    return fitted(asked, CODEC.render(asked.messages, asked), CODEC, limits, TruncationPolicy(policy))
 
 
 def tokens(made: Fitted) -> int:
     return len(CODEC.encode([made.text])[0])
 
 
-@given(MESSAGES, st.sampled_from(["refuse", "middle", "oldest_turns"]), st.sampled_from([None, 1, 30]))
+@given(MESSAGES, st.sampled_from(list(TruncationPolicy)), st.sampled_from([None, 1, 30]))
 def test_what_is_cut_fits_and_what_is_not_is_unchanged(messages, policy, asked):
     """Whatever came, the request is as it was, or fits and says by how much it was cut."""
-    whole = request(messages, truncation=policy, max_tokens=asked)
-    made = fit(whole)
+    whole = request(messages, max_tokens=asked)
+    made = fit(whole, policy)
     before = len(CODEC.encode([CODEC.render(whole.messages, whole)])[0])
     if made.truncation is None:
         assert made.request is whole
@@ -94,7 +95,8 @@ def check_middle(before: Any, after: Any) -> None:
 def test_little_more_than_needed_is_cut():
     """A long text keeps nearly all that there is room for."""
     made = fit(
-        request([{"role": "user", "content": "word " * 2_000}], truncation="middle"),
+        request([{"role": "user", "content": "word " * 2_000}]),
+        "middle",
         replace(LIMITS, context_length=1_000, budget_tokens=1_000),
     )
     assert 0.95 * 980 <= tokens(made) <= 980
@@ -104,13 +106,13 @@ def test_turns_go_as_a_whole_and_no_more_than_needed():
     """A call goes with its result, and what still fits stays."""
     old = [{"role": "user", "content": "x" * 200}, {"role": "assistant", "content": "y" * 60}]
     new = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    made = fit(request([{"role": "system", "content": "s"}, *old, *new], truncation="oldest_turns", max_tokens=50))
+    made = fit(request([{"role": "system", "content": "s"}, *old, *new], max_tokens=50), "oldest_turns")
     assert [message.text for message in made.request.messages] == ["s", "a", "b", "c"]
 
 
 def test_a_part_of_a_message_is_cut_alone():
     parts = [{"type": "text", "text": "short"}, {"type": "text", "text": "long " * 200}]
-    made = fit(request([{"role": "user", "content": parts}], truncation="middle"))
+    made = fit(request([{"role": "user", "content": parts}]), "middle")
     first, second = made.request.messages[0].content
     assert first.text == "short"
     assert "left out" in second.text
@@ -138,8 +140,9 @@ KEYS = CacheKeyBuilder.of(CacheSettings(), "m", b"", LIMITS)
 
 def sent(messages: Any, policy: str | None, **fields: Any) -> Any:
     plain = delivery(1, "")
-    body = request(messages, truncation=policy, **fields).model_dump_json(exclude_none=True).encode()
-    return replace(plain, record=replace(plain.record, value=body))
+    body = request(messages, **fields).model_dump_json(exclude_none=True).encode()
+    wish = None if policy is None else TruncationPolicy(policy)
+    return replace(plain, record=replace(plain.record, value=body), envelope=replace(plain.envelope, truncation=wish))
 
 
 def test_the_cache_knows_what_is_really_asked():
@@ -155,7 +158,7 @@ def test_the_cache_knows_what_is_really_asked():
         ((draft,), _) = make_drafts([sent(messages, policy, temperature=0)], CODEC, limits, KEYS)
         return draft.keys.answer
 
-    by_setting = replace(LIMITS, truncation="middle")
+    by_setting = replace(LIMITS, truncation=TruncationPolicy.MIDDLE)
     assert len({key(long, "middle"), key(long, "refuse"), key(turns, "oldest_turns"), key(turns, "middle")}) == 4
     assert key(long, None, by_setting) == key(long, "middle")
     assert key(long, "refuse", by_setting) == key(long, None)
