@@ -30,7 +30,9 @@ MOST = 100
 LIMITS = RequestLimits("m", MOST, MOST, 20, 1_000_000)
 MARK = re.compile(re.escape(MARKER).replace(re.escape("{:,}"), "([0-9,]+)"))
 CHARACTERS = st.sampled_from(["a", "b ", "é", "e\u0301", "👩‍👩‍👧‍👦", "\n", "日"])
-TEXT = st.builds(lambda some, times: "".join(some) * times, st.lists(CHARACTERS, max_size=20), st.integers(1, 12))
+TEXT = st.builds(
+    lambda some, times: "".join(some) * times, st.lists(CHARACTERS, min_size=3, max_size=20), st.integers(1, 12)
+)
 MESSAGES = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXT), min_size=1, max_size=8).map(
     lambda turns: [{"role": role, "content": text} for role, text in turns]
 )
@@ -90,6 +92,14 @@ def check_middle(before: Any, after: Any) -> None:
     characters = regex.findall(r"\X", whole)
     starts = {len("".join(characters[:number])) for number in range(len(characters) + 1)}
     assert {len(begin), len(whole) - len(end)} <= starts
+
+
+@pytest.mark.parametrize("character", ["👩‍👩‍👧‍👦", "e\u0301", "🇩🇪"], ids=["family", "accent", "flag"])
+def test_no_character_is_split(character):
+    """Not even one of eleven code points, however many bytes there is room for."""
+    for spare in range(12):
+        whole = request([{"role": "user", "content": "." * spare + character * 300}])
+        check_middle(whole.messages, fit(whole, "middle").request.messages)
 
 
 def test_little_more_than_needed_is_cut():
