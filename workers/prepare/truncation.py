@@ -21,6 +21,7 @@ _SLACK_TOKENS = 64
 """What a tokenizer may add to as many tokens as a text has bytes."""
 _WINDOW = 128
 """Characters on either side of a cut that are looked at for where one ends, with all its accents and joiners."""
+_FLAG_LETTERS = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
 _CHARACTER = regex.compile(r"\X")
 
 
@@ -168,6 +169,8 @@ def _around_middle(text: str, kept: int) -> str:
 def _boundary(text: str, at: int, *, up: bool) -> int:
     """Where a character ends as readers see it, at a place or the next one that way: accents stay with their letter."""
     start = max(0, at - _WINDOW)
+    while start > 0 and text[start - 1] in _FLAG_LETTERS:  # two make a flag: which two shows only from the first on
+        start -= 1
     ends = [start + found.end() for found in _CHARACTER.finditer(text[start : at + _WINDOW])]
     if up:
         return at if at == start else min((end for end in ends if end >= at), default=len(text))
