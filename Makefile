@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -87,6 +87,9 @@ outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker
 s3: $(READY)  ## Keep the files of pelton serve in an S3 over HTTP; installs moto, which is large, into .venv
 	@$(PIP) --editable '.[s3-server]'
 	@$(BIN)/python -m pytest tests/integration/s3 $(ARGS)
+
+quotas: $(READY)  ## Quotas of a minute across three workers, while they are killed and Valkey goes away: five minutes
+	@$(BIN)/python -m pytest -s tests/chaos/long/test_quotas.py $(ARGS)
 
 long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
 	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long $(ARGS)

@@ -144,8 +144,8 @@ def part(steps: list[Step]) -> Part:
         COLUMNS,
         [cells(step) for step in steps],
         [
-            lines("Latency by requests in flight", "requests in flight", "s", by_size, marks=True),
-            lines("Latency of all requests", "s", "share of requests answered", whole),
+            lines("Latency by requests in flight", "requests in flight", "s", by_size, marks=True, log_x=True),
+            lines("Latency of all requests", "s", "share of requests answered", whole, log_x=True),
             lines("Memory of the worker", "s", "MiB (RSS)", memory),
         ],
     )

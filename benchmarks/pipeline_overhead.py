@@ -32,9 +32,9 @@ from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.prepare.tokenizer import TokenizerCodec
 
 REPLIES_S = 900
-EARLIER = 48
+EARLIER = 16
 EARLIER_SHORT = 240
-"""Of one token: the broker's compiler needs hundreds of transactions, the engine does not."""
+"""Of one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
 WORKER = {
     "PELTON_ENGINE__KIND": "continuous",
     "PELTON_CACHE__ENABLED": "false",
@@ -64,9 +64,8 @@ def requests_of(count: int, seed: int = 0) -> list[Asked]:
     return [Asked(" ".join(dice.choices(WORDS, k=dice.randint(10, 120))), dice.randint(8, 128)) for _ in range(count)]
 
 
-def warming() -> list[Asked]:
-    short = (replace(each, new_tokens=1) for each in requests_of(EARLIER_SHORT, seed=2))
-    return [*requests_of(EARLIER, seed=1), *short]
+def short() -> list[Asked]:
+    return [replace(each, new_tokens=1) for each in requests_of(EARLIER_SHORT, seed=2)]
 
 
 def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
@@ -132,7 +131,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=480)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
-    requests, earlier = requests_of(asked.requests), warming()
+    requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)
     rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
     with LocalStack(StackConfig()) as stack:
         for run in range(asked.runs):
@@ -140,7 +139,7 @@ def main() -> None:
             # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
             with (
                 Contender(offline, requests, earlier) as alone,
-                Contender(behind, *named, requests, earlier) as pipeline,
+                Contender(behind, *named, requests, [*earlier, *short()]) as pipeline,
             ):
                 for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
                     rates[name].append(rate)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings
@@ -61,7 +62,7 @@ class Worker:
             await parts.cancel_topic.start()
             await parts.sharing.cache.start()
             broker.consumer.subscribe(list(self._settings.kafka.request_topics), listener=parts.assignment)
-            await broker.consumer.start()
+            await start_client(broker.consumer)
             await self._serve()
         finally:
             self._lifecycle.advance(State.STOPPED)

@@ -12,7 +12,7 @@ SERIAL = "serial loop"
 class Stage:
     """`settings` are those of a worker, laid over those of all stages before; None: no worker, but the serial loop.
 
-    `published` says what the source measured, not what is to be expected here.
+    `published` says what the source's abstract claims, not what is to be expected here.
     """
 
     name: str
@@ -34,46 +34,48 @@ STAGES = (
     Stage(
         "decoupled I/O",
         _BEFORE,
-        "stages joined by queues hold their throughput under overload, where a thread for each request does not",
-        "SEDA (Welsh et al., SOSP 2001)",
+        "higher performance than traditional designs, and robust to large variations of load (no factor)",
+        "SEDA: An Architecture for Well-Conditioned, Scalable Internet Services (SOSP 2001)",
     ),
     Stage(
         "padded batches",
         {"PELTON_ENGINE__MAX_BATCH_SIZE": "16", "PELTON_ENGINE__MAX_BATCH_WAIT_MS": "50"},
-        "up to 26x the throughput of single queries, for a linear model of scikit-learn",
-        "Clipper (Crankshaw et al., NSDI 2017)",
+        "by batching and caching, throughput and latency comparable to TensorFlow Serving's (no factor)",
+        "Clipper: A Low-Latency Online Prediction Serving System (NSDI 2017)",
     ),
     Stage(
         "continuous batching",
         {"PELTON_ENGINE__KIND": "continuous", "PELTON_ENGINE__PREFIX_CACHE": "false"},
-        "36.9x FasterTransformer's throughput at equal latency, GPT-3 175B on A100s (iteration-level scheduling); with "
-        "paged memory 2-4x Orca's and FasterTransformer's; with chunked prompts 2.6x vLLM's capacity, Mistral-7B, on "
+        "36.9x FasterTransformer's throughput at the same latency, GPT-3 175B; with paged memory 2-4x the throughput "
+        "of FasterTransformer and Orca at the same latency; with chunked prompts 2.6x vLLM's capacity, Mistral-7B on "
         "one A100",
-        "Orca (Yu et al., OSDI 2022); vLLM (Kwon et al., SOSP 2023); Sarathi-Serve (Agrawal et al., OSDI 2024)",
+        "Orca: A Distributed Serving System for Transformer-Based Generative Models (OSDI 2022); Efficient Memory "
+        "Management for Large Language Model Serving with PagedAttention (SOSP 2023); Taming Throughput-Latency "
+        "Tradeoff in LLM Inference with Sarathi-Serve (OSDI 2024)",
     ),
     Stage(
         "prefix cache",
         {"PELTON_ENGINE__PREFIX_CACHE": "true"},
-        "up to 6.4x the throughput of systems of its time, over programs that share beginnings",
-        "SGLang, RadixAttention (Zheng et al., NeurIPS 2024)",
+        "up to 6.4x the throughput of other systems, together with its other techniques, over programs of many calls",
+        "SGLang: Efficient Execution of Structured Language Model Programs (NeurIPS 2024)",
     ),
     Stage(
         "bfloat16",
         {"PELTON_MODEL__DTYPE": "bfloat16"},
-        "half the bytes of a weight; trained to float32's accuracy (no figure for serving)",
-        "A Study of BFLOAT16 (Kalamkar et al., 2019)",
+        "trained to the same results as float32 in as many iterations (no figure for serving)",
+        "A Study of BFLOAT16 for Deep Learning Training (2019)",
     ),
     Stage(
         "int8 weights",
         {"PELTON_MODEL__DTYPE": "auto", "PELTON_ENGINE__WEIGHTS": "int8"},
-        "up to 1.56x as fast as float16 and half its memory, on A100s",
-        "SmoothQuant (Xiao et al., ICML 2023)",
+        "up to 1.56x as fast and half the memory, with int8 activations too, on GPUs",
+        "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models (ICML 2023)",
     ),
     Stage(
         "reply cache",
         {"PELTON_CACHE__ENABLED": "true"},
-        "what repeats is not computed: the gain is the workload's share of repeats (here a quarter)",
-        "GPTCache (Bang, NLP-OSS 2023)",
+        "answers 2-10x as fast where the cache has them (here a quarter of the requests are repeats)",
+        "GPTCache: An Open-Source Semantic Cache for LLM Applications (NLP-OSS 2023)",
     ),
 )
 

@@ -12,8 +12,18 @@ _INCHES = (8.0, 3.2)
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 
 
-def lines(title: str, x: str, y: str, found: Mapping[str, Line], *, marks: bool = False) -> Figure:
-    """One plot of all lines, `x` and `y` naming the axes with their units; `marks` shows the points themselves.
+def lines(  # noqa: PLR0913  # what a plot is, and ways to show it by name
+    title: str,
+    x: str,
+    y: str,
+    found: Mapping[str, Line],
+    *,
+    marks: bool = False,
+    log_x: bool = False,
+    until: float | None = None,
+) -> Figure:
+    """One plot of all lines, `x` and `y` naming the axes with their units; `marks` shows the points themselves. `log_x`
+    is for values of several orders of magnitude. Plots from 0 to the same `until` can be read below each other.
 
     Without matplotlib, which the extra `bench` has, the figure says so in place of a plot.
     """
@@ -27,6 +37,12 @@ def lines(title: str, x: str, y: str, found: Mapping[str, Line], *, marks: bool 
         axes.plot(across, up, label=name, marker="o" if marks else None, linewidth=1.4)
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.set_ylim(bottom=0)
+    if until is not None:
+        axes.set_xlim(0, until)
+    if log_x:
+        axes.set_xscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small", frameon=False)
     drawn = io.StringIO()

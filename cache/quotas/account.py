@@ -1,6 +1,6 @@
 """What one worker knows of one tenant's quota: its own use, in full, and what Redis last said of everybody's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pelton.cache.quotas.window import Window
@@ -25,7 +25,7 @@ class Ask:
 class Account:
     """`used` and `running` are this worker's own. `unsent` names the slots that Redis does not know as they are,
     `ended` the reservations that it does not know to have ended. `everybodys` is what Redis last said of all workers,
-    `since` what has changed here after that.
+    `since` what has changed here after that. `known`: Redis has said it while it knew of all.
     """
 
     used: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -34,10 +34,7 @@ class Account:
     ended: list[str] = field(default_factory=list)
     everybodys: dict[int, tuple[int, int]] = field(default_factory=dict)
     since: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    @property
-    def is_dirty(self) -> bool:
-        return bool(self.unsent or self.ended or self.running)
+    known: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -50,6 +47,7 @@ class Account:
         """Redis has granted and charged these."""
         for ask in asks:
             _add(self.used, slot, 1, ask.tokens)
+            _add(self.since, slot, 1, ask.tokens)
             self.running[ask.id] = (slot, ask.tokens)
 
     def told(self, sent: Iterable[Sequence[int]], ended: Sequence[str]) -> None:
@@ -61,29 +59,40 @@ class Account:
         """What all have used, this worker's own use included."""
         self.everybodys = {slot: (requests, tokens) for slot, requests, tokens in everybodys}
         self.since = {}
+        self.known = True
 
     def forgotten(self) -> None:
         """Redis may have lost what it was told."""
         self.unsent.update(self.used)
 
-    def grant(self, ask: Ask, quota: Quota, window: Window, now_ms: float, workers: int) -> float:
-        """Decide without Redis, for this worker's part: 0 where it is granted, else milliseconds to wait.
+    def part_waits(
+        self, asks: Iterable[Ask], quota: Quota, window: Window, now_ms: float, workers: int
+    ) -> Iterator[float]:
+        """What this worker's part says of each ask, where those before it are granted for which it says 0: else the
+        milliseconds to wait.
 
         What all had used when they could still be heard of counts as used by each in equal parts.
         """
-        wait_ms = 0.0
-        for place, limit, charge in ((0, quota.requests_per_minute, 1), (1, quota.tokens_per_minute, ask.tokens)):
-            if limit is not None:
-                used = {slot: self._part(slot, place, workers) for slot in self.everybodys.keys() | self.since.keys()}
-                # One larger than the part is within the quota all the same: it goes when nothing else counts.
-                wait_ms = max(wait_ms, window.wait_ms(used, max(limit / workers, charge), charge, now_ms))
-        if quota.running is not None and len(self.running) >= max(1, quota.running // workers):
-            wait_ms = max(wait_ms, LOOK_MS)
-        if wait_ms == 0:
-            slot = window.slot(now_ms)
-            self._charge(slot, 1, ask.tokens)
-            self.running[ask.id] = (slot, ask.tokens)
-        return wait_ms
+        slot, granted = window.slot(now_ms), (0, 0)
+        for ask in asks:
+            wait_ms = 0.0
+            for place, limit, charge in ((0, quota.requests_per_minute, 1), (1, quota.tokens_per_minute, ask.tokens)):
+                if limit is not None:
+                    slots = self.everybodys.keys() | self.since.keys() | {slot}
+                    used = {each: self._part(each, place, workers) for each in slots}
+                    used[slot] += granted[place]
+                    # One larger than the part is within the quota all the same: it goes when nothing else counts.
+                    wait_ms = max(wait_ms, window.wait_ms(used, max(limit / workers, charge), charge, now_ms))
+            if quota.running is not None and len(self.running) + granted[0] >= max(1, quota.running // workers):
+                wait_ms = max(wait_ms, LOOK_MS)
+            if wait_ms == 0:
+                granted = (granted[0] + 1, granted[1] + ask.tokens)
+            yield wait_ms
+
+    def grant(self, ask: Ask, slot: int) -> None:
+        """Charge it without Redis."""
+        self._charge(slot, 1, ask.tokens)
+        self.running[ask.id] = (slot, ask.tokens)
 
     def settle(self, name: str, requests: int, tokens: int) -> None:
         """A request has ended, and counts so much in truth."""

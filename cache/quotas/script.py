@@ -1,5 +1,6 @@
-"""What Redis does for quotas, in one script for each tenant and round trip.
+"""What Redis does for quotas, in one script for each tenant and round trip, and one for all.
 
+    pelton:q1:epoch                   hash: `id` names the data; `broken`: when somebody last said that not all is told
     pelton:q1:{<tenant>}:<slot>       hash: requests `r` and tokens `t` of all workers, and `r:<worker>`, `t:<worker>`
     pelton:q1:{<tenant>}:running      sorted set: the reservations of requests that run, by when they expire
     pelton:q1:{<tenant>}:of:<id>      hash: a reservation's `worker`, `slot` and `tokens`
@@ -9,10 +10,33 @@ that lost its data learns it anew. A reservation is named by its request, so tha
 of a dead one takes over what that had reserved, and nothing is charged twice.
 """
 
+EPOCH_KEY = "pelton:q1:epoch"
+
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
+
+EPOCH = (
+    _NOW
+    + """
+local mint, known, marks, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local id, broken = unpack(redis.call('HMGET', KEYS[1], 'id', 'broken'))
+if not id then
+    id = mint
+    redis.call('HSET', KEYS[1], 'id', id)
+end
+if marks == '1' or (known ~= '' and known ~= id) then
+    broken = now
+    redis.call('HSET', KEYS[1], 'broken', string.format('%.0f', now))
+end
+redis.call('PEXPIRE', KEYS[1], keep_ms)
+return cjson.encode({now = now, id = id, ago = broken and now - broken or cjson.null})
+"""
+)
+"""One key: `EPOCH_KEY`. Arguments: the name for data that have none, the name that this worker knows or nothing, 1 to
+mark them as broken, and how long to keep this (ms). Answers JSON: Redis's time, the data's name, and how long ago (ms)
+they were marked as broken."""
 
 BODY = """
 local ask, base = cjson.decode(ARGV[1]), KEYS[1]
@@ -79,6 +103,12 @@ local function wait_ms(found, field, limit, amount)
     return ask.window_ms
 end
 
+local id, broken = unpack(redis.call('HMGET', KEYS[2], 'id', 'broken'))
+local is_whole = not broken or now - broken > ask.window_ms + width
+if id ~= ask.epoch or not (is_whole or ask.careful) then
+    return cjson.encode({now = now, stale = true})
+end
+
 local verdicts, shut, found = {}, nil, totals()
 for index, each in ipairs(ask.asks) do
     local id, tokens = each[1], each[2]
@@ -106,5 +136,6 @@ return cjson.encode({now = now, slot = last, verdicts = verdicts, used = found})
 """
 
 SYNC = _NOW + BODY
-"""One key: the tenant's. One argument: see `cache/quotas/store.py`. Answers JSON: Redis's time, the slot that was
-charged, for each request asked for how long it has to wait (milliseconds, 0: it is granted), and what all have used."""
+"""Two keys: the tenant's and `EPOCH_KEY`. One argument: see `cache/quotas/store.py`. Answers JSON: Redis's time, the
+slot that was charged, for each request asked for how long it has to wait (milliseconds, 0: it is granted), and what all
+have used. `stale`: this worker does not know how it stands with the data, so nothing was granted."""

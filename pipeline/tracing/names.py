@@ -35,6 +35,8 @@ ATTEMPT = "pelton.attempt"
 CACHE = "pelton.cache"
 LANE = "pelton.lane"
 TENANT = "pelton.tenant"
+JOB = "pelton.job"
+"""The report job that a request is a section of."""
 KAFKA_WAIT_MS = "pelton.kafka_wait_ms"
 """How long the request lay in its topic before it was fetched."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record, unreadable
@@ -97,7 +98,7 @@ class DeadLetterLog:
         )
         try:
             with reaching(self.kafka):
-                await consumer.start()
+                await start_client(consumer)
                 consumer.assign(places)
                 firsts = await consumer.beginning_offsets(places)
             for place in places:

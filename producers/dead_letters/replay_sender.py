@@ -5,7 +5,6 @@ takes the letter first.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -21,6 +20,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.pipeline.wire import contract
@@ -73,7 +73,7 @@ class ReplaySender:
         try:
             with reaching(self._kafka):
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    await self._producer.start()
+                    await start_client(self._producer)
         except BaseException:
             await self._stop()
             raise
@@ -133,8 +133,7 @@ class ReplaySender:
         return ReplayFailed(f"Kafka did not take replayed letters of topic {self._topic}: {error!r}. {kept}")
 
     async def _stop(self) -> None:
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):  # all that matters is committed, or never will be
-            await asyncio.wait_for(self._producer.stop(), STOP_TIMEOUT_S)
+        await stop_producer(self._producer, STOP_TIMEOUT_S)  # all that matters is committed, or never will be
 
 
 def as_request(letter: DeadLetter, partitions: int) -> OutgoingRecord:

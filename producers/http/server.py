@@ -50,7 +50,7 @@ async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
             deltas = DeltaReader(settings.kafka, settings.kafka.stream_topic, client.reply_partition)
             await deltas.start()
             stack.push_async_callback(deltas.stop)
-        service = BatchService(settings, store, cancels, partitions)
+        service = BatchService(settings, store, cancels, partitions, traces)
         stack.push_async_callback(service.stop)
         await service.start()
         faces = Faces(

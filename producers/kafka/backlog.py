@@ -16,6 +16,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorFor
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import look_up, reaching
@@ -47,8 +48,8 @@ class BacklogReader:
     async def start(self) -> None:
         """Raises `BrokerUnreachable`, or `TopicMissing`."""
         with reaching(self._kafka):
-            await self._admin.start()
-            await self._consumer.start()
+            await start_client(self._admin)
+            await start_client(self._consumer)
 
     async def close(self) -> None:
         await self._consumer.stop()

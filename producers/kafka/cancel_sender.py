@@ -1,7 +1,6 @@
 """Requests taken back: a record for each on the topic of cancels, which every worker reads."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.producers.kafka.cluster import reaching
@@ -32,7 +32,7 @@ class CancelSender:
         self._producer = AIOKafkaProducer(**self._kafka.client_options())
         try:
             with reaching(self._kafka):
-                await self._producer.start()
+                await start_client(self._producer)
         except BaseException:
             await self.stop()
             raise
@@ -41,8 +41,7 @@ class CancelSender:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=STOP_S)
         if self._producer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._producer.stop(), STOP_S)
+            await stop_producer(self._producer, STOP_S)
 
     def cancel_soon(self, correlation_id: bytes, tenant: str = "") -> None:
         """As `cancel`, for who cannot wait because it is cancelled itself."""

@@ -15,6 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka_causes import client_errors, kafka_cause, who
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable, TopicMissing
 
@@ -58,7 +59,7 @@ async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
     admin = AIOKafkaAdminClient(**kafka.client_options())
     try:
         with reaching(kafka):
-            await admin.start()
+            await start_client(admin)
             description = await admin.describe_cluster()
             partitions = await _partitions(admin, topics)
             if missing := [topic for topic in topics if topic not in partitions]:

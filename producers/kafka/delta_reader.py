@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
@@ -53,7 +54,7 @@ class DeltaReader:
         self._consumer = AIOKafkaConsumer(**self._kafka.client_options(), auto_offset_reset="latest")
         try:
             with reaching(self._kafka):
-                await self._consumer.start()
+                await start_client(self._consumer)
                 self._consumer.assign([self._place])
                 await self._consumer.position(self._place)
         except BaseException:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 
@@ -22,7 +23,7 @@ async def _consumer(kafka: KafkaSettings, places: list[TopicPartition]) -> Async
     consumer = AIOKafkaConsumer(**kafka.client_options(), auto_offset_reset="earliest", enable_auto_commit=False)
     try:
         with reaching(kafka):
-            await consumer.start()
+            await start_client(consumer)
             consumer.assign(places)
             yield consumer
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -59,7 +60,7 @@ class ReplyReader:
         )
         try:
             with reaching(self._kafka):
-                await self._consumer.start()
+                await start_client(self._consumer)
                 self._consumer.assign([self._place])
                 end = (await self._consumer.end_offsets([self._place]))[self._place]
                 self._position = await self._first_position(end)

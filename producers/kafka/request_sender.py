@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pelton.pipeline.errors import RequestTooLarge
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire import contract
@@ -113,9 +114,7 @@ class RequestSender:
         """Send what is waiting, for a few seconds at most: without a broker it would wait for ever."""
         if self._producer is None:
             return
-        try:
-            await asyncio.wait_for(self._producer.stop(), STOP_TIMEOUT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
+        if (error := await stop_producer(self._producer, STOP_TIMEOUT_S)) is not None:
             log.warning("requests may have been left unsent, Kafka did not take them: %r", error)
 
     async def post(
@@ -170,9 +169,9 @@ class RequestSender:
         )
         try:
             with reaching(self._kafka):
-                await producer.start()
+                await start_client(producer)
         except BaseException:
-            await producer.stop()
+            await stop_producer(producer, STOP_TIMEOUT_S)
             raise
         self._producer = producer
 

@@ -12,6 +12,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.wire import contract
@@ -24,6 +25,7 @@ from pelton.producers.reports.service.topics import look_at
 from pelton.producers.reports.spec.model import JobSpec
 
 POLL_MS = 500
+STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,16 @@ class ReportClient:
             enable_idempotence=True,
             max_request_size=topics[self._reports.jobs_topic].max_message_bytes,
         )
-        with reaching(self._kafka):
-            await self._producer.start()
+        try:
+            with reaching(self._kafka):
+                await start_client(self._producer)
+        except BaseException:
+            await stop_producer(self._producer, STOP_S)
+            raise
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        await self._producer.stop()
+        await stop_producer(self._producer, STOP_S)
 
     async def submit(self, job: JobSpec, *, tenant: str | None = None) -> Submitted:
         """Publish a job that has its sections and sources in it (`read_job`).
@@ -182,7 +188,7 @@ class ReportClient:
         )
         try:
             with reaching(self._kafka):
-                await reader.start()
+                await start_client(reader)
             reader.assign(places)
             yield reader
         finally:

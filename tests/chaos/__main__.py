@@ -123,6 +123,7 @@ def _table(outcome: Outcome) -> Table:
         ("dead letters", verdict.letters),
         *((wrong.value.replace("_", " "), verdict.count(wrong)) for wrong in Wrong),
         *((f"cache: {told}", times) for told, times in sorted(verdict.outcomes.items())),
+        *((f"error: {code}", times) for code, times in sorted(verdict.errors.items())),
         *((f"fault: {fault}", times) for fault, times in sorted(outcome.struck.items())),
         *((f"latency {name}, ms", value) for name, value in verdict.latency_ms.items()),
     ):

@@ -11,11 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from pelton.pipeline.wire.contract import CacheOutcome
-from tests.chaos.history import Acts, History, Kind, Reply, Sent, Stored
+from tests.chaos.history import Acts, History, Kind, Reply, Sent, Stored, latency_ms
+from tests.chaos.senders import talks
+from tests.chaos.senders.wishes import LIMITED
 
 EXAMPLES = 50
 """How many anomalies a verdict's JSON spells out."""
-PERCENTILES = (50, 95, 99, 100)
 NO_TOPIC = "invalid_header"
 """The error of a request that names a topic which does not exist."""
 BELIEVED_MS = 30_000
@@ -47,6 +48,10 @@ class Wrong(StrEnum):
     """An answer that is not where its sender asked for it, though there was such a place."""
     SILENT = "silent"
     """A batch that cannot be read was passed over without a word in any log."""
+    FORGOTTEN = "forgotten"
+    """A turn of a session was not answered with all that was said before it, once."""
+    DISORDER = "disorder"
+    """A turn of a session was answered before an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Verdict:
     letters: int
     replies_per_worker: Mapping[str, int]
     outcomes: Mapping[str, int]
+    errors: Mapping[str, int]
     latency_ms: Mapping[str, int]
 
     @property
@@ -90,6 +96,7 @@ class Verdict:
             "letters": self.letters,
             "replies_per_worker": dict(self.replies_per_worker),
             "outcomes": dict(self.outcomes),
+            "errors": dict(self.errors),
             "latency_ms": dict(self.latency_ms),
             "examples": [f"{a.wrong} {a.source}: {a.note}" for a in self.anomalies[:EXAMPLES]],
         }
@@ -106,6 +113,7 @@ def check(history: History) -> Verdict:
         *_confused(history.replies),
         *_misplaced(owed, history.replies),
         *_badly_buried(owed, history),
+        *_badly_continued(owed, history),
         *(Anomaly(Wrong.UNCOMMITTED, f"partition {p}", f"{lag} records") for p, lag in history.lag.items() if lag),
         *(Anomaly(Wrong.SILENT, source, "passed over, and no log names it") for source in history.silent),
     )
@@ -118,7 +126,8 @@ def check(history: History) -> Verdict:
         letters=len(history.letters),
         replies_per_worker=Counter(reply.worker for reply in history.replies),
         outcomes=Counter(reply.outcome for reply in history.replies if reply.outcome),
-        latency_ms=_latency(history.stored, history.replies),
+        errors=Counter(reply.error for reply in history.replies if reply.error is not None),
+        latency_ms=latency_ms(history.stored, history.replies),
     )
 
 
@@ -193,13 +202,18 @@ def _misplaced(owed: Mapping[str, Sent], replies: Sequence[Reply]) -> Iterator[A
             yield Anomaly(Wrong.MISPLACED, reply.source, note)
 
 
+def _badly_continued(owed: Mapping[str, Sent], history: History) -> Iterator[Anomaly]:
+    for fault in talks.faults(owed, history.replies, history.wipes):
+        yield Anomaly(Wrong.DISORDER if fault.disorder else Wrong.FORGOTTEN, fault.source, fault.note)
+
+
 def _fault(request: Sent, reply: Reply, acts: Acts) -> str | None:
     """What is wrong with a reply to `request`; None for the right one."""
     if reply.correlation_id != request.correlation_id:
         return f"correlation id {reply.correlation_id!r} instead of {request.correlation_id!r}"
     if reply.outcome in SHARED and not request.shareable:
         return f"{reply.outcome}: an answer that was generated for another"
-    if _found_no_topic(request, reply, acts):
+    if _found_no_topic(request, reply, acts) or _ended_early(request, reply):
         return None
     if request.kind is Kind.GOOD:
         right = reply.answer is not None and reply.answer.startswith(request.due)
@@ -215,6 +229,11 @@ def _found_no_topic(request: Sent, reply: Reply, acts: Acts) -> bool:
         and reply.error == NO_TOPIC
         and any(since <= reply.timestamp_ms <= until + BELIEVED_MS for since, until in acts.away)
     )
+
+
+def _ended_early(request: Sent, reply: Reply) -> bool:
+    """Whether it ends with an error that its sender is to expect; over its quota, with when to send it again."""
+    return reply.error in request.ends and (reply.error != LIMITED or reply.retry_after_ms > 0)
 
 
 def _badly_buried(owed: Mapping[str, Sent], history: History) -> Iterator[Anomaly]:
@@ -233,10 +252,3 @@ def _badly_buried(owed: Mapping[str, Sent], history: History) -> Iterator[Anomal
             yield Anomaly(Wrong.LETTER_MISSING, source, f"no dead letter for {due[source]!r}")
     if history.unlisted:
         yield Anomaly(Wrong.LETTER_MISSING, "pelton dlt list", f"does not show {history.unlisted} of the letters")
-
-
-def _latency(stored: Sequence[Stored], replies: Sequence[Reply]) -> dict[str, int]:
-    """Milliseconds between a request's timestamp and its first reply's: percentiles by nearest rank."""
-    answered = {reply.source: reply.timestamp_ms for reply in reversed(replies)}
-    took = sorted(answered[record.source] - record.timestamp_ms for record in stored if record.source in answered)
-    return {f"p{share}": took[-(-share * len(took) // 100) - 1] for share in PERCENTILES} if took else {}

@@ -57,13 +57,13 @@ class EndpointProcess:
 def behave(number: int, body: dict[str, Any]) -> Behaviour:
     """By the number of the call, so that one that is sent again goes better."""
     rng = random.Random(number)
-    text = str(body["messages"][-1]["content"])
+    text = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
     drawn, takes_s = rng.random(), rng.uniform(FIRST_S, LAST_S)
     if drawn < BUSY_SHARE:
         return Behaviour(status=429, headers=PAUSE)
     if Mark.FAIL in text:
         return Behaviour(takes_s, status=500)
-    answer = _completion(signature(f"user: {text}"), number)
+    answer = _completion(signature(text), number)
     return Behaviour(takes_s, broken_off=drawn < BUSY_SHARE + BROKEN_SHARE, body=answer)
 
 

@@ -32,23 +32,26 @@ class Evidence:
         self._kafka = kafka
         self._operator = operator
         self._faults = faults
-        self._load, self._other_load = loads
+        self._loads = loads
         self._folder = folder
 
     async def gather(self) -> History:
         """Raises `LogStuck`."""
-        kafka, (first, other) = self._kafka, self._kafka.request_topics
-        stored = [logs.stored(record) for record in await logs.read_log(kafka, first)]
+        kafka, (first, other, urgent) = self._kafka, self._kafka.request_topics
+        stored = [logs.stored(record) for topic in (first, urgent) for record in await logs.read_log(kafka, topic)]
         stored += [logs.stored(record, self._faults.life) for record in await logs.read_log(kafka, other)]
         stored += self._operator.void
+        load, other_load, urgent_load = self._loads
         replies = [*self._operator.kept]
         for topic in (kafka.reply_topic, OWN_TOPIC):
             replies += map(logs.reply, await logs.read_log(kafka, topic))
         letters = await logs.read_log(kafka, dead_letter_topic(first))
-        others = await logs.read_log(kafka, dead_letter_topic(other))
+        others = [
+            record for topic in (other, urgent) for record in await logs.read_log(kafka, dead_letter_topic(topic))
+        ]
         owed = [record for record in (*letters, *others) if not logs.is_odd(record)]
         return History(
-            sent=(*self._load.sent, *map(self._of_its_life, self._other_load.sent)),
+            sent=(*load.sent, *urgent_load.sent, *map(self._of_its_life, other_load.sent)),
             stored=tuple(stored),
             replies=tuple(map(self._in_its_life, replies)),
             letters=tuple(self._in_its_life(logs.letter(record)) for record in owed),

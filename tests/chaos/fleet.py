@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 import psutil
 
+from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.stack.errors import StackError
 from pelton.stack.process import ChildProcess
+from pelton.stack.stack import LocalStack
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +25,14 @@ LOOK_S = 0.1
 GRACE_S = 60.0
 """More than a worker takes to drain."""
 READY_S = 60.0
+
+ENGINE = {
+    # About a second and a half for an answer: every worker has dozens of requests half done at any time.
+    "TTFT_MS": "20",
+    "ITL_MS": "30",
+    "MEAN_OUTPUT_TOKENS": "48",
+    "MAX_OUTPUT_TOKENS": "160",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +215,26 @@ class Fleet:
         for worker in self.everyone:
             worker.wanted = False
         await asyncio.gather(*(worker.drain() for worker in self.everyone))
+
+
+def worker_settings(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
+    """The settings of the workers but for their engine. The rig's own environment may add to them."""
+    return {
+        **stack.env,
+        "PELTON_KAFKA__GROUP_ID": kafka.group_id,
+        "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
+        "PELTON_KAFKA__INTERACTIVE_TOPICS": orjson.dumps(kafka.interactive_topics).decode(),
+        "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
+        "PELTON_KAFKA__REPLY_TOPICS_ALLOWED": orjson.dumps(kafka.reply_topics_allowed).decode(),
+        "PELTON_KAFKA__GROUP_SECRET": kafka.group_secret.get_secret_value() if kafka.group_secret else "",
+        "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
+    }
+
+
+def simulated_engine() -> dict[str, str]:
+    """The rig's own environment may overrule it."""
+    engine = {f"PELTON_ENGINE__SIMULATED__{name}": value for name, value in ENGINE.items()}
+    return {
+        "PELTON_ENGINE__KIND": "simulated",
+        **{name: os.environ.get(name, value) for name, value in engine.items()},
+    }

@@ -1,8 +1,10 @@
 """What a chaos run leaves behind: what was sent, and what the logs of Kafka hold, read committed, at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+PERCENTILES = (50, 95, 99, 100)
 
 
 class Kind(StrEnum):
@@ -16,6 +18,14 @@ class Kind(StrEnum):
     """Due an error, because the engine fails it."""
     POISON = "poison"
     """Due an error, because the engine dies of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a request says in which session."""
+
+    talk: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,9 @@ class Sent:
     reply_topic: str | None = None
     reply_partition: int | None = None
     """Where the sender wants the reply, if it minds."""
+    ends: tuple[str, ...] = ()
+    """Codes of errors with which it may end in place of what is due."""
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,8 @@ class Reply:
     completion_id: str = ""
     topic: str = ""
     partition: int = 0
+    retry_after_ms: int = 0
+    """When to send it again, where it says that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +116,7 @@ class History:
     """All of a run. `lag` is how many records of each request partition the group has not committed.
 
     `silent` are unreadable batches that no worker's log names, `unlisted` how many dead letters `pelton dlt list` does
-    not show.
+    not show. `wipes` is how often the server of sessions' histories has lost all of them.
     """
 
     sent: tuple[Sent, ...]
@@ -112,3 +127,11 @@ class History:
     acts: Acts = field(default_factory=Acts)
     silent: tuple[str, ...] = ()
     unlisted: int = 0
+    wipes: int = 0
+
+
+def latency_ms(stored: Sequence[Stored], replies: Sequence[Reply]) -> dict[str, int]:
+    """Milliseconds between a request's timestamp and its first reply's: percentiles by nearest rank."""
+    answered = {reply.source: reply.timestamp_ms for reply in reversed(replies)}
+    took = sorted(answered[record.source] - record.timestamp_ms for record in stored if record.source in answered)
+    return {f"p{share}": took[-(-share * len(took) // 100) - 1] for share in PERCENTILES} if took else {}

@@ -49,7 +49,7 @@ class Load:
         return tuple(
             Sent(
                 *(request.correlation_id, content.kind, content.due, place, content.shareable, content.letter),
-                *(request.reply_topic, request.reply_partition),
+                *(request.reply_topic, request.reply_partition, request.ends, request.said),
             )
             for request, place in self._places.values()
             for content in (request.content,)
@@ -61,7 +61,8 @@ class Load:
             producer = await self._sound_producer()
             try:
                 stored = await producer.send(
-                    self._topic, request.content.value, partition=request.partition, headers=request.headers
+                    *(self._topic, request.content.value, request.key, request.partition),
+                    headers=request.headers(round(time.time() * 1000)),
                 )
                 break
             except AssertionError:  # aiokafka's word for a partition that it has not heard of yet

@@ -131,6 +131,7 @@ def reply(record: Any) -> Reply:
         completion_id,
         record.topic,
         record.partition,
+        int(headers.get(contract.RETRY_AFTER_MS, 0)),
     )
 
 

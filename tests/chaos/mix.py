@@ -1,14 +1,17 @@
 """The requests of a run: most are good, some must be refused, some must fail. A function of seed and number."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.header_values import INT32_BYTES
 from pelton.workers.engine.simulated.text import signature
-from tests.chaos.history import Kind
+from tests.chaos.history import Kind, Said
+from tests.chaos.senders import wishes
+from tests.chaos.senders.talks import NO_HISTORY, TURN_TOKENS
+from tests.chaos.senders.wishes import Wishes
 from tests.faulty.engine import Mark
 
 """What the simulated engine is told to die of, and to fail."""
@@ -18,7 +21,12 @@ FAILING_CODE = "engine_error"
 LETTER_BYTES = 20_000
 """What the dead-letter topic takes: some bad requests are larger, so that their letter is refused and shortened."""
 BAD_SHARE, FAILING_SHARE, ADDRESSED_SHARE, SHARED_SHARE = 0.02, 0.005, 0.25, 0.3
+URGENT_SHARE, TURN_SHARE = 0.05, 0.05
+TALKS, TALKS_LAST = 8, 1_500
+"""Sessions that go on at once, and after how many requests of all they make way for others."""
 MAX_WORDS = 60
+URGENT_PARTITIONS = 5
+"""Of the topic whose requests go first: fewer than the others have, as workers share partitions and not topics."""
 OWN_TOPIC_SHARE = 0.15
 OWN_TOPIC = "chaos.own-replies"
 """A reply topic that some senders name, which is deleted and made anew."""
@@ -43,19 +51,36 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record to publish. `reply_topic` and `reply_partition` are where the sender wants the reply, if it minds."""
+    """A record to publish. `reply_topic` and `reply_partition` are where the sender wants the reply, if it minds.
+
+    An `urgent` one goes to the topic whose requests go first.
+    """
 
     correlation_id: str
     partition: int
     content: Content
     reply_partition: int | None = None
     reply_topic: str | None = None
+    wishes: Wishes = Wishes()  # noqa: RUF009  # frozen
+    said: Said | None = None
+    urgent: bool = False
 
     @property
-    def headers(self) -> list[tuple[str, bytes]]:
+    def key(self) -> bytes | None:
+        return None if self.said is None else self.said.talk.encode()
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Codes of errors with which it may end in place of what is due."""
+        return self.wishes.ends if self.said is None else (*self.wishes.ends, NO_HISTORY)
+
+    def headers(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """As it is sent now."""
         address = [] if self.reply_partition is None else [(contract.REPLY_PARTITION, _int32(self.reply_partition))]
         topic = [] if self.reply_topic is None else [(contract.REPLY_TOPIC, self.reply_topic.encode())]
-        return [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *topic, *self.content.headers]
+        talk = [] if self.said is None else [(contract.SESSION, self.said.talk.encode())]
+        own = [(contract.CORRELATION_ID, self.correlation_id.encode()), *address, *topic, *talk]
+        return [*own, *self.wishes.headers(now_ms), *self.content.headers]
 
 
 def _int32(number: int) -> bytes:
@@ -76,6 +101,11 @@ _BAD = (
     Content(Kind.BAD, "unsupported_parameter", _body("stream", stream=True)),
     Content(Kind.BAD, "model_not_found", _body("who?", model="gpt-17")),
     Content(Kind.BAD, "invalid_header", _body("when?"), ((contract.DEADLINE, b"soon"),)),
+    Content(
+        *(Kind.BAD, wishes.LIMITED, _body("much", max_tokens=wishes.SMALL_TOKENS)),
+        headers=((contract.TENANT, wishes.SMALL.encode()),),
+        letter=False,
+    ),
 )
 
 
@@ -92,9 +122,27 @@ class Mix:
         partition, wanted = rng.randrange(self._partitions), rng.randrange(self._partitions)
         content = self._content(rng, number)
         name = f"{self._seed}-{number}"
-        if content.kind is Kind.GOOD and rng.random() < OWN_TOPIC_SHARE:
-            return Request(name, partition, content, reply_topic=OWN_TOPIC)
-        return Request(name, partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
+        if content.kind is not Kind.GOOD:
+            return Request(name, partition, content, wanted if rng.random() < ADDRESSED_SHARE else None)
+        if rng.random() < TURN_SHARE:
+            return self._turn(rng, name, number)
+        wished = wishes.draw(rng, self._seed)
+        if rng.random() < OWN_TOPIC_SHARE:
+            return Request(name, partition, content, reply_topic=OWN_TOPIC, wishes=wished)
+        place = wanted if rng.random() < ADDRESSED_SHARE else None
+        if urgent := rng.random() < URGENT_SHARE:
+            partition %= URGENT_PARTITIONS
+        return Request(name, partition, content, place, wishes=wished, urgent=urgent)
+
+    def _turn(self, rng: random.Random, name: str, number: int) -> Request:
+        """What is said next in a session. All its turns are on one partition, and their replies too."""
+        talk = f"{self._seed}-talk-{number // TALKS_LAST * TALKS + rng.randrange(TALKS)}"
+        partition = random.Random(talk).randrange(URGENT_PARTITIONS)
+        text = f"Turn {number}?"
+        content = Content(Kind.GOOD, "sim:", _body(text, max_tokens=TURN_TOKENS))
+        wished = wishes.draw(rng, self._seed)
+        own = replace(wished, tenant="", ends=tuple(code for code in wished.ends if code != wishes.LIMITED))
+        return Request(name, partition, content, partition, wishes=own, said=Said(talk, text), urgent=True)
 
     def poison(self, number: int) -> Request:
         """A request that the worker dies of which takes it."""

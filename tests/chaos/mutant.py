@@ -6,7 +6,7 @@ that it could.
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -43,11 +43,11 @@ class OneIdPerWorker(TransactionalWriter):
                 OneIdPerWorker._shared = producer
         return await self._group.progress(self._partition)
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         async with self._turn:
             self._producer = OneIdPerWorker._shared
             try:
-                await super().publish(records, progress)
+                await super().publish(records, progress, current)
             except BaseException:  # a partition lost in the middle of it leaves a transaction open, too
                 OneIdPerWorker._shared = None
                 await super().close()
@@ -72,18 +72,23 @@ class PositionFirst(TransactionalWriter):
         await self.close()
         return await self._group.progress(self._partition)
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         if self._producer is None:
             await super().open()
-        await super().publish(records, progress)
+        await super().publish(records, progress, current)
 
 
 class UnawaitedSends(TransactionalWriter):
     """Offsets are committed without a look at what became of the sends."""
 
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None:
+        del current
         await producer.begin_transaction()
         for record in records:
             sent = await producer.send(

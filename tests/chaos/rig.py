@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import os
 import re
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -27,31 +25,27 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.faults.breaker import Breaker
 from tests.chaos.faults.operator import Operator, administering
 from tests.chaos.faults.topics import TopicFaults
-from tests.chaos.fleet import Fleet, Launch
+from tests.chaos.fleet import Fleet, Launch, simulated_engine, worker_settings
 from tests.chaos.follower import Follower
 from tests.chaos.load import Load, take_back
-from tests.chaos.mix import LETTER_BYTES, OWN_TOPIC, Mix
+from tests.chaos.mix import LETTER_BYTES, OWN_TOPIC, URGENT_PARTITIONS, Mix
 from tests.chaos.schedule import Fault, Storm, Strike, schedule
+from tests.chaos.senders import wishes
+from tests.chaos.senders.cancels import Cancels
 
 log = logging.getLogger(__name__)
 
 PARTITIONS = 12
 OWN_PARTITIONS = 4
 SECRET = "known to the group"  # noqa: S105  # of a Kafka that lives as long as the run
-REQUEST_TOPICS = (contract.REQUESTS_TOPIC, "chaos.other-requests")
-"""The second is the one that is deleted and made anew."""
+URGENT_TOPIC = "chaos.urgent-requests"
+REQUEST_TOPICS = (contract.REQUESTS_TOPIC, "chaos.other-requests", URGENT_TOPIC)
+"""The second is the one that is deleted and made anew. Requests of the third go first; sessions are there too."""
 Engine = Literal["simulated", "openai"]
 SESSION_S = 6.0
-PATIENCE_S = 60.0
-"""A healed system without a single reply for so long has stopped: sessions, transactions and drains take less."""
-
-ENGINE = {
-    # About a second and a half for an answer: every worker has dozens of requests half done at any time.
-    "TTFT_MS": "20",
-    "ITL_MS": "30",
-    "MEAN_OUTPUT_TOKENS": "48",
-    "MAX_OUTPUT_TOKENS": "160",
-}
+PATIENCE_S = 150.0
+"""A healed system without a single reply for so long has stopped: sessions, transactions, drains and quotas, which are
+for a minute, take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +107,28 @@ class Rig:
             partitions=PARTITIONS,
             session_timeout_ms=int(SESSION_S * 1000),
             request_topics=REQUEST_TOPICS,
+            interactive_topics=(URGENT_TOPIC,),
             reply_topics_allowed=(re.escape(OWN_TOPIC),),
             group_secret=SECRET,
         )
         self._endpoint = EndpointProcess(folder)
-        served = self._endpoint.settings if run.engine == "openai" else _simulated()
-        launch = Launch([sys.executable, *run.worker], {**_environment(self._stack, self._kafka), **served}, folder)
+        served = self._endpoint.settings if run.engine == "openai" else simulated_engine()
+        wished = wishes.settings(run.seed, run.requests / run.storm.seconds * 60)
+        environment = {**worker_settings(self._stack, self._kafka), **served, **wished}
+        launch = Launch([sys.executable, *run.worker], environment, folder)
         self._fleet = Fleet(run.storm.workers, launch)
         self._mix = Mix(run.seed, PARTITIONS)
         self._load = Load(self._kafka)
+        self._urgent_load = Load(self._kafka, URGENT_TOPIC)
+        self._cancels = Cancels(self._kafka)
         self._follower = Follower(self._kafka)
         self._operator = operator = Operator(self._kafka, self._fleet)
         self._other_load = other_load = Load(self._kafka, REQUEST_TOPICS[1])
         self._topics = TopicFaults(
             kafka=self._kafka, seed=run.seed, mix=self._mix, operator=operator, load=self._load, other_load=other_load
         )
-        self._evidence = Evidence(self._kafka, operator, self._topics, (self._load, other_load), folder)
+        loads = (self._load, other_load, self._urgent_load)
+        self._evidence = Evidence(self._kafka, operator, self._topics, loads, folder)
         self._breaker = Breaker(self._stack, self._fleet, self._send_poison, self._topics)
         self._began = time.monotonic()
         self._phase = "starting"
@@ -140,7 +140,7 @@ class Rig:
         return Progress(
             self._phase,
             time.monotonic() - self._began,
-            self._load.count,
+            self._load.count + self._urgent_load.count,
             answered,
             self._follower.replies - answered,
             sum(self._breaker.struck.values()),
@@ -164,7 +164,8 @@ class Rig:
             self._phase = "draining"
             await self._fleet.stop()
             self._phase = "checking"
-            verdict = check(await self._evidence.gather())
+            wipes = self._breaker.struck[Fault.CACHE_KILL]
+            verdict = check(replace(await self._evidence.gather(), wipes=wipes))
             return Outcome(
                 verdict, self._breaker.struck, self._fleet.starts, self._load_s, time.monotonic() - self._began
             )
@@ -176,9 +177,10 @@ class Rig:
             await asyncio.to_thread(self._stack.close)
 
     async def _create_topics(self) -> None:
-        await ensure_topics(self._kafka)
+        sizes = {OWN_TOPIC: OWN_PARTITIONS, URGENT_TOPIC: URGENT_PARTITIONS}
         async with administering(self._kafka) as admin:
-            await admin.create_topics([NewTopic(OWN_TOPIC, OWN_PARTITIONS, 1)])
+            await admin.create_topics([NewTopic(topic, partitions, 1) for topic, partitions in sizes.items()])
+        await ensure_topics(self._kafka)
         await self._limit_letters()
 
     async def _limit_letters(self) -> None:
@@ -189,11 +191,13 @@ class Rig:
 
     async def _storm(self) -> None:
         self._phase = "storm"
+        await self._cancels.start()
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._topics.fill_other())
             group.create_task(self._steady_load())
             group.create_task(self._breaker.run(schedule(self._run.seed, self._run.storm)))
+        await self._cancels.stop()
         self._load_s = time.monotonic() - began
 
     async def _calm(self) -> None:
@@ -209,15 +213,17 @@ class Rig:
         await self._close_loads()
 
     async def _close_loads(self) -> None:
-        await self._load.close()
-        await self._other_load.close()
+        for load in (self._load, self._urgent_load, self._other_load):
+            await load.close()
 
     async def _steady_load(self) -> None:
         loop = asyncio.get_running_loop()
         began, gap_s = loop.time(), self._run.storm.seconds / self._run.requests
         for number in range(self._run.requests):
             await asyncio.sleep(began + number * gap_s - loop.time())
-            await self._load.send(self._mix.request(number))
+            request = self._mix.request(number)
+            await (self._urgent_load if request.urgent else self._load).send(request)
+            self._cancels.follow(request)
 
     async def _send_poison(self, number: int) -> None:
         await self._load.send(self._mix.poison(number))
@@ -226,25 +232,3 @@ class Rig:
         for server in (self._stack.kafka, self._stack.valkey):
             for file in server.folder.glob("*.log"):
                 shutil.copy(file, self._folder)
-
-
-def _environment(stack: LocalStack, kafka: KafkaSettings) -> dict[str, str]:
-    """The settings of the workers but for their engine. The rig's own environment may add to them."""
-    return {
-        **stack.env,
-        "PELTON_KAFKA__GROUP_ID": kafka.group_id,
-        "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps(kafka.request_topics).decode(),
-        "PELTON_KAFKA__REPLY_TOPIC": kafka.reply_topic,
-        "PELTON_KAFKA__REPLY_TOPICS_ALLOWED": orjson.dumps(kafka.reply_topics_allowed).decode(),
-        "PELTON_KAFKA__GROUP_SECRET": kafka.group_secret.get_secret_value() if kafka.group_secret else "",
-        "PELTON_KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
-    }
-
-
-def _simulated() -> dict[str, str]:
-    """The rig's own environment may overrule it."""
-    engine = {f"PELTON_ENGINE__SIMULATED__{name}": value for name, value in ENGINE.items()}
-    return {
-        "PELTON_ENGINE__KIND": "simulated",
-        **{name: os.environ.get(name, value) for name, value in engine.items()},
-    }

@@ -32,4 +32,5 @@ def test_every_fault_once_and_every_request_answered_once(chaos):
     assert ended.verdict["faults"] == dict.fromkeys((*PROCESSES, Fault.POISON), 1)
     assert ended.verdict["stored"] == ended.verdict["replies"]
     assert set(ended.verdict["sent"]) == set(Kind)
+    assert {"cancelled", "deadline_exceeded", "rate_limited"} <= set(ended.verdict["errors"])
     assert sum(ended.verdict["outcomes"].get(outcome, 0) for outcome in SHARED) > 0

@@ -23,6 +23,7 @@ from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.worker import Worker
 from tests.faulty.engine import FaultyEngine
+from tests.integration.kept_spans import Kept
 
 FAST = {"ttft_ms": 0, "itl_ms": 0, "itl_ms_per_row": 0}
 
@@ -207,6 +208,14 @@ def recorded() -> type[Recorded]:
 
 Section = dict[str, Any] | None
 MakePlace = Callable[..., AbstractAsyncContextManager[Place]]
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Spans of this test."""
+    found = Kept()
+    yield found
+    found.provider.shutdown()
 
 
 @pytest.fixture

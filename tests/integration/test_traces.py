@@ -1,57 +1,20 @@
 """Traces through a real Kafka: one whole for each request, whatever becomes of it."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 
-from pelton.pipeline.tracing.open_telemetry import OpenTelemetryTraces
 from pelton.producers.client import InferenceClient
 from pelton.producers.replies import Reply
 from tests.faulty.engine import Mark
 from tests.integration.conftest import ForeignClient, Place, chat
+from tests.integration.kept_spans import Kept
 
 REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
-
-
-class Kept:
-    """Every span that ends, as an exporter would get it."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.traces = OpenTelemetryTraces(self.provider)
-
-    @property
-    def spans(self) -> Sequence[Any]:
-        return self._exporter.get_finished_spans()
-
-    def of(self, name: bytes) -> dict[str, list[Any]]:
-        """All spans of the trace of a request, by the first word of their names."""
-        [send] = [
-            span
-            for span in self.spans
-            if span.attributes.get("messaging.operation.name") == "send"
-            and span.attributes.get("messaging.message.conversation_id") == name.decode()
-        ]
-        found: dict[str, list[Any]] = {}
-        for span in self.spans:
-            if span.context.trace_id == send.context.trace_id:
-                found.setdefault(span.name.split()[0], []).append(span)
-        return found
-
-
-@pytest.fixture
-def kept() -> Iterator[Kept]:
-    found = Kept()
-    yield found
-    found.provider.shutdown()
 
 
 async def ask(at: Place, kept: Kept, name: bytes, content: str = "hello", **more: Any) -> Reply:

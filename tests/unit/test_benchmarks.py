@@ -1,5 +1,7 @@
 """What benchmarks make of what they measured: slopes, traces, tables and pages that say no more than was seen."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +9,11 @@ from hypothesis import strategies as st
 from benchmarks.ablation.__main__ import Found, rows
 from benchmarks.ablation.stages import STAGES
 from benchmarks.ablation.workload import questions
+from benchmarks.backlog import Course, ratios
 from benchmarks.reporting.page import Part, page
 from benchmarks.reporting.resources import Usage
-from benchmarks.soak import BOUND_MIB_PER_H, Soak, slope_mib_per_h
-from benchmarks.suite.__main__ import drawings
+from benchmarks.soak import Soak, bound_mib_per_h, slope_mib_per_h
+from benchmarks.suite.__main__ import drawings, ended
 from benchmarks.trace_replay import DATA, read_trace
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.prepare.tokenizer import SimulatedCodec
@@ -28,12 +31,12 @@ def usage(rss_mib: list[float]) -> Usage:
     peaks=st.lists(st.tuples(st.integers(0, 59), st.floats(0, 500)), max_size=6),
 )
 def test_single_peaks_do_not_move_a_slope_far(per_hour: float, peaks: list[tuple[int, float]]) -> None:
-    """Six samples of sixty, however high, move it by less than the bound; without them it is exact."""
+    """Six samples of sixty, however high, move it by less than 20 MiB/h; without them it is exact."""
     line = [300 + per_hour * minute / 60 for minute in range(60)]
     assert slope_mib_per_h(usage(line)) == pytest.approx(per_hour, abs=1e-6)
     for minute, height in peaks:
         line[minute] += height
-    assert abs(slope_mib_per_h(usage(line)) - per_hour) < max(BOUND_MIB_PER_H, abs(per_hour))
+    assert abs(slope_mib_per_h(usage(line)) - per_hour) < max(20, abs(per_hour))
 
 
 def test_what_grows_while_caches_fill_is_no_leak() -> None:
@@ -46,13 +49,20 @@ def test_what_grows_while_caches_fill_is_no_leak() -> None:
 
 @pytest.mark.parametrize(
     ("errors", "status", "per_minute", "sound"),
-    [([], 0, 0, True), (["lost"], 0, 0, False), ([], 1, 0, False), ([], 0, 1, False)],
+    [([], 0, 0.05, True), (["lost"], 0, 0, False), ([], 1, 0, False), ([], 0, 0.1, False)],
     ids=["sound", "an-error", "an-exit-status", "growth"],
 )
-def test_a_soak_is_sound_where_all_of_it_is(errors: list[str], status: int, per_minute: int, sound: bool) -> None:
+def test_a_soak_is_sound_where_all_of_it_is(errors: list[str], status: int, per_minute: float, sound: bool) -> None:
+    """Five MiB an hour are flat, six are not."""
     line = [100.0 + per_minute * minute for minute in range(60)]
     found = Soak(1, errors, {"worker": usage(line)}, {"worker": status})
     assert found.sound is sound
+
+
+def test_a_short_soak_is_flat_within_a_mib() -> None:
+    """Two minutes extrapolated to an hour say little."""
+    assert bound_mib_per_h(usage([100.0] * 4)) == pytest.approx(30)
+    assert bound_mib_per_h(usage([100.0] * 60)) == 5
 
 
 @pytest.mark.parametrize(("name", "count"), [("conv", 4_000), ("code", 2_000)])
@@ -97,3 +107,27 @@ def test_pages_escape_what_they_are_given() -> None:
 def test_drawings_are_found_in_a_page() -> None:
     found = drawings("<p>a</p><svg x><g></g></svg><p>b</p><svg y></svg>")
     assert [figure.svg for figure in found] == ["<svg x><g></g></svg>", "<svg y></svg>"]
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "failed"),
+    [(0, 'table\n{"a":1}\n', False), (1, 'table\n{"a":1}\n', True), (1, "", True), (0, "table\n", True)],
+    ids=["well", "does-not-hold", "nothing-printed", "no-json"],
+)
+def test_a_report_names_what_did_not_hold(status: int, printed: str, failed: bool) -> None:
+    """Also where a benchmark prints all its figures and then exits with 1."""
+    part, found = ended("soak", ["shows"], subprocess.CompletedProcess([], status, printed, "why"), [])
+    assert ("failed" in found) is failed
+    assert (len(part.paragraphs) == 2) is failed
+    assert ("why" in part.output) is failed
+
+
+def test_what_a_backlog_took_in_truth() -> None:
+    """Until as many replies were there as requests had been sent by then; unknown where that was never seen."""
+    course = Course(sent=[(0.0, 10), (4.0, 30)], answered=[(2.0, 4), (6.0, 12), (20.0, 30)])
+    assert course.unanswered == 0
+    assert [course.truth(at) for at in (1.0, 3.0, 5.0, 21.0)] == [5.0, 3.0, 15.0, 0.0]
+    assert Course(sent=[(0.0, 10)], answered=[(2.0, 4)]).truth(1.0) is None
+    shown = Course(sent=course.sent, answered=course.answered, shown=[(1.0, 10, 4.0), (5.0, 22, 18.0), (19.0, 3, 9.0)])
+    assert ratios(shown) == [4.0 / 5.0, 18.0 / 15.0]
+    assert ratios(shown, since=4.0) == [18.0 / 15.0]

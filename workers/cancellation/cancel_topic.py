@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import Cancelled, TenantNotProven
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -94,7 +95,7 @@ class CancelTopicReader:
 
     async def start(self) -> None:
         """From now on no cancel is missed. Raises `KafkaError`."""
-        await self._consumer.start()
+        await start_client(self._consumer)
         for partition in self._consumer.assignment():
             await self._consumer.position(partition)
 

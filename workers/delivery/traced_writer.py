@@ -1,6 +1,6 @@
 """A span for each commit: it sends the replies of many traces at once, and links to each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.tracing import names
@@ -24,7 +24,7 @@ class TracedWriter:
     async def open(self, *, one_by_one: bool = False) -> Progress | None:
         return await self._writer.open(one_by_one=one_by_one)
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         attributes: Attributes = {
             names.MESSAGING_SYSTEM: names.KAFKA,
             names.OPERATION_NAME: "commit",
@@ -37,7 +37,7 @@ class TracedWriter:
             f"commit {self._request_topic}", Kind.PRODUCER, attributes, parent=(), links=links
         )  # fmt: skip
         try:
-            await self._writer.publish(records, progress)
+            await self._writer.publish(records, progress, current)
         except BaseException as error:
             span.end(error=type(error).__name__)
             raise

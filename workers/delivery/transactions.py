@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
@@ -36,6 +37,10 @@ class RecordsTooLarge(Exception):
         self.records = records
 
 
+class TopicReplaced(KafkaError):
+    """The request topic was made anew: nothing was committed."""
+
+
 class NotAMember(KafkaError):
     """The broker does not count this worker into the group: another may own its partitions."""
 
@@ -49,8 +54,11 @@ class PartitionWriter(Protocol):
         With `one_by_one` no record shares a batch with another, so that a refusal is of that record and no other.
         """
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
-        """Publish and commit. Raises `KafkaError`, `OSError`, `TimeoutError` or `RecordsTooLarge`."""
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
+        """Publish and commit, if the topic is still the one that `progress` is of, which `current` says.
+
+        Raises `TopicReplaced` where it is not, `RecordsTooLarge`, another `KafkaError`, `OSError` or `TimeoutError`.
+        """
 
     async def close(self) -> None:
         """Give up writing. Does not raise."""
@@ -82,29 +90,24 @@ class _ProducerWriter(ABC):
         )
         async with asyncio.timeout(self._limit_s):
             try:
-                await producer.start()
+                await start_client(producer)
             except AssertionError as error:  # aiokafka's word for a broker that is just coming back
                 raise KafkaConnectionError(f"the producer did not start: {error}") from error
         return await self._group.progress(self._partition)
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         if self._producer is None:
             raise NotAMember("the outlet is not open")
         async with asyncio.timeout(self._limit_s):
             commit = OffsetAndMetadata(progress.position, progress.metadata())
-            await self._publish(self._producer, records, {self._partition: commit})
+            await self._publish(self._producer, records, {self._partition: commit}, current)
 
     async def close(self) -> None:
         """Stop the producer without aborting: the next one's start, or the coordinator's time-out, aborts for sure."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    await producer.stop()
-            except TimeoutError:  # it waits for records whose topic is gone, and would send them again for ever
-                await producer._sender.close()  # noqa: SLF001  # aiokafka has no public way to give records up
-                await producer.client.close()
-            except (KafkaError, OSError) as error:
+            # Its time may run out: it would wait for ever for records whose topic is gone.
+            if (error := await stop_producer(producer, CLOSE_S)) is not None:
                 log.debug("a producer that may be broken did not stop in order: %r", error)
 
     @property
@@ -117,7 +120,11 @@ class _ProducerWriter(ABC):
 
     @abstractmethod
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None: ...
 
 
@@ -137,11 +144,18 @@ class TransactionalWriter(_ProducerWriter):
         }
 
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None:
         await producer.begin_transaction()
         # commit_transaction() does not mind failed sends: their replies would be lost and their offsets committed.
         await acknowledged(producer, records)
+        if not await current:
+            await producer.abort_transaction()  # left open, it would keep readers from the reply topic
+            raise TopicReplaced
         await producer.send_offsets_to_transaction(commit, self._kafka.group_id)
         await producer.commit_transaction()
 
@@ -162,8 +176,14 @@ class AtLeastOnceWriter(_ProducerWriter):
         return {"enable_idempotence": True}
 
     async def _publish(
-        self, producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], commit: dict[TopicPartition, Any]
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutgoingRecord],
+        commit: dict[TopicPartition, Any],
+        current: Awaitable[bool],
     ) -> None:
+        if not await current:
+            raise TopicReplaced
         await acknowledged(producer, records)
         try:
             await self._consumer.commit(commit)

@@ -1,9 +1,12 @@
 """The consumers of a worker: the group member that fetches requests, and those that follow a topic of their own."""
 
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import SiftingConsumer
@@ -62,9 +65,56 @@ def feed_consumer(
 
 
 def _sticky_assignor() -> type[StickyPartitionAssignor]:
-    """A class of this worker's own: aiokafka's assignor remembers its assignment on the class."""
+    """A class of this worker's own: aiokafka's assignor remembers its assignment on the class.
+
+    It gives members the same number of partitions, and may give one all of a topic and another all of another; where
+    they read the same topics, each topic is spread over all.
+    """
 
     class WorkersAssignor(StickyPartitionAssignor):
-        pass
+        @classmethod
+        def assign(
+            cls, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
+        ) -> dict[str, ConsumerProtocolMemberAssignment]:
+            given: dict[str, ConsumerProtocolMemberAssignment] = super().assign(cluster, members)
+            if len({frozenset(member.subscription) for member in members.values()}) > 1:
+                return given
+            spread = spread_topics({member: dict(each.assignment) for member, each in given.items()})
+            return {
+                member: ConsumerProtocolMemberAssignment(cls.version, sorted(topics.items()), b"")
+                for member, topics in spread.items()
+            }
 
     return WorkersAssignor
+
+
+Share = dict[str, list[int]]
+"""Partitions by topic."""
+
+
+def spread_topics(shares: Mapping[str, Share]) -> dict[str, Share]:
+    """Exchange partitions between members until no two differ by more than one in any topic; nobody gets more or fewer.
+
+    Where all have the same number of partitions, give or take one, whoever has two more of a topic has fewer of another
+    to get in exchange. Each exchange makes the shares more even, so it ends; what is even is left as it is.
+    """
+    held = {member: defaultdict(list, {topic: sorted(each) for topic, each in share.items()})
+            for member, share in shares.items()}  # fmt: skip
+    topics = sorted({topic for share in held.values() for topic in share})
+    while found := next(_exchanges(held, topics), None):
+        rich, poor, topic, other = found
+        held[poor][topic].append(held[rich][topic].pop())
+        held[rich][other].append(held[poor][other].pop())
+    return {member: {topic: sorted(each) for topic, each in share.items() if each} for member, share in held.items()}
+
+
+def _exchanges(held: Mapping[str, Share], topics: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Who is to give whom a partition of what topic, and get one of what other."""
+    for topic in topics:
+        by_count = sorted(held, key=lambda member: (len(held[member][topic]), member))
+        rich, poor = by_count[-1], by_count[0]
+        if len(held[rich][topic]) < len(held[poor][topic]) + 2:
+            continue
+        for other in topics:
+            if len(held[poor][other]) > len(held[rich][other]):
+                yield rich, poor, topic, other

@@ -6,6 +6,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 
@@ -26,7 +27,7 @@ class ConsumerGroup:
         self._admin = AIOKafkaAdminClient(**kafka.client_options())
 
     async def start(self) -> None:
-        await self._admin.start()
+        await start_client(self._admin)
 
     async def close(self) -> None:
         await self._admin.close()

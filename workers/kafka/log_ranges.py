@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import METADATA_AGE_MS
@@ -37,7 +38,7 @@ class LogRanges:
 
     async def start(self) -> None:
         """Raises `KafkaError`."""
-        await self._consumer.start()
+        await start_client(self._consumer)
 
     async def close(self) -> None:
         await self._identity.close()

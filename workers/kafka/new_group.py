@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.group import NONE_COMMITTED
 
@@ -40,8 +41,8 @@ async def history(kafka: KafkaSettings) -> dict[str, int]:
     admin = AIOKafkaAdminClient(**kafka.client_options())
     consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False)
     try:
-        await admin.start()
-        await consumer.start()
+        await start_client(admin)
+        await start_client(consumer)
         counts = {topic: await _new_to_the_group(kafka, topic, admin, consumer) for topic in kafka.request_topics}
     finally:
         await consumer.stop()

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_while_away
 from pelton.workers.notices import about_kafka
@@ -122,7 +123,7 @@ async def one_voice(kafka: KafkaSettings) -> AsyncIterator[None]:
     async def attempt() -> None:
         admin = AIOKafkaAdminClient(**kafka.client_options())
         try:
-            await admin.start()
+            await start_client(admin)
         finally:
             await admin.close()
 

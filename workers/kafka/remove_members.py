@@ -8,6 +8,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, NoError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ async def remove_members(kafka: KafkaSettings, client_id: str) -> int:
     admin = AIOKafkaAdminClient(**kafka.client_options())
     client = AIOKafkaClient(**kafka.client_options())
     try:
-        await admin.start()
+        await start_client(admin)
         await client.bootstrap()
         coordinator = await admin.find_coordinator(kafka.group_id)
         answers: list[Any] = await admin.describe_consumer_groups([kafka.group_id], coordinator)

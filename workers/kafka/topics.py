@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from cachetools import TTLCache
 
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.contract import dead_letter_topic
 
@@ -84,7 +85,7 @@ class TopicDirectory:
         self._known: TTLCache[str, _Known] = TTLCache(MAX_KNOWN, BELIEVED_S)
 
     async def start(self) -> None:
-        await self._admin.start()
+        await start_client(self._admin)
 
     async def close(self) -> None:
         await self._admin.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 5.0
+STOP_S = 5.0
 CATCH_UP_S = 30.0
 """A worker starts without the suspects when they cannot be read for so long: most requests are none."""
 MAX_SUSPECTS = 100_000
@@ -89,7 +91,7 @@ class SuspectFeed:
 
     async def start(self) -> None:
         """Read the topic to its end, as far as that is possible, then follow it. Raises `KafkaError`."""
-        await self._consumer.start()
+        await start_client(self._consumer)
         ends = await self._consumer.end_offsets([self._partition])
         self._consumer.assign([self._partition])
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._withdraw())]
@@ -185,7 +187,7 @@ async def publish_suspects(kafka: KafkaSettings, suspects: Mapping[Source, Crash
     records = SuspectRecords.of(kafka)
     producer = AIOKafkaProducer(**kafka.client_options(), enable_idempotence=True)
     try:
-        await producer.start()
+        await start_client(producer)
         sending = []
         for source, blame in suspects.items():
             key, value, headers = records.write(source, blame)
@@ -194,4 +196,4 @@ async def publish_suspects(kafka: KafkaSettings, suspects: Mapping[Source, Crash
             )
         await asyncio.gather(*sending)
     finally:
-        await producer.stop()
+        await stop_producer(producer, STOP_S)

@@ -45,7 +45,7 @@ class StableText:
     def _stable_end(self, text: str) -> int:
         begin = len(self._told)
         whole = len(text.rstrip(_REPLACEMENT))
-        limit = min([whole, *(_possible_start(text, stop, begin) for stop in self._stop)])
+        limit = min([whole, *(_possible_start(text[:whole], stop, begin) for stop in self._stop)])
         starts = [cluster.start() for cluster in _CLUSTER.finditer(text, begin, max(begin, whole))]
         # Each start is the end of the cluster before it: the last cluster is open.
         return max((start for start in starts if start <= limit), default=begin)

@@ -5,7 +5,6 @@ wrong here costs pieces of text that the committed reply has as well.
 """
 
 import asyncio
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -14,8 +13,8 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.workers.engine.api import Completion, Outcome
@@ -105,15 +104,14 @@ class StreamWriter:
             await self._arrived.wait()
             producer = AIOKafkaProducer(**self._kafka.client_options(), acks=1)
             try:
-                await producer.start()
+                await start_client(producer)
                 await self._send_on(producer)
             except Exception as error:  # noqa: BLE001  # the committed replies have it all: nothing here ends a worker
                 self._trouble.say("partial text is not sent, trying again: %r", error)
                 self._drop_all()
                 await asyncio.sleep(RETRY_S)
             finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(producer.stop(), CLOSE_S)
+                await stop_producer(producer, CLOSE_S)
 
     async def _send_on(self, producer: AIOKafkaProducer) -> None:
         while True:

@@ -25,6 +25,7 @@ from pelton.commands.common import (
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.reports.client import ReportClient
 from pelton.producers.reports.service.records import JobStatus
 from pelton.producers.reports.service.service import serve as serve_jobs
@@ -32,6 +33,7 @@ from pelton.producers.reports.service.topics import ensure_topics
 from pelton.producers.reports.spec.schema import job_schema
 from pelton.producers.reports.web.app import ReportPages
 from pelton.producers.reports.web.job_index import JobIndex
+from pelton.telemetry import traces
 
 app = typer.Typer(name="reports", help="Report jobs: serve them, list them, cancel them.", no_args_is_help=True)
 
@@ -55,17 +57,18 @@ def serve(
     with clear_errors(log_format=log_format):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
-        asyncio.run(_serve(settings))
+        with traces(settings.traces, "pelton-reports") as kept:
+            asyncio.run(_serve(settings, kept))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, kept: Traces | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     mark = ready_file_marker(settings.reports.ready_file)
     try:
-        await serve_jobs(settings.kafka, settings.reports, stop, lambda: mark(State.READY))
+        await serve_jobs(settings.kafka, settings.reports, stop, lambda: mark(State.READY), kept)
     finally:
         mark(State.STOPPED)
 

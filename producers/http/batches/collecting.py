@@ -6,12 +6,14 @@ from pelton.producers.batch.file import reply_outcome
 from pelton.producers.batch.results import RunNames
 from pelton.producers.http.batches.spool import Spool
 from pelton.producers.kafka.reply_reader import ReplyReader
+from pelton.producers.kafka.sender_spans import SenderSpans
 
 
 class Collector:
     """Reads one reply partition; what is not of this batch, or a line's second reply, is left alone."""
 
-    def __init__(self, reader: ReplyReader, names: RunNames, spool: Spool) -> None:
+    def __init__(self, reader: ReplyReader, names: RunNames, spool: Spool, spans: SenderSpans) -> None:
+        self._spans = spans
         self._reader = reader
         self._names = names
         self._spool = spool
@@ -45,6 +47,7 @@ class Collector:
                 if line is not None and line not in self._spool:
                     outcome, answered = reply_outcome(reply)
                     self._spool.add(line, outcome, ok=answered)
+                    self._spans.received(reply, self._reader.topic)
             self._changed.set()
 
     def refuse(self, line: int, outcome: bytes) -> None:

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import ProducerError
 from pelton.producers.http.batches.documents import KEPT_S, Batch, forget_records
@@ -62,7 +63,7 @@ class PartitionOwner:
         backoff = Backoff(RETRY_FIRST_S, RETRY_MAX_S)
         topic = self._parts.settings.serve.batches_topic
         while True:
-            writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition)
+            writer = PartitionWriter(self._parts.settings.kafka, topic, self._partition, self._parts.spans())
             try:
                 await writer.start()
                 await self._table.caught_up([self._partition])
@@ -146,7 +147,7 @@ class Ownership(ConsumerRebalanceListener):
         """Be a member until cancelled. Raises `KafkaError` when there is no Kafka at the start."""
         try:
             self._consumer.subscribe([self._topic], listener=self)
-            await self._consumer.start()
+            await start_client(self._consumer)
             while True:
                 try:
                     await self._consumer.getmany(timeout_ms=POLL_MS)

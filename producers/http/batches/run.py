@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.batch.results import RunNames
 from pelton.producers.http.batches.checking import check_input
 from pelton.producers.http.batches.collecting import Collector
@@ -28,6 +29,7 @@ from pelton.producers.http.errors import NotFound
 from pelton.producers.http.file_store import FileStore, new_file_id
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.reply_reader import ReplyReader
+from pelton.producers.kafka.sender_spans import SenderSpans
 
 TICK_S = 1.0
 """How often a running batch is looked at: cancelled, expired, anything to save?"""
@@ -45,6 +47,11 @@ class RunParts:
     settings: Settings
     store: FileStore
     cancels: CancelSender
+    traces: Traces | None = None
+
+    def spans(self) -> SenderSpans:
+        """Of their requests."""
+        return SenderSpans(self.traces, self.settings.kafka.request_topics[0])
 
 
 class BatchRun:
@@ -125,7 +132,7 @@ class BatchRun:
         """Send what is unsent and collect replies, until all are there or the batch is to end."""
         kafka = self._parts.settings.kafka
         reader = ReplyReader(kafka, partition=self._progress.reply_partition, start=self._progress.reply_offset)
-        collector = Collector(reader, self._names, spool)
+        collector = Collector(reader, self._names, spool, self._parts.spans())
         sender = LineSender(source, self._order, self._names, self._parts.settings, self._state.max_request_bytes)
         try:
             await reader.start()

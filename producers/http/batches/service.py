@@ -1,7 +1,6 @@
 """Batches as a server's routes see them: made, looked at, listed and cancelled, whichever server works on them."""
 
 import asyncio
-import contextlib
 import secrets
 import time
 from typing import Any
@@ -9,7 +8,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
 from pelton.producers.http.batches.owner import Ownership, PartitionOwner, Places
 from pelton.producers.http.batches.run import RunParts
@@ -26,11 +27,18 @@ STOP_S = 5.0
 class BatchService:
     """Lives on the event loop, from `start` to `stop`. `watch` has to run all the while."""
 
-    def __init__(self, settings: Settings, store: FileStore, cancels: CancelSender, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: FileStore,
+        cancels: CancelSender,
+        partitions: int,
+        traces: Traces | None = None,
+    ) -> None:
         self._kafka = settings.kafka
         self._topic = settings.serve.batches_topic
         self._table = BatchTable(settings.kafka, self._topic, partitions)
-        self._parts = RunParts(settings, store, cancels)
+        self._parts = RunParts(settings, store, cancels, traces)
         self._places = Places(settings.serve.max_batches_running)
         self._producer: Any = None
 
@@ -38,14 +46,13 @@ class BatchService:
         """Raises `BrokerUnreachable`."""
         self._producer = AIOKafkaProducer(**self._kafka.client_options(), enable_idempotence=True)
         with reaching(self._kafka):
-            await self._producer.start()
+            await start_client(self._producer)
         await self._table.start()
 
     async def stop(self) -> None:
         await self._table.stop()
         if self._producer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._producer.stop(), STOP_S)
+            await stop_producer(self._producer, STOP_S)
 
     async def watch(self) -> None:
         """Follow the topic, and work on this server's share of the batches, for ever."""

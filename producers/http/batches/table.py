@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.http.batches.documents import (
     CANCEL_SUFFIX,
@@ -67,7 +68,7 @@ class BatchTable:
         )
         try:
             with reaching(self._kafka):
-                await self._consumer.start()
+                await start_client(self._consumer)
                 self._consumer.assign(self._places)
         except BaseException:
             await self.stop()

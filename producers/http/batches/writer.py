@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.cluster import look_up
+from pelton.producers.kafka.sender_spans import SenderSpans
 
 STOP_S = 5.0
 OVERHEAD_BYTES = 1_024
@@ -24,34 +25,18 @@ OVERHEAD_BYTES = 1_024
 class PartitionWriter:
     """From `start` to `stop`. After an error it must not be used again."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, partition: int) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, partition: int, spans: SenderSpans) -> None:
         self._kafka = kafka
+        self._spans = spans
         self._topic = topic
         self._partition = partition
         self._producer: Any = None
-        self._starting: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self.max_request_bytes = 0
         """The longest body of a request that the request topic takes."""
 
     async def start(self) -> None:
         """Become the partition's only writer. Raises `KafkaError`, or what looking at the topics raises."""
-        # aiokafka forgets connections of a start that is cancelled half-way: it comes to its end, and `stop` waits.
-        self._starting = asyncio.create_task(self._start())
-        await asyncio.shield(self._starting)
-
-    async def stop(self) -> None:
-        """Does not raise."""
-        if self._starting is not None:
-            await asyncio.wait([self._starting], timeout=STOP_S)
-        if self._producer is None:
-            return
-        try:
-            await asyncio.wait_for(self._producer.stop(), STOP_S)
-        except (KafkaError, OSError, TimeoutError, AssertionError):
-            await self._producer.client.close()  # what was left open ends with the next owner's start
-
-    async def _start(self) -> None:
         requests = self._kafka.request_topics[0]
         limit = (await look_up(self._kafka, requests)).topics[requests].max_message_bytes
         self.max_request_bytes = limit - OVERHEAD_BYTES
@@ -61,19 +46,28 @@ class PartitionWriter:
             transaction_timeout_ms=self._kafka.transaction_timeout_ms,
             max_request_size=limit,
         )
-        await self._producer.start()
+        await start_client(self._producer)
+
+    async def stop(self) -> None:
+        """Does not raise. What was left open in Kafka ends with the next owner's start."""
+        if self._producer is not None:
+            await stop_producer(self._producer, STOP_S)
 
     async def write(self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord] = ()) -> None:
         """Write records of the partition, and send `requests`, in one transaction. Raises `KafkaError`."""
         async with self._one_at_a_time:
-            await self._producer.begin_transaction()
-            sent = [await self._send(record) for record in requests]
-            sent += [
-                await self._producer.send(self._topic, value, key, partition=self._partition) for key, value in keyed
-            ]
-            # Each one awaited: aiokafka commits although a send has failed.
-            await asyncio.gather(*sent)
-            await self._producer.commit_transaction()
+            with self._spans.sent_together(requests) as traced:
+                await self._transaction(keyed, traced)
+
+    async def _transaction(
+        self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord]
+    ) -> None:
+        await self._producer.begin_transaction()
+        sent = [await self._send(record) for record in requests]
+        sent += [await self._producer.send(self._topic, value, key, partition=self._partition) for key, value in keyed]
+        # Each one awaited: aiokafka commits although a send has failed.
+        await asyncio.gather(*sent)
+        await self._producer.commit_transaction()
 
     async def _send(self, record: OutgoingRecord) -> Any:
         return await self._producer.send(

@@ -189,7 +189,10 @@ class Board:
             )
         deadline_ms = state.sent_ms + self._timeout_ms
         correlation_id = f"{fingerprint}.{state.attempt}"
-        self._outbox.requests.append(SectionRequest(correlation_id, request.body, deadline_ms, run.submission.tenant))
+        whose = run.submission
+        self._outbox.requests.append(
+            SectionRequest(correlation_id, request.body, deadline_ms, whose.tenant, whose.job_id)
+        )
         self._put(fingerprint, state)
 
     def _failed(

@@ -22,10 +22,13 @@ class OutboxEncoder:
         self._partition = partition
         self._request_partitions = request_partitions
 
-    def records(self, outbox: Outbox) -> Iterator[OutgoingRecord]:
+    def requests(self, outbox: Outbox) -> list[OutgoingRecord]:
+        """In their order."""
+        return [self._request(request) for request in outbox.requests]
+
+    def others(self, outbox: Outbox) -> Iterator[OutgoingRecord]:
+        """All else that is in it."""
         reports, partition = self._reports, self._partition
-        for request in outbox.requests:
-            yield self._request(request)
         for tenant, correlation_id in outbox.cancels:
             headers = [(contract.CORRELATION_ID, correlation_id.encode())]
             if tenant:

@@ -14,11 +14,15 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
+from pelton.pipeline.tracing import names
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.kafka.cluster import Topic
 from pelton.producers.kafka.reply_reader import as_reply
+from pelton.producers.kafka.sender_spans import SenderSpans
 from pelton.producers.reports.service.board import Board
 from pelton.producers.reports.service.encoding import OutboxEncoder
 from pelton.producers.reports.service.group import NONE_COMMITTED, ServiceGroup
@@ -50,6 +54,7 @@ class PartitionProcessor:
         *,
         requests: Topic,
         max_bytes: int,
+        traces: Traces | None = None,
     ) -> None:
         """`max_bytes` is the largest record that results may have; `requests` the topic that workers read."""
         self._kafka = kafka
@@ -61,6 +66,7 @@ class PartitionProcessor:
         self._replies = TopicPartition(reports.replies_topic, partition)
         self._cancels = TopicPartition(reports.cancels_topic, partition)
         self._sections = TopicPartition(reports.sections_topic, partition)
+        self._spans = SenderSpans(traces, kafka.request_topics[0])
         self._encoder = OutboxEncoder(kafka, reports, partition, requests.partitions)
 
     async def run(self) -> None:
@@ -71,7 +77,7 @@ class PartitionProcessor:
             consumer = self._consumer()
             try:
                 await writer.open()
-                await consumer.start()
+                await start_client(consumer)
                 await self._work(writer, consumer, backoff)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("jobs of partition %d: %r; taking it over again", self._jobs.partition, error)
@@ -113,7 +119,9 @@ class PartitionProcessor:
         for record in batches.get(self._cancels, ()):
             _cancel(board, record)
         for record in batches.get(self._replies, ()):
-            board.reply(as_reply(record))
+            reply = as_reply(record)
+            self._spans.received(reply, self._replies.topic)
+            board.reply(reply)
         board.tick()
         for record in batches.get(self._jobs, ()):
             if not self._has_room(board, tracker) or not tracker.admits(record.offset):
@@ -133,7 +141,9 @@ class PartitionProcessor:
             self._jobs: OffsetAndMetadata(progress.position, progress.metadata()),
             self._replies: OffsetAndMetadata(replies_from, ""),
         }
-        await writer.publish(list(self._encoder.records(outbox)), positions)
+        jobs = [{names.JOB: request.job_id} for request in outbox.requests]
+        with self._spans.sent_together(self._encoder.requests(outbox), jobs) as requests:
+            await writer.publish([*requests, *self._encoder.others(outbox)], positions)
         tracker.complete(outbox.answered)
 
     def _wanted(self, board: Board, tracker: OffsetTracker) -> list[TopicPartition]:

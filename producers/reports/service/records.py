@@ -120,6 +120,7 @@ class SectionRequest:
     body: dict[str, Any]
     deadline_ms: int
     tenant: str = ""
+    job_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.kafka.cluster import look_up, reaching
 from pelton.producers.reports.service.group import ServiceGroup
 from pelton.producers.reports.service.partition import SPARE_BYTES, PartitionProcessor
@@ -27,7 +28,11 @@ SETTLE_S = 10.0
 
 
 async def serve(
-    kafka: KafkaSettings, reports: ReportSettings, stop: asyncio.Event, on_ready: Callable[[], None] = lambda: None
+    kafka: KafkaSettings,
+    reports: ReportSettings,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None] = lambda: None,
+    traces: Traces | None = None,
 ) -> None:
     """Make the topics that are missing, join the group, and work until `stop` is set.
 
@@ -44,7 +49,7 @@ async def serve(
 
     def processor(partition: int) -> PartitionProcessor:
         largest = topics[reports.results_topic].max_message_bytes - SPARE_BYTES
-        return PartitionProcessor(kafka, reports, group, partition, requests=requests, max_bytes=largest)
+        return PartitionProcessor(kafka, reports, group, partition, requests=requests, max_bytes=largest, traces=traces)
 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(group.close)

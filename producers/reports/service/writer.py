@@ -6,7 +6,6 @@ aborted: aiokafka's abort after a failed send does nothing, and the batch would 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from pelton.pipeline.kafka_clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.reports.service.group import ServiceGroup
@@ -51,7 +51,7 @@ class PartitionWriter:
         )
         async with asyncio.timeout(self._limit_s):
             try:
-                await producer.start()
+                await start_client(producer)
             except AssertionError as error:  # aiokafka's word for a broker that is just coming back
                 raise KafkaConnectionError(f"the producer did not start: {error}") from error
 
@@ -73,9 +73,7 @@ class PartitionWriter:
         """Does not raise."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):  # it may be broken, and no longer matters
-                async with asyncio.timeout(_CLOSE_S):
-                    await producer.stop()
+            await stop_producer(producer, _CLOSE_S)  # it may be broken, and no longer matters
 
     @property
     def _limit_s(self) -> float:

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka_clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.kafka.cluster import reaching
@@ -103,7 +104,7 @@ class JobIndex:
         )
         try:
             with reaching(self._kafka):
-                await consumer.start()
+                await start_client(consumer)
             yield consumer
         finally:
             await consumer.stop()

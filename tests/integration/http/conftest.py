@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from pelton.pipeline.settings.loading import Settings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.http.server import serve_http
 from pelton.stack.ports import free_port
 
@@ -26,8 +27,8 @@ class Server:
         self.settings = settings.model_copy(update={"serve": settings.serve.model_copy(update={**changes, **serve})})
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Server"]:
-        task = asyncio.create_task(serve_http(self.settings))
+    async def running(self, traces: Traces | None = None) -> AsyncIterator["Server"]:
+        task = asyncio.create_task(serve_http(self.settings, traces))
         try:
             await self._until_it_answers(task)
             yield self

@@ -1,4 +1,4 @@
-"""What holds of batches beside their lines: webhook, deletion of inputs, places, signatures."""
+"""What holds of batches beside their lines: webhook, deletion of inputs, places, signatures, traces."""
 
 import asyncio
 import base64
@@ -96,3 +96,19 @@ async def test_requests_of_a_batch_are_signed(place, server, tmp_path, keys_file
         await client.batches.cancel(batch.id)
         async with asyncio.timeout(20):  # less than a batch waits for requests that nobody takes back
             assert (await ended(client, batch.id)).status == "cancelled"
+
+
+async def test_each_line_of_a_batch_is_a_trace(place, server, tmp_path, kept):
+    """From the transaction that sends it, through the worker, to its result; its correlation id names the batch."""
+    at = await place()
+    running = server(at.settings, tmp_path)
+    async with at.worker(kept.traces), running.running(kept.traces) as here, here.client() as client:
+        batch = await begin(client, 3)
+        await ended(client, batch.id)
+    traces = [kept.of(f"{batch.id}-{line}".encode()) for line in (1, 2, 3)]
+    for spans in traces:
+        sent = [span for span in spans["send"] if span.name == f"send {at.requests}"]
+        assert [span.parent for span in sent] == [None]
+        assert spans["process"][0].parent.span_id == sent[0].context.span_id
+        assert spans["receive"][0].name == f"receive {at.replies}"
+    assert len({spans["process"][0].context.trace_id for spans in traces}) == 3

@@ -139,8 +139,6 @@ async def test_a_cancelled_batch_ends_with_what_it_has(place, server, tmp_path):
     assert sorted(lines) == sorted(f"q-{index}" for index in range(300))
 
 
-# The first server is ended in the middle of whatever it does, as by a crash: nobody closes what it was just opening.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_dies_is_taken_over(place, server, tmp_path):
     """Two servers behind one name; the one that works on a batch ends, and the other ends the batch: no line twice."""
     at = await place(simulated={"ttft_ms": 20, "itl_ms": 2})

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.checker import NO_TOPIC, Wrong, check
-from tests.chaos.history import Acts, History, Kind, Letter, Reply, Sent, Stored
+from tests.chaos.history import Acts, History, Kind, Letter, Reply, Said, Sent, Stored
+from tests.chaos.senders.talks import due
 
 DUE = {Kind.GOOD: "sim:{}", Kind.BAD: "invalid_json", Kind.FAILING: "engine_error", Kind.POISON: "poisoned"}
 
@@ -95,6 +96,30 @@ def _refused_for_its_topic(history: History) -> History:
     return _with_reply(with_letter, first, refused)
 
 
+def _refused(history: History, *, retry_after_ms: int) -> History:
+    """The first good request may be over its quota, and is said to be."""
+    first = _of_good(history)
+    may = tuple(
+        replace(request, ends=("rate_limited",)) if request.correlation_id == first.correlation_id else request
+        for request in history.sent
+    )
+    refused = replace(first, answer=None, error="rate_limited", retry_after_ms=retry_after_ms)
+    return _with_reply(replace(history, sent=may), first, refused)
+
+
+def _talked(history: History, *before: str, reverse: bool = False) -> History:
+    """And a session of two turns, each of which was answered as if that had been said before."""
+    sent, stored, replies = list(history.sent), list(history.stored), []
+    for number, heard in enumerate(before):
+        turn = Sent(f"turn-{number}", Kind.GOOD, "sim:", f"talks-0-{number}", said=Said("talk", "what?"))
+        answer = due((f"user: {heard}", f"assistant: {due((), heard)}") if heard else (), "what?")
+        sent.append(turn)
+        stored.append(Stored(f"talks-0-{number}", turn.correlation_id, 0))
+        replies.append(Reply(f"talks-0-{number}", turn.correlation_id, answer, None, "worker-1", 20))
+    told = (*history.replies, *(replies[::-1] if reverse else replies))
+    return replace(history, sent=tuple(sent), stored=tuple(stored), replies=told)
+
+
 ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
     "no reply": (lambda h: _with_reply(h, _of_good(h)), Wrong.LOST),
     "no error reply": (lambda h: _with_reply(h, _of_bad(h)), Wrong.LOST),
@@ -160,6 +185,9 @@ ANOMALIES: dict[str, tuple[Callable[[History], History], Wrong]] = {
     "an unreadable batch that no log names": (lambda h: replace(h, silent=("requests-0-777",)), Wrong.SILENT),
     "a dead letter that is not listed": (lambda h: replace(h, unlisted=1), Wrong.LETTER_MISSING),
     "a moved offset that nothing came of": (lambda h: _acted(h, again={_of_good(h).source: 1}), Wrong.LOST),
+    "a turn that does not continue its session": (lambda h: _talked(h, "what?", ""), Wrong.FORGOTTEN),
+    "turns answered in another order": (lambda h: _talked(h, "", "what?", reverse=True), Wrong.DISORDER),
+    "a quota's refusal without a time": (lambda h: _refused(h, retry_after_ms=0), Wrong.CORRUPT),
     "a third reply after one moved offset": (
         lambda h: _acted(_with_reply(h, _of_good(h), *[_of_good(h)] * 3), again={_of_good(h).source: 1}),
         Wrong.TWICE,
@@ -237,6 +265,13 @@ def test_an_answer_may_be_shared_where_the_request_allows_it(outcome):
     verdict = check(History(tuple(sent), tuple(stored), tuple(replies), ()))
     assert verdict.valid
     assert verdict.outcomes == {outcome: 2}
+
+
+@given(history=clean_histories())
+def test_what_a_sender_is_to_expect_is_no_fault(history):
+    """A refusal that says when to send again, and turns that go on from each other."""
+    assert check(_refused(history, retry_after_ms=5)).valid
+    assert check(_talked(history, "", "what?")).valid
 
 
 @given(history=clean_histories())

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from pelton.pipeline.errors import RequestError
+from pelton.pipeline.wire.contract import Lane
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.engine.simulated.text import signature
 from tests.chaos.history import Kind, Letter
@@ -16,6 +17,7 @@ from tests.faulty.engine import Mark
 
 PARTITIONS = 12
 MANY = 4_000
+DECIDED_ELSEWHERE = ("invalid_header", "model_not_found", "rate_limited")
 
 
 def record(value, **headers):
@@ -38,13 +40,14 @@ def test_requests_are_due_what_they_say():
     requests = [Mix(7, PARTITIONS).request(number) for number in range(MANY)]
     for request in requests:
         content = request.content
-        if content.kind is Kind.BAD and content.due not in ("invalid_header", "model_not_found"):  # decided elsewhere
+        if content.kind is Kind.BAD and content.due not in DECIDED_ELSEWHERE:
             with pytest.raises(RequestError) as refused:
                 decode_request(content.value, max_bytes=10**6)
             assert refused.value.code == content.due
         elif content.kind is Kind.GOOD:
             text = decode_request(content.value, max_bytes=10**6).messages[0].text
-            assert content.due == signature(f"user: {text}")
+            assert signature(f"user: {text}").startswith(content.due)
+            assert (content.due == "sim:") == (request.said is not None)
             assert Mark.KILL not in text
             assert Mark.FAIL not in text
     kinds = Counter(request.content.kind for request in requests)
@@ -56,6 +59,34 @@ def test_requests_are_due_what_they_say():
     assert 0.2 < len(shareable) / MANY < 0.4
     assert {content.kind for content in shareable} == {Kind.GOOD, Kind.FAILING}
     assert len({content.value for content in shareable}) < 60
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_a_sender_wishes_it_may_get(seed):
+    """Every end that a request may have is told by what it asks for; over quotas seeds wait and refuse by turns."""
+    requests = [Mix(seed, PARTITIONS).request(number) for number in range(MANY)]
+    ends = Counter[str]()
+    for request in requests:
+        wished, headers = request.wishes, dict(request.headers(1_000_000))
+        ends.update(request.ends)
+        assert request.content.kind is Kind.GOOD or not request.ends
+        assert headers.get("pelton-tenant", b"").decode() in (wished.tenant, "small")
+        assert ("deadline_exceeded" in request.ends) == (wished.deadline_s is not None)
+        assert ("cancelled" in request.ends) == (wished.cancel_after_s is not None)
+        if wished.deadline_s is not None:
+            assert 1_000_000 < int(headers["pelton-deadline"]) < 1_010_000
+    assert ("rate_limited" in ends) == (seed == 2)
+    assert min(ends[code] for code in ("cancelled", "deadline_exceeded", "session_unavailable")) > MANY / 50
+    assert {request.wishes.lane for request in requests} == {None, *Lane}
+    assert sum(request.urgent for request in requests) > MANY / 20
+
+
+def test_the_turns_of_a_session_are_on_one_partition():
+    """Theirs and their replies', under the session's name as key; and there are enough of them to have a history."""
+    turns = [request for number in range(MANY) if (request := Mix(3, PARTITIONS).request(number)).said]
+    places = {(turn.said.talk, turn.partition, turn.reply_partition, turn.urgent) for turn in turns}
+    assert len(places) == len({turn.said.talk for turn in turns}) < len(turns) / 5
+    assert all(turn.key == turn.said.talk.encode() == dict(turn.headers(0))["pelton-session"] for turn in turns)
 
 
 def test_replies_are_taken_for_what_they_are():

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
+from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.reports.client import ReportClient
 from pelton.producers.reports.service.service import serve
 from pelton.producers.reports.service.topics import ensure_topics
@@ -43,10 +44,10 @@ class Place:
         return ReportClient(self.kafka, self.reports)
 
     @asynccontextmanager
-    async def service(self) -> AsyncIterator[None]:
+    async def service(self, traces: Traces | None = None) -> AsyncIterator[None]:
         """A job service, a member of its group; stopped at the end."""
         stop, ready = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(serve(self.kafka, self.reports, stop, ready.set))
+        running = asyncio.create_task(serve(self.kafka, self.reports, stop, ready.set, traces))
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

@@ -141,3 +141,17 @@ async def test_a_service_that_was_shut_out_takes_over_again(place, make_job, say
             report = await waiting
     assert report.state is JobState.DONE
     assert len(place.prompts) == 3
+
+
+async def test_each_section_has_its_spans(place, make_job, say, kept):
+    """One when it is sent, which names the job, and one when it is there."""
+    service, worker = place.service(kept.traces), place.worker(lambda prompt: say(f"about {prompt[:3]}"))
+    async with service, worker, place.client() as client:
+        await client.run(make_job(), timeout_s=30)
+    [topic] = place.kafka.request_topics
+    sent = [span for span in kept.spans if span.name == f"send {topic}"]
+    received = [span for span in kept.spans if span.name.startswith("receive")]
+    names = {span.attributes["messaging.message.conversation_id"] for span in sent}
+    assert [span.attributes["pelton.job"] for span in sent] == ["job"] * 3
+    assert {span.attributes["messaging.message.conversation_id"] for span in received} == names
+    assert len(names) == len({span.context.trace_id for span in sent}) == 3

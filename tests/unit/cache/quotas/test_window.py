@@ -58,6 +58,14 @@ def test_what_never_fits_is_no_wait() -> None:
     assert WINDOW.wait_ms({WINDOW.slot(START_MS): 10**9}, None, 1, START_MS) == 0
 
 
+def granted_alone(account: Account, ask: Ask, quota: Quota, now_ms: float, workers: int = 1) -> bool:
+    """Whether a worker's part holds it; then it is charged."""
+    [wait_ms] = account.part_waits([ask], quota, WINDOW, now_ms, workers)
+    if wait_ms == 0:
+        account.grant(ask, WINDOW.slot(now_ms))
+    return wait_ms == 0
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), waits, st.integers(1, 5)), max_size=80),
     st.dictionaries(st.integers(-20, 0), st.tuples(st.integers(0, 5), st.just(0)), max_size=20),
@@ -75,23 +83,32 @@ def test_parts_together_are_no_more_than_the_quota(
     granted = [WINDOW.slot_ms * (at + 1) - 1 for at, requests, _ in history for _ in range(requests)]
     for number, (who, later_ms, _) in enumerate(arrivals):
         now += later_ms
-        if accounts[who].grant(Ask(str(number), 1), quota, WINDOW, now, 3) == 0:
+        if granted_alone(accounts[who], Ask(str(number), 1), quota, now, 3):
             granted.append(now)
     for begin in [at for at in granted if at >= START_MS - WINDOW.length_ms]:
         within = sum(begin <= at < begin + WINDOW.length_ms for at in granted)
         assert within <= max(60, sum(use[0] for use in before.values()))
 
 
+@given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 4))
+def test_asked_for_together_or_one_by_one_a_part_holds_as_much(tokens: list[int], workers: int) -> None:
+    """What is granted before in the same round counts as charged."""
+    quota, together, by_one = Quota(tokens_per_minute=100, running=6), Account(), Account()
+    asks = [Ask(str(number), amount) for number, amount in enumerate(tokens)]
+    waits = list(together.part_waits(asks, quota, WINDOW, START_MS, workers))
+    assert [wait == 0 for wait in waits] == [granted_alone(by_one, ask, quota, START_MS, workers) for ask in asks]
+
+
 def test_an_estimate_is_corrected_in_the_slot_in_which_it_was_charged() -> None:
     """And what never ran is given back, its request included."""
     account, quota = Account(), Quota(tokens_per_minute=100, running=2)
     for name in ("a", "b"):
-        assert account.grant(Ask(name, 50), quota, WINDOW, START_MS, 1) == 0
-    assert account.grant(Ask("c", 10), quota, WINDOW, START_MS, 1) > 0
+        assert granted_alone(account, Ask(name, 50), quota, START_MS)
+    assert not granted_alone(account, Ask("c", 10), quota, START_MS)
     account.settle("a", requests=1, tokens=30)
     account.settle("b", requests=0, tokens=0)
     assert account.used == {WINDOW.slot(START_MS): (1, 30)}
-    assert account.grant(Ask("d", 70), quota, WINDOW, START_MS + 60, 1) == 0
+    assert granted_alone(account, Ask("d", 70), quota, START_MS + 60)
     account.settle("d", requests=1, tokens=70)
     account.settle("d", requests=1, tokens=70)
     assert sum(tokens for _, tokens in account.used.values()) == 100

@@ -12,6 +12,7 @@ from pelton.producers.http.batches.collecting import Collector
 from pelton.producers.http.batches.documents import Batch, Order, Progress, Status, parse_progress
 from pelton.producers.http.batches.run import BatchRun, RunParts
 from pelton.producers.http.batches.spool import Spool
+from pelton.producers.kafka.sender_spans import SenderSpans
 
 LINES = 4
 
@@ -62,7 +63,7 @@ def collector(place):
             spool.add(line, b"{}", ok=True)
             place.position = line
 
-        made = Collector(place, RunNames("b"), spool)
+        made = Collector(place, RunNames("b"), spool, SenderSpans(None, "requests"))
         made.reply = add  # type: ignore[attr-defined]  # what the reader would do
         yield made
 

@@ -19,7 +19,7 @@ from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord, Source
 from pelton.workers.delivery import partition_publisher
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
-from pelton.workers.delivery.transactions import RecordsTooLarge
+from pelton.workers.delivery.transactions import RecordsTooLarge, TopicReplaced
 from pelton.workers.requests import Delivery, Failed, OutgoingReply
 
 PARTITION = TopicPartition("requests", 0)
@@ -44,9 +44,10 @@ class Broker:
         self.opened = True
         return self.progress
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         assert self.opened, "published through an outlet that has failed and was not opened again"
-        await asyncio.sleep(0)
+        if not await current:
+            raise TopicReplaced
         outcome = next(self.script, "ok")
         self.opened = outcome == "ok"
         too_large = [record for record in records if len(record.value or b"") > self.limit]
@@ -241,11 +242,11 @@ async def test_a_reply_that_another_owner_has_given_meanwhile_is_passed_over() -
 class Choosy(Broker):
     """Raises what nobody foresaw for every transaction with a record of one value."""
 
-    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord], progress: Progress, current: Awaitable[bool]) -> None:
         if any(record.value == b"unspeakable" for record in records):
             self.opened = False
             raise AssertionError("Unrecognized partition")
-        await super().publish(records, progress)
+        await super().publish(records, progress, current)
 
 
 async def test_a_reply_that_cannot_be_published_is_singled_out() -> None:

@@ -123,7 +123,9 @@ def test_turns_go_as_a_whole_and_no_more_than_needed():
 def test_a_part_of_a_message_is_cut_alone():
     parts = [{"type": "text", "text": "short"}, {"type": "text", "text": "long " * 200}]
     made = fit(request([{"role": "user", "content": parts}]), "middle")
-    first, second = made.request.messages[0].content
+    content = made.request.messages[0].content
+    assert isinstance(content, list)
+    first, second = content
     assert first.text == "short"
     assert "left out" in second.text
 

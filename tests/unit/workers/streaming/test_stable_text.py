@@ -71,6 +71,7 @@ def test_pieces_joined_are_the_committed_text(
         ("Hello\ufffd", [], "Hell"),
         ("family 👩‍👩", [], "family "),
         ("so ##", ["###"], "so "),
+        ("so #\ufffd", ["#é"], "so "),
         ("so #x", ["###"], "so #"),
         ("STO", ["STOP", "O"], ""),
         ("", ["x"], ""),

@@ -1,0 +1,48 @@
+"""Kafka clients start whole and close whole, so that no connection stays open that nobody holds.
+
+aiokafka forgets the connection that it was opening when a start is cancelled half-way. `stop` leaves connections open
+where it fails, as that of a fenced producer does, or is cancelled; the second `stop` does nothing.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+LIMIT_S = 2.0
+"""For what has to be waited for after a client was given up."""
+
+
+async def start_client(client: Any) -> None:
+    """`client.start()` of a producer, a consumer or an admin client. The caller stops it, also where this raises."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=LIMIT_S)
+        if not starting.cancel() and not starting.cancelled():
+            starting.exception()  # retrieved, as nobody else will
+        raise
+
+
+async def stop_producer(producer: Any, limit_s: float) -> Exception | None:
+    """Send what waits, for `limit_s` at most, and close. Gives what went wrong, which may have kept records unsent."""
+    failure: Exception | None = None
+    try:
+        async with asyncio.timeout(limit_s):
+            await producer.stop()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the connections have to be closed
+        failure = error
+    finally:
+        await _abandon(producer)
+    return failure
+
+
+# aiokafka has no public way to give records up, and none to wait for a connection that is being opened.
+async def _abandon(producer: Any) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(LIMIT_S):
+            await producer._sender.close()  # noqa: SLF001
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LIMIT_S), producer.client._get_conn_lock:  # noqa: SLF001
+            pass
+    await producer.client.close()
