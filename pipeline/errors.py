@@ -7,6 +7,8 @@
     │   ├── NotUtf8                  not_utf8
     │   ├── InvalidJson              invalid_json
     │   ├── NotAnObject              not_an_object
+    │   ├── UnknownSchema            unknown_schema
+    │   ├── SchemaMismatch           schema_mismatch
     │   ├── UnknownParameter         unknown_parameter
     │   ├── UnsupportedParameter     unsupported_parameter
     │   ├── MissingParameter         missing_required_parameter
@@ -29,6 +31,7 @@
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
         ├── UnfitAnswer              unfit_answer
+        ├── AnswerCut                answer_cut
         ├── PoisonRecord             poisoned
         ├── EngineError              engine_error
         └── InternalError            internal_error
@@ -101,6 +104,18 @@ class NotAnObject(RequestError):
     """The record's value is JSON, but not an object."""
 
     code = "not_an_object"
+
+
+class UnknownSchema(RequestError):
+    """The record names a schema that the registry does not have, or that cannot be used."""
+
+    code = "unknown_schema"
+
+
+class SchemaMismatch(RequestError):
+    """The record is not what its schema says, or its schema has no place for the answer."""
+
+    code = "schema_mismatch"
 
 
 class UnknownParameter(RequestError):
@@ -252,6 +267,12 @@ class UnfitAnswer(ExecutionError):
     """The answer is not of the form in which the worker's map puts it into the record."""
 
     code = "unfit_answer"
+
+
+class AnswerCut(ExecutionError):
+    """The answer ended before it was complete, and the worker's map takes complete answers only."""
+
+    code = "answer_cut"
 
 
 class PoisonRecord(ExecutionError):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from pelton.pipeline.error_codes import ERROR_CODES
-from pelton.pipeline.wire.contract import CacheOutcome, Lane
+from pelton.pipeline.wire.contract import CacheOutcome, Lane, TruncationPolicy
 
 
 class QuotaOutcome(StrEnum):
@@ -97,6 +97,14 @@ class Metrics:
             "variant",
             "route",
             "outcome",
+        )
+        self.truncated = self._counter(
+            "pelton_requests_truncated", "Answered requests whose prompt was too long and was cut, by policy.", "policy"
+        )
+        for policy in (TruncationPolicy.MIDDLE, TruncationPolicy.OLDEST_TURNS):
+            self.truncated.labels(policy)
+        self.truncated_tokens = self._counter(
+            "pelton_truncated_tokens", "Tokens by which prompts of answered requests were cut."
         )
         self.prompt_tokens = self._counter("pelton_prompt_tokens", "Prompt tokens of answered requests.")
         self.cached_tokens = self._counter(

@@ -44,6 +44,7 @@ from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.session_prompts import SessionPrompts
+from pelton.workers.schemas.source import schemas_of
 from pelton.workers.served_model import ServedModel
 from pelton.workers.sessions.coordinator import SessionCoordinator
 from pelton.workers.sessions.fences import Fences
@@ -172,7 +173,7 @@ class _Core:
             canceller=Canceller(open_requests, cancels, sessions, queue),
             traces=traces,
             spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
-            bodies=body_codec(worker.map),
+            bodies=body_codec(worker.map, settings.schemas),
         )
 
 
@@ -259,6 +260,7 @@ def _admission(core: _Core, backlog: BacklogMeter) -> Admission:
     )
     return Admission(
         addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
+        schemas=schemas_of(settings.schemas, core.bodies.schemas),
         codec=served.codec,
         limits=limits,
         key_builder=key_builder,

@@ -69,6 +69,18 @@ class CacheKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Truncation:
+    """How a prompt that was too long was cut, and by how many tokens."""
+
+    policy: str
+    tokens: int
+
+    @property
+    def header(self) -> bytes:
+        return f"{self.policy};tokens={self.tokens}".encode()
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedRequest:
     """A valid request with its prompt as text: enough to look its answer up.
 
@@ -83,6 +95,7 @@ class RenderedRequest:
     prompt: Sequence[int] | None = None
     conversation: Conversation | None = None
     shortened_to: int | None = None
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,7 @@ class PreparedRequest:
     form: AnswerForm | None = None
     text: str = ""
     shortened_to: int | None = None
+    truncation: Truncation | None = None
 
 
 class TokenListener(Protocol):
@@ -147,6 +161,9 @@ class Generated:
     def shortened_to(self) -> int | None:
         return self.job.shortened_to
 
+    def truncation(self) -> Truncation | None:
+        return self.job.truncation
+
     @property
     def prompt_tokens(self) -> int:
         """As the answer states it, where it does."""
@@ -171,6 +188,7 @@ class CacheHit:
     outcome: CacheOutcome
     shared_from: TraceHeaders = ()
     shortened_to: int | None = None
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +199,7 @@ class Duplicate:
     value: bytes
     outcome: CacheOutcome = CacheOutcome.RESENT
     shared_from: TraceHeaders = ()
+    truncation: Truncation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Worker:
             await parts.sharing.cache.close()
             await parts.session_store.close()
             await parts.quota_store.close()
+            await parts.admission.close()
             await broker.directory.close()
 
     async def _leave_group(self) -> None:

@@ -34,8 +34,8 @@ def check(
     file cannot be used.
     """
     with clear_errors():
-        limit = load_settings(config).worker.max_request_bytes
-        made = load_map(map_file)
+        settings = load_settings(config)
+        limit, made = settings.worker.max_request_bytes, load_map(map_file, settings.schemas)
     faulty = 0
     for number, line in _lines(sample) if sample else []:
         record = RequestRecord(Source("sample", 0, number), None, line, (), 0, 0)

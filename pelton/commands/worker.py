@@ -74,7 +74,7 @@ def _mapped(settings: Settings, map_file: Path | None) -> Settings:
     """With the map that was asked for. Raises `SettingsError` for one that cannot be used."""
     if map_file is not None:
         settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"map": map_file})})
-    body_codec(settings.worker.map)
+    body_codec(settings.worker.map, settings.schemas)
     return settings
 
 

@@ -11,7 +11,7 @@ from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.chat import ChatCompletion, ChatRequest
-from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane, Route
+from pelton.pipeline.wire.contract import CacheOutcome, CacheUse, Lane, Route, TruncationPolicy
 from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES
 from pelton.pipeline.wire.routed import NAME, UNIT_BYTES
 
@@ -135,6 +135,9 @@ _REQUEST: dict[str, _Part] = {
     contract.DEADLINE: _text("Unix milliseconds.", pattern="^[0-9]{1,19}$"),
     contract.CACHE: _text("What the cache may do.", enum=[str(use) for use in CacheUse]),
     contract.SESSION: _text("The conversation; the record's key too."),
+    contract.TRUNCATION: _text(
+        "What becomes of a prompt that is too long.", enum=[str(policy) for policy in TruncationPolicy]
+    ),
     contract.STREAM: _text("true: partial text goes to the stream topic ahead of the reply."),
     **_ROUTED,
     **_TRACE,
@@ -148,6 +151,7 @@ _REPLY: dict[str, _Part] = {
     contract.ATTEMPT: _text("At which attempt.", pattern="^[0-9]+$"),
     contract.TENANT: _TENANT,
     contract.CACHE: _text("Where the answer came from.", enum=[str(outcome) for outcome in CacheOutcome]),
+    contract.TRUNCATED: _text("How a prompt that was too long was cut, and by how many tokens."),
     contract.STRUCTURED: _text("How exactly the form was held.", enum=["strict", "coerced", "lenient"]),
     **_ROUTED,
     contract.RETRY_AFTER_MS: _text("Of an error: when to send the request again.", pattern="^[0-9]+$"),

@@ -27,7 +27,7 @@ from pelton.pipeline.settings.routing.router import RoutingSettings
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.pipeline.settings.value_files import value_files, values_from_files
 from pelton.pipeline.settings.webhook import WebhookSettings
-from pelton.pipeline.settings.worker import WorkerSettings
+from pelton.pipeline.settings.worker import SchemaSettings, WorkerSettings
 
 CONFIG_VARIABLE = "PELTON_CONFIG"
 
@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     quota: QuotaSettings = QuotaSettings()
     routing: RoutingSettings = RoutingSettings()
     overload: OverloadSettings = OverloadSettings()
+    schemas: SchemaSettings = SchemaSettings()
     serve: ServeSettings = ServeSettings()
     webhook: WebhookSettings = WebhookSettings()
     reports: ReportSettings = ReportSettings()

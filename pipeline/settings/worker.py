@@ -1,11 +1,15 @@
-"""Settings of a worker process."""
+"""Settings of a worker process, and of the registry that says what its mapped records are."""
 
+import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, FilePath
+from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 
-from pelton.pipeline.settings.section import NotNegative, Positive, Section
+from pelton.pipeline.settings.kafka_security import TlsFiles
+from pelton.pipeline.settings.section import NotNegative, Positive, Seconds, Section
+from pelton.pipeline.settings.webhook import is_web_address
+from pelton.pipeline.wire.contract import TruncationPolicy
 
 
 class WorkerSettings(Section):
@@ -23,6 +27,9 @@ class WorkerSettings(Section):
     map: FilePath | None = None
     """A map for records that are no chat bodies: how they become requests, and where the answer goes. Unset: they are
     chat bodies."""
+    truncation: TruncationPolicy = TruncationPolicy.REFUSE
+    """What becomes of a prompt that is too long, where its request does not say: it is refused, the longest text of a
+    user loses its middle, or the conversation its oldest turns."""
     default_max_new_tokens: Positive = 512
     """The answer's limit where a request sets none."""
     flush_interval_ms: NotNegative = 50.0
@@ -52,3 +59,52 @@ class WorkerSettings(Section):
     9400 on. The log says which."""
     metrics_host: str = "127.0.0.1"
     """The address that metrics and health are served on."""
+
+
+class SchemaSettings(Section):
+    """A schema registry that speaks Confluent's API, for mapped records in Avro, Protobuf or JSON Schema; the extra
+    `pelton[schemas]`.
+    """
+
+    url: Annotated[str, AfterValidator(is_web_address)] | None = None
+    """The registry's address, such as `https://registry:8081`. Unset: mapped records are plain JSON."""
+    username: str | None = None
+    """Shown to the registry together with `password`; of Confluent Cloud, the API key."""
+    password: SecretStr | None = None
+    """Better given as a variable or a file."""
+    token: SecretStr | None = None
+    """Sent as `Authorization: Bearer`, in place of user and password."""
+    ssl_cafile: FilePath | None = None
+    """Certificates in PEM by which the registry proves who it is; unset: those that the system trusts."""
+    ssl_certfile: FilePath | None = None
+    """A certificate in PEM that is shown to the registry."""
+    ssl_keyfile: FilePath | None = None
+    """The private key of `ssl_certfile`, in PEM; unset: in the same file."""
+    ssl_keyfile_password: SecretStr | None = None
+    """The password of an encrypted key."""
+    timeout_s: Seconds = 10.0
+    """How long the registry may take to answer. Then it is asked again, less and less often, without end."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.username is None) is not (self.password is None):
+            raise ValueError("username and password go together: set both or neither")
+        if self.username is not None and ":" in self.username:
+            raise ValueError("username: HTTP allows no colon in it")
+        if self.token is not None and self.username is not None:
+            raise ValueError("token and username are both set: leave one out")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile has no use without ssl_certfile")
+        if self.encrypted:
+            self.tls()
+        return self
+
+    @property
+    def encrypted(self) -> bool:
+        return self.url is not None and self.url.startswith("https:")
+
+    def tls(self) -> ssl.SSLContext:
+        """Raises `ValueError` that names the setting."""
+        secret = self.ssl_keyfile_password
+        password = None if secret is None else secret.get_secret_value()
+        return TlsFiles(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, password).context()

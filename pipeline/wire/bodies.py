@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request
+from pelton.pipeline.wire.record_forms.table import SchemaTable
 from pelton.pipeline.wire.records import RequestRecord
 
 
@@ -21,6 +22,10 @@ class BodyCodec(Protocol):
     def keeps_key(self) -> bool:
         """Whether a reply has its record's key; else it is the correlation id."""
 
+    @property
+    def schemas(self) -> SchemaTable | None:
+        """What must be known before a record that names a schema is decoded; None: records name none."""
+
     def decode(self, record: RequestRecord, *, max_bytes: int) -> ChatRequest:
         """What a record asks for. Raises `RequestError`."""
 
@@ -33,6 +38,7 @@ class ChatBodies:
 
     identity = b""
     keeps_key = False
+    schemas = None
 
     def decode(self, record: RequestRecord, *, max_bytes: int) -> ChatRequest:
         return decode_request(record.value, max_bytes=max_bytes)

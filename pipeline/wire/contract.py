@@ -33,6 +33,7 @@ SESSION = "pelton-session"
 STREAM = "pelton-stream"
 """`true`, or the name of the topic for partial text."""
 CACHE = "pelton-cache"
+TRUNCATION = "pelton-truncation"
 VARIANT = "pelton-variant"
 """`experiment/variant`: what a router has assigned a request to. Goes back with the reply, like the next two."""
 ROUTE = "pelton-route"
@@ -48,6 +49,8 @@ WORKER = "pelton-worker"
 ATTEMPT = "pelton-attempt"
 STRUCTURED = "pelton-structured"
 """How exactly an answer was held to the form asked for: `strict`, `coerced` or `lenient`."""
+TRUNCATED = "pelton-truncated"
+"""Of a reply to a request that was too long: how it was cut, and by how many tokens, such as `middle;tokens=1200`."""
 QUEUE_MS = "pelton-queue-ms"
 BATCH_WAIT_MS = "pelton-batch-wait-ms"
 PREFILL_MS = "pelton-prefill-ms"
@@ -81,6 +84,17 @@ class Route(StrEnum):
     """The variant's model was behind: another model answers in its place."""
     SHADOW = "shadow"
     """A copy, whose reply goes to no caller."""
+
+
+class TruncationPolicy(StrEnum):
+    """What becomes of a prompt that is too long, in the header `pelton-truncation`; without it a setting decides."""
+
+    REFUSE = "refuse"
+    """The request ends with an error."""
+    MIDDLE = "middle"
+    """The longest text of a user loses its middle."""
+    OLDEST_TURNS = "oldest_turns"
+    """The conversation loses its oldest turns; system messages and the last user's turn stay."""
 
 
 class CacheUse(StrEnum):

@@ -21,6 +21,7 @@ _REQUEST_HEADERS = {
     contract.CACHE,
     contract.SESSION,
     contract.STREAM,
+    contract.TRUNCATION,
 }
 _ROUTER_HEADERS = {contract.VARIANT, contract.ROUTE, contract.UNIT}
 """Not a sender's to write."""

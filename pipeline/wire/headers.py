@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pelton.pipeline.errors import InvalidHeader, PeltonError, RequestError
 from pelton.pipeline.wire import contract, header_values
-from pelton.pipeline.wire.contract import CacheUse, Lane
+from pelton.pipeline.wire.contract import CacheUse, Lane, TruncationPolicy
 from pelton.pipeline.wire.header_values import Choice
 from pelton.pipeline.wire.records import Headers, Source
 from pelton.pipeline.wire.routed import Routed
@@ -46,6 +46,7 @@ class Envelope:
     session: str = ""
     lane: Lane = Lane.BATCH
     stream_topic: str | None = None
+    truncation: TruncationPolicy | None = None
     id_given: bool = False
     id_headers: tuple[str, ...] = (contract.CORRELATION_ID,)
     partition_given: bool = False
@@ -98,6 +99,7 @@ def read_envelope(
     lane = read.one_of(contract.PRIORITY, policy.lane_of(source.topic))
     stream_topic = read(contract.STREAM, lambda raw: header_values.stream_topic(raw, policy.stream_topic), None)
     routed = read.faultless(lambda: Routed.read(last), None)
+    truncation = read(contract.TRUNCATION, partial(header_values.one_of, contract.TRUNCATION, TruncationPolicy), None)
     given = read.faultless(lambda: _bounded(correlation_id(last)), None)
     read.faults.extend(header_values.unknown_names(dict(headers)))
     tenant = read.faultless(lambda: policy.tenants.tenant_of_request(source.topic, claimed, last, value), "")
@@ -116,6 +118,7 @@ def read_envelope(
         session=session,
         lane=lane,
         stream_topic=stream_topic,
+        truncation=truncation,
         id_given=given is not None,
         id_headers=_id_headers(last),
         partition_given=partition is not None,

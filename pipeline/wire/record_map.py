@@ -1,6 +1,5 @@
-"""Records of any JSON object, made into chat requests by templates; the answer becomes a part of the record."""
+"""Records that are no chat bodies, made into chat requests by templates; the answer becomes a part of the record."""
 
-import json
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
@@ -8,23 +7,28 @@ from typing import Any, Literal
 import orjson
 
 from pelton.pipeline.errors import (
+    AnswerCut,
     EmptyRecord,
     InvalidValue,
-    NotAnObject,
     RequestTooLarge,
     UnfitAnswer,
 )
 from pelton.pipeline.templates import TemplateFault, fill
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.pipeline.wire.decoding import decode_request, load_json
+from pelton.pipeline.wire.decoding import decode_request
+from pelton.pipeline.wire.record_forms.table import SchemaTable, form_of
 from pelton.pipeline.wire.records import RequestRecord
+
+_COMPLETE = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordMap:
     """A `BodyCodec`. `request` has the fields of the chat body besides its messages.
 
-    With a `field` the answer is put there; without one it must be a JSON object, whose fields are merged in.
+    With a `field` the answer is put there; without one it must be a JSON object, whose fields are merged in. An answer
+    that was cut is none, unless `finish_reason` names a field that says so: a record looks finished to its readers.
+    Records that name a schema are read and written by `schemas`.
     """
 
     user: str
@@ -32,12 +36,20 @@ class RecordMap:
     request: dict[str, Any]
     field: str | None
     parse: Literal["text", "json"]
+    finish_reason: str | None = None
+    schemas: SchemaTable | None = None
     keeps_key: bool = True
 
     @property
     def identity(self) -> bytes:
-        told = [self.user, self.system, self.request, self.field, self.parse]
-        return sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).digest()
+        output = None if self.schemas is None else self.schemas.output
+        parts = [self.user, self.system, self.request, self.field, self.parse, self.finish_reason, output]
+        return sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).digest()
+
+    @property
+    def added_fields(self) -> list[str]:
+        """The fields of the answer that are known before there is one."""
+        return [name for name in (self.field, self.finish_reason) if name is not None]
 
     def decode(self, record: RequestRecord, *, max_bytes: int) -> ChatRequest:
         """The request of a record. A fault of the template on this record is `InvalidValue`."""
@@ -46,29 +58,38 @@ class RecordMap:
 
     def body(self, record: RequestRecord, *, max_bytes: int) -> bytes:
         """The chat body of a record, as JSON. Raises `RequestError`."""
-        value = _object(record.value, max_bytes)
-        values = {**value, "record": value, "key": _key(record.key)}
+        value = _bounded(record.value, max_bytes)
+        form = form_of(value, self.schemas)
+        fields = form.values(value)
+        values = {**fields, "record": fields, "key": _key(record.key)}
         messages = [{"role": "user", "content": _filled("user", self.user, values, max_bytes)}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": _filled("system", self.system, values, max_bytes)})
+        # Before anything is generated: an answer without a place is of no use to anybody.
+        form.check(value, self.added_fields)
         return orjson.dumps({"model": "default", **self.request, "messages": messages})
 
     def reply(self, record: RequestRecord, completion: bytes) -> bytes:
         """The record with the answer in it; everything else is byte by byte as it was, unless the answer replaces it.
 
-        Raises `UnfitAnswer` for an answer that is not JSON where that is wanted.
+        Raises `AnswerCut`, and `UnfitAnswer` for an answer that is not JSON, or not what the schema wants.
         """
-        answer = _answer(completion)
-        added = self._added(answer)
         value = record.value or b""
-        if _object(value, len(value)).keys().isdisjoint(added):
-            head = value.strip(b" \t\r\n")[:-1].rstrip(b" \t\r\n")
-            comma = b"" if head.endswith(b"{") or not added else b","
-            return head + comma + orjson.dumps(added)[1:]
-        replaced = {**json.loads(value), **added}  # its integers have no limit, unlike orjson's
-        return json.dumps(replaced, ensure_ascii=False, separators=(",", ":")).encode()
+        return form_of(value, self.schemas).merged(value, self._added(completion))
 
-    def _added(self, answer: str) -> dict[str, Any]:
+    def _added(self, completion: bytes) -> dict[str, Any]:
+        choice = orjson.loads(completion)["choices"][0]
+        reason, answer = choice["finish_reason"], choice["message"].get("content") or ""
+        if self.finish_reason is not None:
+            return {**self._parsed(answer), self.finish_reason: reason}
+        if reason != _COMPLETE:
+            raise AnswerCut(
+                f"The answer was cut (finish_reason {reason!r}): raise request.max_tokens of the map, or have "
+                "output.finish_reason name a field that marks such records."
+            )
+        return self._parsed(answer)
+
+    def _parsed(self, answer: str) -> dict[str, Any]:
         if self.parse == "text":
             return {str(self.field): answer}
         try:
@@ -88,7 +109,7 @@ class RecordMap:
         return parsed
 
 
-def _object(value: bytes | None, max_bytes: int) -> dict[str, Any]:
+def _bounded(value: bytes | None, max_bytes: int) -> bytes:
     if value is None:
         raise EmptyRecord("The record has no value (a tombstone): send a JSON object.")
     if len(value) > max_bytes:
@@ -96,10 +117,7 @@ def _object(value: bytes | None, max_bytes: int) -> dict[str, Any]:
             f"The record has {len(value):,} bytes, more than the {max_bytes:,} this worker reads: send less, or have "
             "the operator raise worker.max_request_bytes."
         )
-    read = load_json(value, "record")
-    if not isinstance(read, dict):
-        raise NotAnObject("The record must be a JSON object: the answer becomes one of its fields.")
-    return read
+    return value
 
 
 def _key(key: bytes | None) -> str | None:
@@ -116,8 +134,3 @@ def _filled(name: str, template: str, values: dict[str, Any], most: int) -> str:
             "missing, or have the map test for it with `is defined` or the filter default.",
             param=f"prompt.{name}",
         ) from None
-
-
-def _answer(completion: bytes) -> str:
-    read = orjson.loads(completion)
-    return read["choices"][0]["message"].get("content") or ""

@@ -17,6 +17,7 @@ from typing import IO, Any
 import fsspec
 import orjson
 
+from pelton.pipeline.outside_text import shown
 from pelton.producers.errors import ProducerError
 from pelton.producers.http.errors import NotFound
 
@@ -56,8 +57,10 @@ class FileStore:
     def __init__(self, url: str) -> None:
         """Raises `StorageUnusable`."""
         try:
-            self._fs, self._root = fsspec.url_to_fs(url)
-            self._fs.makedirs(f"{self._root}/{_DRAFTS}", exist_ok=True)
+            # Another server's files are to be seen at once: s3fs, for one, would list a folder as it once was.
+            self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False)
+            with _os_errors():
+                self._fs.makedirs(f"{self._root}/{_DRAFTS}", exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise StorageUnusable(f"serve.storage {url!r} cannot be used: {error}.") from None
         self._is_local = "file" in self._fs.protocol
@@ -70,21 +73,19 @@ class FileStore:
         return stored
 
     def describe(self, tenant: str, file_id: str) -> StoredFile:
-        """Raises `NotFound`."""
+        """Raises `NotFound` or `OSError`."""
         if not _ID.fullmatch(file_id):
             raise _missing(file_id)
         try:
-            return StoredFile(**orjson.loads(self._fs.cat_file(self._path(tenant, file_id, "meta.json"))))
+            with _os_errors():
+                content = self._fs.cat_file(self._path(tenant, file_id, "meta.json"))
+            return StoredFile(**orjson.loads(content))
         except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
             raise _missing(file_id) from None
 
     def listed(self, tenant: str) -> list[StoredFile]:
-        """All files of a tenant, the newest first."""
-        folder = f"{self._root}/{_folder(tenant)}"
-        try:
-            names = [str(path).rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)]
-        except FileNotFoundError:
-            return []
+        """All files of a tenant, the newest first. Raises `OSError`."""
+        names = [path.rsplit("/", 1)[-1] for path in self._in(_folder(tenant))]
         found: list[StoredFile] = []
         for name in names:
             try:
@@ -94,17 +95,18 @@ class FileStore:
         return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
 
     def read(self, tenant: str, file_id: str) -> Iterator[bytes]:
-        """The content in pieces. Raises `NotFound` at the first."""
+        """The content in pieces. Raises `NotFound` at the first, and `OSError`."""
         self.describe(tenant, file_id)
-        with self._fs.open(self._path(tenant, file_id, "content"), "rb") as content:
+        with _os_errors(), self._fs.open(self._path(tenant, file_id, "content"), "rb") as content:
             while piece := content.read(_CHUNK):
                 yield piece
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Raises `NotFound`."""
+        """Raises `NotFound` or `OSError`."""
         self.describe(tenant, file_id)
-        self._fs.rm(self._path(tenant, file_id, "meta.json"))
-        self._fs.rm(self._path(tenant, file_id, "content"))
+        with _os_errors():
+            self._fs.rm(self._path(tenant, file_id, "meta.json"))
+            self._fs.rm(self._path(tenant, file_id, "content"))
 
     @contextmanager
     def as_local(self, tenant: str, file_id: str) -> Iterator[Path]:
@@ -116,45 +118,71 @@ class FileStore:
             return
         with tempfile.TemporaryDirectory(prefix="pelton-batch-") as folder:
             copy = Path(folder) / "content"
-            self._fs.get_file(path, str(copy))
+            with _os_errors():
+                self._fs.get_file(path, str(copy))
             yield copy
 
     def put_part(self, batch_id: str, name: str, content: bytes) -> None:
         """Keep a piece of a batch's results until the batch ends. Raises `OSError`."""
         path = f"{self._root}/parts/{batch_id}/{name}"
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(path, content)
+        with _os_errors():
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(path, content)
 
     def part(self, batch_id: str, name: str) -> bytes:
         """Raises `OSError`."""
-        content: bytes = self._fs.cat_file(f"{self._root}/parts/{batch_id}/{name}")
+        with _os_errors():
+            content: bytes = self._fs.cat_file(f"{self._root}/parts/{batch_id}/{name}")
         return content
 
     def drop_parts(self, batch_id: str) -> None:
+        """Raises `OSError`."""
         folder = f"{self._root}/parts/{batch_id}"
-        if self._fs.exists(folder):
-            self._fs.rm(folder, recursive=True)
+        with _os_errors():
+            if self._fs.exists(folder):
+                self._fs.rm(folder, recursive=True)
 
     def sweep(self, older_than_s: float = DRAFT_S) -> None:
         """Remove what servers that died were just writing. Raises `OSError`."""
-        for draft in self._fs.ls(f"{self._root}/{_DRAFTS}", detail=False):
-            began = str(draft).rsplit("/", 1)[-1].partition("-")[0]
+        for draft in self._in(_DRAFTS):
+            began = draft.rsplit("/", 1)[-1].partition("-")[0]
             if began.isdecimal() and int(began) + older_than_s < time.time():
-                self._fs.rm(draft)
+                with _os_errors():
+                    self._fs.rm(draft)
+
+    def _in(self, folder: str) -> list[str]:
+        """The paths in a folder; none where it is not there, as an empty one is not in an object store."""
+        try:
+            with _os_errors():
+                return [str(path) for path in self._fs.ls(f"{self._root}/{folder}", detail=False)]
+        except FileNotFoundError:
+            return []
 
     def _write(self, path: str, content: IO[bytes]) -> int:
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         draft = f"{self._root}/{_DRAFTS}/{int(time.time())}-{secrets.token_hex(8)}"
         size = 0
-        with self._fs.open(draft, "wb") as target:
-            while piece := content.read(_CHUNK):
-                target.write(piece)
-                size += len(piece)
-        self._fs.mv(draft, path)
+        with _os_errors():
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            with self._fs.open(draft, "wb") as target:
+                while piece := content.read(_CHUNK):
+                    target.write(piece)
+                    size += len(piece)
+            self._fs.mv(draft, path)
         return size
 
     def _path(self, tenant: str, file_id: str, name: str) -> str:
         return f"{self._root}/{_folder(tenant)}/{file_id}/{name}"
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Where a server of files cannot be reached, its library raises errors of its own: callers know `OSError`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"the storage fails: {type(error).__name__}: {shown(str(error))}") from error
 
 
 def _folder(tenant: str) -> str:

@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,12 @@ from pelton.pipeline.wire.chat import Message
 from pelton.pipeline.wire.dead_letter import dead_letter
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
+from pelton.pipeline.wire.record_forms.avro import AvroSchema
+from pelton.pipeline.wire.record_forms.framing import framed
+from pelton.pipeline.wire.record_forms.protobuf import ProtobufSchema
+from pelton.pipeline.wire.record_forms.schema import RegisteredSchema
+from pelton.pipeline.wire.record_forms.table import SchemaTable
+from pelton.pipeline.wire.record_map import RecordMap
 from pelton.pipeline.wire.records import Headers, RequestRecord, Source
 from pelton.pipeline.wire.tenants import TenantPolicy, signature
 from pelton.pipeline.wire.tracing import continue_trace
@@ -101,6 +108,37 @@ def _envelope(rng: Random, data: bytes) -> None:
         orjson.dumps(envelope.fault.body())
     if envelope.traceparent is not None:
         continue_trace(envelope.traceparent)
+
+
+AVRO = """{"type": "record", "name": "R", "fields": [
+    {"name": "a", "type": "string"}, {"name": "b", "type": ["null", "long"]},
+    {"name": "c", "type": {"type": "array", "items": {"type": "map", "values": "double"}}},
+    {"name": "t", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"""
+PROTO = """syntax = "proto3"; import "google/protobuf/struct.proto"; import "google/protobuf/any.proto";
+message M { string a = 1; repeated M c = 2; google.protobuf.Struct s = 3; google.protobuf.Any any = 4; }"""
+MAPPED = (
+    b'{"a": "x"}',
+    framed(1, b"\x02x\x02\x08\x01\x14\x02\x02k" + b"\0" * 10 + b"\x02"),
+    framed(2, b"\x00\n\x01x\x12\x03\n\x01y\x1a\x07\n\x05\n\x01k\x12\0\x22\x05\n\x03a/b"),
+)
+
+
+@cache
+def _map() -> RecordMap:
+    table = SchemaTable([])
+    table.add(1, AvroSchema.of(RegisteredSchema(1, "AVRO", AVRO)))
+    table.add(2, ProtobufSchema.of(RegisteredSchema(2, "PROTOBUF", PROTO)))
+    return RecordMap("{{ a }}", None, {}, "a", "text", schemas=table)
+
+
+def _mapped(_: Random, data: bytes) -> None:
+    record, made = RequestRecord(SOURCE, None, data, (), 0, 0), _map()
+    try:
+        made.decode(record, max_bytes=1_000_000)
+    except RequestError as error:
+        orjson.dumps(error.body())
+    else:
+        made.reply(record, b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}')
 
 
 def _body(_: Random, data: bytes) -> None:
@@ -249,6 +287,7 @@ def _reply(rng: Random, data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     "headers": Target(HEADER_VALUES, _envelope),
     "body": Target(BODIES, _body),
+    "mapped records": Target(MAPPED, _mapped),
     "text": Target((b"<|im_start|>user\nHi<|im_end|>", b"<unused12><s>[INST]", b"\x1b]52;c;Zm9v\x07"), _text),
     "suspects": Target((SUSPECT_KEY, SUSPECT_VALUE or b""), _suspect, (ValueError,)),
     "cancels": Target(HEADER_VALUES, _cancel, (ValueError, TenantNotProven)),

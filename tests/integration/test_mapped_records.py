@@ -17,6 +17,7 @@ max_tokens = 5
 temperature = 0
 [output]
 field = "summary"
+finish_reason = "end"
 """
 
 
@@ -45,6 +46,7 @@ async def test_records_are_answered_once_though_a_worker_is_killed(place, client
         for reply in replies:
             value = orjson.loads(reply.value)
             assert value.pop("summary")
+            assert value.pop("end") == "length"
             assert value == sent[reply.key]
 
     async with asyncio.TaskGroup() as group:

@@ -75,6 +75,9 @@ class ReplyCounts:
         self._ok.inc()
         metrics.cache_requests.labels(ending.outcome).inc()
         self._reply_cache.count(ending.outcome)
+        if ending.truncation is not None:
+            metrics.truncated.labels(ending.truncation.policy).inc()
+            metrics.truncated_tokens.inc(ending.truncation.tokens)
         if isinstance(ending, Generated):
             self._note_generated(ending, now)
         else:

@@ -58,6 +58,8 @@ def answer_record(
     delivery, outcome = ending.delivery, ending.outcome
     if outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, outcome.encode()))
+    if ending.truncation is not None:
+        headers.append((contract.TRUNCATED, ending.truncation.header))
     headers.extend(trace)
     record = _record(delivery, value, signature, attempt, headers)
     if len(value) < SAFE_BYTES:

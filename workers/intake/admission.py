@@ -1,7 +1,7 @@
 """From fetched records to the queue: what is asked of each on the way, and where some leave it.
 
-addressed? ─► drafts (decode, render) ─► cache ─► jobs (tokenise) ─► generation ─► queue
-              in a thread                at once  in a thread        equal ones join
+addressed? ─► schemas ─► drafts (decode, render) ─► cache ─► jobs (tokenise) ─► generation ─► queue
+              of records  in a thread                at once  in a thread        equal ones join
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from pelton.workers.prepare.prepare import make_drafts, make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
 from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
+from pelton.workers.schemas.api import Schemas
 from pelton.workers.sessions.coordinator import Opened, SessionCoordinator
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.reply_cache import ReplyCache
@@ -39,6 +40,7 @@ class Admission:
         self,
         *,
         addresses: ReplyAddresses,
+        schemas: Schemas,
         codec: Codec,
         limits: RequestLimits,
         key_builder: CacheKeyBuilder,
@@ -54,6 +56,7 @@ class Admission:
         degrading: Degrading,
     ) -> None:
         self._addresses = addresses
+        self._schemas = schemas
         self._codec = codec
         self._limits = limits
         self._key_builder = key_builder
@@ -68,6 +71,10 @@ class Admission:
         self._early_refusal = early_refusal
         self._degrading = degrading
 
+    async def close(self) -> None:
+        """Let go of what requests are read with."""
+        await self._schemas.close()
+
     async def wait_for_room(self, lane: Lane) -> int:
         """Wait until at least one more request of a lane may be taken in; return how many may."""
         waiting = await self._single_flight.wait_for_room(lane.priority)
@@ -80,7 +87,9 @@ class Admission:
         for failed in nowhere:
             self._open.add(failed.delivery)
         ours = [delivery for delivery in addressed if self._open.add(delivery)]
-        wanted, unwanted = each("admit", ours, self._admit, lambda delivery: delivery)
+        await self._schemas.look_up(ours, self._open)
+        waited = [delivery for delivery in ours if delivery in self._open]
+        wanted, unwanted = each("admit", waited, self._admit, lambda delivery: delivery)
         plain = [delivery for delivery in wanted if not _is_turn(delivery)]
         drafts, malformed = await asyncio.to_thread(make_drafts, plain, self._codec, self._limits, self._key_builder)
         await self._proceed(drafts, [*nowhere, *unwanted, *malformed])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pelton.pipeline.errors import ContextLengthExceeded, RequestTooLarge
 from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
+from pelton.pipeline.wire.contract import TruncationPolicy
 from pelton.workers.engine.api import StepEngine
 
 
@@ -21,6 +22,7 @@ class RequestLimits:
     default_max_new_tokens: int
     max_request_bytes: int
     bodies: BodyCodec = CHAT_BODIES
+    truncation: TruncationPolicy = TruncationPolicy.REFUSE
 
     @classmethod
     def of(
@@ -33,12 +35,20 @@ class RequestLimits:
             default_max_new_tokens=settings.default_max_new_tokens,
             max_request_bytes=settings.max_request_bytes,
             bodies=bodies,
+            truncation=settings.truncation,
         )
 
     @property
     def most_tokens(self) -> int:
         """Tokens of the largest request."""
         return min(self.context_length, self.budget_tokens)
+
+    def prompt_room(self, asked: int | None) -> int:
+        """The longest prompt beside which there is room for as many new tokens as are `asked` for.
+
+        Where nothing is asked the default is kept free, but no more than half of what the model holds.
+        """
+        return self.most_tokens - (asked or min(self.default_max_new_tokens, self.most_tokens // 2))
 
 
 def allowed_new_tokens(prompt_tokens: int, asked: int | None, limits: RequestLimits) -> int:

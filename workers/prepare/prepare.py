@@ -11,6 +11,7 @@ from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
 from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.prepare.truncation import fitted
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
 
 
@@ -21,8 +22,9 @@ def make_drafts(
 
     def draft(delivery: Delivery) -> RenderedRequest:
         request = decode(delivery, limits)
-        text = codec.render(request.messages, request)
-        return RenderedRequest(delivery, request, text, key_builder.keys(delivery, request, text))
+        made = fitted(request, codec.render(request.messages, request), codec, limits, delivery.envelope.truncation)
+        keys = key_builder.keys(delivery, made.request, made.text)
+        return RenderedRequest(delivery, made.request, made.text, keys, prompt=made.prompt, truncation=made.truncation)
 
     return each("prepare", deliveries, draft, lambda delivery: delivery)
 
@@ -46,8 +48,8 @@ def make_jobs(
             text = codec.shortened(text, allowed)
         form = codec.form(draft.request, draft.text)
         return PreparedRequest(
-            draft.delivery, draft.request, prompt, allowed,
-            keys=draft.keys, form=form, text=text, shortened_to=draft.shortened_to,
+            draft.delivery, draft.request, prompt, allowed, keys=draft.keys, form=form, text=text,
+            shortened_to=draft.shortened_to, truncation=draft.truncation,
         )  # fmt: skip
 
     tokenised, failed = together("tokenise", drafts, prompts, lambda draft: draft.delivery)

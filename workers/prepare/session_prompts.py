@@ -64,9 +64,8 @@ class SessionPrompts:
 
         Where nothing is asked the default is kept free, but no more than half of what the model holds.
         """
-        most = self.limits.most_tokens
-        free = asked or min(self.limits.default_max_new_tokens, most // 2)
-        return most - free if self.most_context is None else min(self.most_context, most - free)
+        room = self.limits.prompt_room(asked)
+        return room if self.most_context is None else min(self.most_context, room)
 
     def _draft(self, begun: "_Begun", prompt: Sequence[int]) -> RenderedRequest:
         """Where the request is too long without any history, that is for the limits on every request to judge."""

@@ -113,10 +113,11 @@ class Generation:
         resend = self.job.keys.resend
         is_again = resend is not None and waiter.keys.resend == resend and not waiter.delivery.envelope.session
         if value is not None and is_again:
-            return Duplicate(waiter.delivery, value, shared_from=shared_from)
+            return Duplicate(waiter.delivery, value, shared_from=shared_from, truncation=waiter.truncation)
         return CacheHit(
-            waiter.delivery, waiter.keys, body, CacheOutcome.JOINED, shared_from, shortened_to=waiter.shortened_to
-        )
+            waiter.delivery, waiter.keys, body, CacheOutcome.JOINED, shared_from,
+            shortened_to=waiter.shortened_to, truncation=waiter.truncation,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

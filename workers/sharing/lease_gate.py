@@ -112,7 +112,7 @@ class LeaseGate:
         """The answer is there: the results of all who wait, `outcome` for the one that it was to be generated for."""
         job = generation.job
         return [
-            CacheHit(job.delivery, job.keys, body, outcome, shortened_to=job.shortened_to)
+            CacheHit(job.delivery, job.keys, body, outcome, shortened_to=job.shortened_to, truncation=job.truncation)
             if waiter is job
             else generation.joined(waiter, body)
             for waiter in self._single_flight.finish(generation)

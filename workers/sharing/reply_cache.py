@@ -51,10 +51,12 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     told = found.get(keys.resend or "")
     value = _retold(told.value, answer) if told is not None else None
     if value is not None:
-        return Duplicate(draft.delivery, value)
+        return Duplicate(draft.delivery, value, truncation=draft.truncation)
     if answer is not None:
         outcome = CacheOutcome(answer.tier)
-        return CacheHit(draft.delivery, keys, answer.value, outcome, shortened_to=draft.shortened_to)
+        return CacheHit(
+            draft.delivery, keys, answer.value, outcome, shortened_to=draft.shortened_to, truncation=draft.truncation
+        )
     return None
 
 

@@ -21,7 +21,7 @@ KEY = "sk-a-key"
 class Server:
     """One process's worth of `pelton serve`, in this process."""
 
-    def __init__(self, settings: Settings, storage: Path, **serve: Any) -> None:
+    def __init__(self, settings: Settings, storage: Path | str, **serve: Any) -> None:
         self.port = free_port()
         changes = {"port": self.port, "storage": str(storage), "batches_topic": f"{settings.kafka.group_id}-batches"}
         self.settings = settings.model_copy(update={"serve": settings.serve.model_copy(update={**changes, **serve})})

@@ -62,8 +62,8 @@ def test_variables_that_are_no_settings_are_left_alone(name):
         (
             "zzz",
             (
-                "known here: cache, engine, kafka, log, model, overload, quota, reports, routing, serve, session, "
-                "traces, webhook, worker"
+                "known here: cache, engine, kafka, log, model, overload, quota, reports, routing, schemas, serve, "
+                "session, traces, webhook, worker"
             ),
         ),
     ],

@@ -4,6 +4,7 @@ import contextlib
 import re
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.pipeline import templates
-from pelton.pipeline.errors import InvalidJson, InvalidValue, NotAnObject, NotUtf8, RequestError, UnfitAnswer
+from pelton.pipeline.errors import AnswerCut, InvalidJson, InvalidValue, NotAnObject, NotUtf8, RequestError, UnfitAnswer
 from pelton.pipeline.map_file import load_map
 from pelton.pipeline.settings.loading import SettingsError
+from pelton.pipeline.settings.worker import SchemaSettings
 from pelton.pipeline.wire.record_map import RecordMap
 from pelton.pipeline.wire.records import RequestRecord, Source
 
@@ -34,8 +36,8 @@ def record(value: bytes | None, key: bytes | None = None) -> RequestRecord:
     return RequestRecord(Source("t", 0, 1), key, value, (), 0, 0)
 
 
-def completion(text: str) -> bytes:
-    return orjson.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
+def completion(text: str, end: str = "stop") -> bytes:
+    return orjson.dumps({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": end}]})
 
 
 def mapping(
@@ -117,6 +119,25 @@ def test_a_text_that_grows_is_cut_off():
         made.decode(record(value), max_bytes=MOST)
 
 
+@pytest.mark.parametrize("end", ["length", "content_filter"])
+@pytest.mark.parametrize("parse", ["text", "json"])
+def test_a_cut_answer_is_no_answer(end, parse):
+    """Also where its beginning would do: nobody sees on the record that more was to come."""
+    with pytest.raises(AnswerCut, match=r"request\.max_tokens.*output\.finish_reason"):
+        mapping(parse=parse).reply(record(b"{}"), completion("1", end))
+
+
+@given(RECORDS, st.sampled_from(["stop", "length"]))
+def test_a_cut_answer_may_be_marked(values, end):
+    made = replace(mapping(), finish_reason="end")
+    reply = made.reply(record(orjson.dumps(values)), completion("yes", end))
+    assert orjson.loads(reply) == {**values, "answer": "yes", "end": end}
+
+
+def test_marking_makes_another_map():
+    assert replace(mapping(), finish_reason="end").identity != mapping().identity
+
+
 def test_an_answer_that_is_no_json_says_what_to_do():
     with pytest.raises(UnfitAnswer, match="response_format"):
         mapping(parse="json").reply(record(b"{}"), completion("no"))
@@ -128,11 +149,11 @@ def test_the_example_of_the_guide_works(tmp_path):
     """The map of the page makes the request that the page says of the record of the page."""
     fences = dict(re.findall(r"^```(json|toml)\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL))
     (tmp_path / "map.toml").write_text(fences["toml"])
-    made = load_map(tmp_path / "map.toml")
+    made = load_map(tmp_path / "map.toml", SchemaSettings())
     request = made.decode(record(fences["json"].encode()), max_bytes=MOST)
     assert [message.role for message in request.messages] == ["system", "user"]
     assert request.messages[1].text.startswith("Teekay sells four tankers\nThe company said")
-    assert request.max_tokens == 60
+    assert request.max_tokens == 200
     reply = orjson.loads(made.reply(record(fences["json"].encode()), completion("Sold.")))
     assert reply == {**orjson.loads(fences["json"]), "summary": "Sold."}
     assert tomllib.loads(fences["toml"])["output"] == {"field": "summary"}
@@ -146,16 +167,17 @@ def test_the_example_of_the_guide_works(tmp_path):
         ("[prompt]\nuser='{{ x() }}'\n[output]\nfield='a'", "call is not allowed"),
         ("[prompt]\nuser='{{ x|counted(y) }}'\n[output]\nfield='a'", "counted is not allowed"),
         ("[prompt]\nuser='x'\n[output]\nparse='text'", "name a field"),
+        ("[prompt]\nuser='x'\n[output]\nfield='a'\nfinish_reason='a'", "name two fields"),
         ("[prompt]\nuser='x'\n[output]\nfeild='a'", "did you mean output.field?"),
         ("[prompt]\nuser='x'\n[request]\ntemperature=9\n[output]\nfield='a'", "request.temperature"),
         ("[prompt]\nuser='x'\n[request]\nn=2\n[output]\nfield='a'", "request.n"),
         ("[prompt", "it is not TOML"),
     ],
-    ids=["empty", "syntax", "call", "counted", "no-field", "typo", "temperature", "n", "toml"],
+    ids=["empty", "syntax", "call", "counted", "no-field", "same-field", "typo", "temperature", "n", "toml"],
 )
 def test_a_map_at_fault_names_file_field_and_fix(tmp_path, text, told):
     path = tmp_path / "map.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=re.escape(told)) as raised:
-        load_map(path)
+        load_map(path, SchemaSettings())
     assert str(path) in str(raised.value)

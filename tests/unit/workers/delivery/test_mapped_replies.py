@@ -32,9 +32,9 @@ def reply(ending: Result, bodies: BodyCodec) -> OutgoingReply:
     ).pack([ending])[0]
 
 
-def hit(owed: Delivery, text: str) -> CacheHit:
+def hit(owed: Delivery, text: str, end: str = "stop") -> CacheHit:
     message = {"role": "assistant", "content": text}
-    body = orjson.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {}})
+    body = orjson.dumps({"choices": [{"index": 0, "message": message, "finish_reason": end}], "usage": {}})
     return CacheHit(owed, CacheKeys("answer"), body, CacheOutcome.HIT_LOCAL)
 
 
@@ -64,6 +64,13 @@ def test_an_answer_that_is_no_json_is_an_error_and_a_dead_letter(owed):
     error, letter = made.records
     assert orjson.loads(error.value or b"")["error"]["code"] == "unfit_answer"
     assert (error.key, letter.key, letter.value) == (b"k7", b"k7", VALUE)
+
+
+def test_a_cut_answer_is_an_error_and_a_dead_letter(owed):
+    """Its record can be replayed when the map leaves more room."""
+    error, letter = reply(hit(owed, "half of", "length"), TEXT).records
+    assert orjson.loads(error.value or b"")["error"]["code"] == "answer_cut"
+    assert letter.value == VALUE
 
 
 def test_a_large_reply_keeps_its_key_when_its_smaller_form_is_sent(owed):

@@ -12,6 +12,7 @@ from pelton.pipeline.wire.contract import Lane
 from pelton.workers.intake import admission
 from pelton.workers.intake.admission import Admission
 from pelton.workers.requests import CacheKeys, PreparedRequest
+from pelton.workers.schemas.api import NoSchemas
 from pelton.workers.sharing.generation import Generation
 from pelton.workers.sharing.single_flight import SingleFlight
 from tests.unit._support.single_flight import ANSWER, URGENT, job, urgent_ones
@@ -85,9 +86,9 @@ def admitting(line: RequestQueue[Generation], monkeypatch: pytest.MonkeyPatch, *
         Any, Everybody({Lane[name]: [Draft(one.delivery, one) for one in some] for name, some in turns.items()})
     )
     return Admission(
-        addresses=others, codec=others, limits=others, key_builder=others, reply_cache=others, cancels=others,
-        open_requests=others, single_flight=SingleFlight(max_waiting=100), sessions=others, session_prompts=others,
-        queue=line, quotas=cast(Any, NoQuotas(line)), early_refusal=others,
+        addresses=others, schemas=NoSchemas(), codec=others, limits=others, key_builder=others, reply_cache=others,
+        cancels=others, open_requests=others, single_flight=SingleFlight(max_waiting=100), sessions=others,
+        session_prompts=others, queue=line, quotas=cast(Any, NoQuotas(line)), early_refusal=others,
         degrading=others,
     )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Forms that the values of mapped records have: JSON, or what a schema of a registry says."""

@@ -1,0 +1,1 @@
+"""Schemas of a registry, fetched before the records that name them are read."""
