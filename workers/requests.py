@@ -161,6 +161,7 @@ class Generated:
     def shortened_to(self) -> int | None:
         return self.job.shortened_to
 
+    @property
     def truncation(self) -> Truncation | None:
         return self.job.truncation
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings

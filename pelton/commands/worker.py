@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from pelton.cache.first_look import look_at_servers
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
 from pelton.logs import configure_logging
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause, may_pass
+from pelton.pipeline.kafka.causes import client_errors, kafka_cause, may_pass
 from pelton.pipeline.map_file import body_codec
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.log import LogFormat

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.producers.dead_letters.letters import DeadLetter, LetterPosition, Replayed, read_record, unreadable

@@ -20,7 +20,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.signatures import group_secret
 from pelton.pipeline.wire import contract

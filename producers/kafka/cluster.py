@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause, who
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.causes import client_errors, kafka_cause, who
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable, TopicMissing
 

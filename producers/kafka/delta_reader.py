@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.service_group import ServiceGroup

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pelton.pipeline.errors import RequestTooLarge
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.pipeline.wire import contract

@@ -12,7 +12,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.wire import contract

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract

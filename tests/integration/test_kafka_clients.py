@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.stack.ports import free_port
 
 

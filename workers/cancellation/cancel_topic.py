@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import Cancelled, TenantNotProven
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog

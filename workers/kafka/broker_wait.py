@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_causes import client_errors, is_cut_off, kafka_cause, may_pass
+from pelton.pipeline.kafka.causes import client_errors, is_cut_off, kafka_cause, may_pass
 from pelton.pipeline.settings.kafka import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_while_away
 from pelton.workers.notices import about_kafka

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka_clients import start_client
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import ProducerError
 from pelton.producers.http.batches.documents import KEPT_S, Batch, forget_records

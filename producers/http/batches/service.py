@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka_clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of

@@ -8,7 +8,7 @@ import ssl
 import pytest
 from aiokafka import errors
 
-from pelton.pipeline.kafka_causes import client_errors, kafka_cause
+from pelton.pipeline.kafka.causes import client_errors, kafka_cause
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable
 from pelton.producers.kafka.cluster import look_up

@@ -1,0 +1,1 @@
+"""What workers and producers have in common as clients of Kafka."""
