@@ -9,7 +9,8 @@ exact match    greedy answers to questions of TAT-QA whose answer is one figure 
                or span must stand in the answer's first line. A small model answers few rightly: what counts is whether
                a precision answers differently, so agreement with float32's texts is shown too
 
-The engine computes all of it; texts are read in one chunk each, through its pages. bfloat16 is left out where the processor would emulate it, unless it is named. Prints a table and the same as JSON.
+The engine computes all of it; texts are read in one chunk each, through its pages. bfloat16 is left out where the
+processor would emulate it, unless it is named. Prints a table and the same as JSON.
 """
 
 import argparse

@@ -50,7 +50,8 @@ class TritonAttention:
         if splits is not None:
             decode_attention(
                 queries[:singles], keys[:singles], values[:singles], *pages, self.tables,
-                rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], splits, out, scoring, absmax=absmax,
+                rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], splits, out, scoring,
+                absmax=absmax,
             )  # fmt: skip
         if blocks is not None:
             # Told where to begin, and not given a part: kernels are compiled anew for what is not aligned.
