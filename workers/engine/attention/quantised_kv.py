@@ -4,6 +4,8 @@ Such a vector is written once and never changed, so its scale can be its own lar
 whole head would be exceeded by later tokens, and what is stored already would have to be quantised again.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,7 +59,7 @@ class QuantisedKVCache(KVCache):
         scales = self._absmax[layer].index_select(0, pages).mul_(1 / self._levels).to(self.dtype)
         return self._gathered[:count].copy_(copied.view(self._stored)).mul_(scales[..., None])
 
-    def zero(self, pages: list[int] | tuple[int, ...]) -> None:
+    def zero(self, pages: Sequence[int]) -> None:
         index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
         for layer, absmax in enumerate(self._absmax):
             self._bytes(layer).index_fill_(0, index, 0)
