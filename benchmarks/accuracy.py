@@ -1,4 +1,4 @@
-"""What each precision of the weights costs in accuracy, beside float32 on the same model.
+"""What each precision of weights, keys and values costs in accuracy, beside float32 on the same model.
 
     python -m benchmarks.accuracy [--model NAME] [--contexts N] [--questions N] [--precision NAME ...]
 
@@ -9,7 +9,8 @@ exact match    greedy answers to questions of TAT-QA whose answer is one figure 
                or span must stand in the answer's first line. A small model answers few rightly: what counts is whether
                a precision answers differently, so agreement with float32's texts is shown too
 
-bfloat16 is left out where the processor would emulate it, unless it is named. Prints a table and the same as JSON.
+The engine computes all of it; texts are read in one chunk each, through its pages. bfloat16 is left out where the
+processor would emulate it, unless it is named. Prints a table and the same as JSON.
 """
 
 import argparse
@@ -19,8 +20,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -28,18 +30,36 @@ from torch import Tensor
 
 from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.api import SamplingParams
+from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
+from pelton.workers.engine.attention.paged import TorchAttention
+from pelton.workers.engine.attention.quantised_kv import kv_cache
 from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.model_runner import PackedRunner
 from pelton.workers.engine.layers.packed_linear import can_pack
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.offline import Engine
 
 DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
 CONTEXT_TOKENS, LEAST_TOKENS, ANSWER_TOKENS, MAX_PROMPT_TOKENS = 256, 64, 24, 900
-PRECISIONS: dict[str, dict[str, str]] = {
-    "float32": {"dtype": "float32"},
-    "bfloat16": {"dtype": "bfloat16"},
-    "int8 (float32)": {"dtype": "float32", "weights": "int8"},
-    "int8 (bfloat16)": {"dtype": "bfloat16", "weights": "int8"},
+PAGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    weights: Literal["auto", "int8"] = "auto"
+    kv_dtype: Literal["auto", "int8"] = "auto"
+
+
+PRECISIONS = {
+    "float32": Precision(),
+    "bfloat16": Precision("bfloat16"),
+    "int8 weights": Precision(weights="int8"),
+    "int8 keys and values": Precision(kv_dtype="int8"),
+    "int8 weights, keys and values": Precision(weights="int8", kv_dtype="int8"),
+    "bfloat16, int8 weights": Precision("bfloat16", weights="int8"),
+    "bfloat16, int8 keys and values": Precision("bfloat16", kv_dtype="int8"),
 }
 
 
@@ -72,10 +92,10 @@ class Measurement:
         self._distributions: list[Tensor] = []
         self._answers: list[str] = []
 
-    def of(self, loaded: LoadedModel) -> Result:
+    def of(self, loaded: LoadedModel, kv_dtype: Literal["auto", "int8"]) -> Result:
         started = time.perf_counter()
-        loss, divergence, tokens = self._read(loaded)
-        answers = self._ask(loaded)
+        loss, divergence, tokens = self._read(loaded, kv_dtype)
+        answers = self._ask(loaded, kv_dtype)
         self._answers = self._answers or answers
         return Result(
             perplexity=math.exp(loss / tokens),
@@ -88,16 +108,15 @@ class Measurement:
         )
 
     @torch.inference_mode()
-    def _read(self, loaded: LoadedModel) -> tuple[float, float, int]:
+    def _read(self, loaded: LoadedModel, kv_dtype: Literal["auto", "int8"]) -> tuple[float, float, int]:
         """Loss and divergence in nats over all tokens but each context's first, and how many those are."""
         ids = [loaded.tokenizer(text)["input_ids"][:CONTEXT_TOKENS] for text in self._texts]
         chosen = [each for each in ids if len(each) >= LEAST_TOKENS][: self._contexts]
-        loaded.model.set_attn_implementation("sdpa")
+        reader = _Reader(loaded, kv_dtype)
         loss = divergence = 0.0
         first = not self._distributions
         for index, each in enumerate(chosen):
-            logits = loaded.model(input_ids=torch.tensor([each]), use_cache=False).logits[0, :-1]
-            distribution = logits.float().log_softmax(dim=-1)
+            distribution = reader.logits(each)[:-1].log_softmax(dim=-1)
             if first:
                 self._distributions.append(distribution.half())
             expected = self._distributions[index].float()
@@ -105,12 +124,28 @@ class Measurement:
             loss -= distribution.gather(1, torch.tensor(each)[1:, None]).sum().item()
         return loss, divergence, sum(len(each) - 1 for each in chosen)
 
-    def _ask(self, loaded: LoadedModel) -> list[str]:
+    def _ask(self, loaded: LoadedModel, kv_dtype: Literal["auto", "int8"]) -> list[str]:
         prompts = [_tokens(loaded, question.prompt) for question in self._questions]
-        engine = Engine(loaded, ContinuousConfig(kv_memory_gib=0.25, max_running=16))
+        engine = Engine(loaded, ContinuousConfig(kv_memory_gib=0.25, max_running=16, kv_dtype=kv_dtype))
         completions = engine.generate(prompts, SamplingParams(ANSWER_TOKENS, temperature=0.0))
         texts = [loaded.tokenizer.decode(each.token_ids, skip_special_tokens=True) for each in completions]
         return [text.strip().splitlines()[0] if text.strip() else "" for text in texts]
+
+
+class _Reader:
+    """Logits of all tokens of a text, through pages as the engine's."""
+
+    def __init__(self, loaded: LoadedModel, kv_dtype: Literal["auto", "int8"]) -> None:
+        shape = kv_shape(loaded.model.config, kv_dtype)
+        self._pages = np.arange(CONTEXT_TOKENS // PAGE)
+        self._store = kv_cache(shape, len(self._pages), PAGE, dtype=loaded.dtype, device=loaded.device)
+        self._runner = PackedRunner(loaded.model, self._store)
+
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """Float32 [tokens, vocab]."""
+        rows = RowSpan(0, 0, len(ids), self._pages[: -(-len(ids) // PAGE)])
+        batch = PackedBatch.pack(np.array(ids), [rows], np.arange(len(ids)), self._store)
+        return self._runner.forward(batch, TorchAttention(batch, self._store))
 
 
 def _questions(records: Sequence[dict[str, Any]]) -> Iterator[Question]:
@@ -154,11 +189,12 @@ def main() -> None:
     asked = parser.parse_args()
     records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     measurement = Measurement(records, asked.contexts, asked.questions)
-    fast = [name for name, how in PRECISIONS.items() if how["dtype"] == "float32" or can_pack(torch.bfloat16)]
+    fast = [name for name, how in PRECISIONS.items() if how.dtype == "float32" or can_pack(torch.bfloat16)]
     results = {}
     for name in ["float32", *(asked.precision if asked.precision is not None else fast[1:])]:
-        spec = ModelSpec(asked.model, device="cpu", **PRECISIONS[name])  # type: ignore[arg-type]  # of their literals
-        results[name] = measurement.of(load(spec, cache_dir() / "models"))
+        how = PRECISIONS[name]
+        spec = ModelSpec(asked.model, device="cpu", dtype=how.dtype, weights=how.weights)
+        results[name] = measurement.of(load(spec, cache_dir() / "models"), how.kv_dtype)
     _report(results)
 
 

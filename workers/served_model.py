@@ -15,6 +15,7 @@ from pelton.pipeline.settings.loading import Settings
 from pelton.workers.delivery.completion_body import ANSWER_FORMAT
 from pelton.workers.engine.api import StepEngine
 from pelton.workers.engine.choices import ChoiceEngine
+from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.chat_template import wants_parts
@@ -145,6 +146,7 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
         "dtype": str(loaded.dtype),
         "positions": loaded.positions_for,
         **({"quantised": loaded.weights} if loaded.weights else {}),
+        **({"kv_dtype": settings.kv_dtype} if settings.kv_dtype != "auto" else {}),
         "eos": loaded.eos_token_ids,
         "template": tokenizer.chat_template,
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -193,6 +195,7 @@ def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
         max_batch_tokens=settings.max_batch_tokens,
         max_running=settings.max_running,
         kv_memory_gib=settings.kv_memory_gib,
+        kv_dtype=settings.kv_dtype,
         page_size=settings.page_size,
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
@@ -204,6 +207,10 @@ def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
 def _padded(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
     from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine  # noqa: PLC0415 (imports torch)
 
+    if settings.kv_dtype != "auto":
+        raise ModelLoadError(
+            "engine.kv_dtype: the padded engine keeps keys and values in the model's data type; set it to auto"
+        )
     config = PaddedConfig(
         max_batch_tokens=settings.max_batch_tokens or _PADDED_BATCH_TOKENS,
         max_batch_size=settings.max_batch_size,

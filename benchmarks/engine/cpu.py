@@ -4,9 +4,10 @@
                                [--contenders NAME ...]
 
 mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 144 others of the same sizes, so
-        that the system has given it the memory of its pages), the same with int8 weights, the bound (the engine's own
-        steps as forward passes of transformers' body with attention left out, with its layers as they come and as the
-        engine has them), transformers' `generate` in padded batches of 16, and transformers' continuous batching.
+        that the system has given it the memory of its pages), the same with int8 weights, and with int8 keys and
+        values, the bound (the engine's own steps as forward passes of transformers' body with attention left out, with
+        its layers as they come and as the engine has them), transformers' `generate` in padded batches of 16, and
+        transformers' continuous batching.
 prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 tokens: with the prefix cache and without.
 growth  the mixed workload once and ten times over, each by an engine that has filled its pages: time per request and
         memory must stay what they were.

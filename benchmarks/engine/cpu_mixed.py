@@ -36,6 +36,10 @@ def _int8(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
     return warm_engine_run(prepare(plain, "int8"), joined(sets[:2]), sets[2:])
 
 
+def _int8_kv(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
+    return warm_engine_run(prepare(plain), joined(sets[:2]), sets[2:], kv_dtype="int8")
+
+
 def _bound(plain: LoadedModel, spec: ModelSpec, sets: Sets) -> Contender:
     return bound_run(load(spec, MODELS), plain, sets[0])
 
@@ -56,6 +60,7 @@ def _transformers(plain: LoadedModel, _: ModelSpec, sets: Sets) -> Contender:
 CONTENDERS: dict[str, Callable[[LoadedModel, ModelSpec, Sets], Contender]] = {
     "engine": _engine,
     "engine with int8 weights": _int8,
+    "engine with int8 keys and values": _int8_kv,
     "bound: transformers' body alone": _bound,
     "the same with the engine's layers": _own_bound,
     "padded generate of 16": _padded,

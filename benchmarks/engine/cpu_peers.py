@@ -50,9 +50,11 @@ def engine_run(loaded: LoadedModel, requests: Sequence[Request], **limits: Any) 
     return lambda: _generated(Engine(loaded, ContinuousConfig(**limits)), requests)
 
 
-def warm_engine_run(loaded: LoadedModel, earlier: Sequence[Request], runs: Iterable[Sequence[Request]]) -> Contender:
+def warm_engine_run(
+    loaded: LoadedModel, earlier: Sequence[Request], runs: Iterable[Sequence[Request]], **limits: Any
+) -> Contender:
     """One engine that has answered `earlier` requests, given others in each of its runs."""
-    engine = Engine(loaded, ContinuousConfig(kv_memory_gib=KV_GIB))
+    engine = Engine(loaded, ContinuousConfig(kv_memory_gib=KV_GIB, **limits))
     _generated(engine, earlier)
     upcoming = iter(runs)
     return lambda: _generated(engine, next(upcoming))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -15,14 +16,16 @@ class ContinuousConfig:
     """Limits of the engine; what is None is chosen for the device (`on`).
 
     `max_batch_tokens` bounds what one step computes, `max_running` the requests that share it, `kv_memory_gib` the
-    memory for keys and values. `batch_invariant` makes answers independent of the batch to the last bit, which costs
-    most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts. `kernel_cache`
-    is a folder for what is compiled for a GPU.
+    memory for keys and values, `kv_dtype` says in what they are stored: "auto" is the model's data type, "int8" and (on
+    a GPU) "fp8" take one byte for each number. `batch_invariant` makes answers independent of the batch to the last
+    bit, which costs most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts.
+    `kernel_cache` is a folder for what is compiled for a GPU.
     """
 
     max_batch_tokens: int | None = None
     max_running: int | None = None
     kv_memory_gib: float | None = None
+    kv_dtype: Literal["auto", "int8", "fp8"] = "auto"
     page_size: int = 64
     prefix_cache: bool = True
     batch_invariant: bool = False
@@ -37,6 +40,7 @@ class ContinuousConfig:
             max_batch_tokens=max_batch_tokens,
             max_running=self.max_running or min(rows, max_batch_tokens),
             kv_memory_gib=self.kv_memory_gib,
+            kv_dtype=self.kv_dtype,
             page_size=self.page_size,
             prefix_cache=self.prefix_cache,
             batch_invariant=self.batch_invariant,
@@ -55,6 +59,7 @@ class EngineLimits:
     max_batch_tokens: int
     max_running: int
     kv_memory_gib: float | None
+    kv_dtype: Literal["auto", "int8", "fp8"]
     page_size: int
     prefix_cache: bool
     batch_invariant: bool

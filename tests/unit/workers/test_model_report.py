@@ -48,6 +48,11 @@ def test_why_it_is_the_padded_engine_is_said(kind, reason, said):
     assert report(Settings(engine={"kind": kind}), reason)[2] == f"engine: {said}"
 
 
+def test_quantised_keys_and_values_are_said():
+    """Since answers differ."""
+    assert report(Settings(engine={"kv_dtype": "int8"}))[2].endswith(", keys and values in int8")
+
+
 def test_quantised_weights_are_said():
     """Beside the data type that all else is computed in."""
     loaded: Any = SimpleNamespace(**{**vars(LOADED), "weights": "int8 (FbgemmProduct)"})

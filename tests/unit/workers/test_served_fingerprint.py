@@ -43,7 +43,9 @@ class FakeTokenizer:
 
 def model(**changed: Any) -> bytes:
     """The fingerprint of a model, of which only what is in it is there."""
-    settings = EngineSettings(batch_invariant=changed.pop("batch_invariant", False))
+    settings = EngineSettings(
+        **{name: changed.pop(name) for name in ("batch_invariant", "kv_dtype") if name in changed}
+    )
     engine = changed.pop("engine", SimpleNamespace())
     plain = {
         "tokenizer": FakeTokenizer(),
@@ -65,6 +67,7 @@ def model(**changed: Any) -> bytes:
         {"weights": "int8"},
         {"eos_token_ids": (2, 3)},
         {"batch_invariant": True},
+        {"kv_dtype": "int8"},
         {"positions_for": 4_096},
         {"engine": FakeTokenizer()},
         {"tokenizer": FakeTokenizer(template="{{ messages }}!")},

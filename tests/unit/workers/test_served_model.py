@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, PreTr
 from pelton.pipeline.settings.engine import EngineSettings
 from pelton.workers import served_model
 from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import wrap
 from pelton.workers.engine.padded.engine import PaddedEngine
 
@@ -47,3 +48,13 @@ def test_the_padded_engine_can_be_asked_for() -> None:
     engine = build(LlamaConfig(**TINY), kind="padded")
     assert isinstance(engine, PaddedEngine)
     assert engine.max_request_tokens == 8192
+
+
+def test_quantised_pages_reach_the_continuous_engine_and_no_other() -> None:
+    """Four times the tokens of float32 in the same memory, less the scales; the padded engine has no pages."""
+    plain, small = (
+        build(LlamaConfig(**TINY), kv_memory_gib=0.001, page_size=16, kv_dtype=kind) for kind in ("auto", "int8")
+    )
+    assert small.max_request_tokens / plain.max_request_tokens == pytest.approx(32 / 12, rel=0.01)
+    with pytest.raises(ModelLoadError, match=r"engine\.kv_dtype: the padded engine"):
+        build(LlamaConfig(**TINY), kind="padded", kv_dtype="int8")

@@ -11,14 +11,23 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class KVCacheSpec:
-    """What one token leaves behind: `layers` x `kv_heads` keys and values of `head_dim` numbers each."""
+    """What one token leaves behind: `layers` x `kv_heads` keys and values of `head_dim` numbers each.
+
+    `quantised` is the type of one byte in which the numbers are stored; None: in the model's own.
+    """
 
     layers: int
     kv_heads: int
     head_dim: int
+    quantised: torch.dtype | None = None
 
     def page_bytes(self, page_size: int, dtype: torch.dtype) -> int:
-        return 2 * self.layers * self.kv_heads * self.head_dim * page_size * dtype.itemsize
+        """Bytes of a page for a model of `dtype`, with the scales where numbers are quantised."""
+        if self.quantised is None:
+            vector = self.head_dim * dtype.itemsize
+        else:
+            vector = self.head_dim * self.quantised.itemsize + torch.float32.itemsize
+        return 2 * self.layers * self.kv_heads * page_size * vector
 
 
 class KVCache:
@@ -26,7 +35,7 @@ class KVCache:
 
     There is one page more than the pool knows: `null_page` takes what rows of padding write. Memory is taken when pages
     are first written, where the system allows it. A layer's keys and values lie behind each other, so that one call
-    moves both.
+    moves both. `dtype` is what is written and gathered; `QuantisedKVCache` stores it in fewer bits.
     """
 
     def __init__(
@@ -37,9 +46,10 @@ class KVCache:
         self.kv_heads = shape.kv_heads
         self.dtype = dtype
         self.device = device
+        self.quantised = shape.quantised
         self.null_page = num_pages
         size = (2 * (num_pages + 1), shape.kv_heads, page_size, shape.head_dim)
-        self._layers = [_zeros(size, dtype, device) for _ in range(shape.layers)]
+        self._layers = [zeros(size, shape.quantised or dtype, device) for _ in range(shape.layers)]
         self.keys, self.values = zip(*(layer.chunk(2) for layer in self._layers), strict=True)
         self._copied: Tensor | None = None
 
@@ -74,6 +84,10 @@ class KVCache:
             self._copied = self._layers[layer].new_empty((room, *self._layers[layer].shape[1:]))
         return torch.index_select(self._layers[layer], 0, pages, out=self._copied[: len(pages)])
 
+    def absmax(self, layer: int) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002 (of those that quantise)
+        """The largest magnitudes of a layer's keys and of its values, where those are quantised."""
+        return None
+
     def slots(self, layer: int) -> Tensor:
         """All keys and values of a layer as [slots, head_dim]."""
         return self._layers[layer].view(-1, self._layers[layer].shape[-1])
@@ -85,7 +99,7 @@ class KVCache:
             layer.index_fill_(0, index, 0)
 
 
-def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Zeros, not whatever memory held: a masked NaN is still a NaN once it is multiplied by its weight of zero."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)

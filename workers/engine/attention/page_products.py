@@ -84,7 +84,9 @@ class PageProducts:
     def of(cls, looks: PageReaders, store: KVCache) -> "PageProducts":
         pages, readers, heads = looks.lines.shape
         group = heads // store.kv_heads
-        summed = readers == 1 and group <= _MAX_SUMMED and store.device.type == "cpu"
+        # An embedding bag takes no scales: quantised values are copied, which is what gives them back.
+        lie_plain = store.device.type == "cpu" and store.quantised is None
+        summed = readers == 1 and group <= _MAX_SUMMED and lie_plain
         target_rows = looks.query_rows.view(-1)
         return cls(
             rows=looks.rows,

@@ -31,7 +31,11 @@ class StepAttention(Protocol):
 
 
 class TorchAttention:
-    """Decode rows by `PageAttention`, prompt chunks one by one."""
+    """Decode rows by `PageAttention`, prompt chunks one by one.
+
+    Chunks read what is stored wherever it is quantised, their own tokens too: an answer must not depend on how a prompt
+    was cut, or on how much of it another request had left in the pages.
+    """
 
     def __init__(self, batch: PackedBatch, store: KVCache, *, sharing: bool = True) -> None:
         self._batch = batch
@@ -51,7 +55,8 @@ class TorchAttention:
         self._store.write(layer, torch.cat((keys[decoded:], values[decoded:])), self._places)
         for span in self._batch.chunks:
             rows = slice(span.row, span.row + span.count)
-            context = (keys[rows], values[rows]) if span.start == 0 else self._gather(layer, span)
+            fresh = span.start == 0 and self._store.quantised is None
+            context = (keys[rows], values[rows]) if fresh else self._gather(layer, span)
             parts.append(self._chunk(span, queries[rows], *context, scoring))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

@@ -60,7 +60,7 @@ class ContinuousEngine:
         check_device(loaded, limits)
         self._loaded = loaded
         self._clock = clock
-        self._store = allocate(kv_shape(loaded.model.config), limits, loaded)
+        self._store = allocate(kv_shape(loaded.model.config, limits.kv_dtype), limits, loaded)
         self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
             SchedulerConfig(

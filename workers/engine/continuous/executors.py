@@ -19,6 +19,8 @@ from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
 # What a product on a GPU's matrix units takes at least.
 _LEAST_PAGE = 16
 
+_FP8_CAPABILITY = (8, 9)
+
 ExecutorFactory = Callable[[LoadedModel, KVCache, EngineLimits], Executor]
 
 
@@ -63,7 +65,11 @@ class HostExecutor:
 def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
     """Raises ModelLoadError for what no kernel could be run with; a rehearsal would fail for it in other words."""
     if loaded.device.type != "cuda":
+        if limits.kv_dtype == "fp8":
+            raise ModelLoadError("engine.kv_dtype: fp8 is for a GPU; set int8, which is as small and more exact")
         return
+    if limits.kv_dtype == "fp8" and torch.cuda.get_device_capability(loaded.device) < _FP8_CAPABILITY:
+        raise ModelLoadError("engine.kv_dtype: this GPU does not convert fp8 (Ada, Hopper and later do); set int8")
     if limits.page_size < _LEAST_PAGE or limits.page_size.bit_count() != 1:
         raise ModelLoadError(f"engine.page_size: on a GPU a power of two from {_LEAST_PAGE}, not {limits.page_size}")
     from pelton.workers.engine.cuda.environment import check_compiler  # noqa: PLC0415 (of no use elsewhere)

@@ -5,6 +5,7 @@ import os
 import torch
 
 from pelton.workers.engine.attention.kv_cache import KVCache, KVCacheSpec
+from pelton.workers.engine.attention.quantised_kv import kv_cache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import memory_lasts
@@ -42,7 +43,7 @@ def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> K
             f"{there / _GIB:.1f} GiB of memory; lower it"
         )
     with memory_lasts(f"lower engine.kv_memory_gib, as {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB"):
-        return KVCache(shape, pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
+        return kv_cache(shape, pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
 
 
 def _memory_bytes(pages: str) -> int:

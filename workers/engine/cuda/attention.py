@@ -44,18 +44,19 @@ class TritonAttention:
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
         rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
         splits = self.layout.splits
-        pages = self.store.keys[layer], self.store.values[layer]
+        pages, absmax = (self.store.keys[layer], self.store.values[layer]), self.store.absmax(layer)
         queries, keys, values = (_dense_heads(each) for each in (queries, keys, values))
         out = torch.empty(queries.shape, dtype=queries.dtype, device=queries.device)
         if splits is not None:
             decode_attention(
                 queries[:singles], keys[:singles], values[:singles], *pages, self.tables,
                 rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], splits, out, scoring,
+                absmax=absmax,
             )  # fmt: skip
         if blocks is not None:
             # Told where to begin, and not given a part: kernels are compiled anew for what is not aligned.
-            write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions, first=singles)
-            prefill_attention(queries, *pages, self.tables, blocks, out, scoring)
+            write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions, first=singles, absmax=absmax)
+            prefill_attention(queries, *pages, self.tables, blocks, out, scoring, absmax=absmax)
         return out
 
 

@@ -76,7 +76,7 @@ class DeviceExecutor:
         room = 2 * (FIELDS + 1) * rows + split + 2 * self._slots.tables.numel()
         self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
         group = loaded.model.config.num_attention_heads // kv_heads
-        self._block_tokens = block_tokens(group, dim, store.keys[0].element_size())
+        self._block_tokens = block_tokens(group, dim, loaded.dtype.itemsize)
         register()
         loaded.model.set_attn_implementation(ATTENTION)
 

@@ -4,7 +4,8 @@ import gc
 
 import torch
 
-from pelton.workers.engine.attention.kv_cache import KVCache, KVCacheSpec
+from pelton.workers.engine.attention.kv_cache import KVCacheSpec
+from pelton.workers.engine.attention.quantised_kv import kv_cache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.cuda.graphs import buckets_for
@@ -20,7 +21,7 @@ def working_bytes(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel)
     The model is not compiled yet, which takes the less memory the more it fuses.
     """
     torch.cuda.empty_cache()
-    store = KVCache(shape, 0, limits.page_size, dtype=loaded.dtype, device=loaded.device)
+    store = kv_cache(shape, 0, limits.page_size, dtype=loaded.dtype, device=loaded.device)
     DeviceExecutor(loaded, store, limits).dummy_run()
     torch.cuda.synchronize(loaded.device)
     at_peak, _ = torch.cuda.mem_get_info(loaded.device)

@@ -4,13 +4,17 @@ The body is computed by transformers' own classes; what a family needs from us i
 its position alone, and that its attention is causal and goes through `AttentionInterface`.
 """
 
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from pelton.workers.engine.attention.kv_cache import KVCacheSpec
 from pelton.workers.engine.model.positions import stretching
 
 _DENSE = frozenset({"gemma2", "gemma3_text", "glm", "glm4", "llama", "mistral", "phi3", "qwen2", "qwen3"})
 _MIXTURES = frozenset({"glm4_moe", "mixtral", "olmoe", "qwen3_moe"})  # experts are transformers' own affair
+
+_QUANTISED = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 
 FAMILIES = _DENSE | _MIXTURES
 """`model_type` of the families whose answers are tested against `generate`."""
@@ -42,10 +46,12 @@ def _other_attention(config: Any) -> str | None:
     return None
 
 
-def kv_shape(config: Any) -> KVCacheSpec:
+def kv_shape(config: Any, kv_dtype: Literal["auto", "int8", "fp8"] = "auto") -> KVCacheSpec:
+    """What the pages of a model have to hold; all layers alike, as each has a page wherever one has."""
     heads = config.num_attention_heads
     return KVCacheSpec(
         layers=config.num_hidden_layers,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        quantised=_QUANTISED.get(kv_dtype),
     )

@@ -12,13 +12,14 @@ import triton.language as tl
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.quantise import magnitudes_at, store_one
 from pelton.workers.engine.cuda.kernels.scores import (
     EVERYTHING,
     absorb,
     absorb_one,
     constants,
     page_scores,
-    tile_tokens,
+    tile_bytes,
 )
 from pelton.workers.engine.cuda.kernels.splits import Splits
 
@@ -29,10 +30,12 @@ _UNSEEN = tl.constexpr(-1.0e29)
 
 @triton.jit
 def _decode_kernel(
-    query, key, value, key_store, value_store, tables, slots, writes, positions, items, out, parts, peaks,
+    query, key, value, key_store, value_store, key_absmax, value_absmax,
+    tables, slots, writes, positions, items, out, parts, peaks,
     query_row, query_head, key_row, key_head, value_row, value_head, table_width, scale, softcap, window,
     PAGE: tl.constexpr, TILE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_DIM: tl.constexpr, CAPPED: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_DIM: tl.constexpr, CAPPED: tl.constexpr, LEVELS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     item = items + tl.program_id(0) * 4
     row = tl.load(item)
@@ -49,6 +52,7 @@ def _decode_kernel(
     heads = kv_head * GROUP + members
     mine = (members < GROUP)[:, None] & (dims < DIM)[None, :]
     queries = tl.load(query + row * query_row + heads[:, None] * query_head + dims[None, :], mask=mine, other=0.0)
+    scale = scale / LEVELS
     tiles: tl.constexpr = PAGE // TILE
     inside = tl.arange(0, TILE)
     within = inside[:, None] * DIM + dims[None, :]
@@ -57,26 +61,28 @@ def _decode_kernel(
     mixed = tl.zeros((BLOCK_ROWS, BLOCK_DIM), tl.float32)
     first = tl.maximum(begin * tiles, tl.maximum(position + 1 - window, 0) // TILE)
     for index in range(first, tl.minimum(end * tiles, position // TILE + 1)):
-        page = (tl.load(table + index // tiles) * KV_HEADS + kv_head) * (PAGE * DIM) + index % tiles * (TILE * DIM)
+        tile = (tl.load(table + index // tiles) * KV_HEADS + kv_head) * PAGE + index % tiles * TILE
         at = index * TILE + inside
         visible = (at < position) & (at > position - window)
         there = visible[:, None] & (dims < DIM)[None, :]
-        keys = tl.load(key_store + page + within, mask=there, other=0.0)
-        scores = page_scores(queries, keys, visible[None, :], scale, softcap, CAPPED, PRECISION)
-        values = tl.load(value_store + page + within, mask=there, other=0.0)
-        peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
+        keys = tl.load(key_store + tile * DIM + within, mask=there, other=0.0).to(queries.dtype)
+        scales = scale * magnitudes_at(key_absmax, tile + inside, visible, LEVELS)
+        scores = page_scores(queries, keys, visible[None, :], scales, softcap, CAPPED, PRECISION)
+        values = tl.load(value_store + tile * DIM + within, mask=there, other=0.0).to(queries.dtype)
+        magnitudes = magnitudes_at(value_absmax, tile + inside, visible, LEVELS)
+        peak, total, mixed = absorb(scores, values, magnitudes, peak, total, mixed, PRECISION)
     if end == position // PAGE + 1:
         real = dims < DIM
         newest_key = tl.load(key + row * key_row + kv_head * key_head + dims, mask=real, other=0.0)
         newest_value = tl.load(value + row * value_row + kv_head * value_head + dims, mask=real, other=0.0)
-        peak, total, mixed = absorb_one(queries, newest_key, newest_value, scale, softcap, peak, total, mixed, CAPPED)
         page = tl.load(tables + tl.load(writes + row) * table_width + position // PAGE) * KV_HEADS + kv_head
-        place = (page * PAGE + position % PAGE) * DIM + dims
-        tl.store(key_store + place, newest_key, mask=real)
-        tl.store(value_store + place, newest_value, mask=real)
+        token = page * PAGE + position % PAGE
+        newest_key = store_one(newest_key, key_store, key_absmax, token, dims, DIM, LEVELS)
+        newest_value = store_one(newest_value, value_store, value_absmax, token, dims, DIM, LEVELS)
+        peak, total, mixed = absorb_one(queries, newest_key, newest_value, scale, softcap, peak, total, mixed, CAPPED)
     # Pages before the window leave a total of nothing, with the peak of something that was not seen.
     total = tl.where(total > 0, total, 1.0)
-    mixed = mixed / total[:, None]
+    mixed = mixed / (total * LEVELS)[:, None]
     if part >= 0:
         result = part * (KV_HEADS * GROUP) + heads
         tl.store(peaks + result, peak + tl.log2(total), mask=members < GROUP)
@@ -131,13 +137,15 @@ def decode_attention(
     out: Tensor,
     scoring: AttentionParams,
     launch: dict[str, int] | None = None,
+    absmax: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """Into `out` [rows, heads, head_dim], contiguous, from queries of that shape.
 
     Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`, all int64. Its own `keys`
     and `values` [rows, kv_heads, head_dim] are put at that position of the pages `tables[writes[r]]`, into the store
-    [pages, kv_heads, page_size, head_dim]. `splits` say who reads which pages; `launch` (the kernel's warps and stages)
-    is chosen where it is not given.
+    [pages, kv_heads, page_size, head_dim]; of one that is quantised `absmax` has the magnitudes, float32 [pages,
+    kv_heads, page_size], of keys and of values. `splits` say who reads which pages; `launch` (the kernel's warps and
+    stages) is chosen where it is not given.
     """
     rows, heads, dim = queries.shape
     known = constants(queries, key_store, scoring)
@@ -146,8 +154,8 @@ def decode_attention(
     parts = queries.new_empty((count, heads, dim), dtype=torch.float32)
     peaks = queries.new_empty((count, heads), dtype=torch.float32)
     _decode_kernel[(count, known["KV_HEADS"])](
-        queries, keys, values, key_store, value_store, tables, slots, writes, positions, splits.items,
-        out, parts, peaks,
+        queries, keys, values, key_store, value_store, *(absmax or (key_store, value_store)),
+        tables, slots, writes, positions, splits.items, out, parts, peaks,
         queries.stride(0), queries.stride(1), keys.stride(0), keys.stride(1), values.stride(0), values.stride(1),
         tables.stride(0), scoring.scale, scoring.softcap or 1.0, window,
         **known, BLOCK_ROWS=max(_LEAST_ROWS, triton.next_power_of_2(int(known["GROUP"]))),
@@ -161,5 +169,4 @@ def decode_attention(
 
 def launch_for(key_store: Tensor) -> dict[str, int]:
     """Few warps: a program only waits for memory. What does not fit into the registers of two takes more."""
-    tile_bytes = tile_tokens(key_store) * key_store.shape[-1] * key_store.element_size()
-    return {"num_warps": min(8, max(2, tile_bytes // 2**13)), "num_stages": 2}
+    return {"num_warps": min(8, max(2, tile_bytes(key_store) // 2**13)), "num_stages": 2}

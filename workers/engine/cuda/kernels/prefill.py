@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.quantise import magnitudes_at
 from pelton.workers.engine.cuda.kernels.scores import (
     EVERYTHING,
     absorb,
     constants,
     is_roomy,
     page_scores,
-    tile_tokens,
+    tile_bytes,
 )
 
 _WIDE_HEAD = 128
@@ -26,11 +27,11 @@ _DOUBLE_BUFFERED = 5
 
 @triton.jit
 def _prefill_kernel(
-    query, key_store, value_store, tables, blocks, out,
+    query, key_store, value_store, key_absmax, value_absmax, tables, blocks, out,
     query_row, query_head, table_width, scale, softcap, window,
     PAGE: tl.constexpr, TILE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr, BLOCK_GROUP: tl.constexpr, BLOCK_DIM: tl.constexpr,
-    CAPPED: tl.constexpr, PRECISION: tl.constexpr,
+    CAPPED: tl.constexpr, LEVELS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     kv_head = tl.program_id(1)
     block = blocks + tl.program_id(0) * 4
@@ -47,6 +48,7 @@ def _prefill_kernel(
     queries = tl.load(places, mask=mine, other=0.0)
     positions = start + tokens
     end = start + count
+    scale = scale / LEVELS
     tiles: tl.constexpr = PAGE // TILE
     inside = tl.arange(0, TILE)
     within = inside[:, None] * DIM + dims[None, :]
@@ -55,15 +57,17 @@ def _prefill_kernel(
     total = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP,), tl.float32)
     mixed = tl.zeros((BLOCK_TOKENS * BLOCK_GROUP, BLOCK_DIM), tl.float32)
     for index in range(tl.maximum(start + 1 - window, 0) // TILE, (end - 1) // TILE + 1):
-        page = (tl.load(table + index // tiles) * KV_HEADS + kv_head) * (PAGE * DIM) + index % tiles * (TILE * DIM)
+        tile = (tl.load(table + index // tiles) * KV_HEADS + kv_head) * PAGE + index % tiles * TILE
         at = index * TILE + inside
         there = (at < end)[:, None] & (dims < DIM)[None, :]
-        keys = tl.load(key_store + page + within, mask=there, other=0.0)
+        keys = tl.load(key_store + tile * DIM + within, mask=there, other=0.0).to(queries.dtype)
+        scales = scale * magnitudes_at(key_absmax, tile + inside, at < end, LEVELS)
         visible = (at[None, :] <= positions[:, None]) & (at[None, :] > positions[:, None] - window)
-        scores = page_scores(queries, keys, visible, scale, softcap, CAPPED, PRECISION)
-        values = tl.load(value_store + page + within, mask=there, other=0.0)
-        peak, total, mixed = absorb(scores, values, peak, total, mixed, PRECISION)
-    mixed = mixed / total[:, None]
+        scores = page_scores(queries, keys, visible, scales, softcap, CAPPED, PRECISION)
+        values = tl.load(value_store + tile * DIM + within, mask=there, other=0.0).to(queries.dtype)
+        magnitudes = magnitudes_at(value_absmax, tile + inside, at < end, LEVELS)
+        peak, total, mixed = absorb(scores, values, magnitudes, peak, total, mixed, PRECISION)
+    mixed = mixed / (total * LEVELS)[:, None]
     places = out + ((row + tokens) * KV_HEADS * GROUP + heads)[:, None] * DIM + dims[None, :]
     tl.store(places, mixed.to(out.dtype.element_ty), mask=mine)
 
@@ -94,16 +98,18 @@ def prefill_attention(
     out: Tensor,
     scoring: AttentionParams,
     launch: dict[str, int] | None = None,
+    absmax: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """Into the rows of `out` [rows, heads, head_dim], contiguous, that `blocks` int64 [n, 4] name (`cut_blocks`).
 
-    A token sees what comes before it in its sequence, whose pages are `tables[slot]`, within the window.
+    A token sees what comes before it in its sequence, whose pages are `tables[slot]`, within the window. `absmax` are
+    the magnitudes of a quantised store (`decode_attention`).
     """
     known = constants(queries, key_store, scoring)
     _, _, dim = queries.shape
     group = int(known["GROUP"])
     _prefill_kernel[(len(blocks), known["KV_HEADS"])](
-        queries, key_store, value_store, tables, blocks, out,
+        queries, key_store, value_store, *(absmax or (key_store, value_store)), tables, blocks, out,
         queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0,
         EVERYTHING if scoring.window is None else scoring.window,
         **known, BLOCK_TOKENS=block_tokens(group, dim, queries.element_size()),
@@ -116,6 +122,6 @@ def launch_for(key_store: Tensor) -> dict[str, int]:
 
     Only from five stages on does Triton load the next keys and values while it multiplies with these.
     """
-    tile_bytes = tile_tokens(key_store) * key_store.shape[-1] * key_store.element_size()
-    stages = _DOUBLE_BUFFERED if is_roomy(key_store.device) and tile_bytes <= 2**14 else 2
-    return {"num_warps": 4 if tile_bytes <= 2**13 else 8, "num_stages": stages}
+    size = tile_bytes(key_store)
+    stages = _DOUBLE_BUFFERED if is_roomy(key_store.device) and size <= 2**14 else 2
+    return {"num_warps": 4 if size <= 2**13 else 8, "num_stages": stages}

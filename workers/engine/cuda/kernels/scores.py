@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.attention.quantised_kv import LEVELS
 
 # Shared memory of a Hopper or Blackwell data-centre card, and of an A100 about; others have 99 KiB.
 _ROOMY_BYTES = 160 * 1024
@@ -32,16 +33,18 @@ def _in_base_2(scores, softcap, CAPPED: tl.constexpr):
 def page_scores(queries, keys, visible, scale, softcap, CAPPED: tl.constexpr, PRECISION: tl.constexpr):
     """Scores in base 2, float32 [queries, page], from queries [queries, dim] and keys [page, dim].
 
-    What is not `visible` scores -1e30: finite, so that a page of which a query sees nothing makes no NaN.
+    `scale` is a number, or one for each key, [1, page]. What is not `visible` scores -1e30: finite, so that a page of
+    which a query sees nothing makes no NaN.
     """
     scores = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
     return tl.where(visible, _in_base_2(scores, softcap, CAPPED), -1.0e30)
 
 
 @triton.jit
-def absorb(scores, values, peak, total, mixed, PRECISION: tl.constexpr):
+def absorb(scores, values, magnitudes, peak, total, mixed, PRECISION: tl.constexpr):
     """A page joins the softmax so far: its highest score, the sum of weights relative to that, and the mix of values.
 
+    Those count by their `magnitudes` [1, page], or 1.
     What earlier pages gave to a query that had seen nothing yet is wiped when it first sees something.
     """
     higher = tl.maximum(peak, tl.max(scores, 1))
@@ -49,7 +52,7 @@ def absorb(scores, values, peak, total, mixed, PRECISION: tl.constexpr):
     faded = tl.exp2(peak - higher)
     total = total * faded + tl.sum(weights, 1)
     mixed = mixed * faded[:, None]
-    mixed = tl.dot(weights.to(values.dtype), values, mixed, input_precision=PRECISION)
+    mixed = tl.dot((weights * magnitudes).to(values.dtype), values, mixed, input_precision=PRECISION)
     return higher, total, mixed
 
 
@@ -76,12 +79,23 @@ def is_roomy(device: torch.device) -> bool:
 def tile_tokens(key_store: Tensor) -> int:
     """How many tokens of a page are read at once: all, or a power of two of them that shared memory holds."""
     _, _, page, dim = key_store.shape
-    most = (_TILE_BYTES if is_roomy(key_store.device) else _SMALL_TILE_BYTES) // (dim * key_store.element_size())
+    most = (_TILE_BYTES if is_roomy(key_store.device) else _SMALL_TILE_BYTES) // (dim * _number_bytes(key_store))
     return min(page, max(16, 1 << (most.bit_length() - 1)))
 
 
-def constants(queries: Tensor, key_store: Tensor, scoring: AttentionParams) -> dict[str, int | bool | str]:
-    """What the compiled kernels know of a layer: sizes, whether scores are capped, and how exact products are.
+def tile_bytes(key_store: Tensor) -> int:
+    """What a tile takes where it is multiplied."""
+    return tile_tokens(key_store) * key_store.shape[-1] * _number_bytes(key_store)
+
+
+def _number_bytes(key_store: Tensor) -> int:
+    """Quantised numbers are multiplied in the model's data type, which has two bytes wherever memory is scarce."""
+    return max(2, key_store.element_size())
+
+
+def constants(queries: Tensor, key_store: Tensor, scoring: AttentionParams) -> dict[str, int | float | bool | str]:
+    """What the compiled kernels know of a layer: sizes, whether scores are capped, how exact products are, and the
+    levels of quantised numbers.
 
     Products of float32 are computed as such: Triton's default there has the precision of half a float32.
     """
@@ -90,5 +104,6 @@ def constants(queries: Tensor, key_store: Tensor, scoring: AttentionParams) -> d
     return {
         "PAGE": page, "TILE": tile_tokens(key_store), "KV_HEADS": kv_heads, "GROUP": heads // kv_heads, "DIM": dim,
         "BLOCK_DIM": max(16, triton.next_power_of_2(dim)), "CAPPED": scoring.softcap is not None,
+        "LEVELS": LEVELS.get(key_store.dtype, 1.0),
         "PRECISION": "ieee" if queries.dtype.itemsize == 4 else "tf32",  # noqa: PLR2004 (bytes of a float32)
     }  # fmt: skip

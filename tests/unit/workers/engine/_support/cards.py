@@ -29,6 +29,8 @@ from pelton.workers.engine.cuda.kernels.write import write_pages
 SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 """What one program may have, by compute capability."""
 
+FP8 = 89
+
 
 class Card:
     """As much of a Triton driver as compiling takes."""
@@ -46,15 +48,16 @@ class Card:
         return 0
 
 
-def attend(dim: int, page: int, dtype: torch.dtype, softcap: float | None = None) -> None:
-    """Decode, prefill and write for heads of `dim`, of which four share a KV head."""
+def attend(dim: int, page: int, dtype: torch.dtype, stored: torch.dtype | None = None) -> None:
+    """Decode, prefill and write for heads of `dim`, of which four share a KV head; `stored` if not in `dtype`."""
     ints = torch.zeros(4, 4, dtype=torch.int64)
-    store = torch.zeros(2, 2, page, dim, dtype=dtype)
+    store = torch.zeros(2, 2, page, dim, dtype=stored or dtype)
+    absmax = None if stored is None else (torch.zeros(2, 2, page), torch.zeros(2, 2, page))
     queries, keys = torch.zeros(4, 8, dim, dtype=dtype), torch.zeros(4, 2, dim, dtype=dtype)
-    rows, scoring = (ints[0], ints[1], ints[2]), AttentionParams(0.1, softcap=softcap)
-    decode_attention(queries, keys, keys, store, store, ints, *rows, Splits(ints, ints.view(-1)[:5]), queries, scoring)
-    prefill_attention(queries, store, store, ints, ints, queries, scoring)
-    write_pages(keys, keys, store, store, ints, ints[0], ints[1])
+    rows, scoring, splits = (ints[0], ints[1], ints[2]), AttentionParams(0.1), Splits(ints, ints.view(-1)[:5])
+    decode_attention(queries, keys, keys, store, store, ints, *rows, splits, queries, scoring, absmax=absmax)
+    prefill_attention(queries, store, store, ints, ints, queries, scoring, absmax=absmax)
+    write_pages(keys, keys, store, store, ints, ints[0], ints[1], absmax=absmax)
 
 
 def choose(dtype: torch.dtype) -> None:
@@ -89,14 +92,17 @@ def main() -> None:
         roomy = limit * 1024 >= scores._ROOMY_BYTES
         for module in launchers:
             module.is_roomy = lambda _, roomy=roomy: roomy
-        sizes: Any = [(256, 64, torch.bfloat16)]
+        kinds = [None, torch.int8, *([torch.float8_e4m3fn] if card.capability >= FP8 else [])]
+        sizes: Any = [(256, 64, torch.bfloat16, stored) for stored in (None, torch.int8)]
         if not asked.quick:
-            sizes = itertools.product((64, 128, 256), (16, 64, 512), (torch.bfloat16, torch.float32))
-        for dim, page, dtype in sizes:
-            attend(dim, page, dtype)
-            too_large += [(card.capability, dim, page, str(dtype), *each) for each in compiled if each[1] > limit]
+            sizes = itertools.product((64, 128, 256), (16, 64, 512), (torch.bfloat16, torch.float32), kinds)
+        for dim, page, dtype, stored in sizes:
+            attend(dim, page, dtype, stored)
+            too_large += [
+                (card.capability, dim, page, str(dtype), str(stored), *each) for each in compiled if each[1] > limit
+            ]
             if not asked.quick:
-                print(card.capability, dim, page, dtype, compiled, flush=True)  # noqa: T201 (its output)
+                print(card.capability, dim, page, dtype, stored, compiled, flush=True)  # noqa: T201 (its output)
             compiled.clear()
         if not asked.quick:
             choose(torch.bfloat16)

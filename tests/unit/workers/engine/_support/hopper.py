@@ -6,7 +6,7 @@ before and after warm-up, and the most shared memory one takes.
 """
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import triton
@@ -16,6 +16,7 @@ from triton.runtime.jit import JITFunction
 
 from pelton.workers.engine.api import EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous import engine as engine_module
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.layers.fused_linear import fuse_linears
@@ -25,11 +26,17 @@ COMMON: dict[str, Any] = {
     "vocab_size": 20_000, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "eos_token_id": None,
     "bos_token_id": None, "pad_token_id": None, "max_position_embeddings": 4096,
 }  # fmt: skip
-MODELS: list[tuple[PreTrainedConfig, torch.dtype]] = [
-    (Qwen3Config(**COMMON, num_attention_heads=16, num_key_value_heads=8, head_dim=128), torch.bfloat16),
+MODELS: list[tuple[PreTrainedConfig, torch.dtype, Literal["auto", "int8", "fp8"]]] = [
+    (Qwen3Config(**COMMON, num_attention_heads=16, num_key_value_heads=8, head_dim=128), torch.bfloat16, "auto"),
+    (
+        Qwen3Config(**COMMON, num_attention_heads=16, num_key_value_heads=8, head_dim=128),
+        torch.bfloat16,
+        "fp8",
+    ),
     (
         Gemma2Config(**COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=256, sliding_window=128),
         torch.float16,
+        "int8",
     ),
 ]
 
@@ -49,6 +56,8 @@ class Hopper:
 
 def main() -> None:
     triton.runtime.driver.set_active(Hopper())
+    # It would refuse fp8, as there is no card.
+    engine_module.check_device = lambda *_: None  # type: ignore[attr-defined]
     compiled: dict[int, int] = {}
     run = JITFunction.run
 
@@ -62,10 +71,10 @@ def main() -> None:
     JITFunction.run = compile_only
     torch.empty = torch.zeros  # type: ignore[assignment]
     counts = []
-    for config, dtype in MODELS:
+    for config, dtype, kv_dtype in MODELS:
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
         fuse_linears(model)
-        limits = ContinuousConfig(max_batch_tokens=100, max_running=40, kv_memory_gib=0.1)
+        limits = ContinuousConfig(max_batch_tokens=100, max_running=40, kv_memory_gib=0.1, kv_dtype=kv_dtype)
         engine = ContinuousEngine(wrap(model), limits, make_executor=DeviceExecutor)
         warm(engine._executor)
         before = len(compiled)
