@@ -42,6 +42,8 @@ CYCLE_S = WINDOW_S + SLOT_S
 """Where more waits than may run, a quota is given anew after so long."""
 LATE_S = 1.5
 """From when a request is charged until it begins, at most, on a busy machine."""
+EDGE_S = 0.1
+"""The clocks of engine and replies differ by some steps: one that follows another at once does not run beside it."""
 KILLED_AT_S, AWAY_AT_S, KILLED_AGAIN_AT_S, BACK_AT_S = 20.0, 75.0, 79.0, 83.0
 BELIEVED_S = BACK_AT_S + CYCLE_S + 2.0
 """From then on Redis decides alone again."""
@@ -91,7 +93,7 @@ def within(given: Sequence[Answer], begin_s: float, length_s: float) -> list[Ans
 
 
 def most_at_once(given: Sequence[Answer], until_s: float) -> int:
-    changes = sorted([(each.began_s, 1) for each in given] + [(each.ended_s, -1) for each in given])
+    changes = sorted([(each.began_s + EDGE_S, 1) for each in given] + [(each.ended_s - EDGE_S, -1) for each in given])
     running = [sum(change for at, change in changes[: number + 1]) for number in range(len(changes))]
     return max(count for count, (at, _) in zip(running, changes, strict=True) if at < until_s)
 
