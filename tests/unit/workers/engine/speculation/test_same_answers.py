@@ -1,0 +1,116 @@
+"""The continuous engine with drafts against itself without: whatever is guessed, answers are the same.
+
+Time goes on by a second with each look at the clock, so that steps of all sizes take as long and guesses always pay.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pelton.workers.engine.api import Completion, EngineRequest, FailureKind, Outcome, SamplingParams
+from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.model.supported import kv_shape
+from tests.unit.workers.engine._support.reference import PAGE, pristine
+
+WORDS = (11, 12, 13, 14, 15, 16)
+# A random model's answers soon go round in circles, so that much of what is guessed comes true, and much does not.
+requests = st.fixed_dictionaries(
+    {
+        "prompt": st.lists(st.sampled_from(WORDS), min_size=1, max_size=30),
+        "max_tokens": st.integers(1, 24),
+        "temperature": st.sampled_from([0.0, 0.0, 0.05, 1.0]),
+        "seed": st.integers(0, 3),
+        "top_p": st.sampled_from([1.0, 0.5]),
+        "repetition_penalty": st.sampled_from([1.0, 1.0, 1.3]),
+        "logprobs": st.sampled_from([None, 0, 2]),
+        "stop_token_ids": st.sampled_from([(), (11, 50, 90), tuple(range(0, 199, 5))]),
+        "min_tokens": st.sampled_from([0, 5]),
+    }
+)
+stories = st.lists(
+    st.one_of(st.tuples(st.just("add"), requests), st.tuples(st.just("step"), st.integers(1, 5)), st.tuples(st.just("cancel"), st.integers(0, 5))),
+    min_size=1,
+    max_size=16,
+)  # fmt: skip
+
+
+def make_engine(speculation: str, pages: int = 64, **limits: Any) -> ContinuousEngine:
+    loaded = wrap(pristine("llama"))
+    page_gib = kv_shape(loaded.model.config).page_bytes(PAGE, torch.float32) / 2**30
+    config = {"page_size": PAGE, "kv_memory_gib": (pages + 0.5) * page_gib, "speculation": speculation, **limits}
+    seconds = itertools.count()
+    return ContinuousEngine(loaded, ContinuousConfig(**config), lambda: float(next(seconds)))
+
+
+def answers(engine: ContinuousEngine, story: list[tuple[str, Any]]) -> tuple[dict[int, Outcome], dict[int, list[int]]]:
+    """What a story ends in, and the tokens that were streamed."""
+    outcomes: dict[int, Outcome] = {}
+    streamed: dict[int, list[int]] = {}
+
+    def note(index: int) -> Callable[[int, int], None]:
+        def on_token(place: int, token: int) -> None:
+            assert place == len(streamed[index])
+            streamed[index].append(token)
+
+        return on_token
+
+    def step() -> None:
+        outcomes.update({outcome.request_id: outcome for outcome in engine.step()})
+
+    added = 0
+    for kind, detail in story:
+        if kind == "add":
+            prompt = detail["prompt"]
+            params = SamplingParams(**{name: value for name, value in detail.items() if name != "prompt"})
+            streamed[added] = []
+            engine.add(EngineRequest(added, prompt, params, on_token=note(added)))
+            added += 1
+        elif kind == "cancel":
+            engine.cancel(detail)
+        else:
+            for _ in range(detail):
+                step()
+    while engine.running:
+        step()
+    return outcomes, streamed
+
+
+@settings(max_examples=60, deadline=None)
+@given(story=stories, pages=st.integers(16, 40), max_batch_tokens=st.integers(6, 60))
+def test_answers_are_the_same_to_the_last_bit(
+    story: list[tuple[str, Any]], pages: int, max_batch_tokens: int
+) -> None:
+    """Tokens, ends, log-probabilities, streamed tokens and usage are those of an engine that guesses nothing, greedy or
+    by seed, with penalties, under preemption and cancels; in the end all pages come back."""
+    limits = {"pages": pages, "max_batch_tokens": max_batch_tokens, "max_running": 5, "batch_invariant": True}
+    plain, plain_streamed = answers(make_engine("off", **limits), story)
+    engine = make_engine("prompt", **limits)
+    found, streamed = answers(engine, story)
+    assert found.keys() == plain.keys()
+    for index, expected in plain.items():
+        outcome = found[index]
+        if isinstance(expected, Completion) and isinstance(outcome, Completion):
+            assert (outcome.token_ids, outcome.finish_reason) == (expected.token_ids, expected.finish_reason)
+            assert outcome.logprobs == expected.logprobs
+            assert streamed[index] == plain_streamed[index]
+        else:  # with drafts a request may be done before the step in which it would have been cancelled
+            assert expected == outcome or getattr(expected, "kind", None) is FailureKind.CANCELLED
+    assert engine._pool.available == pages
+
+
+def test_guesses_come_true() -> None:
+    """The stories above draft tokens, of which some are accepted and some are not; fewer steps are taken."""
+    story = [("add", {"prompt": [*WORDS] * 4, "max_tokens": 60, "temperature": 0.0})]
+    engine = make_engine("prompt", max_batch_tokens=60, max_running=5)
+    plain = answers(make_engine("off", max_batch_tokens=60, max_running=5), story)
+    assert answers(engine, story)[1] == plain[1]
+    stats = engine.last_step.speculation
+    print(stats)
+    assert 0 < stats.accepted < stats.drafted
