@@ -11,8 +11,8 @@ from collections import deque
 _KEPT = 5  # times of each size; their median counts, so that an interrupted step does not
 _ENOUGH = 2  # times from which a size is known; the first pays for kernels that are prepared for it
 _OLD = 500  # steps after which a size is measured anew
-_FIXED = 0.5  # of a step's time, that is taken not to grow with its tokens where nothing else is known
-_REACH = 2  # times the largest known size: beyond it nothing is foretold
+_FIXED = 0.75  # of a step's time that is taken not to grow with its tokens until more is known: trying costs little
+_REACH = 4  # times the largest known size: beyond it nothing is foretold
 
 
 def size_of(tokens: int) -> int:
@@ -42,7 +42,7 @@ class StepCosts:
         return self._steps - self._seen.get(size_of(tokens), -10 * _OLD)
 
     def seconds(self, tokens: int) -> float | None:
-        """A step's time: measured, or between measured sizes, or taken to grow half as fast as they do.
+        """A step's time: measured, or between measured sizes, or taken to grow more slowly than they do.
 
         None where too little is known.
         """

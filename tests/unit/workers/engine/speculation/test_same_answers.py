@@ -3,6 +3,7 @@
 Time goes on by a second with each look at the clock, so that steps of all sizes take as long and guesses always pay.
 """
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,11 @@ from pelton.workers.engine.model.supported import kv_shape
 from tests.unit.workers.engine._support.reference import PAGE, pristine
 
 WORDS = (11, 12, 13, 14, 15, 16)
-# A random model's answers soon go round in circles, so that much of what is guessed comes true, and much does not.
+BONUS = 9.0  # in logits; enough for most tokens, not for all
 requests = st.fixed_dictionaries(
     {
         "prompt": st.lists(st.sampled_from(WORDS), min_size=1, max_size=30),
-        "max_tokens": st.integers(1, 24),
+        "max_tokens": st.integers(1, 16),
         "temperature": st.sampled_from([0.0, 0.0, 0.05, 1.0]),
         "seed": st.integers(0, 3),
         "top_p": st.sampled_from([1.0, 0.5]),
@@ -37,16 +38,25 @@ requests = st.fixed_dictionaries(
 stories = st.lists(
     st.one_of(st.tuples(st.just("add"), requests), st.tuples(st.just("step"), st.integers(1, 5)), st.tuples(st.just("cancel"), st.integers(0, 5))),
     min_size=1,
-    max_size=16,
+    max_size=10,
 )  # fmt: skip
 
 
 def make_engine(speculation: str, pages: int = 64, **limits: Any) -> ContinuousEngine:
-    loaded = wrap(pristine("llama"))
+    model = copy.deepcopy(pristine("llama"))
+    model.register_forward_hook(_inclined, with_kwargs=True)
+    loaded = wrap(model)
     page_gib = kv_shape(loaded.model.config).page_bytes(PAGE, torch.float32) / 2**30
     config = {"page_size": PAGE, "kv_memory_gib": (pages + 0.5) * page_gib, "speculation": speculation, **limits}
     seconds = itertools.count()
     return ContinuousEngine(loaded, ContinuousConfig(**config), lambda: float(next(seconds)))
+
+
+def _inclined(_module: Any, _positional: Any, given: dict[str, Any], output: Any) -> None:
+    """Incline a model towards saying the words in their order: much of what is guessed comes true, and much does not."""
+    tokens = given["input_ids"][0, given["logits_to_keep"]]
+    for row, token in enumerate(tokens.tolist()):
+        output.logits[0, row, WORDS[(token - WORDS[0] + 1) % len(WORDS)]] += BONUS
 
 
 def answers(engine: ContinuousEngine, story: list[tuple[str, Any]]) -> tuple[dict[int, Outcome], dict[int, list[int]]]:
@@ -82,7 +92,7 @@ def answers(engine: ContinuousEngine, story: list[tuple[str, Any]]) -> tuple[dic
     return outcomes, streamed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(story=stories, pages=st.integers(16, 40), max_batch_tokens=st.integers(6, 60))
 def test_answers_are_the_same_to_the_last_bit(
     story: list[tuple[str, Any]], pages: int, max_batch_tokens: int
@@ -112,5 +122,5 @@ def test_guesses_come_true() -> None:
     plain = answers(make_engine("off", max_batch_tokens=60, max_running=5), story)
     assert answers(engine, story)[1] == plain[1]
     stats = engine.last_step.speculation
-    print(stats)
+    print(stats, sum(map(len, plain[1].values())))
     assert 0 < stats.accepted < stats.drafted
