@@ -2,13 +2,14 @@
 
     python -m benchmarks.speculation [--rows N ...] [--turns N] [--workload filing|story ...] [--weights auto|int8]
 
-filing   eight questions over one filing (TAT-QA's paragraphs and table, `benchmarks/data`), to be answered in its words,
-         greedily; the filing is computed once for all of them
+filing   eight questions over one filing (TAT-QA's paragraphs and table, `benchmarks/data`), to be answered in its
+         words, greedily; the filing has been computed before, as for all but the first question on it
 story    short prompts with nothing to quote, sampled at temperature 1: what is guessed does not come true
 
-Two engines on the same weights, one that guesses and one that does not, get the same requests, `rows` at a time, and take
-their steps in turns: a neighbour slows both. A figure is tokens per second of an engine's own steps, prompts included;
-each turn has another filing, and the medians over all turns and their ratio are shown. Prints a table and JSON.
+Two engines on the same weights, one that guesses and one that does not, get the same requests, `rows` at a time, and
+take their steps in turns: a neighbour slows both. A figure is tokens per second of an engine's own steps, questions'
+prompts included; each turn has another filing, and the medians over all turns and of their ratios are shown. Prints a
+table and JSON.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,14 @@ class Contender:
             self.answers[outcome.request_id] = outcome.token_ids
 
 
-def turn(engines: dict[str, ContinuousEngine], requests: Sequence[EngineRequest], rows: int) -> tuple[dict[str, Run], int]:
+def turn(
+    engines: dict[str, ContinuousEngine], requests: Sequence[EngineRequest], rows: int
+) -> tuple[dict[str, Run], int]:
     """What each engine makes of the requests, and how many answers differ between them."""
+    for engine in engines.values():
+        first = Contender(engine, [replace(requests[0], params=replace(requests[0].params, max_tokens=1))], 1, {})
+        while not first.done:
+            first.step()
     before = {name: _guessed(engine) for name, engine in engines.items()}
     contenders = {name: Contender(engine, list(requests), rows, {}) for name, engine in engines.items()}
     while not all(each.done for each in contenders.values()):
@@ -93,8 +100,8 @@ def turn(engines: dict[str, ContinuousEngine], requests: Sequence[EngineRequest]
     for name, each in contenders.items():
         drafted, accepted = (now - then for now, then in zip(_guessed(each.engine), before[name], strict=True))
         runs[name] = Run(sum(map(len, each.answers.values())), each.seconds, each.steps, drafted, accepted)
-    first, second = (each.answers for each in contenders.values())
-    return runs, sum(first[index] != second[index] for index in first)
+    mine, others = (each.answers for each in contenders.values())
+    return runs, sum(mine[index] != others[index] for index in mine)
 
 
 def _guessed(engine: ContinuousEngine) -> tuple[int, int]:
@@ -115,9 +122,7 @@ def filings(loaded: LoadedModel) -> Iterator[list[EngineRequest]]:
 
 
 def _asking(filing: str, question: str) -> str:
-    return (
-        f"{filing}\n\nQuote the sentences or rows of the text above that answer this question, word for word: {question}"
-    )
+    return f"{filing}\n\nQuote the sentences or rows of the text above that answer this question, word for word: {question}"
 
 
 def stories(loaded: LoadedModel) -> Iterator[list[EngineRequest]]:
@@ -141,8 +146,8 @@ WORKLOADS = {"filing": filings, "story": stories}
 def measure(loaded: LoadedModel, workload: str, rows: int, turns: int) -> dict[str, Any]:
     """The medians of some turns, after one that is not counted."""
     engines = {
-        name: ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.5, speculation=name))  # type: ignore[arg-type]  # of its literals
-        for name in ("prompt", "off")
+        "prompt": ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.5, speculation="prompt")),
+        "off": ContinuousEngine(loaded, ContinuousConfig(kv_memory_gib=0.5, speculation="off")),
     }
     batches = WORKLOADS[workload](loaded)
     turn(engines, next(batches), rows)

@@ -18,8 +18,8 @@ class ContinuousConfig:
     `max_batch_tokens` bounds what one step computes, `max_running` the requests that share it, `kv_memory_gib` the
     memory for keys and values. `batch_invariant` makes answers independent of the batch to the last bit, which costs
     most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts. `kernel_cache`
-    is a folder for what is compiled for a GPU. With `speculation` "prompt" steps verify tokens guessed from the request's
-    own text, where steps are computed one after the other (`speculation/`).
+    is a folder for what is compiled for a GPU. With `speculation` "prompt" steps verify tokens guessed from the
+    request's own text, where steps are computed one after the other (`speculation/`).
     """
 
     max_batch_tokens: int | None = None
@@ -28,7 +28,7 @@ class ContinuousConfig:
     page_size: int = 64
     prefix_cache: bool = True
     batch_invariant: bool = False
-    speculation: Literal["prompt", "off"] = "prompt"
+    speculation: Literal["prompt", "off"] = "off"
     kernel_cache: Path | None = None
 
     def on(self, device: torch.device) -> "EngineLimits":

@@ -40,7 +40,7 @@ from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
-from pelton.workers.engine.speculation.speculator import Speculator, speculator_for
+from pelton.workers.engine.speculation.speculator import speculator_for
 from pelton.workers.engine.stats import KVCacheStats, SpeculationStats, StepStats
 
 log = logging.getLogger(__name__)

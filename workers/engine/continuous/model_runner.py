@@ -67,7 +67,9 @@ class InvariantRunner:
     def _pass(self, rows: Items["_Row"]) -> Tensor:
         size = self._store.page_size
         spans = [
-            RowSpan(number, row.position, 1, np.array(row.work.sequence.pages[: row.position // size + 1]), row.work.stored)
+            RowSpan(
+                number, row.position, 1, np.array(row.work.sequence.pages[: row.position // size + 1]), row.work.stored
+            )
             for number, row in enumerate(rows)
         ]
         spans += [RowSpan(number, 0, 1, np.array([self._store.null_page])) for number in range(len(rows), self.ROWS)]

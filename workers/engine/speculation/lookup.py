@@ -50,4 +50,6 @@ def propose(text: Ints, most: int = MOST_DRAFTED) -> Proposal:
             break
         ends, matched = longer, matched + 1
     followed = text[ends[-1] + 1 :]
-    return Proposal(tuple(np.resize(followed, most).tolist() if len(followed) < most else followed[:most].tolist()), matched)
+    return Proposal(
+        tuple(np.resize(followed, most).tolist() if len(followed) < most else followed[:most].tolist()), matched
+    )

@@ -2,8 +2,8 @@
 
 A step that computes a request's newest token can compute guesses at the tokens after it too. Each row's token is chosen
 as it would be without (its own logits, its own random number), and a guess counts if it is what was chosen: so answers
-are the same, and a step gives as many tokens as guesses came true, and one more. Guesses that fail are paid for in vain.
-So those likeliest to come true are taken first, as long as the tokens to be expected per second grow: Liu et al.:
+are the same, and a step gives as many tokens as guesses came true, and one more. Failed guesses cost time. So those
+likeliest to come true are taken first, as long as the tokens to be expected per second grow: Liu et al.:
 "Optimizing Speculative Decoding for Serving Large Language Models Using Goodput" (2024).
 """
 

@@ -42,7 +42,7 @@ class StepCosts:
         return self._steps - self._seen.get(size_of(tokens), -10 * _OLD)
 
     def seconds(self, tokens: int) -> float | None:
-        """A step's time: measured, or between measured sizes, or taken to grow more slowly than they do.
+        """A step's time: measured, or on the line between measured sizes; by one size alone, taken to grow slowly.
 
         None where too little is known.
         """
@@ -57,6 +57,10 @@ class StepCosts:
             low, high = known[place - 1], known[place]
             share = (size - low) / (high - low)
             return self._median(low) + share * (self._median(high) - self._median(low))
+        if place > 1:
+            first, last = known[0], known[-1]
+            growth = max(0.0, self._median(last) - self._median(first)) / (last - first)
+            return self._median(last) + growth * (size - last)
         nearest = known[-1] if place else known[0]
         return self._median(nearest) * (_FIXED + (1 - _FIXED) * size / nearest)
 
