@@ -122,7 +122,8 @@ def filings(loaded: LoadedModel) -> Iterator[list[EngineRequest]]:
 
 
 def _asking(filing: str, question: str) -> str:
-    return f"{filing}\n\nQuote the sentences or rows of the text above that answer this question, word for word: {question}"
+    wish = "Quote the sentences or rows of the text above that answer this question, word for word"
+    return f"{filing}\n\n{wish}: {question}"
 
 
 def stories(loaded: LoadedModel) -> Iterator[list[EngineRequest]]:

@@ -24,19 +24,18 @@ from pelton.workers.engine.api import (
     Outcome,
     SamplingParams,
     Selection,
-    TokenLogprob,
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.executors import ExecutorFactory, check_device, executor_for
 from pelton.workers.engine.continuous.kv_memory import allocate
+from pelton.workers.engine.continuous.landing import Landing
 from pelton.workers.engine.continuous.running import RunningRequest, Step, StepEntry
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.model.supported import kv_shape, unsupported_reason
 from pelton.workers.engine.request_state import RequestState
-from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
@@ -78,6 +77,7 @@ class ContinuousEngine:
         self._executor = make_executor(loaded, self._store, limits)
         self._speculator = speculator_for(limits, self._executor.steps_ahead)
         self._running: dict[int, RunningRequest] = {}
+        self._landing = Landing(self._scheduler, self._pool, self._store, self._running, self._speculator)
         self._launched: deque[Step] = deque()
         self._arrivals = itertools.count()
         self._last_step: StepStats | None = None
@@ -195,7 +195,7 @@ class ContinuousEngine:
         outcomes: list[Outcome] = []
         for running in tuple(self._running.values()):
             if failure := running.answer.interruption(now):
-                self._leave(running)
+                self._landing.leave(running)
                 outcomes.append(failure)
         return outcomes
 
@@ -228,7 +228,7 @@ class ContinuousEngine:
             if not self._runs(piece):
                 continue
             if alone:
-                self._leave(piece.running, trusted=False)
+                self._landing.leave(piece.running, trusted=False)
                 outcomes.append(fault.failure(piece.running.answer.request))
             else:
                 outcomes += self._launch([replace(piece.work, drafts=())]) + self._land()
@@ -243,70 +243,10 @@ class ContinuousEngine:
             now = self._clock()
             for piece in step.pieces:
                 own = list(itertools.islice(choices, piece.wanted))
-                if self._runs(piece) and (outcome := self._advance(piece, own, now)):
+                if self._runs(piece) and (outcome := self._landing.advance(piece, own, now)):
                     outcomes.append(outcome)
         return outcomes
 
     def _runs(self, piece: StepEntry) -> bool:
         """Whether a piece's request is still here; another one may have its id by now."""
         return self._running.get(piece.work.sequence.id) is piece.running
-
-    def _advance(self, piece: StepEntry, choices: Items[SampledToken], now: float) -> Outcome | None:
-        if not choices:
-            self._scheduler.complete(piece.work)
-            return None
-        tokens = [choice.token for choice in choices if choice.token is not None]
-        if len(tokens) < len(choices):
-            return self._broken(piece)
-        running, drafts = piece.running, piece.work.drafts
-        right = next((place for place, draft in enumerate(drafts) if draft != tokens[place]), len(drafts))
-        if running.guesses is not None:
-            running.guesses.compare(tokens[: right + 1])
-        outcome = self._take(running, piece.work, tokens[0], choices[0].logprob, now)
-        taken = 0
-        while outcome is None and taken < right:
-            taken += 1
-            running.sequence.reserve()
-            follows = self._scheduler.follow(running.sequence)
-            outcome = self._take(running, follows, tokens[taken], choices[taken].logprob, now)
-        if self._speculator is not None:
-            self._speculator.count(len(drafts), taken)
-        return outcome
-
-    def _broken(self, piece: StepEntry) -> Outcome | None:
-        """End a request with broken logits; where drafts may have broken them, compute it again without."""
-        running = piece.running
-        if not piece.work.drafts:
-            self._leave(running, trusted=False)
-            return running.answer.invalid_output()
-        pages = tuple(running.sequence.pages)
-        running.sequence.forgo()
-        running.guesses = None
-        self._scheduler.start_over(running.sequence)
-        self._wipe(pages)
-        return None
-
-    def _take(
-        self, running: RunningRequest, work: ScheduledChunk, token: int, logprob: TokenLogprob | None, now: float
-    ) -> Outcome | None:
-        """Go on by a token, for which `work` was done."""
-        self._scheduler.complete(work)
-        running.sequence.settle(token)
-        reason = running.answer.accept(token, logprob, now)
-        if reason is None:
-            return None
-        self._leave(running)
-        return reason if isinstance(reason, Failure) else running.completion(reason, now)
-
-    def _leave(self, running: RunningRequest, *, trusted: bool = True) -> None:
-        """Take a request out and its pages back; those of a fault are wiped, so that their next owner meets no NaN."""
-        sequence = running.sequence
-        pages = tuple(sequence.pages)
-        self._scheduler.remove(sequence, trusted=trusted)
-        del self._running[sequence.id]
-        if not trusted:
-            self._wipe(pages)
-
-    def _wipe(self, pages: Items[int]) -> None:
-        """Zero those of the pages that nobody holds any more."""
-        self._store.zero([page for page in pages if not self._pool.is_held(page)])

@@ -124,3 +124,54 @@ def test_guesses_come_true() -> None:
     assert answers(engine, story)[1] == plain[1]
     stats = engine.last_step.speculation
     assert 0 < stats.accepted < stats.drafted
+
+
+def drafting_engine() -> ContinuousEngine:
+    """An engine whose next step verifies guesses."""
+    engine = make_engine("prompt", max_batch_tokens=60, max_running=5)
+    engine.add(EngineRequest(0, [*WORDS] * 4, SamplingParams(40, temperature=0.0)))
+    while not engine.last_step or not engine.last_step.speculation.drafted:
+        engine.step()
+    return engine
+
+
+def test_drafts_that_break_logits_cost_no_answer() -> None:
+    """Where a step with guesses gives NaN its request is computed again without, and says the same."""
+    engine = drafting_engine()
+    plain = make_engine("off")
+    plain.add(EngineRequest(0, [*WORDS] * 4, SamplingParams(40, temperature=0.0)))
+
+    def break_drafts(_module: Any, _positional: Any, output: Any) -> None:
+        if 1 < output.logits.shape[1] < len(WORDS) * 4:
+            output.logits[0, 1:] = torch.nan
+
+    engine._loaded.model.register_forward_hook(break_drafts)
+    [expected], [found] = drained(plain), drained(engine)
+    assert isinstance(expected, Completion)
+    assert isinstance(found, Completion)
+    assert found.token_ids == expected.token_ids
+    assert engine._pool.available == engine._pool.num_pages
+
+
+def test_drafts_that_make_a_step_fail_cost_no_answer() -> None:
+    """A step with guesses that raises is tried again without them."""
+    engine = drafting_engine()
+    drafted = []
+
+    def fail(_module: Any, given: Any, named: dict[str, Any]) -> None:  # noqa: ARG001 (a hook's signature)
+        if named["input_ids"].shape[1] > 1:
+            drafted.append(named["input_ids"].shape[1])
+            raise MemoryError("too large a step")
+
+    engine._loaded.model.register_forward_pre_hook(fail, with_kwargs=True)
+    [found] = drained(engine)
+    assert isinstance(found, Completion)
+    assert len(found.token_ids) == 40
+    assert drafted
+
+
+def drained(engine: ContinuousEngine) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    while engine.running:
+        outcomes += engine.step()
+    return outcomes
