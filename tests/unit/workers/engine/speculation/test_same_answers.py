@@ -6,8 +6,9 @@ Time goes on by a second with each look at the clock, so that steps of all sizes
 import copy
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from pelton.workers.engine.api import Completion, EngineRequest, FailureKind, Outcome, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.model.loading import LoadedModel, wrap
 from pelton.workers.engine.model.supported import kv_shape
 from tests.unit.workers.engine._support.reference import PAGE, pristine
 
@@ -51,8 +52,13 @@ def make_engine(speculation: str, pages: int = 64, **limits: Any) -> ContinuousE
     loaded = wrap(model)
     page_gib = kv_shape(loaded.model.config).page_bytes(PAGE, torch.float32) / 2**30
     config = {"page_size": PAGE, "kv_memory_gib": (pages + 0.5) * page_gib, "speculation": speculation, **limits}
+    return ContinuousEngine(loaded, ContinuousConfig(**config), ticking())
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by a second with each look at it."""
     seconds = itertools.count()
-    return ContinuousEngine(loaded, ContinuousConfig(**config), lambda: float(next(seconds)))
+    return lambda: float(next(seconds))
 
 
 def _inclined(_module: Any, _positional: Any, given: dict[str, Any], output: Any) -> None:
@@ -168,6 +174,33 @@ def test_drafts_that_make_a_step_fail_cost_no_answer() -> None:
     assert isinstance(found, Completion)
     assert len(found.token_ids) == 40
     assert drafted
+
+
+@pytest.mark.parametrize(
+    "stop", [("\x0f\x10",), ("\x10\x0b\x0c", "\r\x0e\x0f\x10\x0b\x0c\r"), ("nowhere",)], ids=["two", "many", "none"]
+)
+def test_stop_strings_end_answers_at_the_same_token(loaded: LoadedModel, stop: tuple[str, ...]) -> None:
+    """A stop string inside of what was guessed ends the answer where it stands: nothing behind it is in the answer."""
+    loaded.model.register_forward_hook(_inclined, with_kwargs=True)
+    prompt, params = [*WORDS] * 4, SamplingParams(40, temperature=0.0, stop=stop, ignore_eos=True)
+    found = []
+    choices: tuple[Literal["prompt", "off"], ...] = ("prompt", "off")
+    for speculation in choices:
+        limits: dict[str, Any] = {"page_size": 8, "kv_memory_gib": 0.01, "batch_invariant": True}
+        engine = ContinuousEngine(loaded, ContinuousConfig(speculation=speculation, **limits), ticking())
+        for index in range(3):  # the later ones begin when the costs of steps are known
+            engine.add(EngineRequest(index, prompt, params))
+            found += [(speculation, index, *ending(outcome)) for outcome in drained(engine)]
+        assert engine.last_step is not None
+        assert (engine.last_step.speculation.accepted > 0) == (speculation == "prompt")
+    guessed, plain = found[:3], found[3:]
+    assert [each[1:] for each in guessed] == [each[1:] for each in plain]
+
+
+def ending(outcome: Outcome) -> tuple[Any, ...]:
+    if not isinstance(outcome, Completion):
+        pytest.fail(outcome.message)
+    return outcome.token_ids, outcome.finish_reason
 
 
 def drained(engine: ContinuousEngine) -> list[Outcome]:
