@@ -187,6 +187,8 @@ class Metrics:
             "pelton_prefix_lookup_tokens", "Prompt tokens looked up in the prefix cache."
         )
         self.prefix_hits = self._counter("pelton_prefix_hit_tokens", "Prompt tokens that it had.")
+        self.drafted = self._counter("pelton_drafted_tokens", "Guessed tokens that steps verified.")
+        self.accepted = self._counter("pelton_accepted_tokens", "Guessed tokens that came true.")
 
         self.gpu_utilization = self._gauge(
             "pelton_gpu_utilization_ratio",

@@ -199,6 +199,7 @@ def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
         page_size=settings.page_size,
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
+        speculation=settings.speculation,
         kernel_cache=cache_dir() / "kernels",
     )
     return ContinuousEngine(loaded, config)

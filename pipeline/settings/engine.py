@@ -90,6 +90,9 @@ class EngineSettings(Section):
     """Let tenants share computed prefixes. One can then measure whether another has sent the same beginning."""
     batch_invariant: bool = False
     """Answers that do not depend on the batch to the last bit, at several times the cost of a prompt."""
+    speculation: Literal["prompt", "off"] = "off"
+    """`prompt`: on a CPU, steps also verify tokens guessed from a request's own text, as many as pay by measured times;
+    faster where answers quote their prompts."""
     max_batch_size: Positive = 16
     """Rows of a padded batch."""
     max_batch_wait_ms: NotNegative = 50.0

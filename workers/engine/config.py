@@ -19,7 +19,9 @@ class ContinuousConfig:
     memory for keys and values, `kv_dtype` says in what they are stored: "auto" is the model's data type, "int8" and (on
     a GPU) "fp8" take one byte for each number. `batch_invariant` makes answers independent of the batch to the last
     bit, which costs most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts.
-    `kernel_cache` is a folder for what is compiled for a GPU.
+    `kernel_cache` is a folder for what is compiled for a GPU. With
+    `speculation` "prompt" steps verify tokens guessed from the request's own text, where steps are computed one after
+    the other (`speculation/`).
     """
 
     max_batch_tokens: int | None = None
@@ -29,6 +31,7 @@ class ContinuousConfig:
     page_size: int = 64
     prefix_cache: bool = True
     batch_invariant: bool = False
+    speculation: Literal["prompt", "off"] = "off"
     kernel_cache: Path | None = None
 
     def on(self, device: torch.device) -> "EngineLimits":
@@ -44,6 +47,7 @@ class ContinuousConfig:
             page_size=self.page_size,
             prefix_cache=self.prefix_cache,
             batch_invariant=self.batch_invariant,
+            speculation=self.speculation,
             kernel_cache=self.kernel_cache,
             # Only steps of single tokens are captured: the kernels of one with prompts are launched one by one, which
             # takes the host longer than the device takes for a few prompts.
@@ -63,6 +67,7 @@ class EngineLimits:
     page_size: int
     prefix_cache: bool
     batch_invariant: bool
+    speculation: Literal["prompt", "off"]
     kernel_cache: Path | None
     gather_tokens: int
     gather_steps: int

@@ -50,7 +50,10 @@ class Executor(Protocol):
         """Do once what would make the first steps slow."""
 
     def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
-        """Compute `works`; `asks` are for those of them that complete, in their order."""
+        """Compute `works`; `asks` are for the tokens that they want, in their order.
+
+        Works have drafts only where no step is launched ahead (`Speculator`).
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,22 @@ class KVCacheStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculationStats:
+    """Guessed tokens that were verified since the engine's start, and those of them that came true."""
+
+    drafted: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StepStats:
-    """What the last step computed: rows in the batch, tokens that were somebody's, tokens computed with padding."""
+    """What the last step computed: rows in the batch, tokens that were somebody's, tokens computed with padding.
+
+    Guessed tokens that did not come true count as padding.
+    """
 
     rows: int
     useful_tokens: int
     computed_tokens: int
     kv_cache: KVCacheStats = KVCacheStats()
+    speculation: SpeculationStats = SpeculationStats()

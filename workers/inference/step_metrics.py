@@ -1,7 +1,7 @@
 """What the metrics show of the engine's steps."""
 
 from pelton.pipeline.metrics import Metrics
-from pelton.workers.engine.stats import KVCacheStats, StepStats
+from pelton.workers.engine.stats import KVCacheStats, SpeculationStats, StepStats
 
 
 class StepMetrics:
@@ -10,6 +10,7 @@ class StepMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._last = KVCacheStats()
+        self._last_guesses = SpeculationStats()
 
     def observe(self, stats: StepStats | None, running: int, seconds: float) -> None:
         """Note a step of `seconds`, after which so many requests are `running`."""
@@ -27,3 +28,7 @@ class StepMetrics:
         metrics.prefix_lookups.inc(now.prefix_lookup_tokens - last.prefix_lookup_tokens)
         metrics.prefix_hits.inc(now.prefix_hit_tokens - last.prefix_hit_tokens)
         self._last = now
+        guesses, before = stats.speculation, self._last_guesses
+        metrics.drafted.inc(guesses.drafted - before.drafted)
+        metrics.accepted.inc(guesses.accepted - before.accepted)
+        self._last_guesses = guesses

@@ -49,17 +49,21 @@ class PackedBatch:
 
     @classmethod
     def of(cls, works: Items[ScheduledChunk], store: KVCache) -> "PackedBatch":
-        """Pack `works`; the spans of one row go to the front, otherwise the order stays."""
+        """Pack `works`; the spans of one row go to the front, otherwise the order stays.
+
+        A draft is a decode of its own, which sees the keys of the drafts before it.
+        """
         ordered = sorted(works, key=lambda work: work.count > 1)
         spans: list[RowSpan] = []
+        ends: dict[int, int] = {}
         row = 0
         for work in ordered:
-            pages = np.array(work.sequence.pages[: -(-(work.start + work.count) // store.page_size)], dtype=np.int64)
-            spans.append(RowSpan(row, work.start, work.count, pages, work.stored))
-            row += work.count
-        tokens = np.concatenate([work.sequence.tokens[work.start : work.start + work.count] for work in ordered])
-        logit_row = {id(work): span.row + span.count - 1 for work, span in zip(ordered, spans, strict=True)}
-        logit_rows = np.array([logit_row[id(work)] for work in works if work.completes], dtype=np.int64)
+            ends[id(work)] = row + work.rows
+            spans += _spans(work, row, store)
+            row += work.rows
+        tokens = np.concatenate([work.tokens for work in ordered])
+        wanted = [np.arange(ends[id(work)] - work.wanted, ends[id(work)]) for work in works]
+        logit_rows = np.concatenate(wanted)
         return cls.pack(tokens, spans, logit_rows, store)
 
     @classmethod
@@ -77,6 +81,15 @@ class PackedBatch:
             decodes=tuple(span for span in spans if span.count == 1),
             chunks=tuple(span for span in spans if span.count > 1),
         )
+
+
+def _spans(work: ScheduledChunk, row: int, store: KVCache) -> list[RowSpan]:
+    """A work's rows from `row` on: one span, or as many as there are tokens where drafts are among them."""
+    pages = np.array(work.sequence.pages[: -(-(work.start + work.rows) // store.page_size)], dtype=np.int64)
+    if not work.drafts:
+        return [RowSpan(row, work.start, work.count, pages, work.stored)]
+    places = range(work.start, work.start + work.rows)
+    return [RowSpan(row + at - work.start, at, 1, pages[: at // store.page_size + 1]) for at in places]
 
 
 def _written(span: RowSpan, store: KVCache) -> Ints:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
+from dataclasses import replace
 
 import torch
 
@@ -28,17 +29,18 @@ from pelton.workers.engine.api import (
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.executors import ExecutorFactory, check_device, executor_for
 from pelton.workers.engine.continuous.kv_memory import allocate
+from pelton.workers.engine.continuous.landing import Landing
 from pelton.workers.engine.continuous.running import RunningRequest, Step, StepEntry
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.model.supported import kv_shape, unsupported_reason
 from pelton.workers.engine.request_state import RequestState
-from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
-from pelton.workers.engine.stats import KVCacheStats, StepStats
+from pelton.workers.engine.speculation.speculator import speculator_for
+from pelton.workers.engine.stats import KVCacheStats, SpeculationStats, StepStats
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,9 @@ class ContinuousEngine:
             self._pool,
         )
         self._executor = make_executor(loaded, self._store, limits)
+        self._speculator = speculator_for(limits, self._executor.steps_ahead)
         self._running: dict[int, RunningRequest] = {}
+        self._landing = Landing(self._scheduler, self._pool, self._store, self._running, self._speculator)
         self._launched: deque[Step] = deque()
         self._arrivals = itertools.count()
         self._last_step: StepStats | None = None
@@ -139,7 +143,10 @@ class ContinuousEngine:
         self._scheduler.add(sequence)
         seed = request.params.seed
         answer = RequestState.of(request, self._loaded, self._clock())
-        self._running[request.id] = RunningRequest(sequence, answer, secrets.randbits(64) if seed is None else seed)
+        # A grammar's masks are known for the next token alone.
+        guesses = None if self._speculator is None or request.grammar is not None else self._speculator.guesses()
+        fixed_seed = secrets.randbits(64) if seed is None else seed
+        self._running[request.id] = RunningRequest(sequence, answer, fixed_seed, guesses)
 
     def cancel(self, request_id: int) -> None:
         running = self._running.get(request_id)
@@ -153,14 +160,30 @@ class ContinuousEngine:
         what leaves the device unusable; the process has to be started anew then.
         """
         outcomes = self._interrupted()
-        works = self._scheduler.plan()
-        tokens = sum(work.count for work in works)
-        self._last_step = StepStats(len(works), tokens, tokens, self._kv_cache_stats())
+        started = self._clock()
+        works = self._with_drafts(self._scheduler.plan())
+        kv_cache, accepted = self._kv_cache_stats(), self._speculation.accepted
         if works:
             outcomes += self._launch(works)
         elif self._running and not self._launched and not outcomes:
             raise RuntimeError(f"none of {len(self._running)} running requests can be computed")
-        return outcomes + self._land(all_but=self._executor.steps_ahead if works else 0)
+        outcomes += self._land(all_but=self._executor.steps_ahead if works else 0)
+        if self._speculator is not None:
+            self._speculator.observe(works, self._clock() - started)
+        useful = sum(work.count for work in works) + self._speculation.accepted - accepted
+        computed = sum(work.rows for work in works)
+        self._last_step = StepStats(len(works), useful, computed, kv_cache, self._speculation)
+        return outcomes
+
+    def _with_drafts(self, works: list[ScheduledChunk]) -> list[ScheduledChunk]:
+        if self._speculator is None:
+            return works
+        drafts = self._speculator.drafts(works, [self._running[work.sequence.id].guesses for work in works])
+        return [self._scheduler.extend(work, own) for work, own in zip(works, drafts, strict=True)]
+
+    @property
+    def _speculation(self) -> SpeculationStats:
+        return SpeculationStats() if self._speculator is None else self._speculator.stats
 
     def _kv_cache_stats(self) -> KVCacheStats:
         pool, prefixes = self._pool, self._scheduler.prefix_stats
@@ -172,14 +195,15 @@ class ContinuousEngine:
         outcomes: list[Outcome] = []
         for running in tuple(self._running.values()):
             if failure := running.answer.interruption(now):
-                self._leave(running)
+                self._landing.leave(running)
                 outcomes.append(failure)
         return outcomes
 
     def _launch(self, works: Items[ScheduledChunk]) -> list[Outcome]:
-        pieces = tuple(StepEntry(self._running[work.sequence.id], work, work.completes) for work in works)
+        pieces = tuple(StepEntry(self._running[work.sequence.id], work, work.wanted) for work in works)
+        asks = [ask for piece in pieces if piece.chooses for ask in piece.running.asks(piece.work.drafts)]
         try:
-            flight = self._executor.launch(works, [piece.running.ask() for piece in pieces if piece.chooses])
+            flight = self._executor.launch(works, asks)
         except Exception as error:
             fault = Fault.of(error)
             log.warning("A step of %d requests failed: %s", len(works), fault.text, exc_info=not fault.is_out_of_memory)
@@ -199,15 +223,15 @@ class ContinuousEngine:
         outcomes = self._land()
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
-        alone = len(pieces) == 1
+        alone = len(pieces) == 1 and not pieces[0].work.drafts
         for piece in pieces:
             if not self._runs(piece):
                 continue
             if alone:
-                self._leave(piece.running, trusted=False)
+                self._landing.leave(piece.running, trusted=False)
                 outcomes.append(fault.failure(piece.running.answer.request))
             else:
-                outcomes += self._launch([piece.work]) + self._land()
+                outcomes += self._launch([replace(piece.work, drafts=())]) + self._land()
         return outcomes
 
     def _land(self, all_but: int = 0) -> list[Outcome]:
@@ -218,36 +242,11 @@ class ContinuousEngine:
             choices = iter(step.flight.choices())
             now = self._clock()
             for piece in step.pieces:
-                choice = next(choices) if piece.chooses else None
-                if self._runs(piece) and (outcome := self._advance(piece, choice, now)):
+                own = list(itertools.islice(choices, piece.wanted))
+                if self._runs(piece) and (outcome := self._landing.advance(piece, own, now)):
                     outcomes.append(outcome)
         return outcomes
 
     def _runs(self, piece: StepEntry) -> bool:
         """Whether a piece's request is still here; another one may have its id by now."""
         return self._running.get(piece.work.sequence.id) is piece.running
-
-    def _advance(self, piece: StepEntry, choice: SampledToken | None, now: float) -> Outcome | None:
-        running = piece.running
-        if choice is None:
-            self._scheduler.complete(piece.work)
-            return None
-        if choice.token is None:
-            self._leave(running, trusted=False)
-            return running.answer.invalid_output()
-        self._scheduler.complete(piece.work)
-        running.sequence.settle(choice.token)
-        reason = running.answer.accept(choice.token, choice.logprob, now)
-        if reason is None:
-            return None
-        self._leave(running)
-        return reason if isinstance(reason, Failure) else running.completion(reason, now)
-
-    def _leave(self, running: RunningRequest, *, trusted: bool = True) -> None:
-        """Take a request out and its pages back; those of a fault are wiped, so that their next owner meets no NaN."""
-        sequence = running.sequence
-        pages = tuple(sequence.pages)
-        self._scheduler.remove(sequence, trusted=trusted)
-        del self._running[sequence.id]
-        if not trusted:
-            self._store.zero([page for page in pages if not self._pool.is_held(page)])

@@ -50,7 +50,7 @@ class HostExecutor:
         finally:
             if wanted != configured:
                 torch.set_num_threads(configured)  # it is the process's, and other engines'
-        self._threads.observe(sum(work.count for work in works), time.perf_counter() - started)
+        self._threads.observe(sum(work.rows for work in works), time.perf_counter() - started)
         return step
 
     def _compute(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:

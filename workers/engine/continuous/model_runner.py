@@ -1,6 +1,7 @@
 """One forward pass over a step's rows: from work to float32 logits. The only part that knows the model's face."""
 
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ class Runner(Protocol):
     """Computes keys, values and logits; has no memory but the KV store."""
 
     def logits(self, works: Items[ScheduledChunk]) -> Tensor:
-        """Float32 [sampled, vocab], one row for each of the works that completes, in their order."""
+        """Float32 [sampled, vocab], in the order of the works as many rows as each wants."""
 
 
 class PackedRunner:
@@ -59,20 +60,38 @@ class InvariantRunner:
         self._store = store
 
     def logits(self, works: Items[ScheduledChunk]) -> Tensor:
-        rows = [(work, position) for work in works for position in range(work.start, work.start + work.count)]
+        rows = [_Row(work, at, token) for work in works for at, token in enumerate(work.tokens.tolist())]
         found = [self._pass(rows[start : start + self.ROWS]) for start in range(0, len(rows), self.ROWS)]
         return torch.cat(found)
 
-    def _pass(self, rows: Items[tuple[ScheduledChunk, int]]) -> Tensor:
+    def _pass(self, rows: Items["_Row"]) -> Tensor:
         size = self._store.page_size
         spans = [
-            RowSpan(row, position, 1, np.array(work.sequence.pages[: position // size + 1]), work.stored)
-            for row, (work, position) in enumerate(rows)
+            RowSpan(
+                number, row.position, 1, np.array(row.work.sequence.pages[: row.position // size + 1]), row.work.stored
+            )
+            for number, row in enumerate(rows)
         ]
-        spans += [RowSpan(row, 0, 1, np.array([self._store.null_page])) for row in range(len(rows), self.ROWS)]
+        spans += [RowSpan(number, 0, 1, np.array([self._store.null_page])) for number in range(len(rows), self.ROWS)]
         tokens = np.zeros(self.ROWS, dtype=np.int64)
-        tokens[: len(rows)] = [work.sequence.tokens[position] for work, position in rows]
+        tokens[: len(rows)] = [row.token for row in rows]
         batch = PackedBatch.pack(tokens, spans, np.arange(self.ROWS), self._store)
         logits = self._packed.forward(batch, TorchAttention(batch, self._store, sharing=False))
-        wanted = [row for row, (work, position) in enumerate(rows) if position + 1 == work.sequence.length]
-        return logits[wanted]
+        return logits[[number for number, row in enumerate(rows) if row.wanted]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """One of a work's tokens, the `number`-th."""
+
+    work: ScheduledChunk
+    number: int
+    token: int
+
+    @property
+    def position(self) -> int:
+        return self.work.start + self.number
+
+    @property
+    def wanted(self) -> bool:
+        return self.number >= self.work.rows - self.work.wanted

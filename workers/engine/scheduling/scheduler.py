@@ -11,7 +11,10 @@ of higher ones never shuts them out.
 """
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pelton.workers.engine.api import Selection, Waiting
 from pelton.workers.engine.scheduling.page_pool import PagePool
@@ -49,18 +52,41 @@ class SchedulerConfig:
 class ScheduledChunk:
     """The tokens `start` to `start + count` of one sequence, to be computed in this step.
 
-    Where they are `stored` their keys and values are in pages that others may share: only the logits are wanted.
+    Where they are `stored` their keys and values are in pages that others may share: only the logits are wanted. Behind
+    the newest token may come `drafts`: guesses at the tokens after it, computed as if they were right.
     """
 
     sequence: SequenceState
     start: int
     count: int
     stored: bool = False
+    drafts: tuple[int, ...] = ()
 
     @property
     def completes(self) -> bool:
         """Whether the step reaches the newest token, so that the next one is to be chosen."""
         return self.start + self.count == self.sequence.length
+
+    @property
+    def drafts_fit(self) -> bool:
+        """Whether drafts may come behind it: it computes the newest token alone, and in pages of its own."""
+        return self.completes and self.count == 1 and not self.stored
+
+    @property
+    def rows(self) -> int:
+        """The tokens to be computed, drafts included."""
+        return self.count + len(self.drafts)
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """These tokens, [rows]."""
+        own = self.sequence.tokens[self.start : self.start + self.count]
+        return np.append(own, self.drafts) if self.drafts else own
+
+    @property
+    def wanted(self) -> int:
+        """How many of the last rows choose a token."""
+        return 1 + len(self.drafts) if self.completes else 0
 
 
 @dataclass(slots=True)
@@ -162,6 +188,29 @@ class Scheduler:
         )
         self._gathered_steps = self._gathered_steps + 1 if gathers else 0
         return gathers
+
+    def extend(self, work: ScheduledChunk, drafts: tuple[int, ...]) -> ScheduledChunk:
+        """A piece of a planned step with as many of the drafts as there are pages for that nobody is about to need.
+
+        A page taken for them stays with the sequence, which needs it next.
+        """
+        sequence = work.sequence
+        missing = self._pool.pages_for(sequence.length + len(drafts)) - len(sequence.pages)
+        if 0 < missing <= self._pool.available - len(self._running):
+            sequence.pages += self._pool.allocate(missing) or ()
+        room = len(sequence.pages) * self._pool.page_size - sequence.length
+        return replace(work, drafts=drafts[:room]) if drafts else work
+
+    def follow(self, sequence: SequenceState) -> ScheduledChunk:
+        """Note that the sequence's newest token has been computed already: it is what a draft before it guessed."""
+        work = ScheduledChunk(sequence, sequence.computed, 1)
+        self.begin(work)
+        return work
+
+    def start_over(self, sequence: SequenceState) -> None:
+        """Take a sequence's pages, which cannot be trusted, and compute it again from its beginning."""
+        self._pool.forget(sequence.pages)
+        self._give_back(sequence)
 
     def begin(self, work: ScheduledChunk) -> None:
         """Note that a piece of work is on its way: what is planned next comes behind it."""

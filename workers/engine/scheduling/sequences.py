@@ -76,6 +76,10 @@ class SequenceState:
         """Grow by a token that is still to be seen."""
         self.length += 1
 
+    def forgo(self) -> None:
+        """Do without the token that was reserved: it is computed again."""
+        self.length -= 1
+
     def settle(self, token: int) -> None:
         """See the oldest token that was reserved."""
         self._tokens[self.known] = token
