@@ -8,7 +8,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -93,6 +93,14 @@ def requests_after(path: Path, number: int = 0, offset: int = 0) -> Iterator[tup
         for at, raw in enumerate(_lines(file), start=number + 1):
             if not raw.isspace():
                 yield _parse(at, raw.removeprefix(codecs.BOM_UTF8)), file.tell()
+
+
+def custom_ids(path: Path, wanted: Callable[[int], bool]) -> dict[int, str | None]:
+    """Those of the lines whose number is `wanted`, by number; the others are not parsed. Raises `BatchError`."""
+    with _opened(path) as file:
+        numbered = enumerate(_lines(file), start=1)
+        chosen = ((number, raw) for number, raw in numbered if wanted(number))
+        return {number: _parse(number, raw.removeprefix(codecs.BOM_UTF8)).custom_id for number, raw in chosen}
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ from pelton.producers.replies import Reply
 
 CHECKPOINT_S = 2.0
 """How much of the replies, in time, a run that goes on may have to read again."""
+AT_A_TIME = 256
+"""Lines of an earlier run that are passed over before anything else gets its turn."""
 
 
 @dataclass(slots=True)
@@ -108,8 +110,11 @@ class BatchRun:
             raise failures.exceptions[0] from None
 
     async def _send(self) -> None:
+        """Lines sent earlier are read too, for their `custom_id`; replies are taken in meanwhile."""
         for line in read_requests(self._batch.source):
             if self._batch.states[line.number] != LineState.UNSENT:
+                if line.number % AT_A_TIME == 0:
+                    await asyncio.sleep(0)
                 continue
             await self._until_waiting_fewer_than(self._max_in_flight)
             if line.fault is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.tracing.spans import Traces
-from pelton.producers.batch.file import InputSummary, read_requests, survey
+from pelton.producers.batch.file import InputSummary, custom_ids, survey
 from pelton.producers.batch.journal import Header, Journal, Record
 from pelton.producers.batch.limits import Pace, TokenCap
 from pelton.producers.batch.recovery import Stored, stored_since
@@ -175,7 +175,7 @@ async def _carry_on(  # noqa: PLR0913, PLR0917  # where the batch stands, and ho
         async for found in stored_since(kafka, header.request_topic, partitions, record.next_offsets):
             _count_as_sent(batch, found)
             report()
-        batch.waiting.update(_unanswered(batch))
+        batch.waiting.update(await asyncio.to_thread(_unanswered, batch))
         report()
         run = BatchRun(batch, sender, reader, max_in_flight=max_in_flight, on_change=report, pace=pace, cap=cap)
         await run.run()
@@ -211,8 +211,4 @@ def _unanswered(batch: Batch) -> dict[int, str | None]:
     """The lines that were sent and have no result yet, by number, with their `custom_id`."""
     if LineState.SENT not in batch.states:
         return {}
-    return {
-        line.number: line.custom_id
-        for line in read_requests(batch.source)
-        if batch.states[line.number] == LineState.SENT
-    }
+    return custom_ids(batch.source, lambda number: batch.states[number] == LineState.SENT)

@@ -11,6 +11,7 @@ from pelton.producers.batch import file
 from pelton.producers.batch.file import (
     LineFault,
     answered_line,
+    custom_ids,
     error_code,
     is_answer,
     read_requests,
@@ -125,6 +126,18 @@ def test_any_file_is_read_to_its_end(content, tmp_path_factory):
     assert (surveyed.sha256, surveyed.size) == (hashlib.sha256(content).hexdigest(), len(content))
     assert surveyed.requests == len(requests)
     assert surveyed.lines >= max((request.number for request in requests), default=0)
+
+
+@given(
+    lines=st.lists(st.sampled_from([line(), line(custom_id="b"), b"{", line(custom_id=7), line(url="?")]), min_size=1)
+)
+def test_the_ids_of_some_lines(lines, tmp_path_factory):
+    """They are what reading the whole file tells of them."""
+    path = tmp_path_factory.mktemp("some") / "in.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
+    every = {request.number: request.custom_id for request in read_requests(path)}
+    odd = {number: custom_id for number, custom_id in every.items() if number % 2}
+    assert custom_ids(path, lambda number: number % 2 == 1) == odd
 
 
 def test_an_input_that_cannot_be_read(tmp_path):
