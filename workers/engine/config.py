@@ -19,9 +19,8 @@ class ContinuousConfig:
     memory for keys and values, `kv_dtype` says in what they are stored: "auto" is the model's data type, "int8" and (on
     a GPU) "fp8" take one byte for each number. `batch_invariant` makes answers independent of the batch to the last
     bit, which costs most of the speed of prompts. `page_size` is in tokens; only full pages are shared between prompts.
-    `kernel_cache` is a folder for what is compiled for a GPU. With
-    `speculation` "prompt" steps verify tokens guessed from the request's own text, where steps are computed one after
-    the other (`speculation/`).
+    `kernel_cache` is a folder for what is compiled for a GPU. With `speculation` "prompt" steps verify tokens guessed
+    from the request's own text, where steps are computed one after the other (`speculation/`).
     """
 
     max_batch_tokens: int | None = None
