@@ -152,7 +152,9 @@ async def test_who_would_be_too_late_is_refused_at_once_by_setting(
 async def test_under_load_answers_are_cut_and_requests_refused_by_setting(
     place: Callable[..., Any], client: ForeignClient
 ) -> None:
-    """Each once, with what was done to it in its reply; afterwards the same request gets all that it asks for."""
+    """Each once, with what was done to it in its reply, also where it shares the answer of an equal one that was cut;
+    afterwards the same request gets all that it asks for.
+    """
     tokens = {"min_output_tokens": 64, "mean_output_tokens": 64, "max_output_tokens": 64}
     at: Place = await place(
         partitions=1,
@@ -160,16 +162,16 @@ async def test_under_load_answers_are_cut_and_requests_refused_by_setting(
         worker={"max_waiting_requests": 8},
         overload={"shorten_above_s": 1.0, "shorten_to": 8, "refuse_above_s": 4.0},
     )
-    asked = [chat(f"job {index}", max_tokens=64, temperature=0) for index in range(150)]
+    asked = [chat(f"job {index // 2}", max_tokens=64, temperature=0) for index in range(240)]
     async with asyncio.timeout(60), at.worker():
         await client.send_many(at.requests, asked)
-        replies = await client.read(at.replies, 150, timeout_s=50)
+        replies = await client.read(at.replies, 240, timeout_s=50)
         cut = [record for record in replies if dict(record.headers).get("pelton-degraded")]
         place_of_cut = int(dict(cut[0].headers)["pelton-source"].rsplit(b"-", 1)[1])
         while at.metrics.backlog_requests._value.get():  # noqa: ASYNC110  # a figure has no event
             await asyncio.sleep(0.05)
         await client.send(at.requests, asked[place_of_cut])
-        again = (await client.read(at.replies, 151))[-1]
+        again = (await client.read(at.replies, 241))[-1]
     refused = [record for record in replies if dict(record.headers).get("pelton-retry-after-ms")]
     done = {name: at.metrics.overload_actions.labels(name)._value.get() for name in ("shortened", "refused")}
     assert done == {"shortened": len(cut), "refused": len(refused)}
@@ -179,6 +181,7 @@ async def test_under_load_answers_are_cut_and_requests_refused_by_setting(
         assert body["pelton_degraded"] == {"max_completion_tokens": 8}
         assert body["usage"]["completion_tokens"] == 8
         assert dict(record.headers)["pelton-degraded"] == b"max_completion_tokens=8"
+    assert {dict(record.headers)["pelton-cache"] for record in cut} > {b"miss"}, "some share an answer"
     whole = json.loads(again.value or b"")
     assert whole["usage"]["completion_tokens"] == 64
     assert "pelton_degraded" not in whole
