@@ -58,8 +58,10 @@ class Metrics:
             "pelton_worker_info", "1; its labels say what the worker serves.", "worker", "model", "engine"
         )
         self._requests()
+        self._answers()
         self._times()
         self._waiting()
+        self._backlog()
         self._engine()
         self._cache()
         self._endpoints()
@@ -84,6 +86,8 @@ class Metrics:
         self.lane_finished = self._counter(
             "pelton_lane_requests_finished", "Requests whose reply was sent, by lane.", "lane"
         )
+
+    def _answers(self) -> None:
         self.tenant_tokens = self._counter(
             "pelton_tenant_tokens",
             "Tokens of answered requests, by tenant of worker.tenant_weights; other: all the rest.",
@@ -153,6 +157,8 @@ class Metrics:
         )
         for action in OverloadAction:
             self.overload_actions.labels(action)
+
+    def _backlog(self) -> None:
         self.backlog_requests = self._gauge(
             "pelton_backlog_requests", "Requests of this worker's partitions that are not answered, in Kafka or here."
         )

@@ -214,17 +214,21 @@ def assemble(
         assignment=assignment,
         publisher=_publisher(core, assignment),
         admission=admission,
-        poller=Poller(
-            consumer=broker.consumer,
-            assignment=assignment,
-            policy=settings.kafka.reply_policy(),
-            sessions=core.sessions,
-            quotas=core.quotas,
-            admission=admission,
-            metrics=metrics,
-        ),
+        poller=_poller(core, assignment, admission),
         log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
         figures=FiguresLog(metrics, protection.steps, settings.worker.figures_interval_s, on_cpu=served.on_cpu),
+    )
+
+
+def _poller(core: _Core, assignment: Assignment, admission: Admission) -> Poller:
+    return Poller(
+        consumer=core.broker.consumer,
+        assignment=assignment,
+        policy=core.settings.kafka.reply_policy(),
+        sessions=core.sessions,
+        quotas=core.quotas,
+        admission=admission,
+        metrics=core.metrics,
     )
 
 

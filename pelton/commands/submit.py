@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 from pelton.commands.common import Config, Exit, clear_errors, quiet_libraries, run_async, stderr
 from pelton.commands.interrupts import interruptible
 from pelton.commands.progress import progress_bar
-from pelton.commands.waiting import say_line, waiting
+from pelton.commands.waiting import Waiting, say_line, waiting
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.batch.input_file import readable_input
@@ -86,12 +87,9 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     async def run(lines: Path, show: Callable[[Progress], None]) -> Summary:
         settings, in_flight = load_settings(config), InFlight()
         sender = None if webhook is None else WebhookSender(settings.webhook, webhook)
-        summary = await interruptible(
-            send(settings, lines, show, in_flight),
-            lambda: len(in_flight),
-            lambda: in_flight.cancel(settings.kafka),
-            interrupted,
-        )
+        sending = send(settings, lines, show, in_flight)
+        take_back = partial(in_flight.cancel, settings.kafka)
+        summary = await interruptible(sending, lambda: len(in_flight), take_back, interrupted)
         if sender is not None:
             await _tell(sender, summary)
         return summary
@@ -99,11 +97,6 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     async def send(settings: Settings, lines: Path, show: Callable[[Progress], None], in_flight: InFlight) -> Summary:
         with traces(settings.traces, "pelton-submit") as kept:
             async with waiting(settings.kafka, say_line) as teller:
-
-                def progress(now: Progress) -> None:
-                    teller.moved()
-                    show(now)
-
                 return await submit_batch(
                     settings.kafka,
                     lines,
@@ -112,7 +105,7 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
                     timeout_s=timeout or None,
                     rate_per_s=rate,
                     max_tokens_total=max_tokens_total,
-                    on_progress=progress,
+                    on_progress=_moving(teller, show),
                     traces=kept,
                     in_flight=in_flight,
                 )
@@ -126,6 +119,16 @@ def submit(  # noqa: PLR0913, PLR0917  # the command's options, each by name
     ):
         summary = run_async(run(lines, show), interrupted=interrupted)
     _report(summary, out, as_json=as_json)
+
+
+def _moving(teller: Waiting, show: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Show progress, and that it is no longer waited for."""
+
+    def progress(now: Progress) -> None:
+        teller.moved()
+        show(now)
+
+    return progress
 
 
 def _report(summary: Summary, out: Path, *, as_json: bool) -> None:

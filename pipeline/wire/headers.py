@@ -86,11 +86,8 @@ def read_envelope(
     """
     last = {name: value for name, value in dict(headers).items() if value is not None}
     read = _Reader(last)
-    topic = read(
-        contract.REPLY_TOPIC,
-        lambda raw: header_values.reply_topic(raw, policy.default_topic, policy.allows),
-        policy.default_topic,
-    )
+    allowed = partial(header_values.reply_topic, default=policy.default_topic, allows=policy.allows)
+    topic = read(contract.REPLY_TOPIC, allowed, policy.default_topic)
     partition = read(contract.REPLY_PARTITION, header_values.reply_partition, None)
     claimed = read(contract.TENANT, header_values.tenant, "")
     session = read(contract.SESSION, lambda raw: header_values.session(raw, key), "")

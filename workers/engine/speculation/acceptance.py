@@ -6,7 +6,7 @@ good the guesses are, also where none are verified.
 
 from collections.abc import Sequence
 
-from pelton.workers.engine.speculation.lookup import Proposal
+from pelton.workers.engine.speculation.lookup import Ints, Proposal, propose
 
 # By the least number of matched tokens, and what is taken to come true of such guesses before any was seen.
 _LEAST_MATCHED = (2, 3, 4, 8)
@@ -45,6 +45,10 @@ class Guesses:
         self._of_all = of_all
         self.rates = of_all.for_one()
         self.proposal: Proposal | None = None
+
+    def propose(self, text: Ints) -> None:
+        """Guess anew what follows `text`, int64."""
+        self.proposal = propose(text)
 
     def chances(self, most: int) -> list[float]:
         """Of each of the first `most` tokens that it and all before it come true."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Items
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
 from pelton.workers.engine.speculation.acceptance import AcceptanceRates, Guesses
-from pelton.workers.engine.speculation.lookup import MOST_DRAFTED, propose
+from pelton.workers.engine.speculation.lookup import MOST_DRAFTED
 from pelton.workers.engine.speculation.step_costs import StepCosts, size_of
 from pelton.workers.engine.stats import SpeculationStats
 
@@ -38,7 +38,7 @@ class Speculator:
         """The guesses to verify behind each of a step's works: none beside prompts, which are better company."""
         for work, own in zip(works, guesses, strict=True):
             if own is not None and work.drafts_fit:
-                own.proposal = propose(work.sequence.tokens)
+                own.propose(work.sequence.tokens)
         if not all(work.drafts_fit for work in works):
             return [()] * len(works)
         chances = [
