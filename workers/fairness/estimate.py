@@ -50,8 +50,9 @@ def estimate(  # noqa: PLR0913, PLR0917  # all that says how long it takes
             by_tenant.setdefault(tenant_of(each), []).append(each)
     own = by_tenant.pop(tenant, [])
     share = sum(map(tokens_of, own)) / weights.get(tenant, 1.0)
-    ahead = float(sum(map(tokens_of, own)))
-    ahead += sum(_ahead(waiting, share * weights.get(name, 1.0)) for name, waiting in by_tenant.items())
+    ahead = sum(map(tokens_of, own)) + sum(
+        _ahead(waiting, share * weights.get(name, 1.0)) for name, waiting in by_tenant.items()
+    )
     wait_s = ahead / speed.tokens_per_s
     longest_s = max((_own_s(each, speed) for each in line if each.priority == request.priority), default=0.0)
     least_s = max(0.0, wait_s - longest_s, _first_row_s(own, running_s, speed))
