@@ -2,22 +2,18 @@
 
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer
-
 from pelton.cache.quotas.store import QuotaStore
 from pelton.cache.sessions.store import SessionStore
 from pelton.pipeline.linger_queue import LingerQueue
-from pelton.pipeline.map_file import body_codec
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import RequestQueue
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.tracing.spans import Traces
-from pelton.pipeline.wire.bodies import BodyCodec
-from pelton.workers.cancellation.cancel_topic import Cancels, CancelTopicReader
+from pelton.workers.cancellation.cancel_topic import CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
+from pelton.workers.core import Broker, Core
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.delivery.backlog import BacklogMeter
-from pelton.workers.delivery.linger import LingerPolicy
 from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publishers import PartitionPublishers
 from pelton.workers.delivery.publisher import Publisher
@@ -25,7 +21,6 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
-from pelton.workers.delivery.reply_spans import ReplySpans
 from pelton.workers.fairness.degrading import Degrading
 from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
@@ -36,10 +31,6 @@ from pelton.workers.inference.thread import Inference
 from pelton.workers.intake.admission import Admission
 from pelton.workers.intake.poller import Poller
 from pelton.workers.intake.reply_addresses import ReplyAddresses
-from pelton.workers.kafka.consumers import request_consumer
-from pelton.workers.kafka.group import ConsumerGroup
-from pelton.workers.kafka.log_ranges import LogRanges
-from pelton.workers.kafka.topics import TopicDirectory
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
@@ -47,32 +38,10 @@ from pelton.workers.prepare.session_prompts import SessionPrompts
 from pelton.workers.schemas.source import schemas_of
 from pelton.workers.served_model import ServedModel
 from pelton.workers.sessions.coordinator import SessionCoordinator
-from pelton.workers.sessions.fences import Fences
 from pelton.workers.sharing.generation import Finished, Generation
 from pelton.workers.sharing.lease_gate import LeaseGate
 from pelton.workers.sharing.sharing import Sharing
 from pelton.workers.streaming.stream_writer import StreamWriter
-
-RESULTS_QUEUED = 1024
-"""Results that may wait to be published before the inference thread is held up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """What a worker keeps open to Kafka besides its producers and the reader of cancels."""
-
-    directory: TopicDirectory
-    group: ConsumerGroup
-    ranges: LogRanges
-    consumer: AIOKafkaConsumer
-
-    @classmethod
-    def of(cls, settings: Settings, identity: str) -> "Broker":
-        """The identity names this worker in the broker's list of members."""
-        kafka = settings.kafka
-        return cls(
-            TopicDirectory(kafka), ConsumerGroup(kafka, identity), LogRanges(kafka), request_consumer(kafka, identity)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,81 +71,6 @@ class Parts:
     figures: FiguresLog
 
 
-@dataclass(frozen=True, slots=True)
-class _Core:
-    """What nearly all parts hold on to: the broker, the queues, who is owed a reply, and whose turn it is."""
-
-    settings: Settings
-    served: ServedModel
-    metrics: Metrics
-    protection: CrashProtection
-    broker: Broker
-    queue: RequestQueue[Generation]
-    results: LingerQueue[Finished]
-    sharing: Sharing
-    open_requests: OpenRequests
-    session_store: SessionStore
-    quota_store: QuotaStore
-    quotas: QuotaGate
-    speed: SpeedMeter
-    sessions: SessionCoordinator
-    cancels: Cancels
-    canceller: Canceller
-    traces: Traces | None
-    spans: ReplySpans
-    bodies: BodyCodec
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        served: ServedModel,
-        metrics: Metrics,
-        protection: CrashProtection,
-        traces: Traces | None,
-    ) -> "_Core":
-        broker, worker = Broker.of(settings, protection.identity), settings.worker
-        queue = RequestQueue[Generation](max_tokens=worker.max_waiting_tokens, max_requests=worker.max_waiting_requests)
-        linger = LingerPolicy(queue, served.engine, worker.flush_interval_ms / 1000)
-        results: LingerQueue[Finished] = LingerQueue(RESULTS_QUEUED, linger)
-        sharing = Sharing.of(settings, metrics)
-        open_requests = OpenRequests(results, sharing.single_flight.leave)
-        quota_store = QuotaStore(settings.cache, settings.quota, protection.identity, broker.group.count_members)
-        quotas = QuotaGate(
-            settings=settings.quota,
-            store=quota_store,
-            queue=queue,
-            single_flight=sharing.single_flight,
-            open_requests=open_requests,
-            metrics=metrics,
-        )
-        session_store = SessionStore(settings.cache, settings.session)
-        fences = Fences(session_store, settings.kafka.group_id, broker.group.is_member)
-        sessions = SessionCoordinator.of(settings, session_store, fences, open_requests)
-        cancels = Cancels(settings.kafka.tenant_policy())
-        return cls(
-            settings=settings,
-            served=served,
-            metrics=metrics,
-            protection=protection,
-            broker=broker,
-            queue=queue,
-            results=results,
-            sharing=sharing,
-            open_requests=open_requests,
-            session_store=session_store,
-            quota_store=quota_store,
-            quotas=quotas,
-            speed=SpeedMeter(),
-            sessions=sessions,
-            cancels=cancels,
-            canceller=Canceller(open_requests, cancels, sessions, queue),
-            traces=traces,
-            spans=ReplySpans(traces, settings.kafka.group_id, served.model_name),
-            bodies=body_codec(worker.map, settings.schemas),
-        )
-
-
 def assemble(
     settings: Settings,
     served: ServedModel,
@@ -186,7 +80,7 @@ def assemble(
 ) -> Parts:
     """Make all parts, on the loop that runs them. Nothing is connected or started. Raises `SettingsError` for a map."""
     metrics.worker_info.labels(protection.identity, served.model_name, settings.engine.kind).set(1)
-    core = _Core.of(settings, served, metrics, protection, traces)
+    core = Core.of(settings, served, metrics, protection, traces)
     broker, sharing, queue, open_requests = core.broker, core.sharing, core.queue, core.open_requests
     leases = LeaseGate(
         sharing.single_flight, sharing.cache.leases, queue, open_requests, sharing.lease_wait_s, enter=core.quotas.enter
@@ -220,7 +114,7 @@ def assemble(
     )
 
 
-def _poller(core: _Core, assignment: Assignment, admission: Admission) -> Poller:
+def _poller(core: Core, assignment: Assignment, admission: Admission) -> Poller:
     return Poller(
         consumer=core.broker.consumer,
         assignment=assignment,
@@ -232,7 +126,7 @@ def _poller(core: _Core, assignment: Assignment, admission: Admission) -> Poller
     )
 
 
-def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
+def _assignment(core: Core, backlog: BacklogMeter) -> Assignment:
     publishers = PartitionPublishers(
         core.settings.kafka,
         group=core.broker.group,
@@ -256,7 +150,7 @@ def _assignment(core: _Core, backlog: BacklogMeter) -> Assignment:
     return Assignment(publishers, core.results.flush, core.canceller.abandon, publishers.resume)
 
 
-def _admission(core: _Core, backlog: BacklogMeter) -> Admission:
+def _admission(core: Core, backlog: BacklogMeter) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
     key_builder = CacheKeyBuilder.of(
@@ -283,7 +177,7 @@ def _admission(core: _Core, backlog: BacklogMeter) -> Admission:
     )
 
 
-def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inference:
+def _inference(core: Core, leases: LeaseGate, streams: StreamWriter) -> Inference:
     return Inference(
         core.served.engine,
         core.queue,
@@ -299,7 +193,7 @@ def _inference(core: _Core, leases: LeaseGate, streams: StreamWriter) -> Inferen
     )
 
 
-def _publisher(core: _Core, assignment: Assignment) -> Publisher:
+def _publisher(core: Core, assignment: Assignment) -> Publisher:
     identity = WorkerIdentity(core.served.model_name, core.protection.identity)
     return Publisher(
         results=core.results,

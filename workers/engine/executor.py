@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
 
 class StepHandle(Protocol):

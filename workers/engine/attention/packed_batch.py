@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pelton.workers.engine.attention.kv_cache import KVCache
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
 Ints = NDArray[np.int64]
 

@@ -36,8 +36,9 @@ from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.model.supported import kv_shape, unsupported_reason
 from pelton.workers.engine.request_state import RequestState
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
-from pelton.workers.engine.scheduling.scheduler import PrefixStats, ScheduledChunk, Scheduler, SchedulerConfig
+from pelton.workers.engine.scheduling.scheduler import PrefixStats, Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
 from pelton.workers.engine.speculation.speculator import speculator_for
 from pelton.workers.engine.stats import KVCacheStats, SpeculationStats, StepStats

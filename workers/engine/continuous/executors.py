@@ -14,7 +14,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.executor import CompletedStep, Executor, StepHandle
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.sampling.sampler import Sampler, SamplingRequest
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
 # What a product on a GPU's matrix units takes at least.
 _LEAST_PAGE = 16

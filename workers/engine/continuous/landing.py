@@ -7,8 +7,9 @@ from pelton.workers.engine.api import Failure, Outcome, TokenLogprob
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.continuous.running import RunningRequest, StepEntry
 from pelton.workers.engine.sampling.sampler import SampledToken
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk, Scheduler
+from pelton.workers.engine.scheduling.scheduler import Scheduler
 from pelton.workers.engine.speculation.speculator import Speculator
 
 

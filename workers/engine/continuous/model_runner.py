@@ -11,7 +11,7 @@ from torch import Tensor
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
 from pelton.workers.engine.attention.paged import ATTENTION, StepAttention, TorchAttention, register
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
 
 class Runner(Protocol):

@@ -9,7 +9,7 @@ from pelton.workers.engine.executor import StepHandle
 from pelton.workers.engine.request_state import RequestState
 from pelton.workers.engine.sampling.penalties import History
 from pelton.workers.engine.sampling.sampler import SamplingRequest
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.sequences import SequenceState
 from pelton.workers.engine.speculation.acceptance import Guesses
 

@@ -35,7 +35,7 @@ from pelton.workers.engine.faults import memory_lasts
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.sampling.penalties import History
 from pelton.workers.engine.sampling.sampler import SamplingRequest
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.transfer import upload_into
 
 # Rows of a packed step are filled up to a multiple of this: what lies behind them is aligned then as the kernels were

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pelton.workers.engine.cuda.kernels.prefill import cut_blocks
 from pelton.workers.engine.cuda.slots import Slots
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
 Ints = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ likeliest to come true are taken first, as long as the tokens to be expected per
 from collections.abc import Sequence as Items
 
 from pelton.workers.engine.config import EngineLimits
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.speculation.acceptance import AcceptanceRates, Guesses
 from pelton.workers.engine.speculation.lookup import MOST_DRAFTED
 from pelton.workers.engine.speculation.step_costs import StepCosts, size_of

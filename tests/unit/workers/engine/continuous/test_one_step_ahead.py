@@ -37,8 +37,9 @@ from pelton.workers.engine.model.loading import LoadedModel, wrap
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
 from pelton.workers.engine.sampling.sampling import SamplingTensors, broken_rows, sample
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import page_digests
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk, Scheduler
+from pelton.workers.engine.scheduling.scheduler import Scheduler
 from pelton.workers.engine.scheduling.sequences import SequenceState
 from pelton.workers.engine.transfer import upload_into
 from tests.unit.workers.engine._support.driving import GREEDY, PROMPTS, Hook, drain, run, script, tokens_of

@@ -10,7 +10,7 @@ from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
 from pelton.workers.engine.cuda.slots import Slots
 from pelton.workers.engine.cuda.step_input import ON_DEVICE, chunk_blocks, pack_rows
 from pelton.workers.engine.sampling.sampling import floor_by_halving, nucleus_floor
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.sequences import SequenceState
 
 CPU = torch.device("cpu")

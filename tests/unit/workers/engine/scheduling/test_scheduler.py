@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pelton.pipeline.request_queue import QueuedRequest
 from pelton.workers.engine.api import EngineRequest, SamplingParams
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk, Scheduler, SchedulerConfig
+from pelton.workers.engine.scheduling.scheduler import Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
 
 PAGE = 4

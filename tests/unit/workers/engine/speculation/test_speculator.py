@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.workers.engine.api import EngineRequest, SamplingParams
-from pelton.workers.engine.scheduling.scheduler import ScheduledChunk
+from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.sequences import SequenceState
 from pelton.workers.engine.speculation.lookup import LEAST_MATCH, propose
 from pelton.workers.engine.speculation.speculator import Speculator
