@@ -67,8 +67,11 @@ async def _has_coordinator(admin: AIOKafkaAdminClient, group_id: str) -> bool:
     return True
 
 
-async def the_same_topic() -> bool:
-    return True
+def the_same_topic() -> asyncio.Future[bool]:
+    """What a writer awaits before it commits."""
+    known = asyncio.get_running_loop().create_future()
+    known.set_result(True)
+    return known
 
 
 async def commit_until_shut_out(outlet: TransactionalWriter, topic: str, position: int) -> None:
@@ -106,7 +109,7 @@ async def test_who_is_no_member_does_not_take_over(outlets):
     with pytest.raises(NotAMember):
         await zombie.open()
     record = OutgoingRecord(owner._kafka.reply_topic, b"reply", b"key", ())
-    await owner.publish([record], Progress(1, 1))
+    await owner.publish([record], Progress(1, 1), the_same_topic())
     group.member = True
     assert await zombie.open() == Progress(1, 1)
 
@@ -115,9 +118,9 @@ async def test_after_a_failure_nothing_is_published_before_a_new_take_over(outle
     """An outlet that is not open refuses to publish; opened again it goes on from what is committed."""
     outlet, _ = outlets()
     with pytest.raises(NotAMember):
-        await outlet.publish([], Progress(1, 1))
+        await outlet.publish([], Progress(1, 1), the_same_topic())
     assert await outlet.open() is None
     record = OutgoingRecord(outlet._kafka.reply_topic, b"reply", b"key", ())
-    await outlet.publish([record], Progress(3, 7, (3, 5)))
+    await outlet.publish([record], Progress(3, 7, (3, 5)), the_same_topic())
     await outlet.close()
     assert await outlet.open() == Progress(3, 7, (3, 5))

@@ -19,7 +19,7 @@ async def test_a_long_prompt_is_cut_where_it_was_asked_for(place, client, chat_b
             await client.send(at.requests, body, headers=[("kafka_correlationId", name), *wish])
             replies = await client.read(at.replies, count)
     by_id = {dict(reply.headers)["kafka_correlationId"]: reply for reply in replies}
-    assert orjson.loads(by_id[b"refused"].value)["error"]["code"] == "context_length_exceeded"
+    assert orjson.loads(by_id[b"refused"].value)["error"]["code"] == "request_too_large"
     cut, again = by_id[b"cut"], by_id[b"again"]
     told = dict(cut.headers)["pelton-truncated"]
     assert told.startswith(b"middle;tokens=")

@@ -13,8 +13,8 @@ from tests.chaos.history import Reply, Sent
 TURN_TOKENS = 5
 """What a signature takes: nothing follows it in the answer to a turn."""
 NO_HISTORY = "session_unavailable"
-MOST_HISTORIES = 64
-"""That are thought possible of one session."""
+MOST_HISTORIES = 512
+"""That are thought possible of one session; of one with more nothing is said any longer."""
 
 Lines = tuple[str, ...]
 
@@ -59,7 +59,9 @@ def _forgotten(turns: Sequence[tuple[str, str, Reply]], wipes: int) -> Iterator[
         possible = {lines: resets for lines, resets in possible.items() if resets <= wipes}
         continued = {_with(lines, text): resets for lines, resets in possible.items()}
         if reply.answer is None:
-            possible = dict(list({**possible, **continued}.items())[:MOST_HISTORIES])
+            possible |= continued
+            if len(possible) > MOST_HISTORIES:
+                return
             continue
         possible = {lines: resets for lines, resets in continued.items() if lines[-1] == f"assistant: {reply.answer}"}
         if not possible:

@@ -84,8 +84,8 @@ async def test_only_answers_gather_longer_and_the_longer_requests_wait(
         Failed(owed, Cancelled("by its client")),
     ]
     if longest_wait_s is not None:
-        await line.put(queued(1, time.monotonic() - longest_wait_s))
-        await line.put(queued(2, time.monotonic()))
+        await line.put(queued(1, patience.clock() - longest_wait_s))
+        await line.put(queued(2, patience.clock()))
     assert patience(answered) == pytest.approx(gathers_s, abs=0.01)
     assert [patience(ending) for ending in others] == [pytest.approx(0.05, abs=0.002)] * 2
 
