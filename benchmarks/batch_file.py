@@ -125,6 +125,7 @@ async def served(folder: Path, bootstrap: str, lines: int) -> tuple[Cost, int]:
     await ensure_topics(this.kafka)
     environment = {
         **_environment(this.kafka),
+        "PELTON_KAFKA__CREATE_TOPICS": "true",  # of the batches' state
         "PELTON_SERVE__STORAGE": str(folder / "storage"),
         "PELTON_SERVE__MAX_FILE_BYTES": str(2 * source.stat().st_size),
     }
