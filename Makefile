@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Images for containers set it, and each of the many processes would compile Pelton anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo report test unit cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
+.PHONY: help demo report test unit properties cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -31,6 +31,9 @@ test: $(READY)  ## Run every test that needs no GPU (and those that do, where th
 # Without the engines: their tests compute with real models, and are most of the time.
 unit: $(READY)  ## Run the quick tests: rules and rooms, no servers, no engines
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit --ignore tests/unit/workers/engine $(ARGS)
+
+properties: $(READY)  ## Try the properties of `make unit` and the engine with new examples; `make test` has the same each time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile new tests/unit $(ARGS)
 
 cov: $(READY)  ## Show which lines and branches `make unit` does not reach; fails below the floor in pyproject.toml
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report term-missing \
