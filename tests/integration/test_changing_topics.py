@@ -83,10 +83,15 @@ async def test_a_grown_reply_topic_is_used_within_seconds(place, client, chat_bo
             while len((await admin.describe_topics([at.replies]))[0]["partitions"]) < 4:  # noqa: ASYNC110  # as in `gone`
                 await asyncio.sleep(0.1)
         wanted = (contract.REPLY_PARTITION, (3).to_bytes(4, "big"))
-        await client.send(at.requests, chat_body("second"), [named(1), wanted])
-        replies = await client.read(at.replies, 2, 10)
-    (second,) = [reply for reply in replies if correlations([reply]) == {b"1"}]
-    assert (second.partition, code(second)) == (3, None)
+        outcomes: list[tuple[int, str | None]] = [(0, None)]
+        async with asyncio.timeout(10):  # the worker asks for the same topic once in a second
+            while outcomes[-1] != (3, None):
+                number = len(outcomes)
+                await client.send(at.requests, chat_body("second"), [named(number), wanted])
+                replies = await client.read(at.replies, number + 1, 10)
+                (reply,) = [each for each in replies if correlations([each]) == {str(number).encode()}]
+                outcomes.append((reply.partition, code(reply)))
+    assert {refused for _, refused in outcomes[1:-1]} <= {"invalid_header"}
 
 
 async def test_internal_topics_are_never_replied_to(place, client, chat_body):
