@@ -26,15 +26,32 @@ async def start_client(client: Any) -> None:
 
 async def stop_producer(producer: Any, limit_s: float) -> Exception | None:
     """Send what waits, for `limit_s` at most, and close. Gives what went wrong, which may have kept records unsent."""
-    failure: Exception | None = None
     try:
-        async with asyncio.timeout(limit_s):
-            await producer.stop()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the connections have to be closed
-        failure = error
+        return await _stop(producer, limit_s)
     finally:
         await _abandon(producer)
-    return failure
+
+
+async def stop_consumer(consumer: Any, limit_s: float) -> Exception | None:
+    """Leave the group, if it is in one, within `limit_s`, and close. Gives what went wrong."""
+    try:
+        return await _stop(consumer, limit_s)
+    finally:
+        await consumer._client.close()  # noqa: SLF001
+
+
+async def _stop(client: Any, limit_s: float) -> Exception | None:
+    try:
+        async with asyncio.timeout(limit_s):
+            await client.stop()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the connections have to be closed
+        return error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return ConnectionError("a task of the client was cancelled")  # which aiokafka awaits when it stops
+    return None
 
 
 # aiokafka has no public way to give records up, and none to wait for a connection that is being opened.

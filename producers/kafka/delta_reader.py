@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
 from pelton.pipeline.wire import contract
@@ -20,6 +20,7 @@ from pelton.producers.kafka.fetching import Unreadable, fetch
 
 log = logging.getLogger(__name__)
 
+STOP_S = 5.0
 POLL_MS = 1_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.2, 5.0
 
@@ -58,7 +59,7 @@ class DeltaReader:
                 self._consumer.assign([self._place])
                 await self._consumer.position(self._place)
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, STOP_S)
             raise
         self._task = asyncio.create_task(self._read(), name="partial text")
 
@@ -66,7 +67,7 @@ class DeltaReader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, STOP_S)
 
     def expect(self, correlation_id: bytes) -> asyncio.Queue[Delta]:
         """Where the pieces of a request's answer come, in the order they were sent; until `forget`."""

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -21,6 +21,7 @@ from pelton.producers.replies import Reply
 log = logging.getLogger(__name__)
 
 _POLL_MS = 1_000
+_STOP_S = 5.0
 
 
 class ReplyReader:
@@ -71,7 +72,7 @@ class ReplyReader:
 
     async def stop(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, _STOP_S)
 
     async def batches(self) -> AsyncIterator[Sequence[Reply]]:
         """Replies as they come, many at a time, for ever. Everyone's on this partition, not only one's own.

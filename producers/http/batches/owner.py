@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import ProducerError
 from pelton.producers.http.batches.documents import KEPT_S, Batch, forget_records
@@ -23,6 +23,7 @@ from pelton.producers.http.batches.writer import PartitionWriter
 
 log = logging.getLogger(__name__)
 
+STOP_S = 5.0
 LOOK_S = 1.0
 POLL_MS = 1_000
 RETRY_FIRST_S = 0.5
@@ -158,7 +159,7 @@ class Ownership(ConsumerRebalanceListener):
             for owner in list(self._owners):
                 self._end(owner)
             await asyncio.gather(*self._ending, return_exceptions=True)
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, STOP_S)
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Nothing stops: most of it comes back."""

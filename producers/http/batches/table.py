@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.http.batches.documents import (
     CANCEL_SUFFIX,
@@ -25,6 +25,7 @@ from pelton.producers.kafka.cluster import reaching
 
 log = logging.getLogger(__name__)
 
+STOP_S = 5.0
 POLL_MS = 500
 LOOK_S = 0.05
 RETRY_FIRST_S = 0.1
@@ -76,7 +77,7 @@ class BatchTable:
 
     async def stop(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, STOP_S)
 
     async def run(self) -> None:
         """Follow the topic for ever."""
