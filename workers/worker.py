@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.loading import Settings
@@ -78,10 +78,7 @@ class Worker:
             await broker.directory.close()
 
     async def _leave_group(self) -> None:
-        try:
-            async with asyncio.timeout(LEAVE_S):
-                await self.parts.broker.consumer.stop()
-        except TimeoutError:
+        if isinstance(await stop_consumer(self.parts.broker.consumer, LEAVE_S), TimeoutError):
             log.warning(
                 "the broker does not answer: the group %s waits for this worker's session to run out (%d ms)",
                 self._settings.kafka.group_id, self._settings.kafka.session_timeout_ms,

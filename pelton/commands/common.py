@@ -158,6 +158,14 @@ async def _until_terminated(main: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+def stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or Ctrl-C from here on, for what runs until it is told to stop. Inside the loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
 def quiet_libraries() -> None:
     """For commands whose own messages say it better: no log lines of the Kafka client among them.
 

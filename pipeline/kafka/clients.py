@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 from typing import Any
 
+STOP_S = 5.0
+"""How long a client may take to send what waits, or to leave its group."""
 LIMIT_S = 2.0
 """For what has to be waited for after a client was given up."""
 
@@ -24,7 +26,7 @@ async def start_client(client: Any) -> None:
         raise
 
 
-async def stop_producer(producer: Any, limit_s: float) -> Exception | None:
+async def stop_producer(producer: Any, limit_s: float = STOP_S) -> Exception | None:
     """Send what waits, for `limit_s` at most, and close. Gives what went wrong, which may have kept records unsent."""
     try:
         return await _stop(producer, limit_s)
@@ -32,7 +34,7 @@ async def stop_producer(producer: Any, limit_s: float) -> Exception | None:
         await _abandon(producer)
 
 
-async def stop_consumer(consumer: Any, limit_s: float) -> Exception | None:
+async def stop_consumer(consumer: Any, limit_s: float = STOP_S) -> Exception | None:
     """Leave the group, if it is in one, within `limit_s`, and close. Gives what went wrong."""
     try:
         return await _stop(consumer, limit_s)

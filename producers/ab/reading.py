@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.ab.observations import Observation, observation
 from pelton.producers.kafka.cluster import look_up, reaching
@@ -75,4 +75,4 @@ async def _consumer(kafka: KafkaSettings, places: Sequence[TopicPartition]) -> A
         consumer.assign(places)
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

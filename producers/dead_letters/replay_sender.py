@@ -28,7 +28,7 @@ from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.dead_letters.letters import DLT_PREFIX, DeadLetter, LetterPosition, last_values, note
 from pelton.producers.errors import ReplayFailed
 from pelton.producers.kafka.cluster import Topic, reaching
-from pelton.producers.kafka.request_sender import LINGER_MS, STOP_TIMEOUT_S
+from pelton.producers.kafka.request_sender import LINGER_MS
 
 TRANSACTION_TIMEOUT_MS = 15_000
 """A replay that is killed holds back those who read its topics, workers among them, for hardly longer than this."""
@@ -133,7 +133,7 @@ class ReplaySender:
         return ReplayFailed(f"Kafka did not take replayed letters of topic {self._topic}: {error!r}. {kept}")
 
     async def _stop(self) -> None:
-        await stop_producer(self._producer, STOP_TIMEOUT_S)  # all that matters is committed, or never will be
+        await stop_producer(self._producer)  # all that matters is committed, or never will be
 
 
 def as_request(letter: DeadLetter, partitions: int) -> OutgoingRecord:

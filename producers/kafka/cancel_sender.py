@@ -41,7 +41,7 @@ class CancelSender:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=STOP_S)
         if self._producer is not None:
-            await stop_producer(self._producer, STOP_S)
+            await stop_producer(self._producer)
 
     def cancel_soon(self, correlation_id: bytes, tenant: str = "") -> None:
         """As `cancel`, for who cannot wait because it is cancelled itself."""

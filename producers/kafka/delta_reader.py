@@ -20,7 +20,6 @@ from pelton.producers.kafka.fetching import Unreadable, fetch
 
 log = logging.getLogger(__name__)
 
-STOP_S = 5.0
 POLL_MS = 1_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.2, 5.0
 
@@ -59,7 +58,7 @@ class DeltaReader:
                 self._consumer.assign([self._place])
                 await self._consumer.position(self._place)
         except BaseException:
-            await stop_consumer(self._consumer, STOP_S)
+            await stop_consumer(self._consumer)
             raise
         self._task = asyncio.create_task(self._read(), name="partial text")
 
@@ -67,7 +66,7 @@ class DeltaReader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-            await stop_consumer(self._consumer, STOP_S)
+            await stop_consumer(self._consumer)
 
     def expect(self, correlation_id: bytes) -> asyncio.Queue[Delta]:
         """Where the pieces of a request's answer come, in the order they were sent; until `forget`."""

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import look_up, reaching
 from pelton.producers.kafka.offsets import end_offsets
@@ -41,7 +42,7 @@ async def group_state(kafka: KafkaSettings, topic: str) -> GroupState:
     admin = AIOKafkaAdminClient(**kafka.client_options())
     try:
         with reaching(kafka):
-            await admin.start()
+            await start_client(admin)
             workers, committed = await _seen(
                 admin, kafka.group_id, [TopicPartition(topic, partition) for partition in ends]
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 
@@ -27,7 +27,7 @@ async def _consumer(kafka: KafkaSettings, places: list[TopicPartition]) -> Async
             consumer.assign(places)
             yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _ends(consumer: Any, places: list[TopicPartition]) -> dict[int, int]:

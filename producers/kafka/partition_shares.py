@@ -1,4 +1,8 @@
-"""A service's share of partitions: a group's member that reads nothing itself, and a processor for each partition."""
+"""A service's share of partitions: a group's member that reads nothing itself, and a processor for each partition.
+
+Rebalances are eager: a join revokes everything for a moment. Nothing is stopped then; the assignment that follows tells
+which partitions are lost.
+"""
 
 import asyncio
 import logging
@@ -8,7 +12,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 
@@ -29,7 +33,9 @@ class Processor(Protocol):
 class PartitionShares(ConsumerRebalanceListener):
     """Starts and ends processors as partitions come and go. Those that come back after a rebalance were never ended."""
 
-    def __init__(self, processor_of: Callable[[TopicPartition], Processor], on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, processor_of: Callable[[TopicPartition], Processor], on_ready: Callable[[], None] = lambda: None
+    ) -> None:
         """`on_ready` is called with each assignment."""
         self._processor_of = processor_of
         self._on_ready = on_ready
@@ -92,32 +98,31 @@ async def share(  # noqa: PLR0913  # which group, as whom, and until when
         await _stay(member, shares, stop)
     finally:
         await shares.close()  # before the group is left: what is being committed still is ours
-        await member.stop()
+        await stop_consumer(member)
 
 
 async def _stay(member: AIOKafkaConsumer, shares: PartitionShares, stop: asyncio.Event) -> None:
-    stopping = asyncio.create_task(stop.wait())
+    polling, stopping = asyncio.create_task(_poll(member)), asyncio.create_task(stop.wait())
+    ending: tuple[asyncio.Future[Any], ...] = (polling, stopping, shares.failed)
     try:
-        while not stop.is_set():
-            member.pause(*member.assignment())
-            polling = asyncio.create_task(_poll(member))
-            either: tuple[asyncio.Future[Any], ...] = (polling, stopping, shares.failed)
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if shares.failed.done():
-                await shares.failed
-            if not polling.done():
-                polling.cancel()
-            await asyncio.wait({polling})
+        await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            await (shares.failed if shares.failed.done() else polling)
     finally:
-        stopping.cancel()
+        for task in (polling, stopping):
+            task.cancel()
+        await asyncio.wait((polling, stopping))
 
 
 async def _poll(member: AIOKafkaConsumer) -> None:
-    try:
-        await member.getmany(timeout_ms=POLL_MS, max_records=1)
-    except KafkaError as error:
-        log.warning("the group's consumer: %r", error)
-        await asyncio.sleep(POLL_MS / 1000)
+    """For ever: a member that does not poll is put out of its group."""
+    while True:
+        member.pause(*member.assignment())
+        try:
+            await member.getmany(timeout_ms=POLL_MS, max_records=1)
+        except KafkaError as error:
+            log.warning("the group's consumer: %r", error)
+            await asyncio.sleep(POLL_MS / 1000)
 
 
 def _member(kafka: KafkaSettings, group_id: str, client_id: str) -> AIOKafkaConsumer:

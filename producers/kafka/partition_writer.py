@@ -19,7 +19,6 @@ from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.service_group import ServiceGroup
 
 _RETRY_MS = 10
-_CLOSE_S = 5.0
 BATCH_BYTES = 262_144
 
 
@@ -83,7 +82,7 @@ class PartitionWriter:
         """Does not raise."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await stop_producer(producer, _CLOSE_S)  # it may be broken, and no longer matters
+            await stop_producer(producer)  # it may be broken, and no longer matters
 
     @property
     def _limit_s(self) -> float:

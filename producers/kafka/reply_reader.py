@@ -21,7 +21,6 @@ from pelton.producers.replies import Reply
 log = logging.getLogger(__name__)
 
 _POLL_MS = 1_000
-_STOP_S = 5.0
 
 
 class ReplyReader:
@@ -72,7 +71,7 @@ class ReplyReader:
 
     async def stop(self) -> None:
         if self._consumer is not None:
-            await stop_consumer(self._consumer, _STOP_S)
+            await stop_consumer(self._consumer)
 
     async def batches(self) -> AsyncIterator[Sequence[Reply]]:
         """Replies as they come, many at a time, for ever. Everyone's on this partition, not only one's own.

@@ -32,7 +32,6 @@ LINGER_MS = 5
 BATCH_BYTES = 262_144
 """Per partition. Everybody who meets a full batch waits for a round trip and is woken by it: with thousands of requests
 under way and small batches, most of the time would go into waking them, until their wait ends as a failure."""
-STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class RequestSender:
         """Send what is waiting, for a few seconds at most: without a broker it would wait for ever."""
         if self._producer is None:
             return
-        if (error := await stop_producer(self._producer, STOP_TIMEOUT_S)) is not None:
+        if (error := await stop_producer(self._producer)) is not None:
             log.warning("requests may have been left unsent, Kafka did not take them: %r", error)
 
     async def post(
@@ -171,7 +170,7 @@ class RequestSender:
             with reaching(self._kafka):
                 await start_client(producer)
         except BaseException:
-            await stop_producer(producer, STOP_TIMEOUT_S)
+            await stop_producer(producer)
             raise
         self._producer = producer
 

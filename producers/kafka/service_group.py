@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 
 NONE_COMMITTED = -1
@@ -27,7 +28,7 @@ class ServiceGroup:
         self._admin = AIOKafkaAdminClient(**kafka.client_options())
 
     async def start(self) -> None:
-        await self._admin.start()
+        await start_client(self._admin)
 
     async def close(self) -> None:
         await self._admin.close()

@@ -12,7 +12,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from pelton.pipeline.kafka.clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_consumer, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.pipeline.wire import contract
@@ -25,7 +25,6 @@ from pelton.producers.reports.service.topics import look_at
 from pelton.producers.reports.spec.model import JobSpec
 
 POLL_MS = 500
-STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,12 @@ class ReportClient:
             with reaching(self._kafka):
                 await start_client(self._producer)
         except BaseException:
-            await stop_producer(self._producer, STOP_S)
+            await stop_producer(self._producer)
             raise
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        await stop_producer(self._producer, STOP_S)
+        await stop_producer(self._producer)
 
     async def submit(self, job: JobSpec, *, tenant: str | None = None) -> Submitted:
         """Publish a job that has its sections and sources in it (`read_job`).
@@ -192,7 +191,7 @@ class ReportClient:
             reader.assign(places)
             yield reader
         finally:
-            await reader.stop()
+            await stop_consumer(reader)
 
 
 def _queued(job: JobSpec) -> JobStatus:

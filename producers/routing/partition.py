@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
@@ -73,7 +73,7 @@ class PartitionRouter:
                 log.warning("requests of %s: %r; taking it over again", self._place, error)
             finally:
                 await writer.close()
-                await consumer.stop()
+                await stop_consumer(consumer)
             await sleep(backoff.next_s())
 
     async def _work(self, writer: PartitionWriter, consumer: AIOKafkaConsumer, backoff: Backoff) -> None:

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from itertools import chain
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import NewTopic
 from prometheus_client import start_http_server
 
-from pelton.pipeline.kafka.clients import start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.routing.router import RoutingSettings, pool_topics
-from pelton.producers.errors import RoutingUnusable, TopicMissing
+from pelton.producers.errors import RoutingUnusable
 from pelton.producers.kafka.cluster import look_up, reaching
+from pelton.producers.kafka.new_topics import make_missing
 from pelton.producers.kafka.partition_shares import PartitionShares, share
 from pelton.producers.kafka.service_group import ServiceGroup
 from pelton.producers.routing.metrics import RouterMetrics
@@ -37,9 +36,10 @@ async def route_requests(
     """
     _check(kafka, routing)
     pools = tuple(chain.from_iterable(map(pool_topics, routing.pools.values())))
+    names = [*kafka.request_topics, *pools, routing.shadow_topic]
     if kafka.create_topics:
-        await _create(kafka, [*kafka.request_topics, *pools, routing.shadow_topic])
-    topics = (await look_up(kafka, *kafka.request_topics, *pools, routing.shadow_topic)).topics
+        await make_missing(kafka, [NewTopic(topic, kafka.partitions, **kafka.copies) for topic in names])
+    topics = (await look_up(kafka, *names)).topics
     metrics = RouterMetrics(routing)
     watch = PoolWatch(kafka, routing, topics, metrics)
     router = Router(kafka, routing, watch.is_behind)
@@ -85,22 +85,6 @@ def _check(kafka: KafkaSettings, routing: RoutingSettings) -> None:
                 f"routing.pools.{name}.group_id is {pool.group_id!r}, the router's own (kafka.group_id): give the "
                 "pool's workers another."
             )
-
-
-async def _create(kafka: KafkaSettings, topics: list[str]) -> None:
-    """Make those that are missing. Raises `BrokerUnreachable` or `TopicMissing`."""
-    admin = AIOKafkaAdminClient(**kafka.client_options())
-    try:
-        with reaching(kafka):
-            await start_client(admin)
-            there = {found["topic"] for found in await admin.describe_topics()}
-            missing = [NewTopic(topic, kafka.partitions, **kafka.copies) for topic in topics if topic not in there]
-            response = await admin.create_topics(missing) if missing else None
-        for topic, code, message in response.topic_errors if response else ():
-            if (error := for_code(code)) not in (NoError, TopicAlreadyExistsError):
-                raise TopicMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
-    finally:
-        await admin.close()
 
 
 def _serve_metrics(routing: RoutingSettings, metrics: RouterMetrics) -> None:

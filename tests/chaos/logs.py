@@ -9,6 +9,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from pelton.pipeline.kafka.clients import stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import UNREADABLE
@@ -97,7 +98,7 @@ async def reader(kafka: KafkaSettings, topic: str, isolation: str) -> AsyncItera
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 def stored(record: Any, life: int | None = None) -> Stored:

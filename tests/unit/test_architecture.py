@@ -99,9 +99,18 @@ def test_no_import_runs_in_a_circle() -> None:
 
 def test_no_folder_is_crowded() -> None:
     """A folder that a reader can take in at once."""
-    folders = {file.parent for top in FOLDERS for file in (ROOT / top).rglob("*.py") if not file.parent.is_symlink()}
+    tops = (*FOLDERS, "benchmarks")
+    folders = {file.parent for top in tops for file in (ROOT / top).rglob("*.py") if not file.parent.is_symlink()}
     counts = {folder: sum(file.name != "__init__.py" for file in folder.glob("*.py")) for folder in folders}
     assert {str(folder): count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def test_kafka_clients_are_started_and_stopped_in_one_place() -> None:
+    """By `pipeline/kafka/clients.py`, which leaves no connection open and waits for nothing without a bound."""
+    by_itself = re.compile(r"\b_?(?:consumer|producer|member|admin)\.(?:start|stop)\(\)")
+    files = [file for top in ("producers", "workers") for file in sorted((ROOT / top).rglob("*.py"))]
+    assert [str(file) for file in files if by_itself.search(file.read_text())] == []
+    assert by_itself.search("await self._consumer.stop()")
 
 
 @pytest.mark.parametrize("name", ["cache", "pipeline", "producers", "workers"])

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.errors import Cancelled, TenantNotProven
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -100,7 +100,7 @@ class CancelTopicReader:
             await self._consumer.position(partition)
 
     async def stop(self) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def run(self) -> None:
         """Follow the topic for ever, whatever is written there."""

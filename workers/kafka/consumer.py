@@ -34,16 +34,6 @@ class SiftingConsumer(AIOKafkaConsumer):
         if topics:
             self._client.set_topics(topics)
 
-    async def stop(self) -> None:
-        """As aiokafka's, which gives up half-way where a fetch has just failed: it awaits a task that it cancelled."""
-        try:
-            await super().stop()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            await self._client.close()
-
 
 class _SiftingClient(AIOKafkaClient):
     """Answers to fetches pass through the sieve before the fetcher sees them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.consumer import METADATA_AGE_MS
@@ -42,7 +42,7 @@ class LogRanges:
 
     async def close(self) -> None:
         await self._identity.close()
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where these logs end. Raises `KafkaError`, also for a topic that is gone."""

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.group import NONE_COMMITTED
 
@@ -45,7 +45,7 @@ async def history(kafka: KafkaSettings) -> dict[str, int]:
         await start_client(consumer)
         counts = {topic: await _new_to_the_group(kafka, topic, admin, consumer) for topic in kafka.request_topics}
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
         await admin.close()
     return {topic: count for topic, count in counts.items() if count}
 

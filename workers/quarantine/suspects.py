@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import start_client, stop_consumer, stop_producer
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.sparse_log import SparseLog
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 POLL_MS = 5_000
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 5.0
-STOP_S = 5.0
 CATCH_UP_S = 30.0
 """A worker starts without the suspects when they cannot be read for so long: most requests are none."""
 MAX_SUSPECTS = 100_000
@@ -114,7 +113,7 @@ class SuspectFeed:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def _catch_up(self, end: int) -> None:
         """Return when everything before offset `end` is in the table."""
@@ -196,4 +195,4 @@ async def publish_suspects(kafka: KafkaSettings, suspects: Mapping[Source, Crash
             )
         await asyncio.gather(*sending)
     finally:
-        await stop_producer(producer, STOP_S)
+        await stop_producer(producer)

@@ -1,7 +1,6 @@
 """`pelton ab`: send requests on to the pools of an experiment, see who has which variant, report what came of it."""
 
 import asyncio
-import signal
 import time
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from pelton.commands.common import (
     run_async,
     say,
     stderr,
+    stop_on_signals,
 )
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -58,11 +58,7 @@ def route(config: Config = None, verbose: Verbose = False, log_format: LogFormat
 
 
 async def _route(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await route_requests(settings.kafka, settings.routing, stop)
+    await route_requests(settings.kafka, settings.routing, stop_on_signals())
 
 
 @app.command()

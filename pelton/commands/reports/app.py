@@ -1,7 +1,6 @@
 """`pelton reports`: the job service, and what one asks about jobs."""
 
 import asyncio
-import signal
 import socket
 import time
 from typing import Annotated
@@ -21,6 +20,7 @@ from pelton.commands.common import (
     fail,
     quiet_libraries,
     run_async,
+    stop_on_signals,
 )
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
@@ -62,10 +62,7 @@ def serve(
 
 
 async def _serve(settings: Settings, kept: Traces | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     mark = ready_file_marker(settings.reports.ready_file)
     try:
         await serve_jobs(settings.kafka, settings.reports, stop, lambda: mark(State.READY), kept)

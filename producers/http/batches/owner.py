@@ -1,20 +1,15 @@
-"""Who works on which batches: the partitions of the batches' topic are shared among the servers of a group.
+"""Works on the batches of one partition: the partitions of the batches' topic are shared among the servers of a group.
 
-Rebalances are eager: a join revokes everything for a moment. Nothing is stopped then; the assignment that follows tells
-which partitions are lost. A server that does not know yet that it has lost one is shut out by the next owner's writer.
+A server that does not know yet that it has lost a partition is shut out by the next owner's writer.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client, stop_consumer
-from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import ProducerError
 from pelton.producers.http.batches.documents import KEPT_S, Batch, forget_records
 from pelton.producers.http.batches.run import BatchRun, RunParts
@@ -23,9 +18,7 @@ from pelton.producers.http.batches.writer import PartitionWriter
 
 log = logging.getLogger(__name__)
 
-STOP_S = 5.0
 LOOK_S = 1.0
-POLL_MS = 1_000
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
 
@@ -125,56 +118,3 @@ class PartitionOwner:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
-
-
-class Ownership(ConsumerRebalanceListener):
-    """A group member that reads nothing: which partitions it gets says which batches are this server's."""
-
-    def __init__(self, kafka: KafkaSettings, topic: str, owner_of: Callable[[int], PartitionOwner]) -> None:
-        self._topic = topic
-        self._owner_of = owner_of
-        self._owners: dict[int, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        self._consumer = AIOKafkaConsumer(
-            **kafka.client_options(),
-            group_id=f"{kafka.group_id}-batches",
-            enable_auto_commit=False,
-            auto_offset_reset="latest",
-            session_timeout_ms=kafka.session_timeout_ms,
-            heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 3),
-        )
-
-    async def run(self) -> None:
-        """Be a member until cancelled. Raises `KafkaError` when there is no Kafka at the start."""
-        try:
-            self._consumer.subscribe([self._topic], listener=self)
-            await start_client(self._consumer)
-            while True:
-                try:
-                    await self._consumer.getmany(timeout_ms=POLL_MS)
-                except KafkaError as error:
-                    log.warning("the group of servers cannot be reached, trying again: %r", error)
-                    await asyncio.sleep(LOOK_S)
-        finally:
-            for owner in list(self._owners):
-                self._end(owner)
-            await asyncio.gather(*self._ending, return_exceptions=True)
-            await stop_consumer(self._consumer, STOP_S)
-
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Nothing stops: most of it comes back."""
-
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        self._consumer.pause(*assigned)
-        ours = {place.partition for place in assigned}
-        for partition in self._owners.keys() - ours:
-            self._end(partition)
-        for partition in ours - self._owners.keys():
-            self._owners[partition] = asyncio.create_task(self._owner_of(partition).run())
-        log.info("this server works on the batches of %d partitions", len(ours))
-
-    def _end(self, partition: int) -> None:
-        task = self._owners.pop(partition)
-        task.cancel()
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import socket
 import time
 from typing import Any
 
@@ -12,16 +13,16 @@ from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.loading import Settings
 from pelton.pipeline.tracing.spans import Traces
 from pelton.producers.http.batches.documents import Batch, Order, cancel_record, order_record, partition_of
-from pelton.producers.http.batches.owner import Ownership, PartitionOwner, Places
+from pelton.producers.http.batches.owner import PartitionOwner, Places
 from pelton.producers.http.batches.run import RunParts
 from pelton.producers.http.batches.table import BatchTable
 from pelton.producers.http.errors import NotFound, Unavailable
 from pelton.producers.http.file_store import FileStore
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.cluster import reaching
+from pelton.producers.kafka.partition_shares import PartitionShares, share
 
 KNOWN_S = 10.0
-STOP_S = 5.0
 
 
 class BatchService:
@@ -52,14 +53,17 @@ class BatchService:
     async def stop(self) -> None:
         await self._table.stop()
         if self._producer is not None:
-            await stop_producer(self._producer, STOP_S)
+            await stop_producer(self._producer)
 
     async def watch(self) -> None:
         """Follow the topic, and work on this server's share of the batches, for ever."""
+        shares = PartitionShares(lambda place: PartitionOwner(place.partition, self._table, self._parts, self._places))
+        name = f"{self._kafka.group_id}-batches"
+        client_id = f"serve-{socket.gethostname()}-{secrets.token_hex(4)}"
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._table.run())
             await self._table.caught_up()
-            await Ownership(self._kafka, self._topic, self._owner_of).run()
+            await share(self._kafka, [self._topic], shares, asyncio.Event(), group_id=name, client_id=client_id)
 
     async def create(self, tenant: str, input_file_id: str, metadata: dict[str, str] | None) -> Batch:
         """Returns when it is stored and known. Raises `Unavailable`."""
@@ -93,9 +97,6 @@ class BatchService:
             await self._send(batch_id, *cancel_record(batch_id, at))
             batch.cancelled_at = at
         return batch
-
-    def _owner_of(self, partition: int) -> PartitionOwner:
-        return PartitionOwner(partition, self._table, self._parts, self._places)
 
     async def _send(self, batch_id: str, key: bytes, value: bytes) -> None:
         partition = partition_of(batch_id, self._table.partitions)

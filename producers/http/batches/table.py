@@ -25,7 +25,6 @@ from pelton.producers.kafka.cluster import reaching
 
 log = logging.getLogger(__name__)
 
-STOP_S = 5.0
 POLL_MS = 500
 LOOK_S = 0.05
 RETRY_FIRST_S = 0.1
@@ -77,7 +76,7 @@ class BatchTable:
 
     async def stop(self) -> None:
         if self._consumer is not None:
-            await stop_consumer(self._consumer, STOP_S)
+            await stop_consumer(self._consumer)
 
     async def run(self) -> None:
         """Follow the topic for ever."""

@@ -1,13 +1,11 @@
 """The compacted topic of batches: made where it is missing and may be made."""
 
-import contextlib
-
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.admin import NewTopic
 
 from pelton.pipeline.settings.loading import Settings
 from pelton.producers.errors import TopicMissing
-from pelton.producers.kafka.cluster import look_up, reaching
+from pelton.producers.kafka.cluster import look_up
+from pelton.producers.kafka.new_topics import make_missing
 
 
 async def ensure_batches_topic(settings: Settings) -> int:
@@ -22,13 +20,6 @@ async def ensure_batches_topic(settings: Settings) -> int:
                 f"Kafka at {kafka.bootstrap_servers} has no topic {topic}: create it with cleanup.policy=compact, or "
                 "set kafka.create_topics = true."
             ) from None
-    admin = AIOKafkaAdminClient(**kafka.client_options())
     new = NewTopic(topic, kafka.partitions, **kafka.copies, topic_configs={"cleanup.policy": "compact"})
-    try:
-        with reaching(kafka):
-            await admin.start()
-            with contextlib.suppress(TopicAlreadyExistsError):
-                await admin.create_topics([new])
-    finally:
-        await admin.close()
+    await make_missing(kafka, [new])
     return (await look_up(kafka, topic)).topics[topic].partitions

@@ -17,7 +17,6 @@ from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.producers.kafka.cluster import look_up
 from pelton.producers.kafka.sender_spans import SenderSpans
 
-STOP_S = 5.0
 OVERHEAD_BYTES = 1_024
 """What a record's headers and framing may take besides its value."""
 
@@ -51,7 +50,7 @@ class PartitionWriter:
     async def stop(self) -> None:
         """Does not raise. What was left open in Kafka ends with the next owner's start."""
         if self._producer is not None:
-            await stop_producer(self._producer, STOP_S)
+            await stop_producer(self._producer)
 
     async def write(self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord] = ()) -> None:
         """Write records of the partition, and send `requests`, in one transaction. Raises `KafkaError`."""

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
@@ -83,7 +83,7 @@ class PartitionProcessor:
                 log.warning("jobs of partition %d: %r; taking it over again", self._jobs.partition, error)
             finally:
                 await writer.close()
-                await consumer.stop()
+                await stop_consumer(consumer)
             await asyncio.sleep(backoff.next_s())
 
     async def _work(self, writer: PartitionWriter, consumer: AIOKafkaConsumer, backoff: Backoff) -> None:

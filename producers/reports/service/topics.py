@@ -1,15 +1,13 @@
 """The service's topics: made where they are missing, and looked at before anything starts."""
 
 import asyncio
-from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import NewTopic
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
-from pelton.producers.errors import TopicMissing
-from pelton.producers.kafka.cluster import Topic, look_up, reaching
+from pelton.producers.kafka.cluster import Topic, look_up
+from pelton.producers.kafka.new_topics import make_missing
 from pelton.producers.reports.errors import ReportError
 
 _DAY_MS = 86_400_000
@@ -22,18 +20,7 @@ async def ensure_topics(kafka: KafkaSettings, reports: ReportSettings) -> None:
     """Create what is missing. Raises `BrokerUnreachable`, `TopicMissing` for what cannot be created, or `ReportError`
     where the topics' numbers of partitions differ.
     """
-    admin = AIOKafkaAdminClient(**kafka.client_options())
-    try:
-        with reaching(kafka):
-            await admin.start()
-            there = {found["topic"] for found in await admin.describe_topics()}
-            if missing := [_new(topic, kafka, reports) for topic in reports.topics() if topic not in there]:
-                response: Any = await admin.create_topics(missing)
-                for topic, code, message in response.topic_errors:
-                    if (error := for_code(code)) not in (NoError, TopicAlreadyExistsError):
-                        raise TopicMissing(f"Topic {topic} could not be created: {error.__name__} ({message}).")
-    finally:
-        await admin.close()
+    await make_missing(kafka, [_new(topic, kafka, reports) for topic in reports.topics()])
     async with asyncio.timeout(_ENSURE_S):
         await look_at(kafka, reports)
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.backoff import Backoff
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.reports import ReportSettings
 from pelton.producers.kafka.cluster import reaching
@@ -107,7 +107,7 @@ class JobIndex:
                 await start_client(consumer)
             yield consumer
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
 
 _STATE_WITHIN = 1_000

@@ -149,8 +149,8 @@ def test_time_is_linear_in_the_text(sentence):
     """Three times the text takes about three times the processor's time. Both are longer than a sentence may be, within
     which every figure is held against every other.
     """
-    few = min(_seconds(sentence * (2_000 // len(sentence))) for _ in range(2))
-    assert _seconds(sentence * (6_000 // len(sentence))) < 6 * few
+    few, many = (min(_seconds(sentence * (size // len(sentence))) for _ in range(2)) for size in (2_000, 6_000))
+    assert many < 6 * few
 
 
 def _seconds(text: str) -> float:

@@ -1,6 +1,6 @@
 """What guessing tokens from the prompt gains, and what it costs where it cannot gain.
 
-    python -m benchmarks.speculation [--rows N ...] [--turns N] [--workload filing|story ...] [--weights auto|int8]
+    python -m benchmarks.engine.speculation [--rows N ...] [--turns N] [--workload filing|story ...] [--weights TYPE]
 
 filing   eight questions over one filing (TAT-QA's paragraphs and table, `benchmarks/data`), to be answered in its
          words, greedily; the filing has been computed before, as for all but the first question on it
