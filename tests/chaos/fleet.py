@@ -24,7 +24,7 @@ BACK_OFF_S = 1.0
 LOOK_S = 0.1
 GRACE_S = 60.0
 """More than a worker takes to drain."""
-READY_S = 60.0
+READY_S = 150.0
 
 ENGINE = {
     # About a second and a half for an answer: every worker has dozens of requests half done at any time.

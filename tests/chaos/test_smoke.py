@@ -22,7 +22,7 @@ OPERATORS = (
 PROCESSES = tuple(fault for fault in Fault if fault not in (*OPERATORS, Fault.POISON))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 def test_every_fault_once_and_every_request_answered_once(chaos):
     """Three workers under one fault of each kind: nothing lost, nothing twice, nothing unknown or corrupt."""
     faults = ("--only", *PROCESSES, f"--faults={len(PROCESSES)}")

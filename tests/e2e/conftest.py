@@ -16,7 +16,7 @@ from pelton.stack.process import ChildProcess
 
 PARTITIONS = 4
 SESSION_MS = 6_000
-READY_S = 90
+READY_S = 200
 GRACE_S = 40
 WORKER = (sys.executable, "-P", "-m", "pelton", "worker")
 
@@ -86,7 +86,7 @@ class Pelton:
             env={**os.environ, **self.environment, **settings},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
 

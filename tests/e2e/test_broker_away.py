@@ -11,7 +11,7 @@ import pytest
 from pelton.stack.ports import free_port
 
 Wait = Callable[[Callable[[], bool], float], None]
-STOP_S = 30
+STOP_S = 60
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -14,7 +14,7 @@ def test_the_demo_answers_every_question_and_exits_0():
         [sys.executable, "-m", "pelton", "demo", "--requests", "3", "--json"],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -28,7 +28,7 @@ MAX_LINES = 10
 BEFORE_S, AFTER_S = 1.5, 2.5
 GAP_S = 0.05
 STOP_S = 35.0
-CAUGHT_UP_S = 60.0
+CAUGHT_UP_S = 120.0
 SIMULATED = {
     "PELTON_ENGINE__KIND": "simulated",
     "PELTON_ENGINE__SIMULATED__ITL_MS": "20",
@@ -91,7 +91,6 @@ async def history(kafka: KafkaSettings, load: Load) -> History:
     )
 
 
-@pytest.mark.timeout(300)
 async def test_a_broker_that_is_away_costs_a_few_lines_and_nothing_else(pelton, server) -> None:
     """Ten lines a worker; SIGTERM meanwhile exits 0; a worker started meanwhile serves after it; 0 lost, 0 twice."""
     kafka = pelton.kafka_settings()

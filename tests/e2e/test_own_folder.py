@@ -21,7 +21,7 @@ DATA = (
     "pelton/demo/tatqa_sample.jsonl",
     "pelton/demo/ATTRIBUTION.md",
 )
-READY_S = 90
+READY_S = 200
 SCRIPT = """
 import asyncio
 import pelton
@@ -30,7 +30,7 @@ from pelton import InferenceClient, load_settings
 async def main():
     async with InferenceClient(load_settings().kafka) as client:
         messages = [{"role": "user", "content": "hello"}]
-        reply = await client.request({"model": "default", "messages": messages}, timeout_s=60)
+        reply = await client.request({"model": "default", "messages": messages}, timeout_s=150)
         print(pelton.__file__, reply.completion().choices[0].message.content)
 
 asyncio.run(main())
@@ -95,7 +95,7 @@ def test_worker_batch_and_client_work_in_a_folder_with_the_same_names(installati
 
     def run(*command: str) -> str:
         ended = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=90, check=False
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -110,7 +110,7 @@ def test_worker_batch_and_client_work_in_a_folder_with_the_same_names(installati
             assert worker.poll() is None, (folder / "worker.log").read_text()
             assert time.monotonic() < deadline, (folder / "worker.log").read_text()
             time.sleep(0.05)
-        run(str(installation.command), "submit", "batch.jsonl", "--out", "out.jsonl", "--timeout", "60")
+        run(str(installation.command), "submit", "batch.jsonl", "--out", "out.jsonl", "--timeout", "150")
         assert json.loads((folder / "out.jsonl").read_text())["response"]["status_code"] == 200
         file, _, answer = run(sys.executable, "script.py").partition(" ")
         assert Path(file).parent == installation.package

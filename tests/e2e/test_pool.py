@@ -31,7 +31,7 @@ async def publish(bootstrap: str, topic: str, texts: list[str]) -> None:
         await producer.flush()
 
 
-async def replies(bootstrap: str, topic: str, count: int, timeout_s: float = 60) -> list[ConsumerRecord]:
+async def replies(bootstrap: str, topic: str, count: int, timeout_s: float = 120) -> list[ConsumerRecord]:
     """Replies to `count` different requests, and whatever else is there by then."""
     found: list[ConsumerRecord] = []
     async with reader(bootstrap, topic) as consumer, asyncio.timeout(timeout_s):
@@ -134,7 +134,7 @@ def test_a_killed_replica_comes_back_and_nothing_is_lost(pelton, kafka_bootstrap
     found = asyncio.run(replies(kafka_bootstrap, pelton.replies, 300))
     assert answered(found) == Counter(range(300))
     assert {error_code(reply) for reply in found} == {None}
-    eventually(lambda: pelton.log().count("worker 0 is ready") == 2, 20)
+    eventually(lambda: pelton.log().count("worker 0 is ready") == 2, 60)
     assert (pelton.folder / "ready-0").exists()
 
 
@@ -157,6 +157,6 @@ def test_workers_do_not_outlive_their_parent(pelton, eventually, ready):
     parent = pelton.start_worker(**SIMULATED, PELTON_WORKER__REPLICAS="2")
     if not ready:
         os.kill(worker_pids(pelton.log())[0], signal.SIGKILL)
-        eventually(lambda: len(worker_pids(pelton.log())) == 3, 20)
+        eventually(lambda: len(worker_pids(pelton.log())) == 3, 60)
     parent.kill()
-    eventually(lambda: not any(map(psutil.pid_exists, worker_pids(pelton.log()))), 10)
+    eventually(lambda: not any(map(psutil.pid_exists, worker_pids(pelton.log()))), 60)

@@ -31,7 +31,7 @@ from tests.e2e.secured_kafka import Certificates
 SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 USERS = {name: f"the-password-of-{name}" for name in ("worker", "sender", "operator", "stranger")}
 REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}]}
-LIMIT_S = 20
+LIMIT_S = 60
 REQUESTS, REPLIES, LETTERS, SUSPECTS, CANCELS = (
     "inference.requests", "inference.replies", "inference.requests-dlt", "inference.suspects", "inference.cancels",
 )  # fmt: skip

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import openai
 import orjson
-import pytest
 
 from tests.serve_chaos.case import Place, Server, serving
 from tests.serve_chaos.points import POINTS
@@ -22,7 +21,6 @@ MAX_TELLING = (
 LINES = 600
 
 
-@pytest.mark.timeout(180)
 async def test_killed_at_a_point_another_server_ends_the_batch(kafka_bootstrap, tmp_path):
     """No line is lost, doubled or sent twice, and nothing is left in the storage; `make serve-chaos` has all points."""
     points = [point for point in POINTS if point.name in MAX_TELLING]
@@ -78,7 +76,6 @@ async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -
         target.close()
 
 
-@pytest.mark.timeout(120)
 async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
     """One is killed under questions and a batch: OpenAI's client, which tries again, gets every answer."""
     environment = {
@@ -109,7 +106,7 @@ async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
         await asyncio.sleep(0)
         await asyncio.to_thread(first.process.kill)
         answers = await asyncio.gather(*asking)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(200):
             while (done := await client.batches.retrieve(batch.id)).status != "completed":  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         files = [each for each in (done.output_file_id, done.error_file_id) if each]
@@ -121,6 +118,6 @@ async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):
 
 async def ask(client: openai.AsyncOpenAI, number: int) -> str | None:
     completion = await client.chat.completions.create(
-        model="default", messages=[{"role": "user", "content": f"What is {number}?"}], timeout=60
+        model="default", messages=[{"role": "user", "content": f"What is {number}?"}], timeout=150
     )
     return completion.choices[0].message.content

@@ -31,9 +31,9 @@ def test_the_death_of_the_one_that_generates_costs_one_generation(pelton, kafka_
     """Fifty equal requests at five processes, one generates and is killed -9 half-way: fifty answers, one miss."""
     port = free_port()
     pelton.start_worker(**SLOW, PELTON_CACHE__REDIS_URL=redis_url, PELTON_WORKER__METRICS_PORT=str(port))
-    eventually(lambda: len(re.findall("assigned 2 partitions", pelton.log())) >= WORKERS, 30)
+    eventually(lambda: len(re.findall("assigned 2 partitions", pelton.log())) >= WORKERS, 60)
     asyncio.run(publish(kafka_bootstrap, pelton.requests))
-    eventually(lambda: any(running(port + index) for index in range(WORKERS)), 20)
+    eventually(lambda: any(running(port + index) for index in range(WORKERS)), 60)
     (leader,) = [index for index in range(WORKERS) if running(port + index)]
     pids = {int(index): int(pid) for index, pid in re.findall(r"worker (\d+) is process (\d+)", pelton.log())}
     os.kill(pids[leader], signal.SIGKILL)
@@ -65,7 +65,7 @@ async def read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
     reader = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
     )
-    async with reader, asyncio.timeout(60):
+    async with reader, asyncio.timeout(120):
         while len({header(reply, "kafka_correlationId") for reply in found}) < REQUESTS:
             for records in (await reader.getmany(timeout_ms=500)).values():
                 found.extend(records)

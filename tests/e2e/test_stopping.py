@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PELTON = (sys.executable, "-P", "-m", "pelton")
-STOP_S = 30
+STOP_S = 60
 INTERRUPTED = 130
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}]}

@@ -48,7 +48,7 @@ async def _answered(bootstrap: str, topic: str, count: int) -> Counter[int]:
     """Replies by correlation id: at least `count`, and whatever else is there by then."""
     found: Counter[int] = Counter()
     async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as reader:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(found) < count:
                 for records in (await reader.getmany(timeout_ms=500)).values():
                     found.update(int(dict(record.headers)["kafka_correlationId"]) for record in records)
@@ -110,7 +110,7 @@ def test_submit_killed_half_way_goes_on_where_it_stopped(pelton, kafka_bootstrap
     line = '{{"custom_id": "{0}", "method": "POST", "url": "/v1/chat/completions", "body": {{"model": "default", "messages": [{{"role": "user", "content": "{0}"}}]}}}}\n'  # noqa: E501  # one line of the file
     source.write_text("".join(line.format(index) for index in range(COUNT)))
     killed = pelton.start("submit", str(source), "--out", str(out), "--max-in-flight", "50")
-    eventually(lambda: out.exists() and len(out.read_bytes().splitlines()) >= 40, 30)
+    eventually(lambda: out.exists() and len(out.read_bytes().splitlines()) >= 40, 60)
     killed.kill()
     killed.wait()
     assert len(out.read_bytes().splitlines()) < COUNT

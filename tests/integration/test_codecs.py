@@ -35,9 +35,9 @@ async def test_requests_replies_letters_and_suspects_are_read_compressed(place, 
         at = await place(partitions=1, kafka={"suspects_topic": f"suspects-{uuid.uuid4().hex[:8]}"})
     kafka = at.settings.kafka
     async with at.worker(), InferenceClient(kafka) as client:
-        assert (await client.complete(HELLO, timeout_s=20)).choices
+        assert (await client.complete(HELLO, timeout_s=60)).choices
         with pytest.raises(ReplyError):
-            await client.complete(HELLO, model="nobody's", timeout_s=20)
+            await client.complete(HELLO, model="nobody's", timeout_s=60)
         assert (await replay(kafka, at.dead_letters, Selection())).places
         await until_letters(kafka, at.dead_letters, 2)
     assert len(await (await look_at(kafka, at.dead_letters)).replays()) == 1
@@ -53,7 +53,7 @@ async def test_requests_replies_letters_and_suspects_are_read_compressed(place, 
 
 async def until_letters(kafka, topic: str, count: int) -> None:
     """Wait until so many letters are listed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             async with aclosing((await look_at(kafka, topic)).letters()) as letters:
                 if len([letter async for letter in letters]) >= count:

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import pytest
-
 from tests.integration.sabotage import is_frozen, saboteur, until
 
 MOMENTS = ("after-fetch", "after-generation", "after-send", "before-commit", "after-commit")
@@ -28,7 +26,6 @@ async def every_moment(scenario: Callable[[str], Coroutine[Any, Any, None]]) -> 
             group.create_task(scenario(moment))
 
 
-@pytest.mark.timeout(110)
 async def test_a_worker_killed_at_any_moment_neither_loses_nor_repeats(place, client, chat_body, tmp_path):
     """SIGKILL after fetch, generation and sends, before and after the commit: another worker answers the rest."""
 
@@ -44,7 +41,6 @@ async def test_a_worker_killed_at_any_moment_neither_loses_nor_repeats(place, cl
     await every_moment(scenario)
 
 
-@pytest.mark.timeout(110)
 async def test_a_worker_frozen_at_any_moment_and_thawed_neither_loses_nor_repeats(place, client, chat_body, tmp_path):
     """SIGSTOP past the session at the same moments: another worker takes over, and what thaws may not disturb it."""
 

@@ -39,7 +39,7 @@ async def test_a_flood_of_batch_does_not_delay_the_interactive(
         before = finished.get()
         for index in range(PEOPLE):
             await client.send(urgent, chat(f"person {index}"), [("pelton-tenant", b"person")])
-        replies = await client.read(at.replies, FLOOD + PEOPLE, timeout_s=50)
+        replies = await client.read(at.replies, FLOOD + PEOPLE, timeout_s=60)
     tenants = [dict(record.headers).get("pelton-tenant") for record in replies]
     last = max(place for place, tenant in enumerate(tenants) if tenant == b"person")
     assert last - before < FLOOD / 3
@@ -68,7 +68,7 @@ async def test_two_tenants_that_wait_are_given_the_same(place: Callable[..., Any
         asked = [chat(f"{tenant!r} {index}", max_tokens=16) for index in range(count)]
         await client.send_many(at.requests, asked, [("pelton-tenant", tenant)])
     async with asyncio.timeout(60), at.worker():
-        replies = await client.read(at.replies, GREEDY + MODEST, timeout_s=50)
+        replies = await client.read(at.replies, GREEDY + MODEST, timeout_s=60)
     order = [dict(record.headers)["pelton-tenant"] for record in replies]
     begin = order.index(b"modest")
     end = max(place for place, tenant in enumerate(order) if tenant == b"modest")
@@ -91,7 +91,7 @@ async def test_a_tenant_over_its_quota_waits_and_holds_nobody_up(
         asked = [chat(f"{tenant!r} {index}", max_tokens=20) for index in range(12)]
         await client.send_many(at.requests, asked, [("pelton-tenant", tenant)])
     async with asyncio.timeout(60), at.worker():
-        replies = await client.read(at.replies, 24, timeout_s=50)
+        replies = await client.read(at.replies, 24, timeout_s=60)
     order = [dict(record.headers)["pelton-tenant"] for record in replies]
     assert order[-4:] == [b"bound"] * 4, "the free go by"
     decisions = {
@@ -139,7 +139,7 @@ async def test_who_would_be_too_late_is_refused_at_once_by_setting(
             deadline = str(int((time.time() + seconds) * 1_000)).encode()
             headers = [("pelton-deadline", deadline), ("kafka_correlationId", name.encode())]
             await client.send(at.requests, chat(name, max_tokens=20), headers)
-        replies = await client.read(at.replies, 102, timeout_s=50)
+        replies = await client.read(at.replies, 102, timeout_s=60)
     ids = [dict(record.headers)["kafka_correlationId"] for record in replies]
     refused = json.loads(replies[ids.index(b"soon")].value or b"")["error"]
     assert refused["code"] == "deadline_exceeded"
@@ -165,7 +165,7 @@ async def test_under_load_answers_are_cut_and_requests_refused_by_setting(
     asked = [chat(f"job {index // 2}", max_tokens=64, temperature=0) for index in range(240)]
     async with asyncio.timeout(60), at.worker():
         await client.send_many(at.requests, asked)
-        replies = await client.read(at.replies, 240, timeout_s=50)
+        replies = await client.read(at.replies, 240, timeout_s=60)
         cut = [record for record in replies if dict(record.headers).get("pelton-degraded")]
         place_of_cut = int(dict(cut[0].headers)["pelton-source"].rsplit(b"-", 1)[1])
         while at.metrics.backlog_requests._value.get():  # noqa: ASYNC110  # a figure has no event

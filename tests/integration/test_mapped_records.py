@@ -28,7 +28,6 @@ def map_file(tmp_path):
     return path
 
 
-@pytest.mark.timeout(110)
 async def test_records_are_answered_once_though_a_worker_is_killed(place, client, map_file, tmp_path):
     """Each record comes back under its key with its answer, one time, after SIGKILL at three moments of delivery."""
 

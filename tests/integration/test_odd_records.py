@@ -85,7 +85,7 @@ async def keep_sending(at: Any, body: bytes, enough: asyncio.Event) -> None:
 
 async def answered(at: Any, count: int) -> None:
     """Wait until so many requests were answered."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while at.metrics.finished.labels("ok")._value.get() < count:  # noqa: ASYNC110  # a counter has no event
             await asyncio.sleep(0.005)
 

@@ -22,7 +22,7 @@ from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.replica import Crash
 from pelton.workers.supervisor.supervisor import Supervisor
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 # A worker without Kafka. It notes each of its starts in the folder given and runs `first` in the pool's first life,
 # `later` in all others; then it is ready. Told to drain it leaves, unless it has been told otherwise.

@@ -50,7 +50,7 @@ async def committed_values(stack: LocalStack, topic: str, count: int) -> list[by
     )
     await consumer.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [(await anext(consumer)).value for _ in range(count)]
     finally:
         await consumer.stop()
@@ -178,7 +178,7 @@ def test_up_ends_when_a_server_dies() -> None:
     """Exit 1, the dead server's name, and nothing left of the other one."""
     with pelton_up() as (up, processes):
         next(process for process in processes if process.name() == "valkey-server").kill()
-        _, messages = up.communicate(timeout=20)
+        _, messages = up.communicate(timeout=60)
         assert up.returncode == 1
         assert "Valkey ended with status 137" in messages
         assert not survivors(processes)

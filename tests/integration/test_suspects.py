@@ -25,7 +25,7 @@ from pelton.workers.quarantine.suspects import SuspectFeed, SuspectTable, publis
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.replica import Crash
 
-LIMIT_S = 20
+LIMIT_S = 60
 NAME = uuid.uuid4().hex[:8]
 """Of this run's topics: other runs may share the broker."""
 ONE, TWO = Source(f"requests-{NAME}", 0, 1), Source(f"requests-{NAME}", 5, 2**40)

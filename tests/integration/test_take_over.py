@@ -42,7 +42,7 @@ async def outlets(kafka_bootstrap):
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(name, 1, 1), NewTopic(kafka.reply_topic, 1, 1)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await _has_coordinator(admin, name):  # noqa: ASYNC110  # a new broker has none yet
             await asyncio.sleep(0.1)
     partition = TopicPartition(name, 0)

@@ -20,7 +20,7 @@ REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}
 async def ask(at: Place, kept: Kept, name: bytes, content: str = "hello", **more: Any) -> Reply:
     async with InferenceClient(at.settings.kafka, traces=kept.traces) as client:
         body = REQUEST | {"messages": [{"role": "user", "content": content}]}
-        return await client.request(body, correlation_id=name, timeout_s=20, **more)
+        return await client.request(body, correlation_id=name, timeout_s=60, **more)
 
 
 def below(child: ReadableSpan, parent: ReadableSpan) -> bool:
@@ -73,7 +73,7 @@ async def test_a_trace_goes_on_where_the_program_is(place: Callable[..., Any], k
         with tracer.start_as_current_span("job") as job:
             reply = await ask(at, kept, b"inside")
         async with InferenceClient(at.settings.kafka) as plain:
-            started = await plain.request(REQUEST, timeout_s=20)
+            started = await plain.request(REQUEST, timeout_s=60)
     [sent] = [span for span in kept.of(b"inside")["send"] if span.name == f"send {at.requests}"]
     assert sent.parent.span_id == job.get_span_context().span_id
     assert reply.headers["traceparent"].split(b"-")[1] == f"{sent.context.trace_id:032x}".encode()

@@ -21,7 +21,7 @@ from tests.serve_chaos.points import POINTS, Point
 from tests.serve_chaos.verdict import batch_lines, faults, leftovers
 
 ENDED = ("completed", "failed", "cancelled", "expired")
-READY_S = 60
+READY_S = 150
 LONGEST_S = 240
 THAWED_S = 3.0
 """How long a thawed server gets to do harm."""

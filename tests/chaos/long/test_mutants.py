@@ -15,7 +15,6 @@ SLOW = {
 FINE_WEATHER = ("--workers=2", "--faults=0", "--minutes=0.05", "--requests=1000")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mutant", "storm", "settings", "wrong"),
     [

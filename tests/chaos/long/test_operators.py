@@ -1,12 +1,9 @@
 """What operators and senders do, while workers work."""
 
-import pytest
-
 from tests.chaos.checker import Wrong
 from tests.chaos.test_smoke import OPERATORS, QUICK
 
 
-@pytest.mark.timeout(180)
 def test_what_operators_and_senders_do_costs_no_more_than_it_must(chaos):
     """Topics deleted, grown and made anew, offsets moved, odd records everywhere: each record has what it is due."""
     faults = ("--only", *OPERATORS, f"--faults={len(OPERATORS)}")

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 JOBS = int(os.environ.get("PELTON_TEST_JOBS", "30"))
 SEED = int(os.environ.get("PELTON_TEST_SEED", "1"))
 SECTIONS = 6
-LIMIT_S = 100 + JOBS
+LIMIT_S = 200 + JOBS
 MIN_KILLS = 2 + JOBS // 50
 TABLE = "item,2019,2018\nSales,1200,1000\nCosts,700,650\n"
 

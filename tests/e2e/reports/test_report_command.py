@@ -37,7 +37,7 @@ def run(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProc
         env={**os.environ, "PELTON_ENGINE__KIND": "simulated", **settings},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
 
@@ -50,7 +50,7 @@ def write_job(folder: Path, text: str = JOB) -> None:
 def test_a_report_on_this_machine(tmp_path):
     """With --local nothing has to run beforehand, nothing is left running, and the documents are written."""
     write_job(tmp_path)
-    done = run("report", "job.yaml", "--out", "out", "--local", "--timeout", "60", cwd=tmp_path)
+    done = run("report", "job.yaml", "--out", "out", "--local", "--timeout", "150", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "of 2: Two" in done.stderr
     written = [Path(line).name for line in done.stdout.split()]

@@ -37,7 +37,7 @@ class Server:
             await asyncio.wait([task])
 
     async def _until_it_answers(self, task: asyncio.Task[None]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not task.done():
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -44,7 +44,7 @@ async def test_the_webhook_hears_of_the_end(place, server, tmp_path):
         async with at.worker(), server(settings, tmp_path).running() as here, here.client() as client:
             batch = await begin(client, 2)
             await ended(client, batch.id)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(receiver.got) < 2:  # noqa: ASYNC110  # another thread's doing
                     await asyncio.sleep(0.05)
         (_, refused, _), (_, headers, body) = receiver.got
@@ -94,7 +94,7 @@ async def test_requests_of_a_batch_are_signed(place, server, tmp_path, keys_file
         while not (await client.batches.retrieve(batch.id)).request_counts.completed:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.05)
         await client.batches.cancel(batch.id)
-        async with asyncio.timeout(20):  # less than a batch waits for requests that nobody takes back
+        async with asyncio.timeout(60):  # less than a batch waits for requests that nobody takes back
             assert (await ended(client, batch.id)).status == "cancelled"
 
 

@@ -22,7 +22,7 @@ async def test_a_batch_is_done_over_a_compressed_topic(place, server, tmp_path, 
             batch = await client.batches.create(
                 input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
             )
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (done := await client.batches.retrieve(batch.id)).status != "completed":  # noqa: ASYNC110  # no event
                     await asyncio.sleep(0.05)
     assert done.request_counts.completed == 1

@@ -47,7 +47,7 @@ async def test_text_comes_while_the_answer_is_made(watched, server, tmp_path, cl
 async def test_a_client_that_leaves_in_the_middle_cancels_its_request(watched, server, tmp_path, client):
     """As one that leaves before the first piece does."""
     async with watched.worker(), server(watched.settings, tmp_path).running() as here, here.client() as asking:
-        stream = await asking.chat.completions.create(model="default", messages=QUESTION, stream=True, timeout=30)
+        stream = await asking.chat.completions.create(model="default", messages=QUESTION, stream=True, timeout=60)
         await anext(aiter(stream))
         await stream.close()
         (reply,) = await client.read(watched.replies, 1)
@@ -70,7 +70,7 @@ async def test_without_pieces_the_finished_answer_is_streamed(watched, server, t
 async def test_a_worker_that_has_no_stream_topic_says_so(place, client, chat_body):
     """Asked for is not ignored."""
     at = await place()
-    async with at.worker(), asyncio.timeout(30):
+    async with at.worker(), asyncio.timeout(60):
         await client.send(at.requests, chat_body(), [("pelton-stream", b"true")])
         (reply,) = await client.read(at.replies, 1)
     assert orjson.loads(reply.value)["error"]["code"] == "unsupported_header"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 REQUESTS = 3_000
 KILLS = 4
@@ -38,7 +37,6 @@ now = {{model = "large", weight = 1}}
 """
 
 
-@pytest.mark.timeout(240)
 async def test_killed_routers_send_each_request_on_once(place: Callable[..., Any], client: Any, tmp_path: Path) -> None:
     front = await place(partitions=3)
     config = tmp_path / "pelton.toml"

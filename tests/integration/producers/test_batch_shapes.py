@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletion
 from pelton.producers.batch import submit as submitting
 from tests.integration.batch_shapes import MODEL, REFUSED, RUN
 
-submit = functools.partial(submitting.submit, timeout_s=30)
+submit = functools.partial(submitting.submit, timeout_s=60)
 
 
 def write(path, bodies):

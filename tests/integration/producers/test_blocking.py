@@ -23,8 +23,8 @@ async def test_it_answers_where_a_loop_runs(kafka, stand_in):
         with BlockingClient(kafka) as client:
             first = client.complete([{"role": "user", "content": "one"}], temperature=0)
             items = [asking("two"), RequestItem(asking("three"), correlation_id=b"mine", tenant="acme", session="s")]
-            replies = list(client.submit_many(items, timeout_s=20, tenant="all"))
-            left_early = client.submit_many(iter([asking("four")]), timeout_s=20)
+            replies = list(client.submit_many(items, timeout_s=60, tenant="all"))
+            left_early = client.submit_many(iter([asking("four")]), timeout_s=60)
             next(left_early)
             left_early.close()
             return first, replies

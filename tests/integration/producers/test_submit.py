@@ -18,7 +18,7 @@ from pelton.producers.batch import submit as submitting
 from pelton.producers.batch.journal import Journal
 from pelton.producers.errors import BatchError, NoProgress, TopicMissing
 
-submit = functools.partial(submitting.submit, timeout_s=20)
+submit = functools.partial(submitting.submit, timeout_s=60)
 
 
 def batch_line(custom_id, content="hello", **changes):

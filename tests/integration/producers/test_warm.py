@@ -44,7 +44,7 @@ async def worker(stand_in, answer_with):
 async def test_replies_are_counted_by_outcome(kafka, source, worker):
     """Answers by where they came from, failures by code; each line once, as the tenant that was asked for."""
     seen = []
-    tally = await warm(kafka, source, tenant="acme", max_in_flight=2, timeout_s=20, on_progress=seen.append)
+    tally = await warm(kafka, source, tenant="acme", max_in_flight=2, timeout_s=60, on_progress=seen.append)
     assert tally.requests == 8
     assert tally.outcomes == {"miss": 2, "hit-remote": 1, "joined": 1, NOT_CACHED: 1}
     assert tally.failures == {"model_not_found": 1, "invalid_json_line": 1, "invalid_url": 1}

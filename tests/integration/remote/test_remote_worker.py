@@ -14,7 +14,7 @@ from benchmarks.support.mock_endpoint import Behaviour, MockEndpoint
 from pelton.producers.client import InferenceClient
 from pelton.workers.kafka.topics import ensure_topics
 
-LIMIT_S = 90
+LIMIT_S = 200
 
 
 def through(*endpoints: MockEndpoint, **remote: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Talk:
     tenant: str | None = None
     said: list[Message] = field(default_factory=list)
 
-    async def ask(self, text: str, *, timeout_s: float = 30, **fields: Any) -> str:
+    async def ask(self, text: str, *, timeout_s: float = 60, **fields: Any) -> str:
         """The answer's text; what is said in vain is as if it had not been said. Raises `ReplyError`."""
         completion = await self.client.complete(
             [{"role": "user", "content": text}],
@@ -49,7 +49,7 @@ class Talk:
     async def send(self, text: str, **options: Any) -> Reply:
         """Ask, and leave it open what comes of it."""
         body = {"model": "default", "messages": [{"role": "user", "content": text}], "temperature": 0}
-        return await self.client.request(body, session=self.session, tenant=self.tenant, timeout_s=30, **options)
+        return await self.client.request(body, session=self.session, tenant=self.tenant, timeout_s=60, **options)
 
     def hears(self, text: str, reply: Reply) -> None:
         """The reply to what was sent must be an answer to all that was said."""

@@ -72,7 +72,7 @@ async def test_a_turn_whose_fate_was_unknown_is_not_in_the_history(scene, valkey
         talk = it.talk()
         await talk.says("first")
         answer = asyncio.create_task(talk.send("in vain", correlation_id=b"mine"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(worker.generated) < 2:  # noqa: ASYNC110  # until its history was read
                 await asyncio.sleep(0.01)
         os.kill(valkey.pid, signal.SIGSTOP)
@@ -95,7 +95,7 @@ async def test_a_short_outage_is_waited_out(scene, valkey, session):
         talk, other = it.talk(), it.talk()
         await talk.says("first")
         storing = asyncio.create_task(talk.says("second"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(worker.generated) < 2:  # noqa: ASYNC110  # until its history was read
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(valkey.stop)

@@ -55,7 +55,7 @@ class Scene:
             headers.append(("pelton-tenant", tenant.encode()))
         await self.client.send(self.at.settings.kafka.cancels_topic, b"", headers)
 
-    async def read(self, count: int, timeout_s: float = 20) -> list[ConsumerRecord]:
+    async def read(self, count: int, timeout_s: float = 60) -> list[ConsumerRecord]:
         """So many replies, as they came."""
         replies: list[ConsumerRecord] = await self.client.read(self.at.replies, count, timeout_s)
         return replies

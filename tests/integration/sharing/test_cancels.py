@@ -92,6 +92,6 @@ async def test_a_request_that_no_worker_has_fetched_yet_is_cancelled(scene):
         for number in range(5):
             await scene.ask(str(number), text=str(number))
         await scene.cancel("4")
-        replies = await scene.read(5, timeout_s=20)
+        replies = await scene.read(5, timeout_s=60)
     assert {id_of(reply): code(reply) for reply in replies} == {**dict.fromkeys("0123"), "4": "cancelled"}
     assert "4" not in worker.generated

@@ -31,12 +31,12 @@ async def test_only_what_changed_is_generated(place, make_job, say):
     """With one changed source a job sends what depends on it and nothing else, from another service too."""
     async with place.worker(lambda prompt: say(f"about {prompt[:9]}")), place.client() as client:
         async with place.service():
-            await client.run(make_job(), timeout_s=30)
+            await client.run(make_job(), timeout_s=60)
             assert len(place.prompts) == 3
-            await client.run(make_job(), timeout_s=30)
+            await client.run(make_job(), timeout_s=60)
             assert len(place.prompts) == 3
         async with place.service():
-            await client.run(make_job("item,2019\nC,8\nD,9\n"), timeout_s=30)
+            await client.run(make_job("item,2019\nC,8\nD,9\n"), timeout_s=60)
     again = place.prompts[3:]
     assert [prompt[:3] for prompt in again] == ["Two"]
 
@@ -49,11 +49,11 @@ async def test_a_service_that_stops_is_taken_over(place, make_job, say):
             with pytest.raises(NoProgress):
                 await client.wait(submitted, timeout_s=3)
         async with place.worker(lambda prompt: say(f"about {prompt[:3]}")):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(place.prompts) < 2:  # noqa: ASYNC110  # the stand-in has no event for a number of prompts
                     await asyncio.sleep(0.05)
             async with place.service():
-                report = await client.wait(submitted, timeout_s=30)
+                report = await client.wait(submitted, timeout_s=60)
     assert report.state is JobState.DONE
     assert len(place.prompts) == 3
 
@@ -79,7 +79,7 @@ async def test_a_record_that_is_no_job(place, make_job, say):
     async with place.service(), place.worker(lambda _: say("x")), place.client() as client:
         for value in (b"{", b"[]", b'{"entity": 1}', b""):
             await producer.send_and_wait(place.reports.jobs_topic, value, b"bad")
-        report = await client.run(make_job(), timeout_s=30)
+        report = await client.run(make_job(), timeout_s=60)
         bad = [one async for one in client.reports("bad")]
     await producer.stop()
     assert report.state is JobState.DONE
@@ -90,7 +90,7 @@ async def test_a_failed_job_says_why(place, make_job):
     """A source without data ends the job with an error that names it."""
     async with place.service(), place.client() as client:
         with pytest.raises(ReportError, match="'other'"):
-            await client.run(make_job("item\n"), timeout_s=30)
+            await client.run(make_job("item\n"), timeout_s=60)
 
 
 async def test_two_services_share_the_work(place, make_job, say):
@@ -98,9 +98,9 @@ async def test_two_services_share_the_work(place, make_job, say):
     async with place.service(), place.worker(lambda prompt: say(prompt[:3])), place.client() as client:
         async with place.service():
             first = [await client.submit(make_job(id=f"job-{number}")) for number in range(10)]
-            reports = [await client.wait(one, timeout_s=30) for one in first]
+            reports = [await client.wait(one, timeout_s=60) for one in first]
         later = [await client.submit(make_job(id=f"later-{number}")) for number in range(10)]
-        reports += [await client.wait(one, timeout_s=30) for one in later]
+        reports += [await client.wait(one, timeout_s=60) for one in later]
         results = [[one async for one in client.reports(one.job_id)] for one in [*first, *later]]
     assert {report.state for report in reports} == {JobState.DONE}
     assert {len(found) for found in results} == {1}
@@ -113,12 +113,12 @@ async def test_jobs_wait_in_kafka_for_room(place, make_job, say):
     async with place.service(), place.client() as client:
         submitted = [await client.submit(make_job(id=f"job-{number}")) for number in range(20)]
         states: Counter[JobState] = Counter()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while states[JobState.RUNNING] < 2 * PARTITIONS:
                 states = Counter(status.state for status in (await client.statuses()).values())
         assert states == {JobState.RUNNING: 2 * PARTITIONS, JobState.QUEUED: 20 - 2 * PARTITIONS}
         async with place.worker(lambda prompt: say(prompt[:3])):
-            reports = [await client.wait(one, timeout_s=30) for one in submitted]
+            reports = [await client.wait(one, timeout_s=60) for one in submitted]
     assert {report.state for report in reports} == {JobState.DONE}
     assert len(place.prompts) == 60
 
@@ -147,7 +147,7 @@ async def test_each_section_has_its_spans(place, make_job, say, kept):
     """One when it is sent, which names the job, and one when it is there."""
     service, worker = place.service(kept.traces), place.worker(lambda prompt: say(f"about {prompt[:3]}"))
     async with service, worker, place.client() as client:
-        await client.run(make_job(), timeout_s=30)
+        await client.run(make_job(), timeout_s=60)
     [topic] = place.kafka.request_topics
     sent = [span for span in kept.spans if span.name == f"send {topic}"]
     received = [span for span in kept.spans if span.name.startswith("receive")]

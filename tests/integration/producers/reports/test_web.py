@@ -52,7 +52,7 @@ async def served(place, pages: ReportPages | None = None) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
     running = asyncio.create_task(server.serve(sockets=[listening]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.02)
     try:
@@ -64,7 +64,7 @@ async def served(place, pages: ReportPages | None = None) -> AsyncIterator[int]:
 
 async def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
     def talk() -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
@@ -76,7 +76,7 @@ async def ask(port: int, path: str, method: str = "GET", **headers: str) -> tupl
 
 
 async def until(port: int, path: str, text: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in (page := (await ask(port, path))[2]):  # noqa: ASYNC110  # the page is asked from outside
             await asyncio.sleep(0.1)
     return page
@@ -92,7 +92,7 @@ async def test_jobs_and_reports_are_shown(place, make_job, say):
         assert attack not in page
         assert (await ask(port, "/reports/job"))[0] == 404
         async with place.worker(lambda prompt: say(f"about {prompt[:3]} {attack}")):
-            await client.wait(submitted, timeout_s=30)
+            await client.wait(submitted, timeout_s=60)
         page = await until(port, "/", 'href="/reports/job"')
         status, headers, report = await ask(port, "/reports/job")
         assert status == 200
@@ -114,7 +114,7 @@ async def test_other_sites_are_refused(place, make_job):
         path = "/reports/job/cancel"
         assert (await ask(port, path, "POST", Origin="http://evil.example"))[0] == 403
         assert (await ask(port, path, "POST", Origin=f"http://127.0.0.1:{port}"))[0] == 303
-        report = await client.wait(submitted, timeout_s=30)
+        report = await client.wait(submitted, timeout_s=60)
     assert report.state == "cancelled"
 
 
@@ -129,7 +129,7 @@ async def test_in_a_browser(place, make_job, say, tmp_path):
         async with asyncio.timeout(60):
             await pages.asked.wait()
         async with place.worker(lambda prompt: say(prompt[:3])):
-            await client.wait(submitted, timeout_s=30)
+            await client.wait(submitted, timeout_s=60)
             await until(port, "/", 'href="/reports/job"')
             pages.news.set()
             page = await looking
