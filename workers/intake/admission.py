@@ -82,7 +82,7 @@ class Admission:
 
     async def take_in(self, deliveries: list[Delivery]) -> None:
         """Bring each request into the queue, or to where it waits for others, or to its end."""
-        addressed, lost = await each_async("address", deliveries, self._address, lambda delivery: delivery)
+        addressed, lost = await self._addressed(deliveries)
         nowhere = [replace(failed, delivery=self._addresses.by_default(failed.delivery)) for failed in lost]
         for failed in nowhere:
             self._open.add(failed.delivery)
@@ -151,8 +151,14 @@ class Admission:
         ):
             self._queue.raise_priority(joined, joined.priority)
 
+    async def _addressed(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Failed]]:
+        if all(delivery.envelope.has_address for delivery in deliveries):
+            return deliveries, []
+        return await each_async("address", deliveries, self._address, lambda delivery: delivery)
+
     async def _address(self, delivery: Delivery) -> Delivery:
-        return replace(delivery, envelope=await self._addresses.resolved(delivery.envelope))
+        envelope = await self._addresses.resolved(delivery.envelope)
+        return delivery if envelope is delivery.envelope else replace(delivery, envelope=envelope)
 
     def _continue(self, draft: RenderedRequest) -> RenderedRequest:
         """Raises the error of one that was cancelled while its session had it."""
