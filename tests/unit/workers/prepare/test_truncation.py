@@ -195,5 +195,5 @@ def test_what_was_cut_is_said_and_counted():
 
 
 class NoCache:
-    def count(self, outcome: CacheOutcome) -> None:
+    def count(self, outcome: CacheOutcome, replies: int) -> None:
         """In no figures."""
