@@ -13,7 +13,6 @@ from pelton.workers.cancellation.cancel_topic import CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.core import Broker, Core
 from pelton.workers.delivery.assignment import Assignment
-from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publishers import PartitionPublishers
 from pelton.workers.delivery.publisher import Publisher
@@ -21,6 +20,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.fairness.degrading import Degrading
 from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate

@@ -13,7 +13,7 @@ from pelton.pipeline.settings.routing.experiments import Experiment
 from pelton.pipeline.wire.contract import CacheOutcome, Lane, Route
 from pelton.pipeline.wire.routed import Routed
 from pelton.workers.containment import harmless
-from pelton.workers.delivery.backlog import BacklogMeter
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.requests import Answered, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sharing.reply_cache import ReplyCache
 

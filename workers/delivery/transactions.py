@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.kafka.clients import start_client, stop_producer
-from pelton.pipeline.kafka.outgoing_batches import BATCH_BYTES, acknowledged
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.delivery.outgoing_batches import BATCH_BYTES, acknowledged
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.kafka.topics import DEAD_LETTER_MAX_BYTES
 

@@ -11,9 +11,9 @@ from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.pipeline.wire.headers import Envelope
 from pelton.pipeline.wire.records import RequestRecord, Source
-from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.engine.api import Completion, FinishReason
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.requests import (
     CacheHit,
     CacheKeys,

@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import MemoryRecords
 
-from pelton.pipeline.kafka.outgoing_batches import BATCH_BYTES, RecordsTooLarge, acknowledged
 from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.delivery.outgoing_batches import BATCH_BYTES, RecordsTooLarge, acknowledged
 
 RECORDS = [OutgoingRecord("replies", str(number).encode(), b"key", ()) for number in range(5)]
 
