@@ -103,6 +103,8 @@ class RequestQueue(Generic[Item]):
         """
         if place.tokens > self.max_tokens:
             raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
+        if not self._entering[place.priority] and self._join(place, first=first):
+            return True
         entrant = _Entrant(place)
         self._entering[place.priority][entrant] = None
         try:

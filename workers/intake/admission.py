@@ -114,7 +114,9 @@ class Admission:
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._reply_cache.look_up(drafts)
-        missing, overloaded = each("admit", missing, self._degrading.apply, lambda draft: draft.delivery)
+        overloaded: list[Failed] = []
+        if self._degrading.has_rules:
+            missing, overloaded = each("admit", missing, self._degrading.apply, lambda draft: draft.delivery)
         if cut := [draft for draft in missing if draft.shortened_to is not None]:
             found, still_missing = await self._reply_cache.look_up(cut)
             answered += found
