@@ -1,17 +1,20 @@
 """What the pipeline leaves of the engine's speed: the same requests offline and through Kafka.
 
-    python -m benchmarks.pipeline_overhead [--requests N] [--runs N]
+    python -m benchmarks.pipeline_overhead [--requests N] [--rounds N] [--minutes N]
 
-Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
-worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
-(SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm. They have turns of
-a second each (`support/interleaved.py`); the broker runs on the same cores all the time. Prints a table and the same
-as JSON.
+Offline, the engine gets all requests of a round at once, in a process of its own. Behind the pipeline they are
+published to a worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with
+the same model (SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm: they
+are prepared once, and no round has a request of another. They have turns of a second each (`support/interleaved.py`);
+the broker runs on the same cores all the time. No round begins that would not end within the minutes, going by those
+before it, so that a machine with other work on it gives fewer rounds and not none. Prints a table and the same as JSON;
+the share is that of the medians.
 """
 
 import argparse
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,7 +23,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.support.common import Measurement, report_two
-from benchmarks.support.interleaved import Contender, begin, rates_in_turns
+from benchmarks.support.interleaved import Contender, begin, rates_in_turns, unwind_on_sigterm
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.engine import ModelSettings
 from pelton.pipeline.wire.chat import ChatCompletion, Message
@@ -69,8 +72,8 @@ def short() -> list[Asked]:
     return [Asked(each.text[:SHORT_CHARS], 1) for each in requests_of(EARLIER_SHORT, seed=2)]
 
 
-def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
-    """A contender: the engine alone; achieves generated tokens."""
+def offline(connection: Connection, rounds: list[list[Asked]], earlier: list[Asked]) -> None:
+    """A contender: the engine alone; achieves generated tokens, round by round."""
     loaded = load(ModelSpec(ModelSettings().path), cache_dir() / "models")
     codec = TokenizerCodec(loaded.tokenizer)
     engine = Engine(loaded, ContinuousConfig())
@@ -82,17 +85,19 @@ def offline(connection: Connection, requests: list[Asked], earlier: list[Asked])
         return lambda: sum(len(each.token_ids) for each in engine.generate(prompts, params))
 
     generating(earlier)()
-    generate = generating(requests)
-    begin(connection)
-    connection.send(generate())
+    for requests in rounds:
+        generate = generating(requests)
+        if not begin(connection):
+            return
+        connection.send(generate())
     connection.recv()
 
 
-def behind(connection: Connection, bootstrap: str, name: str, requests: list[Asked], earlier: list[Asked]) -> None:
-    """A contender: a worker and who asks it; achieves generated tokens by the last committed reply."""
+def behind(connection: Connection, bootstrap: str, rounds: list[list[Asked]], earlier: list[Asked]) -> None:
+    """A contender: a worker and who asks it; achieves generated tokens by the last committed reply of a round."""
 
     async def ask() -> None:
-        this = Measurement.new(bootstrap, name)
+        this = Measurement.new(bootstrap, "behind")
         await ensure_topics(this.kafka)
         async with (
             this.reader() as reader,
@@ -103,9 +108,11 @@ def behind(connection: Connection, bootstrap: str, name: str, requests: list[Ask
             topic = this.kafka.request_topics[0]
             await _publish(producer, topic, earlier)
             await _tokens(reader, len(earlier))
-            begin(connection)
-            await _publish(producer, topic, requests)
-            connection.send(await _tokens(reader, len(requests)))
+            for requests in rounds:
+                if not begin(connection):
+                    return
+                await _publish(producer, topic, requests)
+                connection.send(await _tokens(reader, len(requests)))
             connection.recv()
 
     asyncio.run(ask())
@@ -127,24 +134,40 @@ async def _tokens(reader: AIOKafkaConsumer, replies: int) -> int:
     return tokens
 
 
+def measured(bootstrap: str, rounds: list[list[Asked]], earlier: list[Asked], ends: float) -> dict[str, list[float]]:
+    """The rates of each round that ended before `ends` (`time.monotonic`), as far as that could be foreseen."""
+    rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
+    # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
+    with (
+        Contender(offline, rounds, earlier) as alone,
+        Contender(behind, bootstrap, rounds, [*earlier, *short()]) as pipeline,
+    ):
+        longest_s = 0.0
+        for number in range(len(rounds)):
+            if number:
+                if time.monotonic() + longest_s > ends:
+                    break
+                alone.again()
+                pipeline.again()
+            began = time.monotonic()
+            for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
+                rates[name].append(rate)
+            longest_s = max(longest_s, time.monotonic() - began)
+    return rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=480)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=160, help="in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=3.5, help="after which no more rounds begin")
     asked = parser.parse_args()
-    requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)
-    rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
+    unwind_on_sigterm()
+    ends = time.monotonic() + 60 * asked.minutes
+    rounds = [requests_of(asked.requests, seed=10 + number) for number in range(asked.rounds)]
     with LocalStack(StackConfig()) as stack:
-        for run in range(asked.runs):
-            named = stack.kafka.bootstrap_servers, f"behind-{run}"
-            # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
-            with (
-                Contender(offline, requests, earlier) as alone,
-                Contender(behind, *named, requests, [*earlier, *short()]) as pipeline,
-            ):
-                for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
-                    rates[name].append(rate)
-    report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
+        rates = measured(stack.kafka.bootstrap_servers, rounds, requests_of(EARLIER, seed=1), ends)
+    report_two(f"{asked.requests} requests a round, saturated", "generated tokens/s", rates)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ slow for all.
 
 import itertools
 import multiprocessing
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +20,7 @@ import psutil
 TURN_S = 1.0
 """Long beside what a stop and cold caches after it cost; a neighbour may come and go within seconds."""
 PREPARED_S = 240
+BEGIN = "begin"
 LEFT_S = 60
 
 
@@ -25,8 +28,8 @@ class Contender:
     """A child process, and whatever it starts, that prepares, works when it is told to, and then ends.
 
     `work` is called there with its end of a connection: it calls `begin(connection)` when it is prepared, and
-    `connection.send(...)` with what it has achieved when it is done, both as often as it is asked `again`, and returns
-    after `connection.recv()`.
+    `connection.send(...)` with what it has achieved when it is done, both as often as it is asked `again`. It returns
+    where `begin` says so; after the last time that it could be asked, after `connection.recv()`.
     """
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -84,7 +87,7 @@ class Contender:
         root = psutil.Process(self._process.pid)
         self._tree = [root, *root.children(recursive=True)]
         self.stop()
-        self._connection.send("begin")
+        self._connection.send(BEGIN)
 
     def _signal(self, send: Callable[[psutil.Process], None]) -> None:
         for process in self._tree:
@@ -92,10 +95,16 @@ class Contender:
                 send(process)
 
 
-def begin(connection: Connection) -> None:
-    """Say that this contender is prepared, and wait for its first turn."""
+def begin(connection: Connection) -> bool:
+    """Say that this contender is prepared, and wait for its first turn; False where it gets none and is to leave."""
     connection.send("prepared")
-    connection.recv()
+    begins: bool = connection.recv() == BEGIN
+    return begins
+
+
+def unwind_on_sigterm() -> None:
+    """Have SIGTERM end this process by `SystemExit`: contenders that are stopped would outlive it for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def rates_in_turns(contenders: Mapping[str, Contender]) -> dict[str, float]:
