@@ -177,7 +177,8 @@ class RequestQueue(Generic[Item]):
             if self._closed or is_full or self._tokens_of[priority] + tokens > self.max_tokens:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._count(place, +1)
+            self._counts[priority] += 1
+            self._tokens_of[priority] += tokens
             self._changed.notify_all()
             return True
 

@@ -59,8 +59,9 @@ class FairOrder:
         self._add(claim, tokens - claim.tokens)
 
     def _add(self, claim: Claim, tokens: int) -> None:
-        given = self._given.get(claim.account, self._floor.get(claim.lane, 0.0))
-        self._given[claim.account] = given + tokens / self.weights.get(claim.tenant, 1.0)
+        account = claim.account
+        given = self._given.get(account, self._floor.get(claim.lane, 0.0))
+        self._given[account] = given + tokens / self.weights.get(claim.tenant, 1.0)
 
     def welcome(self, accounts: AbstractSet[Account]) -> None:
         """These wait now: lift those that come to the least of those that waited before them.
