@@ -35,7 +35,7 @@ from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.prepare.tokenizer import TokenizerCodec
 
 REPLIES_S = 900
-EARLIER = 16
+EARLIER = 8
 EARLIER_SHORT = 240
 SHORT_CHARS = 20
 """For one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
@@ -158,8 +158,8 @@ def measured(bootstrap: str, rounds: list[list[Asked]], earlier: list[Asked], en
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=160, help="in a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=64, help="in a round")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=3.5, help="after which no more rounds begin")
     asked = parser.parse_args()
     unwind_on_sigterm()
