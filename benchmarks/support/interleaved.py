@@ -20,7 +20,6 @@ import psutil
 TURN_S = 1.0
 """Long beside what a stop and cold caches after it cost; a neighbour may come and go within seconds."""
 PREPARED_S = 240
-BEGIN = "begin"
 LEFT_S = 60
 
 
@@ -28,8 +27,8 @@ class Contender:
     """A child process, and whatever it starts, that prepares, works when it is told to, and then ends.
 
     `work` is called there with its end of a connection: it calls `begin(connection)` when it is prepared, and
-    `connection.send(...)` with what it has achieved when it is done, both as often as it is asked `again`. It returns
-    where `begin` says so; after the last time that it could be asked, after `connection.recv()`.
+    `connection.send(...)` with what it has achieved when it is done, both as often as it is asked `again`, and returns
+    after `connection.recv()`.
     """
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -60,6 +59,16 @@ class Contender:
         self.stop()
         return done
 
+    def reports(self, seconds: float) -> list[tuple[float, Any]]:
+        """Let it work for so long; what it sent meanwhile, each with the seconds until then."""
+        self._signal(psutil.Process.resume)
+        began, sent = time.perf_counter(), []
+        while (left := began + seconds - time.perf_counter()) > 0:
+            if self._connection.poll(left):
+                sent.append((time.perf_counter() - began, self._connection.recv()))
+        self.stop()
+        return sent
+
     def achieved(self) -> int:
         """What it sent when it was done. Raises `EOFError` when it failed."""
         achieved: int = self._connection.recv()
@@ -87,7 +96,7 @@ class Contender:
         root = psutil.Process(self._process.pid)
         self._tree = [root, *root.children(recursive=True)]
         self.stop()
-        self._connection.send(BEGIN)
+        self._connection.send("begin")
 
     def _signal(self, send: Callable[[psutil.Process], None]) -> None:
         for process in self._tree:
@@ -95,16 +104,30 @@ class Contender:
                 send(process)
 
 
-def begin(connection: Connection) -> bool:
-    """Say that this contender is prepared, and wait for its first turn; False where it gets none and is to leave."""
+def begin(connection: Connection) -> None:
+    """Say that this contender is prepared, and wait for its first turn."""
     connection.send("prepared")
-    begins: bool = connection.recv() == BEGIN
-    return begins
+    connection.recv()
 
 
 def unwind_on_sigterm() -> None:
     """Have SIGTERM end this process by `SystemExit`: contenders that are stopped would outlive it for ever."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def reports_in_turns(contenders: Mapping[str, Contender], ends: float) -> dict[str, list[tuple[float, Any]]]:
+    """What each sends on its way until `ends` (`time.monotonic`) or until one sends None, as it is done.
+
+    With the seconds of its own turns until then.
+    """
+    spent = dict.fromkeys(contenders, 0.0)
+    told: dict[str, list[tuple[float, Any]]] = {name: [] for name in contenders}
+    while time.monotonic() < ends and all(not some or some[-1][1] is not None for some in told.values()):
+        for name, contender in contenders.items():
+            began = time.perf_counter()
+            told[name] += [(spent[name] + after_s, report) for after_s, report in contender.reports(TURN_S)]
+            spent[name] += time.perf_counter() - began
+    return {name: [each for each in some if each[1] is not None] for name, some in told.items()}
 
 
 def rates_in_turns(contenders: Mapping[str, Contender]) -> dict[str, float]:
