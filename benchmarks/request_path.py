@@ -16,6 +16,7 @@ import asyncio
 import itertools
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -100,7 +101,7 @@ def figures(path: list[Step]) -> dict[str, int]:
 class CallCount:
     """Counts calls of functions that have a name, on all threads."""
 
-    calls: itertools.count[int] = field(default_factory=itertools.count)
+    calls: Iterator[int] = field(default_factory=itertools.count)
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
         if event == "call" and not frame.f_code.co_name.startswith("<"):
