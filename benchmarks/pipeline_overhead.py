@@ -1,38 +1,51 @@
 """What the pipeline leaves of the engine's speed: the same requests offline and through Kafka.
 
-    python -m benchmarks.pipeline_overhead [--requests N] [--runs N]
+    python -m benchmarks.pipeline_overhead [--requests N] [--minutes N]
 
 Offline, the engine gets all requests at once, in a process of its own. Behind the pipeline they are published to a
-worker at once; the clock runs from then to the last committed reply. Both generate the same tokens with the same model
-(SmolLM2-135M), and both have answered others before, so that memory, broker and compilers are warm. They have turns of
-a second each (`support/interleaved.py`); the broker runs on the same cores all the time. Prints a table and the same
-as JSON.
+worker at once. Both generate the same tokens with the same model (SmolLM2-135M), and both have answered others before,
+so that memory, broker and compilers are warm. They have turns of a second each (`support/interleaved.py`); the broker
+runs on the same cores all the time.
+
+Measured is the steady state: generated tokens by the seconds of a contender's own turns, from its first answers until
+the minutes are over, or until one has answered nine tenths of the requests, as an engine that runs empty is no measure.
+Behind the pipeline an answer counts when its reply is committed, at the end of the time too, and commits come in
+batches: so the clock begins and ends with one of them. Prints a table, with the rate of each third of the time, and the
+same as JSON; the share is that of the whole.
 """
 
 import argparse
 import asyncio
 import random
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from rich.table import Table
 
-from benchmarks.support.common import Measurement, report_two
-from benchmarks.support.interleaved import Contender, begin, rates_in_turns
+from benchmarks.support.common import WIDE, Measurement
+from benchmarks.support.interleaved import Contender, begin, reports_in_turns, unwind_on_sigterm
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.engine import ModelSettings
 from pelton.pipeline.wire.chat import ChatCompletion, Message
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.engine import Engine, SamplingParams
+from pelton.workers.engine.api import Completion, Outcome
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.model.loading import ModelSpec, load
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.prepare.tokenizer import TokenizerCodec
 
 REPLIES_S = 900
-EARLIER = 16
+THIRDS = 3
+LEAST_S = 60
+"""Of measuring, however long a busy machine took to prepare: as many commits as it takes to tell a rate."""
+EARLIER = 8
 EARLIER_SHORT = 240
 SHORT_CHARS = 20
 """For one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
@@ -69,30 +82,50 @@ def short() -> list[Asked]:
     return [Asked(each.text[:SHORT_CHARS], 1) for each in requests_of(EARLIER_SHORT, seed=2)]
 
 
+class Watched(Engine):
+    """The engine alone, which reports the answers and tokens there are so far."""
+
+    connection: Connection | None = None
+    answers = tokens = 0
+
+    def step(self) -> list[Outcome]:
+        outcomes = super().step()
+        if self.connection is None or not outcomes:
+            return outcomes
+        self.answers += len(outcomes)
+        self.tokens += sum(each.generated_tokens for each in outcomes if isinstance(each, Completion))
+        self.connection.send((self.answers, self.tokens))
+        if self.connection.poll():
+            sys.exit()
+        return outcomes
+
+
 def offline(connection: Connection, requests: list[Asked], earlier: list[Asked]) -> None:
-    """A contender: the engine alone; achieves generated tokens."""
+    """A contender: the engine alone."""
     loaded = load(ModelSpec(ModelSettings().path), cache_dir() / "models")
     codec = TokenizerCodec(loaded.tokenizer)
-    engine = Engine(loaded, ContinuousConfig())
+    engine = Watched(loaded, ContinuousConfig())
     engine.warm_up()
 
-    def generating(asked: list[Asked]) -> Callable[[], int]:
+    def generating(asked: list[Asked]) -> Callable[[], object]:
         prompts = codec.encode([codec.render([Message(role="user", content=each.text)]) for each in asked])
         params = [SamplingParams(each.new_tokens, temperature=0.0) for each in asked]
-        return lambda: sum(len(each.token_ids) for each in engine.generate(prompts, params))
+        return lambda: engine.generate(prompts, params)
 
     generating(earlier)()
     generate = generating(requests)
     begin(connection)
-    connection.send(generate())
+    engine.connection = connection
+    generate()
+    connection.send(None)
     connection.recv()
 
 
-def behind(connection: Connection, bootstrap: str, name: str, requests: list[Asked], earlier: list[Asked]) -> None:
-    """A contender: a worker and who asks it; achieves generated tokens by the last committed reply."""
+def behind(connection: Connection, bootstrap: str, requests: list[Asked], earlier: list[Asked]) -> None:
+    """A contender: a worker and who asks it; reports what is committed."""
 
     async def ask() -> None:
-        this = Measurement.new(bootstrap, name)
+        this = Measurement.new(bootstrap, "behind")
         await ensure_topics(this.kafka)
         async with (
             this.reader() as reader,
@@ -102,11 +135,17 @@ def behind(connection: Connection, bootstrap: str, name: str, requests: list[Ask
         ):
             topic = this.kafka.request_topics[0]
             await _publish(producer, topic, earlier)
-            await _tokens(reader, len(earlier))
+            async for answers, _ in _answered(reader):
+                if answers == len(earlier):
+                    break
             begin(connection)
             await _publish(producer, topic, requests)
-            connection.send(await _tokens(reader, len(requests)))
-            connection.recv()
+            async for answers, tokens in _answered(reader):
+                connection.send((answers, tokens))
+                if answers == len(requests):
+                    connection.send(None)
+                if connection.poll():
+                    break
 
     asyncio.run(ask())
 
@@ -117,34 +156,58 @@ async def _publish(producer: AIOKafkaProducer, topic: str, requests: list[Asked]
     await producer.flush()
 
 
-async def _tokens(reader: AIOKafkaConsumer, replies: int) -> int:
-    """Tokens generated for so many replies, when they are there."""
-    seen = tokens = 0
-    while seen < replies:
+async def _answered(reader: AIOKafkaConsumer) -> AsyncIterator[tuple[int, int]]:
+    """Committed answers and their tokens so far, each time that there are more, and now and then."""
+    answers = tokens = 0
+    while True:
         for records in (await reader.getmany(timeout_ms=1000)).values():
-            seen += len(records)
+            answers += len(records)
             tokens += sum(ChatCompletion(**orjson.loads(r.value)).usage.completion_tokens for r in records)
-    return tokens
+        yield answers, tokens
+
+
+def rates_of(reports: list[tuple[float, tuple[int, int]]], most_answers: float) -> list[float]:
+    """Tokens a second of the whole time, and of each third of it. Raises `ValueError` where it was too short."""
+    points = [(at, tokens) for at, (answers, tokens) in reports if 0 < answers <= most_answers]
+    rises = [point for before, point in pairwise([(0.0, 0), *points]) if point[1] > before[1]]
+    if len(rises) <= THIRDS:
+        raise ValueError(f"{len(rises)} times there were more answers: give it more minutes")
+    marks = [rises[round(part * (len(rises) - 1) / THIRDS)] for part in range(THIRDS + 1)]
+    return [_rate(marks[0], marks[-1]), *(_rate(one, other) for one, other in pairwise(marks))]
+
+
+def _rate(first: tuple[float, int], last: tuple[float, int]) -> float:
+    return (last[1] - first[1]) / (last[0] - first[0])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=480)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=960)
+    parser.add_argument("--minutes", type=float, default=3.3, help="until the measurement ends, preparations included")
     asked = parser.parse_args()
+    unwind_on_sigterm()
+    ends = time.monotonic() + 60 * asked.minutes
     requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)
-    rates: dict[str, list[float]] = {"behind the pipeline": [], "offline": []}
-    with LocalStack(StackConfig()) as stack:
-        for run in range(asked.runs):
-            named = stack.kafka.bootstrap_servers, f"behind-{run}"
-            # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
-            with (
-                Contender(offline, requests, earlier) as alone,
-                Contender(behind, *named, requests, [*earlier, *short()]) as pipeline,
-            ):
-                for name, rate in rates_in_turns({"behind the pipeline": pipeline, "offline": alone}).items():
-                    rates[name].append(rate)
-    report_two(f"{asked.requests} requests, saturated", "generated tokens/s", rates)
+    # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
+    with (
+        LocalStack(StackConfig()) as stack,
+        Contender(offline, requests, earlier) as alone,
+        Contender(behind, stack.kafka.bootstrap_servers, requests, [*earlier, *short()]) as pipeline,
+    ):
+        latest = max(ends, time.monotonic() + LEAST_S)
+        reports = reports_in_turns({"behind the pipeline": pipeline, "offline": alone}, latest)
+        rates = {name: rates_of(told, 0.9 * asked.requests) for name, told in reports.items()}
+    report_share(f"of {asked.requests} requests, saturated", "generated tokens/s", rates)
+
+
+def report_share(title: str, unit: str, rates: Mapping[str, Sequence[float]]) -> None:
+    """Of each the rate of the whole time, then those of its parts."""
+    (first, (whole, *_)), (second, (other, *_)) = rates.items()
+    table = Table("", unit, "by thirds", title=title)
+    for name, (rate, *thirds) in rates.items():
+        table.add_row(name, f"{rate:.1f}", " ".join(f"{each:.1f}" for each in thirds))
+    WIDE.print(table, f"{first} / {second}: {whole / other:.3f}")
+    print(orjson.dumps({"title": title, "unit": unit, "rates": rates, "share": whole / other}).decode())
 
 
 if __name__ == "__main__":

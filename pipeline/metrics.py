@@ -7,8 +7,9 @@ event misses that event.
 import math
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
+from pelton.pipeline.batch_histogram import BatchHistogram
 from pelton.pipeline.error_codes import ERROR_CODES
 from pelton.pipeline.wire.contract import CacheOutcome, Lane, TruncationPolicy
 
@@ -244,5 +245,5 @@ class Metrics:
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, labels, registry=self.registry)
 
-    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> BatchHistogram:
+        return BatchHistogram(name, meaning, labels, buckets=buckets, registry=self.registry)

@@ -7,6 +7,7 @@ Kafka's id of the topic: one that is made anew under the same name has offsets o
 """
 
 import base64
+import operator
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -137,7 +138,7 @@ class OffsetTracker:
             return wanted
         if not self._fits(offset):
             raise ValueError(f"no room for offset {offset}: {len(self._open)} are open")
-        self._size += len(_varint(offset - self._horizon + 1))
+        self._size += _varint_bytes(offset - self._horizon + 1)
         self._open[offset] = None
         self._horizon = offset + 1
         return True
@@ -171,7 +172,7 @@ class OffsetTracker:
     def _fits(self, offset: int) -> bool:
         # The steps between open offsets are counted as single ones. A step that swallows another when a record is
         # answered never takes more bytes than the two did, so the sum holds for whatever is still to be answered.
-        packed = self._size + len(_varint(offset - self._horizon + 1)) + _HORIZON_BYTES
+        packed = self._size + _varint_bytes(offset - self._horizon + 1) + _HORIZON_BYTES
         return _characters(packed) <= ADMIT_LIMIT
 
 
@@ -187,7 +188,7 @@ _HORIZON_BYTES = 10
 def _size(horizon: int, open_offsets: tuple[int, ...]) -> int:
     """Bytes that the steps between the open offsets take, the last one to the horizon included."""
     ends = (*open_offsets[1:], horizon) if open_offsets else ()
-    return sum(len(_varint(end - start)) for start, end in zip(open_offsets, ends, strict=True))
+    return sum(map(_varint_bytes, map(operator.sub, ends, open_offsets)))
 
 
 def _characters(packed: int) -> int:
@@ -202,6 +203,11 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _varint_bytes(number: int) -> int:
+    """How many bytes it takes so."""
+    return (number.bit_length() + 6) // 7 or 1
 
 
 def _inflated(packed: bytes) -> bytes:

@@ -103,6 +103,8 @@ class RequestQueue(Generic[Item]):
         """
         if place.tokens > self.max_tokens:
             raise ValueError(f"{place.tokens} tokens never fit a line of {self.max_tokens}")
+        if not self._entering[place.priority] and self._join(place, first=first):
+            return True
         entrant = _Entrant(place)
         self._entering[place.priority][entrant] = None
         try:
@@ -175,7 +177,8 @@ class RequestQueue(Generic[Item]):
             if self._closed or is_full or self._tokens_of[priority] + tokens > self.max_tokens:
                 return False
             self._places.insert(0 if first else len(self._places), place)
-            self._count(place, +1)
+            self._counts[priority] += 1
+            self._tokens_of[priority] += tokens
             self._changed.notify_all()
             return True
 

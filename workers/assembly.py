@@ -13,7 +13,6 @@ from pelton.workers.cancellation.cancel_topic import CancelTopicReader
 from pelton.workers.cancellation.canceller import Canceller
 from pelton.workers.core import Broker, Core
 from pelton.workers.delivery.assignment import Assignment
-from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.log_watch import LogWatch
 from pelton.workers.delivery.partition_publishers import PartitionPublishers
 from pelton.workers.delivery.publisher import Publisher
@@ -21,6 +20,7 @@ from pelton.workers.delivery.redirects import Redirects
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.fairness.degrading import Degrading
 from pelton.workers.fairness.early_refusal import EarlyRefusal
 from pelton.workers.fairness.quota_gate import QuotaGate
@@ -88,7 +88,8 @@ def assemble(
     streams = StreamWriter(settings.kafka, served.codec, broker.directory, served.model_name)
     backlog = BacklogMeter()
     assignment = _assignment(core, backlog)
-    admission = _admission(core, backlog)
+    addresses = ReplyAddresses(broker.directory, settings.kafka.reply_policy())
+    admission = _admission(core, backlog, addresses)
     return Parts(
         broker=broker,
         queue=queue,
@@ -108,13 +109,13 @@ def assemble(
         assignment=assignment,
         publisher=_publisher(core, assignment),
         admission=admission,
-        poller=_poller(core, assignment, admission),
+        poller=_poller(core, assignment, admission, addresses),
         log_watch=LogWatch(broker.ranges, assignment, backlog, metrics),
         figures=FiguresLog(metrics, protection.steps, settings.worker.figures_interval_s, on_cpu=served.on_cpu),
     )
 
 
-def _poller(core: Core, assignment: Assignment, admission: Admission) -> Poller:
+def _poller(core: Core, assignment: Assignment, admission: Admission, addresses: ReplyAddresses) -> Poller:
     return Poller(
         consumer=core.broker.consumer,
         assignment=assignment,
@@ -122,6 +123,7 @@ def _poller(core: Core, assignment: Assignment, admission: Admission) -> Poller:
         sessions=core.sessions,
         quotas=core.quotas,
         admission=admission,
+        addresses=addresses,
         metrics=core.metrics,
     )
 
@@ -150,14 +152,14 @@ def _assignment(core: Core, backlog: BacklogMeter) -> Assignment:
     return Assignment(publishers, core.results.flush, core.canceller.abandon, publishers.resume)
 
 
-def _admission(core: Core, backlog: BacklogMeter) -> Admission:
+def _admission(core: Core, backlog: BacklogMeter, addresses: ReplyAddresses) -> Admission:
     settings, served = core.settings, core.served
     limits = RequestLimits.of(settings.worker, served.model_name, served.engine, core.bodies)
     key_builder = CacheKeyBuilder.of(
         settings.cache, served.model_name, served.fingerprint, limits, served.codec.identity
     )
     return Admission(
-        addresses=ReplyAddresses(core.broker.directory, settings.kafka.reply_policy()),
+        addresses=addresses,
         schemas=schemas_of(settings.schemas, core.bodies.schemas),
         codec=served.codec,
         limits=limits,

@@ -6,8 +6,7 @@ where it fails for all, so that only those fail that fail alone.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from pelton.pipeline.errors import InternalError, PeltonError
@@ -100,10 +99,18 @@ async def together_async(
         return await each_async(station, items, alone, delivery)
 
 
-@contextmanager
-def harmless(what: str) -> Iterator[None]:
+class harmless:  # noqa: N801  # read as the statement that it makes, as those of contextlib
     """For what nobody waits for, such as figures: a failure is logged, and delivery goes on."""
-    try:
-        yield
-    except Exception:
-        log.exception("This worker failed to %s; requests go on without it", what)
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        log.error("This worker failed to %s; requests go on without it", self._what, exc_info=error)
+        return True

@@ -213,7 +213,8 @@ class Failed:
     failed_attempts: tuple[FailedAttempt, ...] = ()
 
 
-Result = Generated | CacheHit | Duplicate | Failed
+Answered = Generated | CacheHit | Duplicate
+Result = Answered | Failed
 
 
 @dataclass(frozen=True, slots=True)

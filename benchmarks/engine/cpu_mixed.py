@@ -20,7 +20,7 @@ from benchmarks.engine.cpu_peers import (
 )
 from benchmarks.engine.workloads import Request, joined, mixed_sets, mixed_sizes
 from benchmarks.support.interleaved import Contender as Process
-from benchmarks.support.interleaved import begin, rates_in_turns
+from benchmarks.support.interleaved import begin, rates_in_turns, unwind_on_sigterm
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load, prepare, read
 
 Sets = Sequence[list[Request]]
@@ -84,6 +84,7 @@ def contend(connection: Connection, name: str, spec: ModelSpec, runs: int, threa
 def run_mixed(spec: ModelSpec, runs: int, contenders: Sequence[str] | None = None) -> None:
     """The engine beside `contenders`, or all of them."""
     console = Console(stderr=True)
+    unwind_on_sigterm()
     names = [name for name in CONTENDERS if contenders is None or name in ("engine", *contenders)]
     measured: dict[str, list[Seconds]] = {name: [] for name in names}
     with ExitStack() as stack:

@@ -7,6 +7,8 @@ slow for all.
 
 import itertools
 import multiprocessing
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -57,6 +59,16 @@ class Contender:
         self.stop()
         return done
 
+    def reports(self, seconds: float) -> list[tuple[float, Any]]:
+        """Let it work for so long; what it sent meanwhile, each with the seconds until then."""
+        self._signal(psutil.Process.resume)
+        began, sent = time.perf_counter(), []
+        while (left := began + seconds - time.perf_counter()) > 0:
+            if self._connection.poll(left):
+                sent.append((time.perf_counter() - began, self._connection.recv()))
+        self.stop()
+        return sent
+
     def achieved(self) -> int:
         """What it sent when it was done. Raises `EOFError` when it failed."""
         achieved: int = self._connection.recv()
@@ -96,6 +108,26 @@ def begin(connection: Connection) -> None:
     """Say that this contender is prepared, and wait for its first turn."""
     connection.send("prepared")
     connection.recv()
+
+
+def unwind_on_sigterm() -> None:
+    """Have SIGTERM end this process by `SystemExit`: contenders that are stopped would outlive it for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def reports_in_turns(contenders: Mapping[str, Contender], ends: float) -> dict[str, list[tuple[float, Any]]]:
+    """What each sends on its way until `ends` (`time.monotonic`) or until one sends None, as it is done.
+
+    With the seconds of its own turns until then.
+    """
+    spent = dict.fromkeys(contenders, 0.0)
+    told: dict[str, list[tuple[float, Any]]] = {name: [] for name in contenders}
+    while time.monotonic() < ends and all(not some or some[-1][1] is not None for some in told.values()):
+        for name, contender in contenders.items():
+            began = time.perf_counter()
+            told[name] += [(spent[name] + after_s, report) for after_s, report in contender.reports(TURN_S)]
+            spent[name] += time.perf_counter() - began
+    return {name: [each for each in some if each[1] is not None] for name, some in told.items()}
 
 
 def rates_in_turns(contenders: Mapping[str, Contender]) -> dict[str, float]:

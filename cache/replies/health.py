@@ -42,8 +42,8 @@ class Health:
         self._purge: bytes | None = None
         self._outcomes: Counter[str] = Counter()
 
-    def count(self, outcome: str) -> None:
-        self._outcomes[outcome] += 1
+    def count(self, outcome: str, times: int) -> None:
+        self._outcomes[outcome] += times
 
     async def run(self) -> None:
         periods = 0

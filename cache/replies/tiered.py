@@ -84,9 +84,9 @@ class TieredCache:
         if self.remote.exists:
             self._outbox.write(key, value, ttl)
 
-    def count(self, outcome: str) -> None:
-        """Add one to the counts that `pelton cache stats` shows, which all workers share."""
-        self._health.count(outcome)
+    def count(self, outcome: str, times: int = 1) -> None:
+        """Add to the counts that `pelton cache stats` shows, which all workers share."""
+        self._health.count(outcome, times)
 
     def _purged(self) -> None:
         self.local.clear()

@@ -69,10 +69,11 @@ class Lane(StrEnum):
     """Somebody waits: goes before what is batch, and takes rows back from it."""
     BATCH = "batch"
 
-    @property
-    def priority(self) -> int:
-        """The higher, the sooner it goes."""
-        return int(self is Lane.INTERACTIVE)
+    priority: int
+    """The higher, the sooner it goes."""
+
+    def __init__(self, name: str) -> None:
+        self.priority = int(name == "interactive")
 
 
 class Route(StrEnum):

@@ -23,8 +23,8 @@ _REQUEST_HEADERS = {
     contract.STREAM,
     contract.TRUNCATION,
 }
-_ROUTER_HEADERS = {contract.VARIANT, contract.ROUTE, contract.UNIT}
-"""Not a sender's to write."""
+_KNOWN = _REQUEST_HEADERS | {contract.VARIANT, contract.ROUTE, contract.UNIT}
+"""The last three are not a sender's to write."""
 _TENANT = re.compile(contract.TENANT_PATTERN)
 _SESSION = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -126,7 +126,7 @@ def text_of(name: str, raw: bytes) -> str:
 def unknown_names(names: Iterable[str]) -> list[RequestError]:
     """The first header of our own prefix that means nothing here: a silent typo would be a promise not kept."""
     for name in names:
-        if name.lower().startswith(contract.OWN_PREFIX) and name not in _REQUEST_HEADERS | _ROUTER_HEADERS:
+        if name not in _KNOWN and name.lower().startswith(contract.OWN_PREFIX):
             known = ", ".join(sorted(_REQUEST_HEADERS))
             message = f"Header {name[:64]} is unknown: Pelton's request headers are {known}."
             return [InvalidHeader(message, param=name)]

@@ -53,6 +53,11 @@ class Envelope:
     routed: Routed | None = None
     fault: PeltonError | None = None
 
+    @property
+    def has_address(self) -> bool:
+        """Whether its partition was chosen here, among those that there are: no more is to be asked of anybody."""
+        return self.reply_partition is not None and not self.partition_given
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyPolicy:
@@ -73,21 +78,31 @@ class ReplyPolicy:
             return False
         return topic == self.default_topic or any(pattern.fullmatch(topic) for pattern in self.allowed)
 
+    def reply_topic(self, raw: bytes) -> str:
+        """The topic that a header asks for. Raises `InvalidHeader` or `ReplyTopicNotAllowed`."""
+        return header_values.reply_topic(raw, self.default_topic, self.allows)
+
     def lane_of(self, topic: str) -> Lane:
         return Lane.INTERACTIVE if topic in self.interactive_topics else Lane.BATCH
 
 
-def read_envelope(
-    source: Source, headers: Headers, policy: ReplyPolicy, key: bytes | None = None, value: bytes | None = None
+def read_envelope(  # noqa: PLR0913, PLR0917  # a record's parts, and what is believed of them
+    source: Source,
+    headers: Headers,
+    policy: ReplyPolicy,
+    key: bytes | None = None,
+    value: bytes | None = None,
+    default_partition: int | None = None,
 ) -> Envelope:
     """Read the headers of a request whose record has that `key` and `value`.
 
-    Of a repeated header the last counts, as in Spring. A null value is no value.
+    Of a repeated header the last counts, as in Spring. A null value is no value. `default_partition` of the default
+    topic, where it is known, is where the reply goes that is asked for nowhere else.
     """
-    last = {name: value for name, value in dict(headers).items() if value is not None}
+    given_last = dict(headers)
+    last = {name: value for name, value in given_last.items() if value is not None}
     read = _Reader(last)
-    allowed = partial(header_values.reply_topic, default=policy.default_topic, allows=policy.allows)
-    topic = read(contract.REPLY_TOPIC, allowed, policy.default_topic)
+    topic = read(contract.REPLY_TOPIC, policy.reply_topic, policy.default_topic)
     partition = read(contract.REPLY_PARTITION, header_values.reply_partition, None)
     claimed = read(contract.TENANT, header_values.tenant, "")
     session = read(contract.SESSION, lambda raw: header_values.session(raw, key), "")
@@ -95,18 +110,19 @@ def read_envelope(
     cache = read.one_of(contract.CACHE, CacheUse.USE)
     lane = read.one_of(contract.PRIORITY, policy.lane_of(source.topic))
     stream_topic = read(contract.STREAM, lambda raw: header_values.stream_topic(raw, policy.stream_topic), None)
-    routed = read.faultless(lambda: Routed.read(last), None)
+    routed = read(contract.VARIANT, lambda _: Routed.read(last), None)
     truncation = read(contract.TRUNCATION, partial(header_values.one_of, contract.TRUNCATION, TruncationPolicy), None)
     given = read.faultless(lambda: _bounded(correlation_id(last)), None)
-    read.faults.extend(header_values.unknown_names(dict(headers)))
+    read.faults.extend(header_values.unknown_names(given_last))
     tenant = read.faultless(lambda: policy.tenants.tenant_of_request(source.topic, claimed, last, value), "")
     if read.faults and read.faults[0].param == contract.REPLY_TOPIC:
         partition = None  # it belonged to a topic that is not used
+    usual = default_partition if topic == policy.default_topic else None
     return Envelope(
         source=source,
         correlation_id=given or str(source).encode(),
         reply_topic=topic,
-        reply_partition=partition,
+        reply_partition=usual if partition is None else partition,
         tenant=tenant,
         deadline_ms=deadline_ms,
         traceparent=last.get(contract.TRACEPARENT),
@@ -139,6 +155,8 @@ class _Reader:
 
     def one_of(self, name: str, otherwise: Choice) -> Choice:
         """The value of a header that names one of the kind of `otherwise`."""
+        if name not in self._headers:
+            return otherwise
         return self(name, partial(header_values.one_of, name, type(otherwise)), otherwise)
 
     def faultless(self, make: Callable[[], T], otherwise: T) -> T:

@@ -7,6 +7,7 @@ never aborted: aiokafka's abort after a failed send does nothing, and the batch 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -20,6 +21,7 @@ from pelton.producers.kafka.service_group import ServiceGroup
 
 _RETRY_MS = 10
 BATCH_BYTES = 262_144
+NO_POSITIONS: Mapping[TopicPartition, OffsetAndMetadata] = MappingProxyType({})
 
 
 class NotAMember(KafkaError):
@@ -33,14 +35,18 @@ class PartitionWriter:
         self,
         kafka: KafkaSettings,
         partition: TopicPartition,
-        group: ServiceGroup,
+        group: ServiceGroup | None,
         max_bytes: int,
         max_batch_bytes: int = BATCH_BYTES,
     ) -> None:
-        """`max_bytes` is the largest record, `max_batch_bytes` what each topic takes of records together."""
+        """`max_bytes` is the largest record, `max_batch_bytes` what each topic takes of records together.
+
+        Without a `group` the partition is no group's: whoever opened it last owns it, and no position is committed.
+        """
         self._kafka = kafka
         self._partition = partition
         self._group = group
+        self._group_id = kafka.group_id if group is None else group.group_id
         self._max_bytes = max_bytes
         self._max_batch_bytes = min(BATCH_BYTES, max_batch_bytes)
         self._producer: AIOKafkaProducer | None = None
@@ -48,11 +54,11 @@ class PartitionWriter:
     async def open(self) -> None:
         """Become the partition's only writer. Raises `KafkaError`, `OSError` or `TimeoutError`."""
         # A service that was frozen past its session must not shut out the rightful owner when it thaws.
-        if not await self._group.is_member():
-            raise NotAMember(f"not (yet) a member of group {self._group.group_id}")
+        if self._group is not None and not await self._group.is_member():
+            raise NotAMember(f"not (yet) a member of group {self._group_id}")
         producer = self._producer = AIOKafkaProducer(
             **self._kafka.client_options(),
-            transactional_id=f"{self._group.group_id}-{self._partition.topic}-{self._partition.partition}",
+            transactional_id=f"{self._group_id}-{self._partition.topic}-{self._partition.partition}",
             transaction_timeout_ms=self._kafka.transaction_timeout_ms,
             retry_backoff_ms=_RETRY_MS,
             max_request_size=self._max_bytes,
@@ -65,7 +71,7 @@ class PartitionWriter:
                 raise KafkaConnectionError(f"the producer did not start: {error}") from error
 
     async def publish(
-        self, records: Sequence[OutgoingRecord], positions: Mapping[TopicPartition, OffsetAndMetadata]
+        self, records: Sequence[OutgoingRecord], positions: Mapping[TopicPartition, OffsetAndMetadata] = NO_POSITIONS
     ) -> None:
         """Send all and commit. Raises `KafkaError`, `OSError` or `TimeoutError`; then nothing was published."""
         if self._producer is None:
@@ -75,7 +81,8 @@ class PartitionWriter:
             # commit_transaction() does not mind failed sends: their records would be lost and the positions committed.
             for sent in [await _send(self._producer, record) for record in records]:
                 await sent
-            await self._producer.send_offsets_to_transaction(dict(positions), self._group.group_id)
+            if positions:
+                await self._producer.send_offsets_to_transaction(dict(positions), self._group_id)
             await self._producer.commit_transaction()
 
     async def close(self) -> None:

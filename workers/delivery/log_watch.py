@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.metrics import Metrics
 from pelton.workers.delivery.assignment import Assignment
-from pelton.workers.delivery.backlog import BacklogMeter
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.kafka.log_ranges import LogRanges
 from pelton.workers.notices import Notice
 

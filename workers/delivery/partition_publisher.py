@@ -20,7 +20,8 @@ from aiokafka.errors import (
 from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.offsets import BadMetadata, OffsetTracker, Progress
 from pelton.pipeline.wire.records import OutgoingRecord
-from pelton.workers.delivery.transactions import PartitionWriter, RecordsTooLarge, TopicReplaced
+from pelton.workers.delivery.outgoing_batches import RecordsTooLarge
+from pelton.workers.delivery.transactions import PartitionWriter, TopicReplaced
 from pelton.workers.notices import Notice
 from pelton.workers.requests import OutgoingReply
 

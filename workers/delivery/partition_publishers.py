@@ -85,8 +85,9 @@ class PartitionPublishers:
 
     def _published(self, replies: list[OutgoingReply]) -> None:
         self._counts.note(replies)
-        for reply in replies:
-            self._spans.committed(reply.ending, reply.trace)
+        if self._traces is not None:
+            for reply in replies:
+                self._spans.committed(reply.ending, reply.trace)
         self._sessions.published(replies)
         self._suspects.settle(reply.ending.delivery.record.source for reply in replies)
 

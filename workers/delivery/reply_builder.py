@@ -8,7 +8,7 @@ import orjson
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.bodies import CHAT_BODIES, BodyCodec
 from pelton.pipeline.wire.dead_letter import dead_letter
-from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord
 from pelton.workers.containment import fault, refusal
 from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record, error_record, reply_value
@@ -60,29 +60,30 @@ class ReplyBuilder:
     def _parcel(self, ending: Result) -> OutgoingReply:
         if isinstance(ending, Failed):
             return self._refusal(ending)
+        request = ending.delivery.record
         if isinstance(ending, Duplicate):
             trace = self._spans.open(ending)
             record = answer_record(ending, ending.value, self._signature, trace.headers)
-            return OutgoingReply(ending, (self._keyed(ending, record),), trace=trace)
+            return OutgoingReply(ending, (self._keyed(request, record),), trace=trace)
         body = ending.body if isinstance(ending, CacheHit) else answer_body(ending, self._codec)
         whole = reply_value(body, self._signature.model, ending.shortened_to)
-        value = self._bodies.reply(ending.delivery.record, whole)
+        value = self._bodies.reply(request, whole)
         trace = self._spans.open(ending)
         record = answer_record(ending, value, self._signature, trace.headers)
-        return OutgoingReply(ending, (self._keyed(ending, record),), body, trace)
+        return OutgoingReply(ending, (self._keyed(request, record),), body, trace)
 
     def _refusal(self, ending: Failed) -> OutgoingReply:
         trace = self._spans.open(ending)
         record = error_record(ending.delivery, ending.error, self._signature, ending.attempt, trace.headers)
-        reply = self._keyed(ending, record)
+        reply = self._keyed(ending.delivery.record, record)
         if not ending.error.dead_letter:
             return OutgoingReply(ending, (reply,), trace=trace)
         letter = dead_letter(ending.delivery.record, ending.error, self._group_id, ending.attempt)
         return OutgoingReply(ending, (reply, letter), trace=trace)
 
-    def _keyed(self, ending: Result, record: OutgoingRecord) -> OutgoingRecord:
+    def _keyed(self, request: RequestRecord, record: OutgoingRecord) -> OutgoingRecord:
         """With the key that its request had, where replies are the records themselves."""
-        key = ending.delivery.record.key
+        key = request.key
         if not self._bodies.keeps_key or key is None:
             return record
         fallback = None if record.fallback is None else replace(record.fallback, key=key)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -9,11 +10,11 @@ from prometheus_client import Counter
 
 from pelton.pipeline.metrics import OTHER_TENANTS, OTHER_VARIANTS, STAGES, Metrics
 from pelton.pipeline.settings.routing.experiments import Experiment
-from pelton.pipeline.wire.contract import Route
+from pelton.pipeline.wire.contract import CacheOutcome, Lane, Route
 from pelton.pipeline.wire.routed import Routed
 from pelton.workers.containment import harmless
-from pelton.workers.delivery.backlog import BacklogMeter
-from pelton.workers.requests import Failed, Generated, OutgoingReply, Result
+from pelton.workers.fairness.backlog import BacklogMeter
+from pelton.workers.requests import Answered, Failed, Generated, OutgoingReply, Result
 from pelton.workers.sharing.reply_cache import ReplyCache
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _Key = tuple[str, str, Route]
 
 
 class ReplyCounts:
-    """Counts replies and times their way. Lives on the event loop."""
+    """Counts replies and times their way, those of one commit together. Lives on the event loop."""
 
     def __init__(
         self,
@@ -36,70 +37,98 @@ class ReplyCounts:
     ) -> None:
         """Of `tenants` tokens are counted by name, and replies by variant of `experiments`; each from the start."""
         self._metrics = metrics
-        # Looked up once: it is asked for several with each reply.
+        # Children are looked up once: to find one costs more than to count.
         self._stages = {name: metrics.stage_seconds.labels(name) for name in STAGES}
         self._ok = metrics.finished.labels("ok")
+        self._lanes = [(lane, metrics.lane_finished.labels(lane)) for lane in Lane]
+        self._outcomes = [(outcome, metrics.cache_requests.labels(outcome)) for outcome in CacheOutcome]
+        self._tenants = {tenant: metrics.tenant_tokens.labels(tenant) for tenant in tenants}
+        self._other_tenants = metrics.tenant_tokens.labels(OTHER_TENANTS)
         self._reply_cache = reply_cache
         self._backlog = backlog
-        self._tenants = frozenset(tenants)
         self._variants = VariantCounts(metrics, experiments)
-        for tenant in tenants:
-            metrics.tenant_tokens.labels(tenant)
 
     def note(self, all_outgoing: Sequence[OutgoingReply]) -> None:
         """Note a commit, which may be of no reply."""
         self._metrics.commits.inc()
-        for outgoing in all_outgoing:
-            with harmless("count a reply"):
-                self._note(outgoing.ending)
+        endings = [outgoing.ending for outgoing in all_outgoing]
+        now = time.monotonic()
+        with harmless("count replies"):
+            self._note_all(endings, now)
+        with harmless("count answers"):
+            self._note_answers([ending for ending in endings if not isinstance(ending, Failed)])
+        with harmless("count generated answers"):
+            self._note_generated([ending for ending in endings if isinstance(ending, Generated)], now)
+        with harmless("count errors"):
+            self._note_failed([ending for ending in endings if isinstance(ending, Failed)])
 
-    def _note(self, ending: Result) -> None:
-        metrics, delivery, now = self._metrics, ending.delivery, time.monotonic()
-        self._stages["queue"].observe(delivery.queue_s)
-        metrics.request_seconds.observe(delivery.queue_s + now - delivery.fetched_at)
-        metrics.lane_finished.labels(delivery.envelope.lane).inc()
-        if delivery.envelope.routed is not None:
-            self._variants.note(delivery.envelope.routed, failed=isinstance(ending, Failed))
-        if isinstance(ending, Failed):
-            if not ending.error.for_load:  # else the more are refused, the faster the worker would seem
+    def _note_all(self, endings: Sequence[Result], now: float) -> None:
+        deliveries = [ending.delivery for ending in endings]
+        self._stages["queue"].observe_all([each.queue_s for each in deliveries])
+        self._metrics.request_seconds.observe_all([each.queue_s + now - each.fetched_at for each in deliveries])
+        lanes = [each.envelope.lane for each in deliveries]
+        for lane, counter in self._lanes:
+            counter.inc(lanes.count(lane))
+        for ending, delivery in zip(endings, deliveries, strict=True):
+            if delivery.envelope.routed is not None:
+                self._variants.note(delivery.envelope.routed, failed=isinstance(ending, Failed))
+
+    def _note_answers(self, endings: Sequence[Answered]) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            for ending in endings:
+                place, fields = ending.delivery.record.source, ending.delivery.log_fields
+                log.debug("%s is answered (%s)", place, ending.outcome, extra=fields)
+        self._ok.inc(len(endings))
+        outcomes = [ending.outcome for ending in endings]
+        for outcome, counter in self._outcomes:
+            if count := outcomes.count(outcome):
+                counter.inc(count)
+                self._reply_cache.count(outcome, count)
+        for cut in (ending.truncation for ending in endings):
+            if cut is not None:
+                self._metrics.truncated.labels(cut.policy).inc()
+                self._metrics.truncated_tokens.inc(cut.tokens)
+        self._backlog.answered(0, sum(not isinstance(ending, Generated) for ending in endings))
+
+    def _note_failed(self, endings: Sequence[Failed]) -> None:
+        for ending in endings:
+            delivery, error = ending.delivery, ending.error
+            if not error.for_load:  # else the more are refused, the faster the worker would seem
                 self._backlog.answered(0)
-            metrics.finished.labels(ending.error.code).inc()
-            metrics.dead_letters.inc(ending.error.dead_letter)
+            self._metrics.finished.labels(error.code).inc()
+            self._metrics.dead_letters.inc(error.dead_letter)
             log.warning(
                 "%s ended with %s: %s",
-                *(delivery.record.source, ending.error.code, ending.error.message), extra=delivery.log_fields,
+                *(delivery.record.source, error.code, error.message), extra=delivery.log_fields,
             )  # fmt: skip
-            return
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s is answered (%s)", delivery.record.source, ending.outcome, extra=delivery.log_fields)
-        self._ok.inc()
-        metrics.cache_requests.labels(ending.outcome).inc()
-        self._reply_cache.count(ending.outcome)
-        if ending.truncation is not None:
-            metrics.truncated.labels(ending.truncation.policy).inc()
-            metrics.truncated_tokens.inc(ending.truncation.tokens)
-        if isinstance(ending, Generated):
-            self._note_generated(ending, now)
-        else:
-            self._backlog.answered(0)
 
-    def _note_generated(self, ending: Generated, now: float) -> None:
-        metrics, stages, completion = self._metrics, self._stages, ending.completion
-        metrics.prompt_tokens.inc(ending.prompt_tokens)
-        metrics.cached_tokens.inc(completion.cached_tokens)
-        metrics.generated_tokens.inc(completion.generated_tokens)
-        tenant = ending.delivery.envelope.tenant
-        metrics.tenant_tokens.labels(tenant if tenant in self._tenants else OTHER_TENANTS).inc(
-            ending.prompt_tokens + completion.generated_tokens
+    def _note_generated(self, endings: Sequence[Generated], now: float) -> None:
+        metrics, stages = self._metrics, self._stages
+        completions = [ending.completion for ending in endings]
+        prompts = [ending.prompt_tokens for ending in endings]
+        generated = [completion.generated_tokens for completion in completions]
+        cached = sum(completion.cached_tokens for completion in completions)
+        metrics.prompt_tokens.inc(sum(prompts))
+        metrics.cached_tokens.inc(cached)
+        metrics.generated_tokens.inc(sum(generated))
+        self._backlog.answered(sum(prompts) - cached + sum(generated), len(endings))
+        taken: defaultdict[str, int] = defaultdict(int)
+        for ending, prompt, answer in zip(endings, prompts, generated, strict=True):
+            taken[ending.job.delivery.envelope.tenant] += prompt + answer
+        for tenant, tokens in taken.items():
+            self._tenants.get(tenant, self._other_tenants).inc(tokens)
+        stages["batch_wait"].observe_all([ending.batch_wait_s for ending in endings])
+        stages["prefill"].observe_all([completion.prefill_s for completion in completions])
+        stages["decode"].observe_all([completion.decode_s for completion in completions])
+        stages["publish"].observe_all([now - ending.finished_at for ending in endings])
+        metrics.first_token_seconds.observe_all([_first_token_s(ending) for ending in endings])
+        metrics.token_seconds.observe_all(
+            [each.decode_s / steps for each in completions if (steps := len(each.token_ids) - 1) > 0]
         )
-        self._backlog.answered(ending.prompt_tokens - completion.cached_tokens + completion.generated_tokens)
-        stages["batch_wait"].observe(ending.batch_wait_s)
-        stages["prefill"].observe(completion.prefill_s)
-        stages["decode"].observe(completion.decode_s)
-        stages["publish"].observe(now - ending.finished_at)
-        metrics.first_token_seconds.observe(ending.delivery.queue_s + ending.batch_wait_s + completion.prefill_s)
-        if (steps := len(completion.token_ids) - 1) > 0:
-            metrics.token_seconds.observe(completion.decode_s / steps)
+
+
+def _first_token_s(ending: Generated) -> float:
+    return ending.job.delivery.queue_s + ending.batch_wait_s + ending.completion.prefill_s
 
 
 class VariantCounts:

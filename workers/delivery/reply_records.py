@@ -50,16 +50,16 @@ def answer_record(
 ) -> OutgoingRecord:
     """The reply of an ending with an answer; where it is large, with an error to send if its topic refuses it."""
     attempt = ending.attempt if isinstance(ending, Generated) else 1
-    headers = _stages(ending)
+    delivery, outcome = ending.delivery, ending.outcome
+    headers = _stages(ending, delivery.queue_s)
     if isinstance(ending, Generated) and ending.job.form is not None:
         headers.append((contract.STRUCTURED, ending.job.form.strictness.encode()))
     if not isinstance(ending, Duplicate) and ending.shortened_to is not None:
         headers.append((contract.DEGRADED, f"max_completion_tokens={ending.shortened_to}".encode()))
-    delivery, outcome = ending.delivery, ending.outcome
     if outcome is not CacheOutcome.BYPASS:
         headers.append((contract.CACHE, outcome.encode()))
-    if ending.truncation is not None:
-        headers.append((contract.TRUNCATED, ending.truncation.header))
+    if (truncation := ending.truncation) is not None:
+        headers.append((contract.TRUNCATED, truncation.header))
     headers.extend(trace)
     record = _record(delivery, value, signature, attempt, headers)
     if len(value) < SAFE_BYTES:
@@ -105,8 +105,8 @@ def _record(
     return OutgoingRecord(envelope.reply_topic, value, envelope.correlation_id, headers, envelope.reply_partition)
 
 
-def _stages(ending: Generated | CacheHit | Duplicate) -> list[tuple[str, bytes]]:
-    queue = (contract.QUEUE_MS, _ms(ending.delivery.queue_s))
+def _stages(ending: Generated | CacheHit | Duplicate, queue_s: float) -> list[tuple[str, bytes]]:
+    queue = (contract.QUEUE_MS, _ms(queue_s))
     if not isinstance(ending, Generated):
         return [queue]
     completion = ending.completion

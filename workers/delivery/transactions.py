@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.workers.delivery.outgoing_batches import BATCH_BYTES, acknowledged
 from pelton.workers.kafka.group import ConsumerGroup
 from pelton.workers.kafka.topics import DEAD_LETTER_MAX_BYTES
 
@@ -22,19 +23,6 @@ log = logging.getLogger(__name__)
 TRANSACTION_RETRY_MS = 10
 """How long aiokafka waits when the broker, busy completing a transaction, refuses the first record of the next."""
 CLOSE_S = 2.0
-BATCH_BYTES = 262_144
-"""Per topic partition. A flush is sent at once, so it should fit: who meets a full batch waits for a round trip."""
-
-
-class RecordsTooLarge(Exception):
-    """Records that were refused as larger than their topic takes; nothing was published.
-
-    Kafka refuses batches: unless the outlet is open `one_by_one`, some of them would have fitted alone.
-    """
-
-    def __init__(self, records: Sequence[OutgoingRecord]) -> None:
-        super().__init__(f"{len(records)} records are too large for their topics")
-        self.records = records
 
 
 class TopicReplaced(KafkaError):
@@ -189,38 +177,3 @@ class AtLeastOnceWriter(_ProducerWriter):
             await self._consumer.commit(commit)
         except KafkaError as error:
             log.warning("position of %s not committed, the next commit will say it: %r", self._partition, error)
-
-
-async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
-    """Send all and wait until the broker has taken every one. Raises `RecordsTooLarge` or the first `KafkaError`."""
-    # One after the other, not a task for each: hundreds of tasks cost more than what they would overlap.
-    sent: list[tuple[OutgoingRecord, asyncio.Future[Any]]] = []
-    failed: list[tuple[OutgoingRecord, Exception]] = []
-    try:
-        for record in records:
-            try:
-                sent.append((record, await _send(producer, record)))
-            except Exception as error:  # noqa: BLE001  # told below, once it is known of all
-                failed.append((record, error))
-        for record, acknowledgement in sent:
-            try:
-                await acknowledgement
-            except Exception as error:  # noqa: BLE001  # likewise
-                failed.append((record, error))
-    finally:
-        for _, acknowledgement in sent:
-            acknowledgement.cancel()  # where this was given up half-way: nobody will ask for their errors
-    too_large = [record for record, fault in failed if isinstance(fault, MessageSizeTooLargeError)]
-    if too_large:
-        raise RecordsTooLarge(too_large)
-    for _, fault in failed:
-        raise fault
-
-
-async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> asyncio.Future[Any]:
-    """Hand a record over; returns the future of its acknowledgement."""
-    headers = list(record.headers)
-    sent: asyncio.Future[Any] = await producer.send(
-        record.topic, record.value, record.key, record.partition, headers=headers
-    )
-    return sent

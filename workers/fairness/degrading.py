@@ -68,6 +68,11 @@ class Degrading:
         self._shortening = Rule(settings.shorten_above_s, settings.recovered)
         self._refusing = Rule(settings.refuse_above_s, settings.recovered)
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether the settings ask for any of it: else `apply` changes nothing."""
+        return self._shortening.above_s is not None or self._refusing.above_s is not None
+
     def apply(self, draft: RenderedRequest) -> RenderedRequest:
         """The request as it may be answered now. Raises `Overloaded`."""
         spared = self._settings.spare_interactive and draft.delivery.envelope.lane is Lane.INTERACTIVE

@@ -8,10 +8,14 @@ when it ends. A tenant that comes back begins at the least counter of those that
 
 import heapq
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 MAX_REMEMBERED = 10_000
 """Counters of tenants that do not wait; beyond it those that were given least are forgotten, at no cost to them."""
+
+Account = tuple[int, str]
+"""A lane and a tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Claim:
     tokens: int
 
     @property
-    def account(self) -> tuple[int, str]:
+    def account(self) -> Account:
         return self.lane, self.tenant
 
 
@@ -32,17 +36,17 @@ class FairOrder:
     """Used on the inference thread only. `weights` are by tenant, 1 where none is named."""
 
     weights: Mapping[str, float]
-    _given: dict[tuple[int, str], float] = field(default_factory=dict)
-    _waiting: set[tuple[int, str]] = field(default_factory=set)
+    _given: dict[Account, float] = field(default_factory=dict)
+    _waiting: set[Account] = field(default_factory=set)
     _floor: dict[int, float] = field(default_factory=dict)
     """By lane: where a tenant begins that comes when nobody waits."""
 
     def order(self, claims: Sequence[Claim]) -> list[int]:
         """Indexes of `claims`, which are in order of arrival, as they are to go."""
-        queues: dict[tuple[int, str], list[int]] = {}
+        queues: dict[Account, list[int]] = {}
         for index, claim in enumerate(claims):
             queues.setdefault(claim.account, []).append(index)
-        self._welcome(queues)
+        self.welcome(queues.keys())
         lanes = sorted({lane for lane, _ in queues}, reverse=True)
         return [index for lane in lanes for index in self._lane(lane, queues, claims)]
 
@@ -55,26 +59,30 @@ class FairOrder:
         self._add(claim, tokens - claim.tokens)
 
     def _add(self, claim: Claim, tokens: int) -> None:
-        given = self._given.get(claim.account, self._floor.get(claim.lane, 0.0))
-        self._given[claim.account] = given + tokens / self.weights.get(claim.tenant, 1.0)
+        account = claim.account
+        given = self._given.get(account, self._floor.get(claim.lane, 0.0))
+        self._given[account] = given + tokens / self.weights.get(claim.tenant, 1.0)
 
-    def _welcome(self, queues: Mapping[tuple[int, str], Sequence[int]]) -> None:
-        """Lift those that come to the least of those that waited before them."""
-        for lane in {lane for lane, _ in queues}:
-            stayed = [self._given[account] for account in self._waiting & queues.keys() if account[0] == lane]
+    def welcome(self, accounts: AbstractSet[Account]) -> None:
+        """These wait now: lift those that come to the least of those that waited before them.
+
+        Part of `order`; enough by itself where there is nothing to choose, as one account alone waits.
+        """
+        for lane in {lane for lane, _ in accounts}:
+            stayed = [self._given[account] for account in self._waiting & accounts if account[0] == lane]
             if stayed:
                 self._floor[lane] = max(self._floor.get(lane, 0.0), min(stayed))
             floor = self._floor.get(lane, 0.0)
-            for account in queues.keys() - self._waiting:
+            for account in accounts - self._waiting:
                 if account[0] == lane:
                     self._given[account] = max(floor, self._given.get(account, floor))
-        self._waiting = set(queues)
-        if len(self._given) > MAX_REMEMBERED + len(queues):
+        self._waiting = set(accounts)
+        if len(self._given) > MAX_REMEMBERED + len(accounts):
             away = sorted(self._given.keys() - self._waiting, key=self._given.__getitem__)
             for account in away[: len(away) // 2]:
                 del self._given[account]
 
-    def _lane(self, lane: int, queues: Mapping[tuple[int, str], list[int]], claims: Sequence[Claim]) -> list[int]:
+    def _lane(self, lane: int, queues: Mapping[Account, list[int]], claims: Sequence[Claim]) -> list[int]:
         mine = {account: queue for account, queue in queues.items() if account[0] == lane}
         if len(mine) == 1:
             [only] = mine.values()

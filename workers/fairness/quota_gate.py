@@ -55,6 +55,7 @@ class QuotaGate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._limits_nobody = not settings.any
         self._store = store
         self._queue = queue
         self._single_flight = single_flight
@@ -78,8 +79,7 @@ class QuotaGate:
 
     async def enter(self, generation: Generation, *, first: bool = False) -> None:
         """Bring it into the line, at its end or its front, waiting for room; where there is a quota, leave it here."""
-        quota = self._settings.of(_tenant(generation))
-        if generation.reserved or not quota.is_set:
+        if self._limits_nobody or generation.reserved or not (quota := self._settings.of(_tenant(generation))).is_set:
             await self._queue.put(generation.queued, first=first)
             return
         if _never_fits(generation, quota):

@@ -86,8 +86,8 @@ class SpeedMeter:
     def left(self, request: Waiting, outcome: Outcome | None = None) -> None:
         """It has left the engine, which had not even taken it where there is no outcome."""
         self._running.pop(id(request), None)
-        if isinstance(outcome, Completion) and outcome.generated_tokens:
-            each = outcome.generated_tokens / len(outcome.all)
+        if isinstance(outcome, Completion) and (generated := outcome.generated_tokens):
+            each = generated / (1 + len(outcome.others))
             self._prefill_s.add(outcome.prefill_s / request.prompt_tokens)
             self._decode_s.add(outcome.decode_s / each)
             self._used.add(min(1.0, each / request.max_new_tokens))

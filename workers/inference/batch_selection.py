@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from pelton.pipeline.errors import PoisonRecord
 from pelton.pipeline.request_queue import Chosen, QueuedRequest
@@ -84,8 +83,13 @@ class BatchSelection:
         """It was to join the engine, which did not take it."""
         self._speed.left(queued)
 
-    def _ordered(self, queued: Sequence[Queued], candidates: Sequence[int]) -> list[int]:
-        """Lane by lane, and in each as is fair among its tenants."""
+    def _ordered(self, queued: Sequence[Queued], candidates: Sequence[int]) -> Sequence[int]:
+        """Lane by lane, and in each as is fair among its tenants; one tenant's own as they came."""
+        waiting = (queued[index] for index in candidates)
+        accounts = {(each.priority, each.item.job.delivery.envelope.tenant) for each in waiting}
+        if len(accounts) <= 1:
+            self._order.welcome(accounts)
+            return candidates
         claims = [_claim(queued[index]) for index in candidates]
         return [candidates[place] for place in self._order.order(claims)]
 
@@ -100,7 +104,7 @@ class BatchSelection:
                 raise
             candidates = [index for index in candidates if index not in failed]
             selection = self._engine.select([queued[index] for index in candidates], now)
-        return replace(selection, indexes=tuple(candidates[index] for index in selection.indexes)), failed
+        return Selection(tuple(candidates[index] for index in selection.indexes), selection.retry_at), failed
 
     def _can_be_selected(self, one: Queued, now: float) -> bool:
         try:

@@ -82,7 +82,7 @@ class Admission:
 
     async def take_in(self, deliveries: list[Delivery]) -> None:
         """Bring each request into the queue, or to where it waits for others, or to its end."""
-        addressed, lost = await each_async("address", deliveries, self._address, lambda delivery: delivery)
+        addressed, lost = await self._addressed(deliveries)
         nowhere = [replace(failed, delivery=self._addresses.by_default(failed.delivery)) for failed in lost]
         for failed in nowhere:
             self._open.add(failed.delivery)
@@ -114,7 +114,9 @@ class Admission:
 
     async def _proceed(self, drafts: Sequence[RenderedRequest], refused: Sequence[Failed]) -> None:
         answered, missing = await self._reply_cache.look_up(drafts)
-        missing, overloaded = each("admit", missing, self._degrading.apply, lambda draft: draft.delivery)
+        overloaded: list[Failed] = []
+        if self._degrading.has_rules:
+            missing, overloaded = each("admit", missing, self._degrading.apply, lambda draft: draft.delivery)
         if cut := [draft for draft in missing if draft.shortened_to is not None]:
             found, still_missing = await self._reply_cache.look_up(cut)
             answered += found
@@ -151,8 +153,14 @@ class Admission:
         ):
             self._queue.raise_priority(joined, joined.priority)
 
+    async def _addressed(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Failed]]:
+        if all(delivery.envelope.has_address for delivery in deliveries):
+            return deliveries, []
+        return await each_async("address", deliveries, self._address, lambda delivery: delivery)
+
     async def _address(self, delivery: Delivery) -> Delivery:
-        return replace(delivery, envelope=await self._addresses.resolved(delivery.envelope))
+        envelope = await self._addresses.resolved(delivery.envelope)
+        return delivery if envelope is delivery.envelope else replace(delivery, envelope=envelope)
 
     def _continue(self, draft: RenderedRequest) -> RenderedRequest:
         """Raises the error of one that was cancelled while its session had it."""

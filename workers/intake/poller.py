@@ -23,6 +23,7 @@ from pelton.workers.containment import fault
 from pelton.workers.delivery.assignment import Assignment
 from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.admission import Admission
+from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.notices import ABOUT_KAFKA
 from pelton.workers.requests import Delivery
 from pelton.workers.sessions.coordinator import SessionCoordinator
@@ -51,6 +52,7 @@ class Poller:
         sessions: SessionCoordinator,
         quotas: QuotaGate,
         admission: Admission,
+        addresses: ReplyAddresses,
         metrics: Metrics,
     ) -> None:
         self._consumer = consumer
@@ -59,6 +61,7 @@ class Poller:
         self._sessions = sessions
         self._quotas = quotas
         self._admission = admission
+        self._addresses = addresses
         self._metrics = metrics
         self._stopping = False
         self._untimed = SparseLog()
@@ -121,12 +124,13 @@ class Poller:
         if tracker is None:
             return []
         deliveries: list[Delivery] = []
+        reply_partition = self._addresses.default_partition(partition.partition)
         for fetched in records:
             if not tracker.admits(fetched.offset):
                 self._seek(partition, fetched.offset)
                 break
             if tracker.admit(fetched.offset):
-                deliveries.append(self._ticket(fetched, tracker))
+                deliveries.append(self._ticket(fetched, tracker, reply_partition))
         self._metrics.fetched.inc(len(deliveries))
         return deliveries
 
@@ -147,12 +151,14 @@ class Poller:
             )  # fmt: skip
         return 0.0
 
-    def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker) -> Delivery:
+    def _ticket(self, fetched: ConsumerRecord, tracker: OffsetTracker, reply_partition: int | None) -> Delivery:
         """The record's delivery, whatever is wrong with it: a later stage reports that to its sender."""
         record = _request_record(fetched)
         queue_s = self._queue_s(record)
         try:
-            envelope = read_envelope(record.source, record.headers, self._policy, record.key, record.value)
+            envelope = read_envelope(
+                record.source, record.headers, self._policy, record.key, record.value, reply_partition
+            )
         except Exception as error:  # noqa: BLE001  # the headers of one record are no other's trouble
             nothing = Envelope(record.source, str(record.source).encode(), self._policy.default_topic)
             delivery = Delivery(record, nothing, tracker, time.monotonic(), queue_s)
@@ -162,9 +168,8 @@ class Poller:
 
 
 def _unless_unreadable(envelope: Envelope, record: RequestRecord) -> Envelope:
-    """What could not be read of a record comes first among its faults."""
-    cause = dict(record.headers).get(UNREADABLE)
-    if cause is None:
+    """What could not be read of a record comes first among its faults, one of which the header that says so is."""
+    if envelope.fault is None or (cause := dict(record.headers).get(UNREADABLE)) is None:
         return envelope
     message = f"The record cannot be read: {cause.decode(errors='replace')}. Its bytes are kept as a dead letter."
     return replace(envelope, fault=UnreadableRecord(message))

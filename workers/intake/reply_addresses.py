@@ -28,12 +28,23 @@ class ReplyAddresses:
         self._policy = policy
         self._trouble = Notice(log)
 
+    def default_partition(self, requests: int) -> int | None:
+        """Where replies to that partition of requests go in the default topic; None while nobody knows that topic.
+
+        It is the one with the same number: so a transaction, which holds the replies to one request partition, touches
+        one reply partition and not all of them.
+        """
+        partitions = self._directory.known_partitions(self._policy.default_topic)
+        return None if partitions is None else requests % partitions
+
     async def resolved(self, envelope: Envelope) -> Envelope:
         """Make sure that the reply can be sent where the sender wants it.
 
-        Where no partition is asked for, it is the one with the request's own number: so a transaction, which holds the
-        replies to one request partition, touches one reply partition and not all of them. Raises `InvalidHeader`.
+        Where no partition is asked for, it is the one with the request's own number, as in the default topic. Raises
+        `InvalidHeader`.
         """
+        if envelope.has_address:
+            return envelope
         wanted = envelope.reply_partition
         partitions = await self._partitions(envelope.reply_topic)
         if partitions is None or (wanted is not None and wanted >= partitions):  # it may have been made or grown since

@@ -101,6 +101,11 @@ class TopicDirectory:
             known = self._known[topic] = _Known(await self._ask(topic), time.monotonic())
         return known.count
 
+    def known_partitions(self, topic: str) -> int | None:
+        """The topic's partition count, as far as it is known without asking."""
+        known = self._known.get(topic)
+        return None if known is None else known.count
+
     async def _ask(self, topic: str) -> int | None:
         (found,) = await self._admin.describe_topics([topic])
         error = for_code(found["error_code"])

@@ -63,6 +63,8 @@ class SuspectTable:
 
     def settle(self, sources: Iterable[Source]) -> None:
         """These are answered and committed: whatever they were suspected of is over."""
+        if not self._suspicions:
+            return
         for source in sources:
             if self._suspicions.pop(source, None) is not None:
                 self.settled.put_nowait(source)

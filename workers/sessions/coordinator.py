@@ -119,6 +119,8 @@ class SessionCoordinator:
 
     def published(self, all_outgoing: Iterable[OutgoingReply]) -> None:
         """These endings are committed."""
+        if not self._queues:
+            return
         for outgoing in all_outgoing:
             pending = self._queues.get(outgoing.ending.delivery)
             if pending is None:

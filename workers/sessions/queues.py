@@ -87,6 +87,10 @@ class SessionQueues:
         self._due: dict[PendingTurn, None] = {}
         self._any_due = asyncio.Event()
 
+    def __len__(self) -> int:
+        """How many are here, waiting or on their way out."""
+        return len(self._visits)
+
     @property
     def waiting(self) -> int:
         return self._waiting.total()

@@ -31,9 +31,9 @@ class ReplyCache:
         found = await self._cache.get_many(keys) if keys else {}
         return [(draft, _recalled(draft, found) if found else None) for draft in drafts]
 
-    def count(self, outcome: CacheOutcome) -> None:
-        """Count a reply in the figures that all workers share."""
-        self._cache.count(outcome)
+    def count(self, outcome: CacheOutcome, replies: int) -> None:
+        """Count replies in the figures that all workers share."""
+        self._cache.count(outcome, replies)
 
     def keep(self, keys: CacheKeys, value: bytes, body: bytes, outcome: CacheOutcome) -> None:
         """Keep a reply, `value`, that ends with `body`."""

@@ -7,13 +7,13 @@ thrown away then, and what the topic says after the next one's start is what hol
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
-from pelton.pipeline.kafka.clients import start_client, stop_producer
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.records import OutgoingRecord
+from pelton.producers.kafka import partition_writer
 from pelton.producers.kafka.cluster import look_up
 from pelton.producers.kafka.sender_spans import SenderSpans
 
@@ -27,48 +27,39 @@ class PartitionWriter:
     def __init__(self, kafka: KafkaSettings, topic: str, partition: int, spans: SenderSpans) -> None:
         self._kafka = kafka
         self._spans = spans
-        self._topic = topic
-        self._partition = partition
-        self._producer: Any = None
+        self._place = TopicPartition(topic, partition)
+        self._writer: partition_writer.PartitionWriter | None = None
         self._one_at_a_time = asyncio.Lock()
         self.max_request_bytes = 0
         """The longest body of a request that the request topic takes."""
 
     async def start(self) -> None:
-        """Become the partition's only writer. Raises `KafkaError`, or what looking at the topics raises."""
+        """Become the partition's only writer. Raises `KafkaError`, `TimeoutError`, or what looking at the topics
+        raises.
+        """
         requests = self._kafka.request_topics[0]
         limit = (await look_up(self._kafka, requests)).topics[requests].max_message_bytes
         self.max_request_bytes = limit - OVERHEAD_BYTES
-        self._producer = AIOKafkaProducer(
-            **self._kafka.client_options(),
-            transactional_id=f"{self._kafka.group_id}-{self._topic}-{self._partition}",
-            transaction_timeout_ms=self._kafka.transaction_timeout_ms,
-            max_request_size=limit,
-        )
-        await start_client(self._producer)
+        self._writer = partition_writer.PartitionWriter(self._kafka, self._place, None, limit, max_batch_bytes=limit)
+        await self._writer.open()
 
     async def stop(self) -> None:
         """Does not raise. What was left open in Kafka ends with the next owner's start."""
-        if self._producer is not None:
-            await stop_producer(self._producer)
+        if self._writer is not None:
+            await self._writer.close()
 
     async def write(self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord] = ()) -> None:
         """Write records of the partition, and send `requests`, in one transaction. Raises `KafkaError`."""
+        topic, partition = self._place
+        records = [OutgoingRecord(topic, value, key, (), partition) for key, value in keyed]
         async with self._one_at_a_time:
             with self._spans.sent_together(requests) as traced:
-                await self._transaction(keyed, traced)
+                await self._publish([*traced, *records])
 
-    async def _transaction(
-        self, keyed: Sequence[tuple[bytes, bytes | None]], requests: Sequence[OutgoingRecord]
-    ) -> None:
-        await self._producer.begin_transaction()
-        sent = [await self._send(record) for record in requests]
-        sent += [await self._producer.send(self._topic, value, key, partition=self._partition) for key, value in keyed]
-        # Each one awaited: aiokafka commits although a send has failed.
-        await asyncio.gather(*sent)
-        await self._producer.commit_transaction()
-
-    async def _send(self, record: OutgoingRecord) -> Any:
-        return await self._producer.send(
-            record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
-        )
+    async def _publish(self, records: Sequence[OutgoingRecord]) -> None:
+        if self._writer is None:
+            raise partition_writer.NotAMember("the writer is not started")
+        try:
+            await self._writer.publish(records)
+        except TimeoutError as error:  # of Kafka's, unlike those of a file store: it ends this writer
+            raise KafkaTimeoutError("a transaction of batches took too long") from error

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pelton.pipeline.wire import bodies, contract
-from pelton.workers.delivery import reply_builder, transactions
+from pelton.workers.delivery import outgoing_batches, reply_builder
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.intake import poller
 from pelton.workers.kafka import sieve
@@ -94,16 +94,17 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "end": of_worker("parts.inference._end_complete"),
     "decode tokens": inside(reply_builder, "answer_body"),
     "reply": inside(reply_builder, "answer_record"),
-    "publish": inside(transactions, "_send"),
+    "publish": inside(outgoing_batches._Batch, "takes"),
 }
 HARMLESS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
-    "count": of_worker("parts.assignment._publisher_of._counts._note"),
+    "count": of_worker("parts.assignment._publisher_of._counts._note_all"),
     "keep": of_worker("parts.sharing.reply_cache.keep"),
 }
 
 
 def headers(name: str, session: str | None) -> list[tuple[str, bytes]]:
-    found = [("kafka_correlationId", name.encode())]
+    # With a reply partition of its own, so that its address is looked up.
+    found = [("kafka_correlationId", name.encode()), (contract.REPLY_PARTITION, bytes(4))]
     return [*found, (contract.SESSION, session.encode())] if session else found
 
 

@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.workers.delivery import log_watch
-from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.log_watch import SURE, LogWatch
+from pelton.workers.fairness.backlog import BacklogMeter
 
 PARTITION = TopicPartition("requests", 0)
 

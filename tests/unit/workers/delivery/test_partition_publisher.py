@@ -18,8 +18,9 @@ from pelton.pipeline.offsets import OffsetTracker, Progress
 from pelton.pipeline.wire.headers import ReplyPolicy, read_envelope
 from pelton.pipeline.wire.records import OutgoingRecord, RequestRecord, Source
 from pelton.workers.delivery import partition_publisher
+from pelton.workers.delivery.outgoing_batches import RecordsTooLarge
 from pelton.workers.delivery.partition_publisher import PartitionPublisher
-from pelton.workers.delivery.transactions import RecordsTooLarge, TopicReplaced
+from pelton.workers.delivery.transactions import TopicReplaced
 from pelton.workers.requests import Delivery, Failed, OutgoingReply
 
 PARTITION = TopicPartition("requests", 0)

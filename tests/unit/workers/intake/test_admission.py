@@ -25,6 +25,8 @@ class Everybody:
     """All that a request meets on its way besides the line and its generation: nothing happens to it there."""
 
     turns: dict[Lane, list[Any]] = field(default_factory=dict)
+    has_rules = False
+    """Nothing is shortened or refused under load."""
 
     async def ready(self, lane: Lane) -> AsyncIterator[Sequence[Any]]:
         """Histories are read one by one."""
@@ -33,10 +35,6 @@ class Everybody:
 
     def make_drafts(self, opened: Sequence[PreparedRequest]) -> tuple[Sequence[PreparedRequest], list[Any]]:
         return opened, []
-
-    def apply(self, draft: "Draft") -> "Draft":
-        """There is no load."""
-        return draft
 
     def check(self, _: object) -> None:
         """Nothing is too late."""

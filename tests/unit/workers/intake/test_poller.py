@@ -15,7 +15,7 @@ def poller() -> Poller:
     nothing: Any = SimpleNamespace()
     return Poller(
         consumer=nothing, assignment=nothing, policy=nothing, sessions=nothing, quotas=nothing, admission=nothing,
-        metrics=nothing,
+        addresses=nothing, metrics=nothing,
     )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.contract import CacheOutcome, TruncationPolicy
-from pelton.workers.delivery.backlog import BacklogMeter
 from pelton.workers.delivery.reply_counts import ReplyCounts
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record
+from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
@@ -195,5 +195,5 @@ def test_what_was_cut_is_said_and_counted():
 
 
 class NoCache:
-    def count(self, outcome: CacheOutcome) -> None:
+    def count(self, outcome: CacheOutcome, replies: int) -> None:
         """In no figures."""

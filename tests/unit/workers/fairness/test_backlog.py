@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.workers.delivery.backlog import WINDOW_S, BacklogMeter
+from pelton.workers.fairness.backlog import WINDOW_S, BacklogMeter
 
 
 class Clock:

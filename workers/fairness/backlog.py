@@ -55,9 +55,9 @@ class BacklogMeter:
         """One of those that waited at the last look is refused. Many may be, before the next."""
         self._given_up += 1
 
-    def answered(self, tokens: int) -> None:
-        """One more request; `tokens` of prompt and answer were computed for it, 0 where the cache had it."""
-        self._now.requests += 1
+    def answered(self, tokens: int, requests: int = 1) -> None:
+        """So many more; `tokens` of prompts and answers were computed for them, 0 where the cache had them."""
+        self._now.requests += requests
         self._now.tokens += tokens
 
     def look(self, waiting: int) -> Backlog:
