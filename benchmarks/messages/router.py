@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 from rich.table import Table
 
-from benchmarks.support.common import GRACE_S, PARTITIONS, WIDE, Measurement, body, publish, replies_per_s
+from benchmarks.support.common import GRACE_S, PARTITIONS, READY_S, WIDE, Measurement, body, publish, replies_per_s
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.client import InferenceClient
 from pelton.stack.process import ChildProcess
@@ -46,8 +46,8 @@ async def _router(kafka: KafkaSettings) -> AsyncIterator[None]:
     pool = _pool(kafka)
     routing = {
         "POOLS": {"m": {"topic": pool.request_topics[0], "group_id": pool.group_id}},
-        "EXPERIMENTS": {"default": {"variants": {"now": {"model": "m", "weight": 1}}}},
-        "DEFAULT": "default",
+        "EXPERIMENTS": {"all": {"variants": {"now": {"model": "m", "weight": 1}}}},
+        "DEFAULT": "all",
         "SHADOW_TOPIC": kafka.reply_topic,
     }
     environment = {
@@ -58,15 +58,18 @@ async def _router(kafka: KafkaSettings) -> AsyncIterator[None]:
         **{f"PELTON_ROUTING__{name}": _text(value) for name, value in routing.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-P", "-m", "pelton", "ab", "route"]
-        process = ChildProcess(
-            "The router", command, log_file=Path(folder) / "log", grace_s=GRACE_S, environment=environment
-        )
+        said, command = Path(folder) / "log", [sys.executable, "-P", "-m", "pelton", "ab", "route"]
+        process = ChildProcess("The router", command, log_file=said, grace_s=GRACE_S, environment=environment)
         try:
+            await asyncio.to_thread(process.wait_ready, lambda: _has_partitions(said), READY_S)
             yield
             process.check()
         finally:
             await asyncio.to_thread(process.stop)
+
+
+def _has_partitions(said: Path) -> bool:
+    return "partitions of" in said.read_text()
 
 
 def _text(value: Any) -> str:
