@@ -71,6 +71,6 @@ async def test_the_worked_example(pelton, kafka_bootstrap: str, tmp_path: Path, 
     }
     assert "latency" in pelton.run("ab", "report", "reports").stdout
     assigned = pelton.run("ab", "assign", "reports", "user-17").stdout.split()[1]
-    seventeen = next(reply for reply in replies if users[reply.index] == "user-17")
+    seventeen = next(reply for reply in replies if reply.index == users.index("user-17"))
     assert seventeen.headers["pelton-variant"] == f"reports/{assigned}".encode()
     assert router.stop() == 0
