@@ -26,7 +26,8 @@ def serve(
 
     Point any OpenAI client at http://HOST:PORT/v1.
 
-    Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, no Kafka, or an address in use.
     """
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)

@@ -48,7 +48,8 @@ def route(config: Config = None, verbose: Verbose = False, log_format: LogFormat
     names; each is sent on once, however often routers die. Any number of
     routers share the partitions.
 
-    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, or no Kafka.
     """
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)

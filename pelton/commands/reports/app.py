@@ -51,7 +51,8 @@ def serve(
     Any number of services share the jobs; one that dies is taken over. What
     is finished is kept in Kafka: a service can be stopped at any time.
 
-    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, or no Kafka.
     """
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)
