@@ -1,6 +1,7 @@
 """Traces as the settings ask for them. OpenTelemetry is imported only where they do."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from pelton.pipeline.settings.loading import SettingsError
 from pelton.pipeline.settings.log import TraceSettings
 from pelton.pipeline.tracing.spans import Traces
 
-FLUSH_MS = 3_000
+FLUSH_S = 3.0
 """How long the end of a process may wait for a collector that does not answer."""
 
 
@@ -44,5 +45,7 @@ def traces(settings: TraceSettings, service: str) -> Iterator[Traces | None]:
     try:
         yield OpenTelemetryTraces(provider)
     finally:
-        provider.force_flush(FLUSH_MS)
-        provider.shutdown()
+        # It exports what is left. Neither its own limit nor that of `force_flush` holds while an export is under way.
+        ending = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
+        ending.start()
+        ending.join(FLUSH_S)

@@ -27,6 +27,7 @@
         ├── SessionUnavailable       session_unavailable    (not dead-lettered: its sender sends it again)
         ├── RateLimited              rate_limited           (not dead-lettered: its sender sends it again)
         ├── Overloaded               overloaded             (not dead-lettered: its sender sends it again)
+        ├── SchemaUnavailable        schema_unavailable
         ├── OutOfMemory              out_of_memory
         ├── InvalidOutput            invalid_output
         ├── ReplyTooLarge            reply_too_large
@@ -242,6 +243,13 @@ class Overloaded(ExecutionError):
     code = "overloaded"
     status = 503
     dead_letter = False
+
+
+class SchemaUnavailable(ExecutionError):
+    """The schema registry works, and fails at the schema of this record; replay it when the registry is mended."""
+
+    code = "schema_unavailable"
+    status = 503
 
 
 class OutOfMemory(ExecutionError):

@@ -16,13 +16,14 @@ Version = tuple[str, str, str, Sequence[dict[str, Any]]]
 
 @dataclass
 class RegistryStandIn:
-    """Ids count from 1. While `status` is set, every question has this answer."""
+    """Ids count from 1. While `status` is set, every question has this answer; the `broken` paths have 500."""
 
     authorization: str | None = None
     status: int | None = None
     asked: Counter[str] = field(default_factory=Counter)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     schemas: list[Version] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
 
     def register(self, subject: str, text: str, kind: str = "AVRO", references: Sequence[dict[str, Any]] = ()) -> int:
         """The new schema's id."""
@@ -50,6 +51,8 @@ class RegistryStandIn:
         self.was_asked.set()
         if self.status is not None:
             return web.Response(status=self.status, text="not now")
+        if request.path in self.broken:
+            return _fault(500, 50001, "Error while retrieving schema")
         if self.authorization not in {None, request.headers.get("authorization")}:
             return _fault(401, 401, "Unauthorized")
         response: web.StreamResponse = await handler(request)

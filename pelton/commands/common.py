@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -41,6 +42,10 @@ Verbose = Annotated[bool, typer.Option(metavar="", help="Log more, the Kafka cli
 LogFormatOption = Annotated[
     LogFormat | None, typer.Option("--log-format", help="For people, or one JSON object a line. Default: log.format.")
 ]
+
+
+STOP_LIMIT_S = 25.0
+"""For what serves: less than the half minute after which Kubernetes kills."""
 
 
 class Exit(IntEnum):
@@ -95,17 +100,22 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def clear_errors(*, interrupted: str = "Interrupted.", log_format: LogFormat | None = None) -> Iterator[None]:
+def clear_errors(
+    *, interrupted: str = "Interrupted.", log_format: LogFormat | None = None, until_stopped: bool = False
+) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the errors a user can mend into one message and an exit code; leave all others.
 
     A `log_format` that was asked for holds from here on, so that settings that cannot be read are told in it too.
+    SIGTERM is the usual end of what runs `until_stopped`: no message, and exit code 0.
     """
     if log_format is not None:
         configure_logging(log_format=log_format)
     try:
         with _terminable():
             yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if until_stopped and isinstance(error, Terminated):
+            raise typer.Exit(Exit.OK) from None
         fail(interrupted, Exit.INTERRUPTED)
     except tuple(kind for kind, _ in _EXITS) as error:
         fail(str(error), next(code for kind, code in _EXITS if isinstance(error, kind)))
@@ -158,12 +168,44 @@ async def _until_terminated(main: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or Ctrl-C from here on, for what runs until it is told to stop. Inside the loop."""
-    stop = asyncio.Event()
+def run_service(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run what serves until SIGTERM or Ctrl-C, which cancels it, at its start too, and lets it clean up.
+
+    A second one ends the process at once, and so does `STOP_LIMIT_S`: whatever it waits for, nothing is lost by that.
+    """
+    end = threading.Timer(STOP_LIMIT_S, _end_at_once, [f"not stopped after {STOP_LIMIT_S:g} s"])
+    end.daemon = True
+    try:
+        asyncio.run(_until_told(serve(), end))
+    finally:
+        end.cancel()
+
+
+async def _until_told(serve: Coroutine[Any, Any, None], end: threading.Timer) -> None:
+    serving = asyncio.ensure_future(serve)
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        if told:
+            _end_at_once("told to stop a second time")
+        told = True
+        serving.cancel()
+        end.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not told:
+            raise
+
+
+def _end_at_once(why: str) -> NoReturn:
+    log.error("%s: ending at once", why)
+    logging.shutdown()
+    os._exit(Exit.FAILED)
 
 
 def quiet_libraries() -> None:

@@ -1,11 +1,10 @@
 """`pelton serve`: OpenAI's HTTP API in front of the topics."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail
+from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail, run_service
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http
@@ -27,16 +26,17 @@ def serve(
 
     Point any OpenAI client at http://HOST:PORT/v1.
 
-    Exit codes: 0 stopped; 2 bad settings, no Kafka, or an address in use.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, no Kafka, or an address in use.
     """
-    with clear_errors(log_format=log_format):
+    with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
         here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
         try:
             with traces(here.traces, "pelton-serve") as kept:
-                asyncio.run(serve_http(here, kept))
+                run_service(lambda: serve_http(here, kept))
         except SystemExit:  # uvicorn's word for an address that it cannot have
             address = f"{here.serve.host}:{here.serve.port}"
             fail(f"{address} cannot be listened on: choose another serve.port or serve.host.", Exit.UNUSABLE)

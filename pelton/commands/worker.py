@@ -60,7 +60,7 @@ def worker(  # noqa: PLR0913, PLR0917  # a command's options
     Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
     that refuses them, or a model that cannot be loaded.
     """
-    with clear_errors(log_format=log_format):
+    with clear_errors(log_format=log_format, until_stopped=True):
         settings = _mapped(load_settings(config), map_file)
         number = None if child is None else number_in(child[2])
         configure_logging(settings.log, verbose=verbose, log_format=log_format, worker=number)

@@ -84,6 +84,9 @@ class SchemaSettings(Section):
     """The password of an encrypted key."""
     timeout_s: Seconds = 10.0
     """How long the registry may take to answer. Then it is asked again, less and less often, without end."""
+    give_up_s: Seconds = 60.0
+    """How long a registry that answers other questions may fail at one schema. Then the records of that schema end with
+    `schema_unavailable`, since those behind them wait too. One that is away is waited for without end."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

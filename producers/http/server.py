@@ -1,10 +1,8 @@
-"""One HTTP server process: made from the settings, run until it is told to stop."""
+"""One HTTP server process: made from the settings, run until it is cancelled."""
 
 import asyncio
 import contextlib
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator
 
@@ -26,13 +24,12 @@ from pelton.producers.kafka.delta_reader import DeltaReader
 
 log = logging.getLogger(__name__)
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 10
 """How long requests under way may take when the server stops."""
 
 
 async def serve_http(settings: Settings, traces: Traces | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `ProducerError` for what cannot be started."""
+    """Serve until it is cancelled. Raises `ProducerError` for what cannot be started."""
     store = await asyncio.to_thread(FileStore, settings.serve.storage)
     try:
         await asyncio.to_thread(store.sweep)
@@ -84,21 +81,11 @@ def _uvicorn(settings: Settings, faces: Faces) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal again when it has stopped, which would end the process with clients still open."""
+    """Signals are its caller's, as there is more to stop, and more to start before."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # whose signals are another's
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in _STOP_SIGNALS:
-                loop.remove_signal_handler(number)
+        yield
 
 
 async def _run(server: uvicorn.Server, service: BatchService) -> None:

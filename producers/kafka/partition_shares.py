@@ -77,16 +77,10 @@ class PartitionShares(ConsumerRebalanceListener):
             self.failed.set_exception(error)
 
 
-async def share(  # noqa: PLR0913  # which group, as whom, and until when
-    kafka: KafkaSettings,
-    topics: Collection[str],
-    shares: PartitionShares,
-    stop: asyncio.Event,
-    *,
-    group_id: str,
-    client_id: str,
+async def share(
+    kafka: KafkaSettings, topics: Collection[str], shares: PartitionShares, *, group_id: str, client_id: str
 ) -> None:
-    """Be a member of the group until `stop` is set; what is assigned is read by the processors, not here.
+    """Be a member of the group until it is cancelled; what is assigned is read by the processors, not here.
 
     Raises `BrokerUnreachable` at the start, and later the error of a processor that ended.
     """
@@ -95,23 +89,21 @@ async def share(  # noqa: PLR0913  # which group, as whom, and until when
     try:
         with reaching(kafka):
             await start_client(member)
-        await _stay(member, shares, stop)
+        await _stay(member, shares)
     finally:
         await shares.close()  # before the group is left: what is being committed still is ours
         await stop_consumer(member)
 
 
-async def _stay(member: AIOKafkaConsumer, shares: PartitionShares, stop: asyncio.Event) -> None:
-    polling, stopping = asyncio.create_task(_poll(member)), asyncio.create_task(stop.wait())
-    ending: tuple[asyncio.Future[Any], ...] = (polling, stopping, shares.failed)
+async def _stay(member: AIOKafkaConsumer, shares: PartitionShares) -> None:
+    polling = asyncio.create_task(_poll(member))
+    ending: tuple[asyncio.Future[Any], ...] = (polling, shares.failed)
     try:
         await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            await (shares.failed if shares.failed.done() else polling)
+        await (shares.failed if shares.failed.done() else polling)
     finally:
-        for task in (polling, stopping):
-            task.cancel()
-        await asyncio.wait((polling, stopping))
+        polling.cancel()
+        await asyncio.wait([polling])
 
 
 async def _poll(member: AIOKafkaConsumer) -> None:

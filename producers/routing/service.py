@@ -26,10 +26,9 @@ from pelton.producers.routing.router import Router
 async def route_requests(
     kafka: KafkaSettings,
     routing: RoutingSettings,
-    stop: asyncio.Event,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Join `kafka.group_id` and send the requests of `kafka.request_topics` on to the pools until `stop` is set.
+    """Join `kafka.group_id` and send the requests of `kafka.request_topics` on to the pools until it is cancelled.
 
     `on_ready` is called with each assignment of partitions. Any number of routers share them. Raises `RoutingUnusable`,
     `BrokerUnreachable` or `TopicMissing` at the start, and later the error of a part that failed by a fault of ours.
@@ -56,7 +55,7 @@ async def route_requests(
     try:
         with reaching(kafka):
             await group.start()
-        await share(kafka, kafka.request_topics, shares, stop, group_id=kafka.group_id, client_id=client_id)
+        await share(kafka, kafka.request_topics, shares, group_id=kafka.group_id, client_id=client_id)
     finally:
         watching.cancel()
         await asyncio.wait([watching])

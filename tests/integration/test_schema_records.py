@@ -44,27 +44,43 @@ async def registry():
 
 
 async def test_records_wait_for_their_registry_and_none_is_lost(place, client, map_file, registry):
-    """While it is away nothing fails; then each record has its answer, and those of no schema are kept as they are."""
+    """While it is away nothing fails; then each record has its answer, and those of no schema are kept as they are.
+
+    So are those of a schema that it fails at when it is back.
+    """
     stand_in, schemas = registry
     number, proto = stand_in.register("a", orjson.dumps(ANSWERED).decode()), stand_in.register("p", PROTO, "PROTOBUF")
+    sick = stand_in.register("b", orjson.dumps(ANSWERED).decode())
+    stand_in.broken = {f"/schemas/ids/{sick}"}
     stand_in.status = 503
-    at = await place(partitions=1, worker={"map": map_file}, schemas=schemas)
+    at = await place(partitions=1, worker={"map": map_file}, schemas={**schemas, "give_up_s": 0.1})
     good = {
         b"avro": framed(number, avro(ANSWERED, {"headline": "a", "summary": None})),
         b"proto": framed(proto, b"\0\n\x01b"),
     }
-    bad = {b"none": framed(99, b"x"), b"cut": framed(number, b"\x09"), b"frame": b"\x00\x01"}
+    bad = {
+        b"sick": framed(sick, b"x"),
+        b"none": framed(99, b"x"),
+        b"cut": framed(number, b"\x09"),
+        b"frame": b"\x00\x01",
+    }
     for key, value in {**bad, **good, b"json": b'{"headline": "c"}'}.items():
         await client.send_keyed(at.requests, value, key=key)
     async with at.worker():
         await stand_in.was_asked.wait()
         assert not await client.read_all(at.replies)
         stand_in.status = None
-        replies = {reply.key: reply.value for reply in await client.read(at.replies, 6)}
+        replies = {reply.key: reply.value for reply in await client.read(at.replies, 7)}
     letters = {letter.key: letter.value for letter in await client.read(at.dead_letters, len(bad))}
     assert letters == bad
     codes = {key: orjson.loads(replies[key])["error"]["code"] for key in bad}
-    assert codes == {b"none": "unknown_schema", b"cut": "schema_mismatch", b"frame": "schema_mismatch"}
+    assert codes == {
+        b"sick": "schema_unavailable",
+        b"none": "unknown_schema",
+        b"cut": "schema_mismatch",
+        b"frame": "schema_mismatch",
+    }
+    assert f"{schemas['url']} answers, and fails at this one" in replies[b"sick"].decode()
     read: Any = schemaless_reader(io.BytesIO(unframed(replies[b"avro"]).payload), parse_schema(ANSWERED), None)
     assert read["headline"] == "a"
     assert read["summary"]

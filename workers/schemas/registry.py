@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.worker import SchemaSettings
+from pelton.pipeline.wire.record_forms.framing import MAX_SCHEMA_ID
 from pelton.pipeline.wire.record_forms.schema import Reference, RegisteredSchema
 from pelton.pipeline.wire.record_forms.table import OutputSubject
 
@@ -74,6 +75,16 @@ class SchemaRegistry:
         """Raises `RegistryAway` or `NotInRegistry`."""
         answer = await self._ask(f"schemas/ids/{schema_id}")
         return RegisteredSchema(schema_id, answer.kind, answer.text, await self._references(answer))
+
+    async def works(self) -> bool:
+        """Whether it answers the question for another schema: for one that no registry has, so that it must look."""
+        try:
+            await self._ask(f"schemas/ids/{MAX_SCHEMA_ID}")
+        except NotInRegistry:
+            return True
+        except RegistryAway:
+            return False
+        return True
 
     async def subject(self, output: OutputSubject) -> RegisteredSchema:
         """The schema of a subject's version. Raises `RegistryAway` or `NotInRegistry`."""

@@ -13,4 +13,4 @@ def schemas_of(settings: SchemaSettings, table: SchemaTable | None) -> Schemas:
     from pelton.workers.schemas.lookup import SchemaLookup  # noqa: PLC0415
     from pelton.workers.schemas.registry import SchemaRegistry  # noqa: PLC0415
 
-    return SchemaLookup(table, SchemaRegistry.of(settings))
+    return SchemaLookup(table, SchemaRegistry.of(settings), settings.give_up_s)

@@ -1,6 +1,5 @@
 """`pelton ab`: send requests on to the pools of an experiment, see who has which variant, report what came of it."""
 
-import asyncio
 import time
 from typing import Annotated
 
@@ -19,9 +18,9 @@ from pelton.commands.common import (
     fail,
     quiet_libraries,
     run_async,
+    run_service,
     say,
     stderr,
-    stop_on_signals,
 )
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -49,16 +48,13 @@ def route(config: Config = None, verbose: Verbose = False, log_format: LogFormat
     names; each is sent on once, however often routers die. Any number of
     routers share the partitions.
 
-    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, or no Kafka.
     """
-    with clear_errors(log_format=log_format):
+    with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
-        asyncio.run(_route(settings))
-
-
-async def _route(settings: Settings) -> None:
-    await route_requests(settings.kafka, settings.routing, stop_on_signals())
+        run_service(lambda: route_requests(settings.kafka, settings.routing))
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """`pelton reports`: the job service, and what one asks about jobs."""
 
-import asyncio
 import socket
 import time
 from typing import Annotated
@@ -20,7 +19,7 @@ from pelton.commands.common import (
     fail,
     quiet_libraries,
     run_async,
-    stop_on_signals,
+    run_service,
 )
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
@@ -52,20 +51,20 @@ def serve(
     Any number of services share the jobs; one that dies is taken over. What
     is finished is kept in Kafka: a service can be stopped at any time.
 
-    Exit codes: 0 stopped; 2 bad settings, or no Kafka.
+    Exit codes: 0 stopped; 1 it did not stop in time, or was told twice; 2 bad
+    settings, or no Kafka.
     """
-    with clear_errors(log_format=log_format):
+    with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         with traces(settings.traces, "pelton-reports") as kept:
-            asyncio.run(_serve(settings, kept))
+            run_service(lambda: _serve(settings, kept))
 
 
 async def _serve(settings: Settings, kept: Traces | None) -> None:
-    stop = stop_on_signals()
     mark = ready_file_marker(settings.reports.ready_file)
     try:
-        await serve_jobs(settings.kafka, settings.reports, stop, lambda: mark(State.READY), kept)
+        await serve_jobs(settings.kafka, settings.reports, lambda: mark(State.READY), kept)
     finally:
         mark(State.STOPPED)
 

@@ -1,13 +1,15 @@
 """The schemas that a worker knows, and the forms of records that they make."""
 
+import math
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from cachetools import TTLCache
+from cachetools import FIFOCache
 
-from pelton.pipeline.errors import SchemaMismatch, UnknownSchema
+from pelton.pipeline.errors import SchemaMismatch, SchemaUnavailable, UnknownSchema
 from pelton.pipeline.wire.record_forms.avro import AvroSchema
 from pelton.pipeline.wire.record_forms.form import RecordForm
 from pelton.pipeline.wire.record_forms.framing import MAX_SCHEMA_ID, framed, is_framed, unframed
@@ -17,9 +19,21 @@ from pelton.pipeline.wire.record_forms.protobuf import ProtobufSchema
 from pelton.pipeline.wire.record_forms.schema import RegisteredSchema, Schema, UnusableSchema
 
 REFUSED_S = 30.0
-"""How long it is believed that a registry has no schema of an id, or none that can be used."""
+"""How long it is believed that a registry has no schema of an id, none that can be used, or cannot give it."""
 MAX_REFUSED = 4_096
 _NEEDED = ("aiohttp", "fastavro", "google.protobuf", "grpc_tools")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Kept when it is no longer believed: records that were refused by it may still wait for others of their poll."""
+
+    error: type[UnknownSchema | SchemaUnavailable]
+    why: str
+    at: float
+
+
+_NEVER_ASKED_FOR = _Refusal(UnknownSchema, "the registry knows none of this id", -math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,7 @@ class SchemaTable:
         self._names = names
         self._known: dict[int, Schema] = {}
         self._written: tuple[int, Schema] | None = None
-        self._refused: TTLCache[int, str] = TTLCache(MAX_REFUSED, REFUSED_S)
+        self._refused: FIFOCache[int, _Refusal] = FIFOCache(MAX_REFUSED)
 
     @property
     def lacks_output(self) -> bool:
@@ -72,16 +86,21 @@ class SchemaTable:
             schema_id = unframed(value).schema_id
         except SchemaMismatch:
             return None
-        if schema_id in self._known or schema_id in self._refused or schema_id > MAX_SCHEMA_ID:
+        if schema_id in self._known or schema_id > MAX_SCHEMA_ID:
             return None
-        return schema_id
+        refused = self._refused.get(schema_id)
+        return schema_id if refused is None or time.monotonic() >= refused.at + REFUSED_S else None
 
     def add(self, schema_id: int, schema: Schema) -> None:
         self._known[schema_id] = schema
 
     def refuse(self, schema_id: int, why: str) -> None:
         """Records of this id are at fault for a while."""
-        self._refused[schema_id] = why
+        self._refused[schema_id] = _Refusal(UnknownSchema, why, time.monotonic())
+
+    def give_up(self, schema_id: int, why: str) -> None:
+        """The registry cannot give the schema of this id, and its records wait no longer for a while."""
+        self._refused[schema_id] = _Refusal(SchemaUnavailable, why, time.monotonic())
 
     def write_by(self, schema_id: int, schema: Schema) -> None:
         """Take the schema of the output. Raises `UnusableSchema` for one without the fields of the answer."""
@@ -91,12 +110,12 @@ class SchemaTable:
         self._written = schema_id, schema
 
     def form(self, value: bytes) -> RecordForm:
-        """Raises `UnknownSchema` or `SchemaMismatch`."""
+        """Raises `UnknownSchema`, `SchemaUnavailable` or `SchemaMismatch`."""
         schema_id = unframed(value).schema_id
         source = self._known.get(schema_id)
         if source is None:
-            why = self._refused.get(schema_id, "the registry knows none of this id")
-            raise UnknownSchema(f"The schema {schema_id} of the record cannot be used: {why}.")
+            refused = self._refused.get(schema_id) or _NEVER_ASKED_FOR
+            raise refused.error(f"The schema {schema_id} of the record cannot be used: {refused.why}.")
         written_id, target = self._written or (schema_id, source)
         if type(source) is not type(target):
             raise SchemaMismatch(
@@ -131,7 +150,7 @@ class FramedRecords:
 
 
 def form_of(value: bytes, schemas: SchemaTable | None) -> RecordForm:
-    """How a record is read and written. Raises `UnknownSchema` or `SchemaMismatch`."""
+    """How a record is read and written. Raises `UnknownSchema`, `SchemaUnavailable` or `SchemaMismatch`."""
     if not is_framed(value):
         return JSON_OBJECTS
     if schemas is None:

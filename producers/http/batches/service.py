@@ -63,7 +63,7 @@ class BatchService:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._table.run())
             await self._table.caught_up()
-            await share(self._kafka, [self._topic], shares, asyncio.Event(), group_id=name, client_id=client_id)
+            await share(self._kafka, [self._topic], shares, group_id=name, client_id=client_id)
 
     async def create(self, tenant: str, input_file_id: str, metadata: dict[str, str] | None) -> Batch:
         """Returns when it is stored and known. Raises `Unavailable`."""

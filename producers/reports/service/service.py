@@ -1,6 +1,5 @@
 """The job service as a member of its group: which partitions of jobs are ours, and a processor for each."""
 
-import asyncio
 import secrets
 import socket
 from collections.abc import Callable
@@ -20,11 +19,10 @@ from pelton.producers.reports.service.topics import ensure_topics, look_at
 async def serve(
     kafka: KafkaSettings,
     reports: ReportSettings,
-    stop: asyncio.Event,
     on_ready: Callable[[], None] = lambda: None,
     traces: Traces | None = None,
 ) -> None:
-    """Make the topics that are missing, join the group, and work until `stop` is set.
+    """Make the topics that are missing, join the group, and work until it is cancelled.
 
     `on_ready` is called when the group has given this service its partitions for the first time. Any number of services
     share the partitions. Raises `BrokerUnreachable`, `TopicMissing` or `ReportError` at the start, and later the error
@@ -47,6 +45,6 @@ async def serve(
         with reaching(kafka):
             await group.start()
         shares = PartitionShares(processor, on_ready)
-        await share(kafka, [reports.jobs_topic], shares, stop, group_id=reports.group_id, client_id=client_id)
+        await share(kafka, [reports.jobs_topic], shares, group_id=reports.group_id, client_id=client_id)
     finally:
         await group.close()

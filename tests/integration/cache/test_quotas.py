@@ -194,6 +194,22 @@ async def test_a_request_of_a_dead_worker_is_charged_once(valkey: ValkeyServer, 
         assert (await heir.store.reserve({"t": [Ask("another", 80)]}))["t"] == [0]
 
 
+async def test_what_is_asked_at_once_is_one_round_trip(valkey: ValkeyServer, redis: Redis) -> None:
+    """One script for all and one for each tenant; what Redis does does not grow with what runs already."""
+    runs, most_commands = 200, 400
+    async with workers(valkey.url, settings(running=1_000)) as (one, *_):
+        await listen(one)
+        for tenant in "ab":
+            await one.store.reserve({tenant: [Ask(f"{tenant}-{number}", 1) for number in range(runs)]})
+        await redis.config_resetstat()
+        waits = await one.store.reserve({tenant: [Ask(f"{tenant}-{n}-new", 1) for n in range(4)] for tenant in "ab"})
+        assert waits == {tenant: [0] * 4 for tenant in "ab"}
+        told: dict[str, dict[str, int]] = await redis.info("commandstats")
+        commands = {name.removeprefix("cmdstat_"): each["calls"] for name, each in told.items()}
+        assert commands.pop("eval") == 3
+        assert sum(commands.values()) < most_commands
+
+
 async def test_in_order_none_is_granted_before_one_that_came_earlier(valkey: ValkeyServer, redis: Redis) -> None:
     """Where they wait; where they are refused each is judged by itself."""
     asks = {"t": [Ask("a", 60), Ask("b", 60), Ask("c", 10)]}

@@ -46,16 +46,18 @@ class Place:
     @asynccontextmanager
     async def service(self, traces: Traces | None = None) -> AsyncIterator[None]:
         """A job service, a member of its group; stopped at the end."""
-        stop, ready = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(serve(self.kafka, self.reports, stop, ready.set, traces))
+        ready = asyncio.Event()
+        running = asyncio.create_task(serve(self.kafka, self.reports, ready.set, traces))
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         try:
             yield
         finally:
-            stop.set()
-            await running
+            running.cancel()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.result()
 
     @asynccontextmanager
     async def worker(self, answer: Answer) -> AsyncIterator[None]:

@@ -34,15 +34,15 @@ class Experiment:
     @asynccontextmanager
     async def router(self) -> AsyncIterator[asyncio.Task[None]]:
         """A router with its partitions; the task may be cancelled half-way, as a crash would end it."""
-        stop, ready = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(route_requests(self.kafka, self.routing, stop, ready.set))
+        ready = asyncio.Event()
+        running = asyncio.create_task(route_requests(self.kafka, self.routing, ready.set))
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         try:
             yield running
         finally:
-            stop.set()
+            running.cancel()
             await asyncio.wait([running])
             if not running.cancelled():
                 running.result()

@@ -30,10 +30,9 @@ async def test_another_model_answers_while_one_is_behind(place: Callable[..., An
     routing = RoutingSettings(
         pools=pools, experiments={"reports": dealt}, shadow_topic=front.replies, look_interval_s=0.2
     )
-    stop = asyncio.Event()
     body = {"model": "reports", "messages": [{"role": "user", "content": "hello"}]}
     async with asyncio.timeout(WAIT_S), workers["small"].worker(), InferenceClient(front.settings.kafka) as asking:
-        router = asyncio.create_task(route_requests(front.settings.kafka, routing, stop))
+        router = asyncio.create_task(route_requests(front.settings.kafka, routing))
         early = [asyncio.create_task(asking.request(body, timeout_s=WAIT_S)) for _ in range(20)]
         answered = await _until(asking, body, b"overflow")
         assert (answered.headers["pelton-variant"], answered.headers["pelton-model"]) == (b"reports/now", b"small")
@@ -42,8 +41,8 @@ async def test_another_model_answers_while_one_is_behind(place: Callable[..., An
             assert {reply.headers["pelton-model"] for reply in late} == {b"large"}
             answered = await _until(asking, body, b"weight")
             assert answered.headers["pelton-model"] == b"large"
-        stop.set()
-        await router
+        router.cancel()
+        await asyncio.wait([router])
 
 
 async def _until(asking: InferenceClient, body: dict[str, Any], route: bytes) -> Reply:

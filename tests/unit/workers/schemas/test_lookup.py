@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import trustme
 from pydantic import SecretStr, ValidationError
 
+from pelton.pipeline.errors import SchemaUnavailable
 from pelton.pipeline.settings.worker import SchemaSettings
+from pelton.pipeline.wire.record_forms import table as table_module
 from pelton.pipeline.wire.record_forms.framing import framed
 from pelton.pipeline.wire.record_forms.table import OutputSubject, SchemaTable, form_of
 from pelton.workers.requests import Delivery
@@ -58,7 +61,7 @@ async def looked_up(settings: SchemaSettings, table: SchemaTable, deliveries: li
     own = SchemaRegistry.of(settings)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await SchemaLookup(table, own).look_up(deliveries, deliveries)
+            await SchemaLookup(table, own, settings.give_up_s).look_up(deliveries, deliveries)
     finally:
         await own.close()
 
@@ -94,7 +97,7 @@ async def test_a_registry_that_is_away_is_waited_for(stand_in, caplog):
     async with stand_in.serving() as port:
         pass
     with caplog.at_level(logging.WARNING):
-        waiting = asyncio.create_task(looked_up(on(port), table, naming(number)))
+        waiting = asyncio.create_task(looked_up(on(port, give_up_s=0.001), table, naming(number)))
         await until_logged(caplog, "cannot be fetched")
     stand_in.status = 503
     async with stand_in.serving(port):
@@ -105,13 +108,40 @@ async def test_a_registry_that_is_away_is_waited_for(stand_in, caplog):
     assert table.wanted(framed(number, b"")) is None
 
 
+async def test_one_schema_that_cannot_be_fetched_holds_up_nobody_for_ever(stand_in, port, monkeypatch):
+    """Its records end with what to mend, later ones at once, until the registry has it; an outage is waited for."""
+    give_up_s = 0.2
+    monkeypatch.setattr(table_module, "REFUSED_S", 0)
+    sick, good, table = stand_in.register("s", RECORD), stand_in.register("t", RECORD), SchemaTable([])
+    stand_in.broken = {f"/schemas/ids/{sick}"}
+    own = SchemaRegistry.of(on(port))
+    schemas = SchemaLookup(table, own, give_up_s)
+    began = time.monotonic()
+    await asyncio.wait_for(schemas.look_up(records := naming(sick, good), records), PATIENCE_S)
+    assert time.monotonic() - began >= give_up_s
+    assert table.wanted(framed(good, b"")) is None
+    with pytest.raises(SchemaUnavailable, match=rf"schema {sick} .*:{port} answers.*status 500"):
+        form_of(framed(sick, b""), table)
+    asked = stand_in.asked[f"/schemas/ids/{sick}"]
+    await asyncio.wait_for(schemas.look_up(records := naming(sick), records), PATIENCE_S)
+    assert stand_in.asked[f"/schemas/ids/{sick}"] == asked + 1
+    stand_in.status = 503
+    waiting = asyncio.create_task(schemas.look_up(records, records))
+    await asyncio.sleep(give_up_s)
+    assert not waiting.done()
+    stand_in.status, stand_in.broken = None, set()
+    await asyncio.wait_for(waiting, PATIENCE_S)
+    assert table.form(framed(sick, b"")) is not None
+    await own.close()
+
+
 async def test_nobody_waits_for_a_record_that_has_ended(stand_in, port):
     """Its deadline passed, or its partition went to another worker, while the registry was away."""
     stand_in.status = 503
     deliveries, table = naming(1), SchemaTable([])
     still_open = list(deliveries)
     own = SchemaRegistry.of(on(port))
-    waiting = asyncio.create_task(SchemaLookup(table, own).look_up(deliveries, still_open))
+    waiting = asyncio.create_task(SchemaLookup(table, own, PATIENCE_S).look_up(deliveries, still_open))
     await stand_in.was_asked.wait()
     still_open.clear()
     await asyncio.wait_for(waiting, PATIENCE_S)

@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 from pelton.pipeline import map_file
-from pelton.pipeline.errors import RequestError, SchemaMismatch, UnfitAnswer, UnknownSchema
+from pelton.pipeline.errors import RequestError, SchemaMismatch, SchemaUnavailable, UnfitAnswer, UnknownSchema
 from pelton.pipeline.map_file import load_map
 from pelton.pipeline.settings.loading import SettingsError
 from pelton.pipeline.settings.worker import SchemaSettings
+from pelton.pipeline.wire.record_forms import table as table_module
 from pelton.pipeline.wire.record_forms.avro import AvroSchema
 from pelton.pipeline.wire.record_forms.framing import framed
 from pelton.pipeline.wire.record_forms.json_schema import JsonSchema
@@ -133,6 +134,18 @@ def test_only_what_may_be_found_is_looked_up():
     assert [table.wanted(value) for value in values] == [None, None, None, None, None, 6]
     with pytest.raises(UnknownSchema, match="not there"):
         form_of(framed(5, b""), table)
+
+
+def test_a_schema_that_the_registry_cannot_give_is_not_the_senders_fault(monkeypatch):
+    """Its records are dead letters to replay, also those that others of their poll hold up until it is asked again."""
+    table = SchemaTable([])
+    table.give_up(5, "the registry fails")
+    assert table.wanted(framed(5, b"")) is None
+    monkeypatch.setattr(table_module, "REFUSED_S", 0)
+    assert table.wanted(framed(5, b"")) == 5
+    with pytest.raises(SchemaUnavailable, match=r"schema 5 .*the registry fails") as caught:
+        form_of(framed(5, b""), table)
+    assert caught.value.dead_letter
 
 
 def test_schemas_of_two_kinds_are_a_mismatch():
