@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pelton.workers.engine.api import SamplingParams
 from pelton.workers.engine.attention.kv_cache import KVCache
@@ -174,5 +174,5 @@ class DeviceExecutor:
 
 def _layer_weights(model: Any) -> float:
     """How many numbers a layer of a causal language model has, on the average."""
-    layers = model.get_decoder().layers
+    layers: nn.ModuleList = model.get_decoder().layers
     return sum(parameter.numel() for parameter in layers.parameters()) / len(layers)

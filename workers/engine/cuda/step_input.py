@@ -137,7 +137,9 @@ class StepPacker:
         shape = StepShape(0, total, blocks=len(blocks), wanted=rows)
         wanted = np.stack((np.arange(rows), np.full(rows, self._slots.padding_slot)), axis=1)
         nothing = np.zeros((0, 2), dtype=np.int64)
-        return PackedStep(shape, self._joined(shape, packed, blocks, nothing, np.zeros(1), wanted, nothing), nothing)
+        return PackedStep(
+            shape, self._joined(shape, packed, blocks, nothing, np.zeros(1, dtype=np.int64), wanted, nothing), nothing
+        )
 
     def _wanted(self, works: Items[ScheduledChunk], singles: int) -> Ints:
         """The last rows of works that complete, and their slots, [n, 2]."""

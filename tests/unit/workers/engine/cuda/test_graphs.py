@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.cuda import executor as executor_module
-from pelton.workers.engine.cuda import graphs as graphs_module
 from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.cuda.graphs import Graphs
 from pelton.workers.engine.cuda.kernels.prefill import block_tokens
@@ -227,7 +227,7 @@ def test_steps_with_chunks_take_little_of_a_start(monkeypatch: pytest.MonkeyPatc
     of most decodes before others. What is left out is computed as it is.
     """
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(graphs_module.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     decodes, mixed = decode_shapes(32, 2), mixed_shapes(32, 256, 2, 1e6, 32)
     logits = torch.empty(64, 1)
     rows = [torch.empty(shape.wanted or shape.rows, 1) for shape in (*decodes, *mixed)]
