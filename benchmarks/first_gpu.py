@@ -63,7 +63,7 @@ def steps(dry: bool) -> list[Step]:
     return [
         Step("kernel tests", 60, (*marked, kernel_tests)),
         Step("tokens, no graphs", 40, (*engine_tests, "every_family or sampled or no_batch")),
-        Step("tokens, graphs", 65, (*engine_tests, "captured and (llama or gemma2)")),
+        Step("tokens, graphs", 65, (*engine_tests, "captured and (llama or gemma2 or quantised)")),
         Step("A", 105, (*cases, "--workload", "A", "twice", "profile")),
         Step("A, more", 90, (*cases, "--workload", "A", "requests-1024", "top-p", "long-prompt", "temperature")),
         Step("A8", 75, (*cases, "--workload", "A8", "once")),
