@@ -61,15 +61,15 @@ def steps(dry: bool) -> list[Step]:
     cases = ("benchmarks.engine.gpu_cases", *(("--dry",) if dry else ()))
     kernel_tests = f"{_TESTS}/kernels/test_argmax.py" if dry else f"{_TESTS}/kernels"
     return [
-        Step("kernel tests", 60, (*marked, kernel_tests)),
+        Step("kernel tests", 80, (*marked, kernel_tests)),
         Step("tokens, no graphs", 40, (*engine_tests, "every_family or sampled or no_batch")),
         Step("tokens, graphs", 65, (*engine_tests, "captured and (llama or gemma2 or quantised)")),
         Step("A", 105, (*cases, "--workload", "A", "twice", "profile")),
-        Step("A, more", 90, (*cases, "--workload", "A", "requests-1024", "top-p", "long-prompt", "temperature")),
-        Step("A8", 75, (*cases, "--workload", "A8", "once")),
+        Step("A, more", 85, (*cases, "--workload", "A", "requests-1024", "top-p", "long-prompt", "temperature")),
+        Step("A8", 70, (*cases, "--workload", "A8", "once")),
         Step("holes", 30, ("benchmarks.engine.gpu_holes", *(("--dry",) if dry else ()))),
-        Step("soak", 35, ("benchmarks.engine.gpu_soak", "--seconds", "15", *(("--dry",) if dry else ()))),
-        *(() if dry else (Step("kernels", 30, ("benchmarks.kernels_gpu",)),)),
+        Step("soak", 30, ("benchmarks.engine.gpu_soak", "--seconds", "15", *(("--dry",) if dry else ()))),
+        *(() if dry else (Step("kernels", 25, ("benchmarks.kernels_gpu",)),)),
     ]
 
 
