@@ -2,7 +2,7 @@
 
     python -m benchmarks.engine.gpu_holes [--dry]
 
-Saves a model of the shape of Llama-3-8B with a quarter of its layers, and loads it as the engine does, once with the
+Saves a model of the shape of Llama-3-8B with an eighth of its layers, and loads it as the engine does, once with the
 allocator's usual segments and once with what the engine sets where nothing is set. On a card they differ by what the
 setting is worth.
 """
@@ -21,7 +21,7 @@ from benchmarks.engine.gpu_workloads import CONFIGS, make_model
 from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.model.device import device_for
 
-LAYERS = 8
+LAYERS = 4
 ALLOCATORS = {"usual": "expandable_segments:False", "engine": ""}
 
 
