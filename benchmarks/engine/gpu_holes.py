@@ -2,8 +2,9 @@
 
     python -m benchmarks.engine.gpu_holes [--dry]
 
-Saves a model of the shape of Llama-3-8B with a quarter of its layers, and loads it as the engine does, once with the
-allocator's usual segments and once with expandable ones. On a card they differ by what the setting is worth.
+Saves a model of the shape of Llama-3-8B with an eighth of its layers, and loads it as the engine does, once with the
+allocator's usual segments and once with what the engine sets where nothing is set. On a card they differ by what the
+setting is worth.
 """
 
 import argparse
@@ -18,13 +19,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.engine.gpu_workloads import CONFIGS, make_model
 from pelton.workers.engine.layers.fused_linear import fuse_linears
+from pelton.workers.engine.model.device import device_for
 
-LAYERS = 8
-SEGMENTS = ("False", "True")
+LAYERS = 4
+ALLOCATORS = {"usual": "expandable_segments:False", "engine": ""}
 
 
 def measure(folder: str, device: str) -> dict[str, float]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device})
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device_for(device)})
     fuse_linears(model)
     if device == "cpu":
         return {"allocated_gib": 0.0, "holes_gib": 0.0}
@@ -46,13 +48,14 @@ def main() -> None:
         config = CONFIGS["dry"] if asked.dry else LlamaConfig(**CONFIGS["A8"].to_dict() | {"num_hidden_layers": LAYERS})
         make_model(config, device).save_pretrained(folder)
         torch.cuda.empty_cache()
-        for expandable in SEGMENTS:
-            environment = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": f"expandable_segments:{expandable}"}
+        for name, setting in ALLOCATORS.items():
+            environment = {key: value for key, value in os.environ.items() if key != "PYTORCH_CUDA_ALLOC_CONF"}
+            environment |= {"PYTORCH_CUDA_ALLOC_CONF": setting} if setting else {}
             command = [sys.executable, "-m", "benchmarks.engine.gpu_holes", "--folder", folder]
             command += ["--dry"] if asked.dry else []
-            told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout  # noqa: S603 (our own)
+            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout  # noqa: S603 (our own)
             figures = json.loads(told.splitlines()[-1])
-            print("RESULT", json.dumps({"expandable": expandable, **figures}), flush=True)
+            print("RESULT", json.dumps({"allocator": name, **figures}), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import random
+import resource
 import sys
 import time
 from collections import Counter
@@ -24,7 +25,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import torch
 from transformers import LlamaConfig
 
@@ -143,8 +143,10 @@ def live(engine: Engine, sizes: Sizes, seconds: float, dice: random.Random) -> S
 
 
 def memory_mib() -> float:
-    """Of the device; of the process, where there is none."""
-    return (torch.cuda.memory_reserved() if torch.cuda.is_available() else psutil.Process().memory_info().rss) / 2**20
+    """Of the device; the most that the process has had, where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_reserved() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def faults(story: Story) -> list[str]:

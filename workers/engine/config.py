@@ -48,8 +48,8 @@ class ContinuousConfig:
             batch_invariant=self.batch_invariant,
             speculation=self.speculation,
             kernel_cache=self.kernel_cache,
-            # Only steps of single tokens are captured: the kernels of one with prompts are launched one by one, which
-            # takes the host longer than the device takes for a few prompts.
+            # Whoever decodes waits for a step with prompts, whose products take their time for few tokens too: one step
+            # with many of them holds up less than many with few.
             gather_tokens=min(_GATHER_TOKENS, max_batch_tokens) if on_gpu and not self.batch_invariant else 0,
             gather_steps=_GATHER_STEPS,
         )

@@ -2,19 +2,17 @@
 (`workers/engine/continuous/executors.py`).
 
 The host knows a step's sequences, positions and pages ahead of its tokens. It tells them in one copy (`step_input.py`);
-the tokens stay on the device, in their sequences' slots (`slots.py`), and are copied to the host behind the step. Steps
-of one token per sequence run as CUDA graphs (`graphs.py`); with a prompt's chunk among them, as one packed forward
-pass.
+the tokens stay on the device, in their sequences' slots (`slots.py`), and are copied to the host behind the step. All
+that a step does from the numbers told to its likeliest tokens is a CUDA graph (`graphs.py`) where it is of one token
+per sequence, or has chunks of prompts that are few enough; others are one packed forward pass, launched as it is.
 """
 
-import itertools
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pelton.workers.engine.api import SamplingParams
 from pelton.workers.engine.attention.kv_cache import KVCache
@@ -22,25 +20,22 @@ from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.cuda.attention import AttentionFactory, Layout, TritonAttention
 from pelton.workers.engine.cuda.compiling import compile_body
 from pelton.workers.engine.cuda.environment import keep_kernels, settle_process
-from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
+from pelton.workers.engine.cuda.graphs import Graphs
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
-from pelton.workers.engine.cuda.kernels.prefill import block_tokens, cut_blocks
-from pelton.workers.engine.cuda.kernels.splits import SPLIT_FIELDS, Splits, most_splits, plan_splits
+from pelton.workers.engine.cuda.kernels.prefill import block_tokens
+from pelton.workers.engine.cuda.kernels.splits import SPLIT_FIELDS, most_splits
 from pelton.workers.engine.cuda.paged_op import ATTENTION, attending, register
-from pelton.workers.engine.cuda.sampler import DeviceSampler
+from pelton.workers.engine.cuda.sampler import DeviceSampler, is_greedy
 from pelton.workers.engine.cuda.slots import Slots
-from pelton.workers.engine.cuda.step_input import FIELDS, POSITIONS, Ints, Rows, chunk_blocks, pack_rows
+from pelton.workers.engine.cuda.step_input import PackedStep, StepPacker, StepTensors
+from pelton.workers.engine.cuda.step_shape import FIELDS, StepShape, aligned, decode_shapes, mixed_shapes
 from pelton.workers.engine.executor import StepHandle
 from pelton.workers.engine.faults import memory_lasts
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.sampling.penalties import History
 from pelton.workers.engine.sampling.sampler import SamplingRequest
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
-from pelton.workers.engine.transfer import upload_into
-
-# Rows of a packed step are filled up to a multiple of this: what lies behind them is aligned then as the kernels were
-# compiled for, and matrix products like it.
-_ALIGNED = 8
+from pelton.workers.engine.transfer import upload, upload_into
 
 # All ways of choosing a token; the last asks for all that it can need memory for.
 _WAYS = (
@@ -67,21 +62,32 @@ class DeviceExecutor:
         width = -(-loaded.context_length // limits.page_size)
         self._slots = Slots(limits.max_running, width, store.null_page, loaded.device)
         self._chooser = DeviceSampler(loaded.device)
-        self._graphs = Graphs(self._decode, buckets_for(limits.max_running), self._prepare)
-        # Read by the graphs where it lies: the rows of a step, and behind them all else that it is told.
-        rows = max(_aligned(limits.max_batch_tokens), self._graphs.bucket(limits.max_running))
         _, kv_heads, _, dim = store.keys[0].shape
-        self._kv_heads = kv_heads
-        split = SPLIT_FIELDS * most_splits(limits.max_running, kv_heads) + limits.max_running + 2
-        room = 2 * (FIELDS + 1) * rows + split + 2 * self._slots.tables.numel()
+        tokens = block_tokens(loaded.model.config.num_attention_heads // kv_heads, dim, loaded.dtype.itemsize)
+        self._packer = StepPacker(self._slots, limits.page_size, kv_heads, tokens)
+        decodes = decode_shapes(limits.max_running, kv_heads)
+        self._mixed = mixed_shapes(
+            limits.max_running, limits.max_batch_tokens, kv_heads, _layer_weights(loaded.model), tokens
+        )
+        wanted = max((shape.wanted or 0 for shape in self._mixed), default=0)
+        logits = torch.empty(wanted, loaded.model.config.vocab_size, dtype=loaded.dtype, device=loaded.device)
+        self._graphs = Graphs(self._compute, decodes, self._mixed, self._prepare, logits)
+        # Read by the steps where it lies. As long as a captured one's numbers, and as those of one that is not can be:
+        # with a block for each row, and all tables anew.
+        longest = (2 * FIELDS + 1) * aligned(limits.max_batch_tokens) + 2 * limits.max_running + 1
+        longest += SPLIT_FIELDS * most_splits(limits.max_running, kv_heads) + 2 * self._slots.tables.numel()
+        room = max(longest, *(sum(shape.parts) for shape in self._graphs.shapes))
         self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
-        group = loaded.model.config.num_attention_heads // kv_heads
-        self._block_tokens = block_tokens(group, dim, loaded.dtype.itemsize)
         register()
         loaded.model.set_attn_implementation(ATTENTION)
 
+    @property
+    def largest_captured(self) -> int:
+        """Rows of the largest step with chunks that is captured; 0 where none is."""
+        return max((shape.rows for shape in self._mixed), default=0)
+
     def warm_up(self) -> None:
-        """Compile the model and capture the decode steps; raises ModelLoadError where memory does not last."""
+        """Compile the model and capture steps; raises ModelLoadError where memory does not last."""
         with memory_lasts("lower engine.kv_memory_gib, or engine.max_batch_tokens"):
             if self._device.type == "cuda":
                 compile_body(self._model, self._limits.kernel_cache, self.dummy_run)
@@ -96,94 +102,61 @@ class DeviceExecutor:
 
         The former comes first, as a compiler picks its kernels by the sizes it sees first, and most steps are such.
         """
-        self._run(pack_rows((), self._slots, self._graphs.bucket(self._limits.max_running)))
-        rows, longest = self._limits.max_batch_tokens, self._slots.width * self._store.page_size
-        padding = pack_rows((), self._slots, _aligned(rows))
-        padding[POSITIONS] = np.arange(padding.shape[1]) % longest
-        chunks = [(self._slots.padding_slot, row, 0, min(longest, rows - row)) for row in range(0, rows, longest)]
-        blocks = cut_blocks(np.array(chunks, dtype=np.int64), self._block_tokens)
-        wanted = np.arange(min(rows, self._limits.max_running))
-        step = self._packed(padding, 0, blocks, wanted)
+        self._run(self._packer.padding(self._graphs.decode_shape(self._limits.max_running)))
+        wanted = min(self._limits.max_batch_tokens, self._limits.max_running)
+        logits, chosen = self._run(self._packer.largest(self._limits.max_batch_tokens, wanted))
         history = History(np.zeros(1, dtype=np.int64), 0)
         for params in _WAYS:
-            asks = [SamplingRequest(params, 0, 0, history) for _ in wanted]
-            self._chooser.choose(step.logits, step.likeliest, asks, wanted.tolist()).choices()
+            asks = [SamplingRequest(params, 0, 0, history) for _ in range(wanted)]
+            self._chooser.choose(logits, chosen, asks, range(wanted)).choices()
 
     @torch.inference_mode()
     def launch(self, works: Items[ScheduledChunk], asks: Items[SamplingRequest]) -> StepHandle:
         order = sorted(range(len(works)), key=lambda index: works[index].count > 1)
         ordered = [works[index] for index in order]
-        step, logit_rows = self._decode_step(ordered) if ordered[-1].count == 1 else self._mixed_step(ordered)
-        # Asks come in the order of the works, logits in that of their rows.
-        row_of = dict(zip(order, logit_rows, strict=True))
+        decodes = ordered[-1].count == 1
+        bucket = (
+            self._graphs.decode_shape(len(works)) if decodes else self._graphs.mixed_shape(self._packer.needed(ordered))
+        )
+        step = self._packer.pack(ordered, bucket)
+        logits, chosen = self._run(step)
+        # Logits come in the order of their rows, and where there are chunks only those of works that complete; asks
+        # come in the order of the works.
+        having = order if decodes else [index for index in order if works[index].completes]
+        row_of = {index: row for row, index in enumerate(having)}
         rows = [row_of[index] for index, work in enumerate(works) if work.completes]
-        flight = self._chooser.choose(step.logits, step.likeliest, asks, rows)
-        self._slots.newest.index_copy_(0, step.slots, step.likeliest[0])
+        flight = self._chooser.choose(logits, chosen, asks, rows)
+        if not all(map(is_greedy, asks)):
+            self._keep_newest(StepTensors.at(self._numbers, step.shape), chosen)
         return flight
 
-    def _decode_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
-        """A step of one token for each of its sequences, and which row is whose."""
-        bucket = self._graphs.bucket(len(works))
-        logits, chosen = self._run(pack_rows(works, self._slots, bucket))
-        return _Logits(logits, chosen, Rows.at(self._numbers, bucket).slots), range(len(works))
+    def _run(self, step: PackedStep) -> tuple[Tensor, Tensor]:
+        """Upload a step's numbers and compute it."""
+        self._upload(step)
+        return self._graphs.run(step.shape)
 
-    def _run(self, packed: Ints) -> tuple[Tensor, Tensor]:
-        """Upload a bucket's rows and run it."""
-        self._fill(packed)
-        return self._graphs.run(packed.shape[1])
+    def _prepare(self, shape: StepShape) -> None:
+        self._upload(self._packer.padding(shape))
 
-    def _prepare(self, bucket: int) -> None:
-        """Upload a bucket of padding alone."""
-        self._fill(pack_rows((), self._slots, bucket))
-
-    def _fill(self, packed: Ints) -> None:
-        """Upload a bucket's rows, with as many items of their splits as its graph has programs."""
-        most = most_splits(packed.shape[1], self._kv_heads)
-        items, offsets = plan_splits(packed[POSITIONS], self._store.page_size, most)
-        padding = np.zeros((most - len(items), SPLIT_FIELDS), dtype=np.int64)
-        self._upload(packed, np.concatenate((items, padding)), offsets)
-
-    def _decode(self, bucket: int) -> tuple[Tensor, Tensor]:
-        """The part of such a step that is captured: from the numbers told to logits and likeliest tokens."""
-        behind = self._numbers[FIELDS * bucket :]
-        items = SPLIT_FIELDS * most_splits(bucket, self._kv_heads)
-        splits = Splits(behind[:items].view(-1, SPLIT_FIELDS), behind[items : items + bucket + 1])
-        logits = self._forward(Layout(Rows.at(self._numbers, bucket), bucket, splits), logit_rows=0)
-        return logits, likeliest(logits)
-
-    def _mixed_step(self, works: Items[ScheduledChunk]) -> tuple["_Logits", Items[int]]:
-        """A step with chunks of prompts, and where the logits of each work are; only works that complete have any."""
-        counts = [work.count for work in works]
-        completing = [work.completes for work in works]
-        ends = list(itertools.accumulate(counts))
-        last_rows = [end - 1 for end, completes in zip(ends, completing, strict=True) if completes]
-        rows = _aligned(ends[-1])
-        packed = pack_rows(works, self._slots, rows)
-        blocks = chunk_blocks(works, self._slots, rows, self._block_tokens)
-        step = self._packed(packed, counts.count(1), blocks, np.array(last_rows, dtype=np.int64))
-        return step, [before - 1 for before in itertools.accumulate(map(int, completing))]
-
-    def _packed(self, packed: Ints, singles: int, blocks: Ints, logit_rows: Ints) -> "_Logits":
-        planned = packed[POSITIONS, :singles]
-        cut = plan_splits(planned, self._store.page_size, most_splits(singles, self._kv_heads)) if singles else ()
-        told, *behind, wanted = self._upload(packed, blocks, *cut, logit_rows)
-        splits = Splits(behind[0].view(-1, SPLIT_FIELDS), behind[1]) if singles else None
-        rows = Rows.at(self._numbers, packed.shape[1])
-        logits = self._forward(Layout(rows, singles, splits, told.view(-1, blocks.shape[1])), wanted)
-        return _Logits(logits, likeliest(logits), rows.slots.index_select(0, wanted))
-
-    def _upload(self, packed: Ints, *more: Ints) -> list[Tensor]:
-        """Copy a step's numbers to the device, with the tables' changes; returns where those behind the rows are."""
-        changes = self._slots.changes()
-        parts = [packed.reshape(-1), *(each.reshape(-1) for each in more), changes.T.reshape(-1)]
-        upload_into(self._numbers, np.concatenate(parts))
-        ends = list(itertools.accumulate(map(len, parts)))
-        told = [self._numbers[start:end] for start, end in itertools.pairwise(ends)]
-        if len(changes):
-            places, pages = told[-1].view(2, -1)
+    def _upload(self, step: PackedStep) -> None:
+        if len(step.early):
+            places, pages = upload(step.early.T, torch.int64, self._device).unbind(0)
             self._slots.tables.view(-1).index_copy_(0, places, pages)
+        upload_into(self._numbers, step.numbers)
         self._slots.changed()
-        return told[:-1]
+
+    def _compute(self, shape: StepShape) -> tuple[Tensor, Tensor]:
+        """The part of a step that may be captured: from the numbers told to logits [n, vocab] and likeliest tokens."""
+        told = StepTensors.at(self._numbers, shape)
+        self._slots.tables.view(-1).index_copy_(0, told.places, told.pages)
+        layout = Layout(told.rows, shape.singles, told.splits, told.blocks)
+        logits = self._forward(layout, 0 if told.wanted is None else told.wanted)
+        chosen = likeliest(logits)
+        self._keep_newest(told, chosen)
+        return logits, chosen
+
+    def _keep_newest(self, told: StepTensors, chosen: Tensor) -> None:
+        self._slots.newest.index_copy_(0, told.targets, chosen[0])
 
     def _forward(self, layout: Layout, logit_rows: Tensor | int) -> Tensor:
         """Logits [n, vocab] in the model's own data type, of `logit_rows` (0: of all)."""
@@ -199,14 +172,7 @@ class DeviceExecutor:
         return logits
 
 
-def _aligned(rows: int) -> int:
-    return -(-rows // _ALIGNED) * _ALIGNED
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Logits:
-    """Logits [n, vocab], the likeliest token of each row (`triton_argmax.likeliest`), and whose slot it goes to."""
-
-    logits: Tensor
-    likeliest: Tensor
-    slots: Tensor
+def _layer_weights(model: Any) -> float:
+    """How many numbers a layer of a causal language model has, on the average."""
+    layers: nn.ModuleList = model.get_decoder().layers
+    return sum(parameter.numel() for parameter in layers.parameters()) / len(layers)

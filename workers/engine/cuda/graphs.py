@@ -1,88 +1,103 @@
-"""Decode steps as CUDA graphs: one for each of a few numbers of rows, replayed without the host naming a kernel."""
+"""Steps as CUDA graphs: one for each of a few shapes, replayed without the host naming a kernel."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pelton.workers.engine.cuda.step_shape import StepShape
 from pelton.workers.engine.faults import Fault
 
 log = logging.getLogger(__name__)
 
-_LEAST_ROWS = 2
-_FINE, _COARSE = 256, 64
-
-
-def buckets_for(most_rows: int) -> list[int]:
-    """The numbers of rows that there are graphs for, ascending; the last holds `most_rows`.
-
-    One row is computed as two: a compiled model is general over all numbers of rows but 1.
-    """
-    fine = [_LEAST_ROWS, 4, 8, *range(16, _FINE + 1, 16)]
-    coarse = range(_FINE + _COARSE, most_rows + _COARSE, _COARSE)
-    enough = [rows for rows in (*fine, *coarse) if rows < most_rows]
-    return [*enough, max(_LEAST_ROWS, most_rows)]
+# Steps with chunks run without a graph too: no start is to be held up by them for long.
+_MIXED_S = 10.0
 
 
 class Graphs:
-    """Captured runs of `decode(rows)`, which reads and writes the same memory each time.
+    """Captured runs of `compute(shape)`, which reads and writes the same memory each time.
 
-    `prepare(rows)` fills what it reads with numbers that mean nobody, for the run before a capture.
+    `decodes` are the shapes of steps of one token per sequence, ascending, and `mixed` those of steps with chunks.
+    `prepare(shape)` fills what such a run reads with numbers that mean nobody, for the run before a capture. Logits of
+    steps with chunks are put into `logits` [wanted rows, vocab], where they lie until the next such step; each decode
+    step keeps its own.
     """
 
     def __init__(
         self,
-        decode: Callable[[int], tuple[Tensor, Tensor]],
-        buckets: list[int],
-        prepare: Callable[[int], object],
+        compute: Callable[[StepShape], tuple[Tensor, Tensor]],
+        decodes: Sequence[StepShape],
+        mixed: Sequence[StepShape],
+        prepare: Callable[[StepShape], object],
+        logits: Tensor,
     ) -> None:
-        self._decode = decode
+        self._compute = compute
         self._prepare = prepare
-        self._buckets = buckets
-        self._captured: dict[int, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
+        self._decodes = decodes
+        self._mixed = mixed
+        self._logits = logits
+        self._captured: dict[StepShape, tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
 
-    def bucket(self, rows: int) -> int:
-        """The least number of rows with a graph that holds so many."""
-        return next(bucket for bucket in self._buckets if bucket >= rows)
+    @property
+    def shapes(self) -> list[StepShape]:
+        """All that are to be captured, in that order."""
+        # The largest first, so that the others find room in their memory; those for many decodes before the others.
+        order = sorted(self._mixed, key=lambda shape: (shape.singles, shape.chunked), reverse=True)
+        return [*reversed(self._decodes), *order]
 
-    def run(self, bucket: int) -> tuple[Tensor, Tensor]:
-        """What `decode` gives, captured or not; valid until the next run that is queued behind it."""
-        if bucket not in self._captured:
-            return self._decode(bucket)
-        graph, outputs = self._captured[bucket]
+    def decode_shape(self, rows: int) -> StepShape:
+        """The least that holds so many rows, captured or not."""
+        return next(shape for shape in self._decodes if shape.singles >= rows)
+
+    def mixed_shape(self, needed: StepShape) -> StepShape | None:
+        """The least captured one that holds a step with chunks; None where it is to be computed as it is."""
+        return next((shape for shape in self._mixed if shape.holds(needed) and shape in self._captured), None)
+
+    def run(self, shape: StepShape) -> tuple[Tensor, Tensor]:
+        """What `compute` gives, captured or not; valid until the next run that is queued behind it."""
+        if shape not in self._captured:
+            return self._compute(shape)
+        graph, outputs = self._captured[shape]
         graph.replay()
         return outputs
 
     @torch.inference_mode()
     def capture(self) -> None:
-        """Capture all buckets, the largest first, so that the smaller ones find room in its memory.
+        """Capture all shapes; of those with chunks, as many as time allows.
 
         Where it fails the steps run as they are: their kernels are launched one by one, and the log says why.
         """
-        started = time.perf_counter()
-        pool = torch.cuda.graph_pool_handle()
-        for count, bucket in enumerate(reversed(self._buckets), start=1):
+        started, pool = time.perf_counter(), torch.cuda.graph_pool_handle()
+        mixed_since: float | None = None
+        for count, shape in enumerate(self.shapes, start=1):
+            before = time.perf_counter()
+            mixed_since = before if shape.chunked and mixed_since is None else mixed_since
+            if mixed_since is not None and before - mixed_since > _MIXED_S:
+                log.info("Captured %d of %d steps; the rest run as they are.", count - 1, len(self.shapes))
+                return
             try:
-                self._captured[bucket] = self._capture(bucket, pool)
+                self._captured[shape] = self._capture(shape, pool)
             except Exception as error:
                 fault = Fault.of(error)
                 if fault.is_out_of_memory or fault.fatal:
                     raise
-                log.warning("Decode steps of %d rows could not be captured and run slower.", bucket, exc_info=True)
+                log.warning("Steps of %d rows could not be captured and run slower.", shape.rows, exc_info=True)
                 return
             seconds = time.perf_counter() - started
-            log.info("Captured decode steps of %d rows (%d of %d, %.1f s).", bucket, count, len(self._buckets), seconds)
+            log.info("Captured steps of %d rows (%d of %d, %.1f s).", shape.rows, count, len(self.shapes), seconds)
 
-    def _capture(self, bucket: int, pool: Any) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]:
-        self._prepare(bucket)
+    def _capture(self, shape: StepShape, pool: Any) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]:
+        self._prepare(shape)
         # Once uncaptured: kernels are compiled and libraries start up at their first call.
-        self._decode(bucket)
+        self._compute(shape)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         # Other threads of a worker may use CUDA meanwhile; only this one's calls belong here.
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            outputs = self._decode(bucket)
-        return graph, outputs
+            logits, chosen = self._compute(shape)
+            if shape.wanted is not None:
+                logits = self._logits[: shape.wanted].copy_(logits)
+        return graph, (logits, chosen)

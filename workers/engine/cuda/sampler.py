@@ -112,6 +112,11 @@ def _cut_by(params: SamplingTensors, logits: Tensor, rows: Tensor, positions: Te
     return draw_cut(logits, rows, params.temperature, *cuts, params.seed, positions)
 
 
+def is_greedy(ask: SamplingRequest) -> bool:
+    """Whether a row's token is the likeliest of its logits as they are."""
+    return ask.params.temperature <= 0 and not _adjusted(ask)
+
+
 def _drawn(ask: SamplingRequest) -> bool:
     """Whether a row is sampled by its temperature alone."""
     params = ask.params

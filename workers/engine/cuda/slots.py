@@ -29,6 +29,8 @@ class Slots:
     def __init__(self, count: int, width: int, scratch_page: int, device: torch.device) -> None:
         self.padding_slot = count
         self.width = width
+        # What may be told of the tables at any time: it is so already.
+        self.padding_change = (count * width, scratch_page)
         self.tables = torch.full((count + 1, width), scratch_page, dtype=torch.int64, device=device)
         self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)
         self._free = list(range(count - 1, -1, -1))

@@ -39,6 +39,8 @@ def _prefill_kernel(
     row = tl.load(block + 1)
     start = tl.load(block + 2).to(tl.int32)
     count = tl.load(block + 3).to(tl.int32)
+    if count == 0:  # a captured step's that has fewer chunks
+        return
     members = tl.arange(0, BLOCK_TOKENS * BLOCK_GROUP)
     tokens = members // BLOCK_GROUP
     heads = kv_head * GROUP + members % BLOCK_GROUP

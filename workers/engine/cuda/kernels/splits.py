@@ -60,7 +60,7 @@ def plan_splits(positions: Ints, page_size: int, most: int) -> tuple[Ints, Ints]
 
 def _share(pages: Ints, most: int) -> int:
     """The least number of pages for each item with which there are at most `most` items."""
-    low, high = max(1, -(-int(pages.sum()) // most)), int(pages.max(initial=1))
+    low, high = max(1, -(-int(pages.sum()) // max(1, most))), int(pages.max(initial=1))
     while low < high:
         middle = (low + high) // 2
         if int((-(-pages // middle)).sum()) <= most:

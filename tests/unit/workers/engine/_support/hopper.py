@@ -87,8 +87,10 @@ def main() -> None:
 def warm(executor: Any) -> None:
     """What `warm_up` does but compile and capture."""
     executor.dummy_run()
-    for bucket in executor._graphs._buckets:
-        executor._decode(bucket)
+    # Of steps with chunks the largest and the smallest: they differ in nothing that is compiled.
+    for shape in (*executor._graphs._decodes, executor._mixed[0], executor._mixed[-1]):
+        executor._prepare(shape)
+        executor._compute(shape)
 
 
 def serve(engine: ContinuousEngine) -> None:

@@ -33,6 +33,8 @@ class PlainAttention:
         blocks = [] if self.layout.blocks is None else self.layout.blocks.tolist()
         out = torch.full(queries.shape, torch.nan)
         for slot, row, start, count in singles.T[: self.layout.singles].tolist() + blocks:
+            if count == 0:
+                continue
             out[row : row + count] = self._mixed_step(layer, queries[row : row + count], slot, start, scoring)
         return out
 

@@ -429,6 +429,14 @@ def test_the_executor_is_the_one_of_the_gpu(loaded: LoadedModel) -> None:
     assert engine._executor.steps_ahead == 1
 
 
+def test_nothing_is_guessed_one_step_ahead(loaded: LoadedModel) -> None:
+    """A guess would have to be checked before the next step is planned: the setting changes no step here."""
+    expected = tokens_of(run(late_engine(loaded)))
+    engine = late_engine(loaded, speculation="prompt")
+    assert tokens_of(run(engine)) == expected
+    assert engine._speculator is None
+
+
 def test_held_answers_are_the_padded_engines(loaded: LoadedModel) -> None:
     """Rows with a grammar, greedy and sampled, biased and cut, beside free ones: the same tokens."""
     compiler = GrammarCompiler(lambda: of_tokenizer(loaded.tokenizer, 260, loaded.eos_token_ids))

@@ -1,8 +1,6 @@
-"""What is prepared once: a body that compiles as one graph, and decode steps that run captured or as they are."""
+"""A body that compiles as one graph, or runs as it is."""
 
-import contextlib
 import copy
-import logging
 import warnings
 from typing import Any
 
@@ -10,7 +8,6 @@ import pytest
 import torch
 
 from pelton.workers.engine.cuda.compiling import compile_body
-from pelton.workers.engine.cuda.graphs import Graphs
 from pelton.workers.engine.cuda.paged_op import attending, paged_attention
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import memory_lasts
@@ -76,42 +73,6 @@ def test_advice_on_float32_is_no_failure(monkeypatch: pytest.MonkeyPatch, caplog
 
     compile_body(model, None, advised)
     assert "could not be compiled" not in caplog.text
-
-
-def test_steps_that_cannot_be_captured_run_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What was captured is replayed, the rest computed; the log tells of both."""
-    replayed = []
-
-    class Graph:
-        def replay(self) -> None:
-            replayed.append(self)
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
-    calls = []
-
-    def decode(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        calls.append(rows)
-        if rows == 4 and len(calls) == 4:
-            raise RuntimeError("operation not permitted when stream is capturing")
-        return torch.full((rows,), len(calls)), torch.zeros(rows)
-
-    prepared: list[int] = []
-    graphs = Graphs(decode, [2, 4, 8], prepared.append)
-    with caplog.at_level(logging.INFO):
-        graphs.capture()
-    assert "Captured decode steps of 8 rows (1 of 3" in caplog.text
-    assert "4 rows could not be captured" in caplog.text
-    assert calls == [8, 8, 4, 4]
-    assert prepared == [8, 4]  # a run on numbers of another layout would read pages that are nowhere
-    assert graphs.run(8)[0].tolist() == [2] * 8
-    assert len(replayed) == 1
-    assert graphs.run(2)[0].tolist() == [5] * 2
-    assert len(replayed) == 1
 
 
 def test_the_operator_is_what_it_says() -> None:

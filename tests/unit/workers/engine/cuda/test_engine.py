@@ -13,7 +13,7 @@ from pelton.workers.engine.cuda.executor import DeviceExecutor
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import wrap
 from tests.unit.workers.engine._support.kernels import DEVICES, ON_GPU
-from tests.unit.workers.engine._support.reference import CONFIGS, pristine, run
+from tests.unit.workers.engine._support.reference import CONFIGS, pristine, prompt_of, run
 
 PAGE = 16
 REQUESTS = [(1, 4), (40, 1), (5, 2), (37, 7)]
@@ -53,9 +53,35 @@ def test_compiled_and_captured(family: str, device: str, caplog: pytest.LogCaptu
     assert "could not be" not in caplog.text  # the engine goes on without either, only slower
     executor = engine._executor
     assert isinstance(executor, DeviceExecutor)
-    assert set(executor._graphs._captured) == {2, 4}
+    captured = executor._graphs._captured
+    assert {shape.singles for shape in captured if not shape.chunked} == {2, 4}
+    assert set(executor._mixed) < set(captured)
     run(engine, family, REQUESTS, new=12)
     run(engine, family, REQUESTS[:1], new=12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", [ON_GPU])
+@pytest.mark.parametrize("kv_dtype", ["int8", "fp8"])
+def test_quantised_pages_in_captured_steps(kv_dtype: str, device: str, caplog: pytest.LogCaptureFixture) -> None:
+    """They are captured too, and say the same to the same requests each time."""
+    engine = make_engine(
+        "llama", device, kv_memory_gib=None, max_batch_tokens=25, kv_dtype=kv_dtype, prefix_cache=False
+    )
+    engine.warm_up()
+    assert "could not be" not in caplog.text
+    answers = []
+    for _ in range(2):
+        for index, (length, seed) in enumerate(REQUESTS):
+            engine.add(
+                EngineRequest(index, prompt_of(length, seed), SamplingParams(8, temperature=0.0, ignore_eos=True))
+            )
+        outcomes = []
+        while engine.running:
+            outcomes += engine.step()
+        answers.append({each.request_id: each.token_ids for each in outcomes if isinstance(each, Completion)})
+    assert len(answers[0]) == len(REQUESTS)
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.gpu

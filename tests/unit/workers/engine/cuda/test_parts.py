@@ -1,4 +1,4 @@
-"""What the device's steps are made of, piece by piece: slots, rows, buckets, and sampling without a look at numbers."""
+"""What the device's steps are made of, piece by piece: slots, rows, and sampling without a look at numbers."""
 
 import numpy as np
 import torch
@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.workers.engine.api import EngineRequest, SamplingParams
-from pelton.workers.engine.cuda.graphs import Graphs, buckets_for
 from pelton.workers.engine.cuda.slots import Slots
 from pelton.workers.engine.cuda.step_input import ON_DEVICE, chunk_blocks, pack_rows
 from pelton.workers.engine.sampling.sampling import floor_by_halving, nucleus_floor
@@ -20,17 +19,6 @@ def sequence(index: int, length: int, pages: list[int]) -> SequenceState:
     made = SequenceState(EngineRequest(index, list(range(10, 10 + length)), SamplingParams(50)), index)
     made.pages = pages
     return made
-
-
-@given(most=st.integers(1, 1000))
-def test_buckets(most: int) -> None:
-    """Every number of rows has one; small ones waste less than half of it, and there are never many."""
-    buckets = buckets_for(most)
-    graphs = Graphs(lambda _: (torch.empty(0), torch.empty(0)), buckets, lambda _: None)
-    assert buckets == sorted(set(buckets))
-    assert buckets[-1] == max(2, most)
-    assert len(buckets) <= 32
-    assert all(rows <= graphs.bucket(rows) <= max(2, 2 * rows) for rows in range(1, most + 1))
 
 
 def told(slots: Slots) -> list[list[int]]:
@@ -82,13 +70,13 @@ def test_rows_say_what_the_host_knows() -> None:
         ScheduledChunk(stored, 4, 1, stored=True),
         ScheduledChunk(chunked, 1, 3),
     ]
-    assert pack_rows(works, slots, 8).tolist() == [
+    assert pack_rows(works, slots, 3, 8).tolist() == [
         [ON_DEVICE, 14, 14, 11, 12, 13, 0, 0],
         [0, 1, 2, 3, 3, 3, 4, 4],
         [0, 1, 4, 3, 3, 3, 4, 4],
         [5, 4, 4, 1, 2, 3, 0, 0],
     ]
-    assert chunk_blocks(works, slots, 8, tokens=2).tolist() == [[3, 3, 1, 2], [3, 5, 3, 1], [4, 6, 0, 2]]
+    assert chunk_blocks(works, slots, 3, tokens=2).tolist() == [[3, 3, 1, 2], [3, 5, 3, 1]]
 
 
 @settings(deadline=None)

@@ -60,7 +60,8 @@ def prefill(
     paged: Paged, queries: torch.Tensor, chunks: list[list[int]], scoring: AttentionParams, tokens: int
 ) -> torch.Tensor:
     out = torch.full(queries.shape, torch.nan, dtype=queries.dtype, device=queries.device)
-    blocks = torch.from_numpy(cut_blocks(np.array(chunks), tokens)).to(queries.device)
+    cut = np.concatenate((cut_blocks(np.array(chunks), tokens), np.zeros((1, 4), dtype=np.int64)))  # as above
+    blocks = torch.from_numpy(cut).to(queries.device)
     prefill_attention(queries, paged.keys, paged.values, paged.tables, blocks, out, scoring)
     return out
 
