@@ -10,7 +10,8 @@ exact match    greedy answers to questions of TAT-QA whose answer is one figure 
                a precision answers differently, so agreement with float32's texts is shown too
 
 The engine computes all of it; texts are read in one chunk each, through its pages. bfloat16 is left out where the
-processor would emulate it, unless it is named, and so is fp8, which CPUs compute slowly and like a GPU. Prints a table and the same as JSON.
+processor would emulate it, unless it is named, and so is fp8, which a CPU computes slowly.
+Prints a table and the same as JSON.
 """
 
 import argparse

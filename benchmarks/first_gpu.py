@@ -61,6 +61,8 @@ def steps(dry: bool) -> list[Step]:
         Step("A", 130, (*cases, "--workload", "A", "twice", "profile")),
         Step("A, more", 130, (*cases, "--workload", "A", "temperature", "top-p", "requests-1024", "long-prompt")),
         Step("A8", 120, (*cases, "--workload", "A8", "once")),
+        Step("fp8 tests", 40, (*marked, f"{_TESTS}/test_fp8.py")),
+        Step("A8, fp8", 120, (*cases, "--workload", "A8", "--weights", "fp8", "once")),
         *(() if dry else (Step("kernels", 60, ("benchmarks.kernels_gpu",)),)),
         Step("holes", 60, ("benchmarks.engine.gpu_holes", *(("--dry",) if dry else ()))),
         Step("tokens, graphs, rest", 90, (*engine_tests, "captured and (gemma3 or qwen3)")),

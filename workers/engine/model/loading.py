@@ -38,10 +38,16 @@ from pelton.workers.engine.model.quantised.reading import read_quantised
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
-from pelton.workers.engine.model.tokenizer import tokenizer_of
+from pelton.workers.engine.model.tokenizer import (
+    check_vocabulary,
+    eos_token_ids_of,
+    pad_token_id_of,
+    tokenizer_of,
+)
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -137,7 +143,7 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
 
     Positions that depend on the context served are fixed for it, in place.
     """
-    eos_token_ids = _eos_token_ids(model, tokenizer)
+    eos_token_ids = eos_token_ids_of(model, tokenizer)
     length = served_context(model, tokenizer, context_length)
     fix_positions(model, length)
     return LoadedModel(
@@ -145,7 +151,7 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
         tokenizer=tokenizer,
         context_length=length,
         eos_token_ids=eos_token_ids,
-        pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
+        pad_token_id=pad_token_id_of(tokenizer, eos_token_ids),
         dtype=model.dtype,
         device=model.device,
         weights_digest=weights_digest(model),
@@ -200,7 +206,7 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
         tokenizer = tokenizer_of(source, options)
         found, info = _model_of(source, tokenizer, dtype, device, spec, options)
         check_loaded(source.name, info)
-        _check_vocabulary(source, found.model, tokenizer)
+        check_vocabulary(source.name, found.model, tokenizer)
     except ModelLoadError:
         raise
     except ImportError as error:
@@ -234,31 +240,6 @@ def _model_of(  # noqa: PLR0913, PLR0917 (what a model is loaded by)
         **options,
     )
     return _Found(model, tokenizer), info
-
-
-def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
-    """A token without a row in the embedding would end the step it is in, and everybody's answer with it."""
-    rows = model.get_input_embeddings().num_embeddings
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= rows:
-        raise ModelLoadError(
-            f"model.path: the tokenizer of {source.name} has token ids up to {highest}, its model only {rows}; put the "
-            "tokenizer that belongs to the weights into the folder"
-        )
-
-
-def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokenizer's and the generation config's; some models (GLM) end a turn with any of several."""
-    configured = model.generation_config.eos_token_id
-    ids = set(configured if isinstance(configured, list) else [configured])
-    ids.add(getattr(tokenizer, "eos_token_id", None))
-    return tuple(sorted(ids - {None}))
-
-
-def _pad_token_id(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
-    # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
-    stated = getattr(tokenizer, "pad_token_id", None)
-    return next((token for token in (stated, *eos_token_ids) if token is not None), 0)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Which quantised checkpoints are read, from the `quantization_config` in their config.json; others are refused by name.
+"""Which quantised checkpoints are read, from the `quantization_config` in config.json; others are refused by name.
 
 | method | what is read of it |
 |---|---|
@@ -57,8 +57,8 @@ def format_of(name: str, declared: Mapping[str, Any]) -> Format:
 
 def _refusal(name: str, method: str, why: str) -> ModelLoadError:
     return ModelLoadError(
-        f"model.path: {name} is quantised by {method}, {why}; set model.path to an unquantised copy of the model, or to "
-        f"one quantised by {READ}"
+        f"model.path: {name} is quantised by {method}, {why}; set model.path to an unquantised copy of the model, or "
+        f"to one quantised by {READ}"
     )
 
 

@@ -171,9 +171,7 @@ class Awq:
         inputs, words = shapes["qweight"]
         outputs, groups = words * _WORD_BITS // 4, math.ceil(inputs / (self.group or inputs))
         if shapes["scales"] != (groups, outputs) or shapes["qzeros"] != (groups, words) or inputs % groups:
-            raise LayoutError(
-                f"has scales of shape {list(shapes['scales'])} for {groups} groups of {outputs} outputs"
-            )
+            raise LayoutError(f"has scales of shape {list(shapes['scales'])} for {groups} groups of {outputs} outputs")
         return outputs, inputs
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Tensor:

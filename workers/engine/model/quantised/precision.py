@@ -68,7 +68,7 @@ def to_fp8(model: Any, device: torch.device) -> str:
     if has_experts(model):
         if reason := cannot_multiply(device, grouped=True):
             raise ModelLoadError(
-                f"engine.weights: fp8 needs for a mixture of experts a device with products in groups (scaled_grouped_mm"
+                "engine.weights: fp8 needs for a mixture of experts a device with products in groups (scaled_grouped_mm"
                 f", a GPU of compute capability 9.0 or later), and {device} has none ({reason}); set engine.weights to "
                 "auto"
             )

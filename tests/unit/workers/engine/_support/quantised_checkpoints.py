@@ -40,7 +40,8 @@ def by_blocks(rows: int, columns: int, scale_name: str = "weight_scale", **extra
                 stored[area] = (weight[area] / scales[row, column]).to(torch.float8_e4m3fn)
                 means[area] = stored[area].float() * scales[row, column]
         kept = scales.reshape(1) if not rows and not columns else scales
-        return Written({"weight": stored, scale_name: kept, **{name: each.clone() for name, each in extra.items()}}, means)
+        more = {name: each.clone() for name, each in extra.items()}
+        return Written({"weight": stored, scale_name: kept, **more}, means)
 
     return write
 
@@ -148,6 +149,6 @@ def compressed(form: str, *, activations: dict[str, Any] | None = None, **weight
     """The declaration of compressed-tensors."""
     group = {"targets": ["Linear"], "weights": {"symmetric": True, "dynamic": False, **weights}}
     return {
-        "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed", "ignore": ["lm_head"],
-        "kv_cache_scheme": None, "config_groups": {"group_0": {**group, "input_activations": activations}},
+        "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
+        "ignore": ["lm_head"], "kv_cache_scheme": None, "config_groups": {"group_0": {**group, "input_activations": activations}},
     }  # fmt: skip

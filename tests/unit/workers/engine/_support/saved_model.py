@@ -1,7 +1,6 @@
 """A tiny model in a folder, as transformers saves it."""
 
 from pathlib import Path
-
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
