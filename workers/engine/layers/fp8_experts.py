@@ -47,7 +47,7 @@ class Fp8Experts(nn.Module):
         return unsorted.sum(dim=1).to(hidden_states.dtype)
 
 
-def experts_fit(experts: nn.Module) -> bool:
+def experts_fit(experts: Any) -> bool:
     """Whether these are experts that can be of fp8."""
     if type(experts).__name__ not in _KNOWN:
         return False

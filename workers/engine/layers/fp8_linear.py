@@ -41,9 +41,9 @@ class Fp8Linear(nn.Module):
     @classmethod
     def joined(cls, linears: Sequence[Self]) -> Self:
         """One layer that gives what several give, one after the other; all have a bias, or none has."""
-        parts = [[each.weight for each in linears], [each.weight_scale for each in linears]]
-        biases = [each.bias for each in linears if each.bias is not None]
-        return cls(*(torch.cat(part) for part in parts), torch.cat(biases) if biases else None)
+        biases: list[Tensor] = [each.bias for each in linears if each.bias is not None]
+        weight, scale = (torch.cat([getattr(each, name) for each in linears]) for name in ("weight", "weight_scale"))
+        return cls(weight, scale, torch.cat(biases) if biases else None)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., out_features] from [..., in_features], in the data type of `rows`; NaN where a row has one."""

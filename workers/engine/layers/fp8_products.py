@@ -43,10 +43,11 @@ def grouped_product(rows: Tensor, weights: Tensor, scales: Tensor, ends: Tensor)
     """
     levels, sizes = quantise(rows)
     if rows.device.type != "cpu":
-        return functional.scaled_grouped_mm(
+        product: Tensor = functional.scaled_grouped_mm(  # type: ignore[attr-defined] # left out of PyTorch's stubs
             levels, weights.transpose(-2, -1), sizes.squeeze(-1), _ROWWISE, scales.squeeze(-1), _ROWWISE, offs=ends,
             output_dtype=torch.bfloat16,
         )  # fmt: skip
+        return product
     result = rows.new_zeros(len(rows), weights.shape[1], dtype=torch.float32)
     bounds = itertools.pairwise([0, *ends.tolist()])
     for group, (start, end) in enumerate(bounds):

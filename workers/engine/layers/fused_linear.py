@@ -76,7 +76,8 @@ def fuse_linears(model: Any) -> None:
     """
     for module in list(model.modules()):
         for names in TOGETHER:
-            linears = [linear for name in names if type(linear := getattr(module, name, None)) in _KINDS]
+            found: list[Any] = [getattr(module, name, None) for name in names]
+            linears = [linear for linear in found if type(linear) in _KINDS]
             if len(linears) == len(names) and len({(type(each), each.bias is None) for each in linears}) == 1:
                 fused = _Fused(linears)
                 for part, name in enumerate(names):

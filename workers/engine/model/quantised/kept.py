@@ -21,7 +21,7 @@ _GATE_UP, _DOWN = ("gate_proj", "up_proj"), ("down_proj",)
 
 
 @register_quantization_config(_METHOD)
-class KeptConfig(QuantizationConfigMixin):  # type: ignore[misc] # untyped base
+class KeptConfig(QuantizationConfigMixin):
     """Which layers of a model are of fp8, for the class below; transformers makes it from a dict."""
 
     def __init__(self, modules: list[str], **_: Any) -> None:
@@ -36,7 +36,7 @@ class KeptConfig(QuantizationConfigMixin):  # type: ignore[misc] # untyped base
 
 
 @register_quantizer(_METHOD)
-class KeptQuantizer(HfQuantizer):  # type: ignore[misc] # untyped base
+class KeptQuantizer(HfQuantizer):
     """Puts empty layers of fp8 into a model before its weights are loaded, by transformers' own hook for that."""
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:

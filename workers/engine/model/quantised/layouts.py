@@ -117,7 +117,8 @@ class PackedIntegers:
         if parts["weight_shape"].tolist() != list(numbers.shape):
             raise LayoutError(f"states the shape {parts['weight_shape'].tolist()} and has {list(numbers.shape)}")
         groups = parts["weight_scale"].shape[1]
-        return (numbers.unflatten(1, (groups, -1)) * parts["weight_scale"].float()[:, :, None]).flatten(1)
+        result: Tensor = numbers.unflatten(1, (groups, -1)) * parts["weight_scale"].float()[:, :, None]
+        return result.flatten(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class Awq:
         places = torch.tensor(_AWQ_PLACES, device=parts["qweight"].device)
         numbers, zeros = (_unpack_words(parts[name], 4)[..., places].flatten(1) for name in ("qweight", "qzeros"))
         each = len(numbers) // len(zeros)
-        grouped = numbers.unflatten(0, (-1, each)) - zeros[:, None]
+        grouped: Tensor = numbers.unflatten(0, (-1, each)) - zeros[:, None]
         return (grouped * parts["scales"].float()[:, None]).flatten(0, 1).t()
 
 

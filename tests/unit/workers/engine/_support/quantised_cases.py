@@ -35,7 +35,7 @@ GLM4_MOE = Glm4MoeConfig(
 QWEN3_MOE = Qwen3MoeConfig(**SIZES, **EXPERTS, head_dim=16, num_experts=4, decoder_sparse_step=1)
 TOKENS = torch.tensor([[5, 200, 17, 33, 90, 4]])
 
-FP8 = {"num_bits": 8, "type": "float"}
+FP8: dict[str, Any] = {"num_bits": 8, "type": "float"}
 BY_TOKEN = {**FP8, "strategy": "token", "dynamic": True}
 FIXED = {**FP8, "strategy": "tensor", "dynamic": False}
 CHANNEL = compressed("float-quantized", activations=BY_TOKEN, **FP8, strategy="channel")

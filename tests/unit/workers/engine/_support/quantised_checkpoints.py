@@ -150,5 +150,6 @@ def compressed(form: str, *, activations: dict[str, Any] | None = None, **weight
     group = {"targets": ["Linear"], "weights": {"symmetric": True, "dynamic": False, **weights}}
     return {
         "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
-        "ignore": ["lm_head"], "kv_cache_scheme": None, "config_groups": {"group_0": {**group, "input_activations": activations}},
+        "ignore": ["lm_head"], "kv_cache_scheme": None,
+        "config_groups": {"group_0": {**group, "input_activations": activations}},
     }  # fmt: skip
