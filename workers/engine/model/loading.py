@@ -113,6 +113,8 @@ def prepare(loaded: LoadedModel, weights: Weights = "auto") -> LoadedModel:
         return replace(loaded, weights=to_int8(loaded.model, loaded.tokenizer))
     if weights == "fp8" and not loaded.weights:
         loaded = replace(loaded, weights=to_fp8(loaded.model, loaded.device))
+    if on_cpu and loaded.weights:
+        log.warning("fp8 on a CPU is for seeing what it does to answers: steps take many times as long as in int8.")
     if on_cpu:
         pack_linears(loaded.model)
     return loaded

@@ -108,8 +108,8 @@ class PackedIntegers:
     def shape(self, shapes: Mapping[str, Shape]) -> Shape:
         packed, scale = shapes["weight_packed"], shapes["weight_scale"]
         inputs = packed[1] * _WORD_BITS // self.bits
-        if self.group and scale[1] * self.group != inputs:
-            raise LayoutError(f"has {scale[1]} groups of {self.group} for {inputs} inputs")
+        if scale != (packed[0], inputs // (self.group or inputs)) or inputs % (self.group or inputs):
+            raise LayoutError(f"has scales of shape {list(scale)} for {packed[0]} outputs and {inputs} inputs")
         return packed[0], inputs
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Tensor:
@@ -179,8 +179,9 @@ class Awq:
         places = torch.tensor(_AWQ_PLACES, device=parts["qweight"].device)
         numbers, zeros = (_unpack_words(parts[name], 4)[..., places].flatten(1) for name in ("qweight", "qzeros"))
         each = len(numbers) // len(zeros)
-        grouped: Tensor = numbers.unflatten(0, (-1, each)) - zeros[:, None]
-        return (grouped * parts["scales"].float()[:, None]).flatten(0, 1).t()
+        grouped = numbers.unflatten(0, (-1, each)) - zeros[:, None]
+        result: Tensor = (grouped * parts["scales"].float()[:, None]).flatten(0, 1).t()
+        return result
 
 
 def _unpack_words(words: Tensor, bits: int) -> Tensor:
@@ -188,4 +189,5 @@ def _unpack_words(words: Tensor, bits: int) -> Tensor:
     if words.dtype != torch.int32:
         raise LayoutError(f"has packed words of {words.dtype} instead of torch.int32")
     shifts = torch.arange(0, _WORD_BITS, bits, device=words.device, dtype=torch.int32)
-    return (words[..., None] >> shifts) & (2**bits - 1)
+    numbers: Tensor = (words[..., None] >> shifts) & (2**bits - 1)
+    return numbers

@@ -42,11 +42,6 @@ def check_weights(weights: Weights, device: torch.device) -> None:
             f"engine.weights: fp8 needs a device that multiplies it, such as a GPU of compute capability 8.9 or later, "
             f"and {device} does not ({reason}); set engine.weights to {other}"
         )
-    if device.type == "cpu":
-        log.warning(
-            "fp8 on a CPU is for seeing what it does to answers: steps take several times as long as with "
-            "engine.weights int8."
-        )
 
 
 def keeps_fp8(weights: Weights, device: torch.device) -> bool:
