@@ -53,7 +53,8 @@ def _engine(settings: EngineSettings, padded_because: str | None) -> str:
 
 def _weights(loaded: "LoadedModel") -> str:
     plain = str(loaded.dtype).removeprefix("torch.")
-    return f"{plain}, linear layers {loaded.weights}" if loaded.weights else plain
+    layers = f", linear layers {loaded.weights}" if loaded.weights else ""
+    return f"{plain}{layers}{f', stored as {loaded.stored_as}' if loaded.stored_as else ''}"
 
 
 def _stops(loaded: "LoadedModel") -> str:

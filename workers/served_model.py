@@ -159,7 +159,7 @@ def _fingerprint(told: dict[str, Any]) -> bytes:
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _load(model: ModelSettings, weights: Literal["auto", "int8"]) -> "LoadedModel":
+def _load(model: ModelSettings, weights: Literal["auto", "int8", "fp8"]) -> "LoadedModel":
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(

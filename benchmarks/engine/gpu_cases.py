@@ -1,6 +1,6 @@
 """Cases of a workload on one warm engine on a GPU; each prints its figures as soon as it has them.
 
-    python -m benchmarks.engine.gpu_cases --workload A|A8 CASE ... [--dry]
+    python -m benchmarks.engine.gpu_cases --workload A|A8 CASE ... [--weights fp8] [--dry]
 
 once, twice     the workload of `benchmarks/engine/gpu.py`, greedy
 profile         where a step's time goes
@@ -35,6 +35,7 @@ from pelton.workers.engine.api import Completion, EngineRequest
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.model.quantised.precision import to_fp8
 from pelton.workers.engine.offline import Engine
 
 log = logging.getLogger(__name__)
@@ -137,12 +138,14 @@ CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
 }
 
 
-def prepare(workload: str, dry: bool) -> Bench:
+def prepare(workload: str, dry: bool, weights: str) -> Bench:
     """The engine as `loading.load` would leave it, warm; prints how long that took."""
     config = CONFIGS["dry" if dry else workload]
     card = None if dry else Card.measure()
     model = make_model(config, "cpu" if dry else "cuda", torch.float32 if dry else torch.bfloat16)
     fuse_linears(model)
+    if weights == "fp8":
+        to_fp8(model, model.device)
     started = time.perf_counter()
     # Prompts come again in every case: what one leaves behind must not help the next.
     limits = ContinuousConfig(prefix_cache=False, kernel_cache=KERNELS, kv_memory_gib=0.05 if dry else None)
@@ -172,10 +175,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=("A", "A8"), default="A")
     parser.add_argument("--dry", action="store_true")
+    parser.add_argument("--weights", choices=("auto", "fp8"), default="auto")
     parser.add_argument("cases", nargs="+", choices=CASES)
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout)
-    bench = prepare(asked.workload, asked.dry)
+    bench = prepare(asked.workload, asked.dry, asked.weights)
     failed = []
     for name in asked.cases:
         try:

@@ -65,9 +65,11 @@ class SimulatedSettings(Section):
 class EngineSettings(Section):
     """How requests become batches."""
 
-    weights: Literal["auto", "int8"] = "auto"
+    weights: Literal["auto", "int8", "fp8"] = "auto"
     """`int8`: on a CPU, linear layers compute in 8-bit integers; a quarter of float32's memory, and other answers here
-    and there. `auto`: in the model's data type."""
+    and there. `fp8`: the same on a GPU that multiplies it (compute capability 8.9 or later, for mixtures of experts
+    9.0); half of bfloat16's memory. `auto`: in the model's data type, and an fp8 checkpoint in fp8
+    where the GPU multiplies it."""
     kind: Literal["continuous", "padded", "simulated", "openai"] = "continuous"
     """A model that cannot be batched continuously runs on the padded engine all the same; the log says why. `openai`
     runs none: it passes requests on to `engine.remote.endpoints`."""

@@ -48,13 +48,14 @@ class Engine(ContinuousEngine):
         device: Literal["auto", "cpu", "cuda"] = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         gguf_file: str | None = None,
-        weights: Literal["auto", "int8"] = "auto",
+        weights: Literal["auto", "int8", "fp8"] = "auto",
         cache_dir: Path | None = None,
         **limits: Any,
     ) -> Self:
         """Load `model` (a folder, a hub id, or a transformers model, which stays where and as it is).
 
-        With `weights` "int8" linear layers compute in int8, on a CPU; those of a transformers model are replaced.
+        With `weights` "int8" linear layers compute in int8, on a CPU, with "fp8" in fp8, where the device multiplies
+        it; those of a transformers model are replaced.
         `limits` are those of `ContinuousConfig`. Raises ModelLoadError.
         """
         if isinstance(model, str | Path):

@@ -12,6 +12,7 @@ from pelton.workers.model_report import load_report
 LOADED = SimpleNamespace(
     dtype="torch.bfloat16",
     weights="",
+    stored_as="",
     device="cpu",
     context_length=2048,
     eos_token_ids=(2, 7),

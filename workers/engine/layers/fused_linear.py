@@ -9,12 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# In the order in which the model classes call them.
-_TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+from pelton.workers.engine.layers.fp8_linear import Fp8Linear
+
+TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Names of layers that are given the same rows, in the order in which the model classes call them."""
+
+_KINDS = (nn.Linear, Fp8Linear)
 
 
-def join(linears: list[nn.Linear]) -> nn.Linear:
-    """One linear layer that gives what several give, one after the other; all have a bias, or none has."""
+def join(linears: list[Any]) -> Any:
+    """One linear layer that gives what several give, one after the other; all are of one kind, and all have a bias, or
+    none has.
+    """
+    if type(linears[0]) is Fp8Linear:
+        return Fp8Linear.joined(linears)
     bias = linears[0].bias is not None
     joined = nn.Linear(linears[0].in_features, sum(linear.out_features for linear in linears), bias=bias, device="meta")
     # Parameters, since a compiler takes only the sizes of those for fixed.
@@ -31,7 +39,7 @@ def _joined(parameters: list[Tensor]) -> nn.Parameter:
 class _Fused(nn.Module):
     """The weights of several linear layers in one. The first that is called computes for all; the last lets go."""
 
-    def __init__(self, linears: list[nn.Linear]) -> None:
+    def __init__(self, linears: list[Any]) -> None:
         super().__init__()
         self.sizes = [linear.out_features for linear in linears]
         self.joined = join(linears)
@@ -67,9 +75,10 @@ def fuse_linears(model: Any) -> None:
     Their order in the model classes is taken as given; the families that the continuous engine runs keep it.
     """
     for module in list(model.modules()):
-        for names in _TOGETHER:
-            linears = [linear for name in names if type(linear := getattr(module, name, None)) is nn.Linear]
-            if len(linears) == len(names) and len({linear.bias is None for linear in linears}) == 1:
+        for names in TOGETHER:
+            found: list[Any] = [getattr(module, name, None) for name in names]
+            linears = [linear for linear in found if type(linear) in _KINDS]
+            if len(linears) == len(names) and len({(type(each), each.bias is None) for each in linears}) == 1:
                 fused = _Fused(linears)
                 for part, name in enumerate(names):
                     setattr(module, name, FusedLinear(fused, part))

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
-
 from pelton.workers.engine.errors import ModelLoadError
 
 _NAMED = 4  # tensors named in an error; the others are counted
@@ -30,20 +28,15 @@ def check_folder(name: str, folder: Path) -> None:
     tensors = {key: kind for file in sorted(folder.glob("*.safetensors")) for key, kind in _header(file).items()}
     if adapters := [key for key in tensors if any(part in key for part in _ADAPTER_KEYS)]:
         raise ModelLoadError(
-            f"model.path: {name} holds the weights of an adapter that is not merged ({_some(adapters)}); merge it into "
+            f"model.path: {name} holds the weights of an adapter that is not merged ({some(adapters)}); merge it into "
             "its base model and set model.path to the result"
         )
-    if method := _quantization(folder):
-        if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
-            raise ModelLoadError(
-                f"model.path: {name} is quantised by a method that transformers does not know ({method}), so "
-                "its scales would be ignored; set model.path to an unquantised copy of the model"
-            )
+    if declared_quantisation(folder):
         return
-    packed = [key for key, kind in tensors.items() if kind in _PACKED_TYPES or key.endswith(_SCALES)]
+    packed = [key for key, kind in tensors.items() if looks_packed(key, kind)]
     if packed:
         raise ModelLoadError(
-            f"model.path: {name} holds quantised weights or their scales ({_some(packed)}), but its config.json has no "
+            f"model.path: {name} holds quantised weights or their scales ({some(packed)}), but its config.json has no "
             "quantization_config that says how to read them; set model.path to an unquantised copy of the model"
         )
 
@@ -51,7 +44,7 @@ def check_folder(name: str, folder: Path) -> None:
 def check_loaded(name: str, info: Mapping[str, Any]) -> None:
     """Judge transformers' `output_loading_info`. Raises ModelLoadError with the tensors' names."""
     faults = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({some(keys)})"
         for what, keys in (
             ("missing", _names(info.get("missing_keys"))),
             ("of another shape", _names(info.get("mismatched_keys"))),
@@ -67,18 +60,19 @@ def check_loaded(name: str, info: Mapping[str, Any]) -> None:
         )
 
 
-def _quantization(folder: Path) -> str | None:
-    """The method that config.json names, "unnamed" where it names none; None for a model that is not quantised."""
+def declared_quantisation(folder: Path) -> dict[str, Any] | None:
+    """The `quantization_config` in config.json; None for a model that is not quantised."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # transformers says what is wrong with it
     declared = content.get("quantization_config") or (content.get("text_config") or {}).get("quantization_config")
-    if not declared:
-        return None
-    method = str(declared.get("quant_method") or "unnamed")
-    bits = "_8bit" if declared.get("load_in_8bit") else "_4bit"
-    return method + bits if method == "bitsandbytes" else method
+    return dict(declared) if declared else None
+
+
+def looks_packed(key: str, kind: str) -> bool:
+    """Whether a tensor of this name and data type, in the words of the files, holds quantised weights or scales."""
+    return kind in _PACKED_TYPES or key.endswith(_SCALES)
 
 
 def _header(file: Path) -> dict[str, str]:
@@ -109,6 +103,7 @@ def _names(keys: Iterable[Any] | None) -> list[str]:
     )
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more

@@ -1,8 +1,15 @@
 """A first question to the model hub: without one, each of a model's files is tried several times in vain."""
 
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
 from pelton.workers.engine.errors import ModelLoadError
 
 ANSWER_S = 10.0
+
+_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "model*.safetensors")
 
 
 def ask_hub(name: str, file: str | None) -> None:
@@ -25,3 +32,16 @@ def ask_hub(name: str, file: str | None) -> None:
             f"({type(error).__name__}: {first}); check the name and the network, or set model.path to a downloaded "
             "folder"
         ) from error
+
+
+def is_quantised(name: str, options: dict[str, Any]) -> bool:
+    """Whether the config of the model `name` declares a quantisation."""
+    config = AutoConfig.from_pretrained(name, **options)
+    return any(getattr(each, "quantization_config", None) for each in (config, config.get_text_config()))
+
+
+def download(name: str) -> Path:
+    """The folder with the files of the model `name`, which are fetched where they are not there yet."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (as above)
+
+    return Path(snapshot_download(name, allow_patterns=list(_FILES)))

@@ -16,33 +16,37 @@ from transformers.utils import logging as transformers_logging
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
-from pelton.workers.engine.layers.int8_linear import quantise_linears
-from pelton.workers.engine.layers.int8_products import product_kind
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
-from pelton.workers.engine.model.completeness import check_folder, check_loaded
+from pelton.workers.engine.model.completeness import check_folder, check_loaded, declared_quantisation
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.device import device_for, dtype_for
 from pelton.workers.engine.model.gguf_cache import GgufCache
-from pelton.workers.engine.model.hub import ask_hub
+from pelton.workers.engine.model.hub import ask_hub, download, is_quantised
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
+from pelton.workers.engine.model.quantised.precision import (
+    FP8_NAME,
+    Weights,
+    check_weights,
+    keeps_fp8,
+    to_fp8,
+    to_int8,
+)
+from pelton.workers.engine.model.quantised.reading import read_quantised
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
-from pelton.workers.engine.model.tokenizer import tokenizer_of
+from pelton.workers.engine.model.tokenizer import (
+    check_vocabulary,
+    eos_token_ids_of,
+    pad_token_id_of,
+    tokenizer_of,
+)
 from pelton.workers.engine.model.weights_digest import weights_digest
 
 log = logging.getLogger(__name__)
-
-# What a model reads once, so that int8 layers see which numbers are large in it whatever it reads.
-_TYPICAL_TEXT = """The company reported revenue of $4.2 billion in fiscal 2019, up 12% from the prior year.
-| Segment | 2019 | 2018 |
-def main(): return [x * 2 for x in range(10)]
-Dear Sir, we would like to know who wrote this letter, and why. Il était une fois; es war einmal.
-{"name": "value", "items": [1, 2, 3]}"""
-_TYPICAL_TOKENS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class ModelSpec:
 
     `context_length` bounds prompt and answer together; None is what model and tokenizer state.
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32; `device` "auto" is CUDA if present.
-    `weights` "auto" keeps them in `dtype`; "int8" quantises those of linear layers, on a CPU.
+    `weights` "auto" keeps them in `dtype`, and those of an fp8 checkpoint in fp8 on a GPU that multiplies it; "int8"
+    quantises those of linear layers, on a CPU; "fp8" does where the device multiplies it.
     """
 
     path_or_id: str
@@ -60,7 +65,7 @@ class ModelSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
     context_length: int | None = None
-    weights: Literal["auto", "int8"] = "auto"
+    weights: Weights = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +86,8 @@ class LoadedModel:
     positions_for: int | None = None
     """The context for which positions were fixed that depend on it; None for all other models."""
     weights: str = ""
+    stored_as: str = ""
+    """The format of a quantised checkpoint; empty for all others."""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -88,41 +95,34 @@ def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     return prepare(read(spec, cache_dir), spec.weights)
 
 
-def prepare(loaded: LoadedModel, weights: Literal["auto", "int8"] = "auto") -> LoadedModel:
+def prepare(loaded: LoadedModel, weights: Weights = "auto") -> LoadedModel:
     """Replace layers of a model, in place, by others that compute the same faster on its device, or nearly the same
-    from int8 `weights`.
+    from int8 or fp8 `weights`.
 
     Raises ModelLoadError for weights that its device has no layers for.
     """
-    if weights == "int8" and loaded.device.type != "cpu":
-        raise ModelLoadError(
-            f"engine.weights: int8 is for a CPU, and the model is on {loaded.device}; set engine.weights to auto, or "
-            "model.device to cpu"
-        )
+    check_weights(weights, loaded.device)
+    on_cpu = loaded.device.type == "cpu"
     if unsupported_reason(loaded.model) is None:
-        if loaded.device.type == "cpu":
+        if on_cpu:
             fuse_attentions(loaded.model)
             fuse_mlps(loaded.model)
             fuse_norms(loaded.model)
         fuse_linears(loaded.model)
     if weights == "int8":
-        quantise_linears(loaded.model, _typical_tokens(loaded))
-        return replace(loaded, weights=f"int8 ({product_kind().__name__})")
-    if loaded.device.type == "cpu":
+        return replace(loaded, weights=to_int8(loaded.model, loaded.tokenizer))
+    if weights == "fp8" and not loaded.weights:
+        loaded = replace(loaded, weights=to_fp8(loaded.model, loaded.device))
+    if on_cpu and loaded.weights:
+        log.warning("fp8 on a CPU is for seeing what it does to answers: steps take many times as long as in int8.")
+    if on_cpu:
         pack_linears(loaded.model)
     return loaded
 
 
-def _typical_tokens(loaded: LoadedModel) -> torch.Tensor:
-    """A text of several kinds, or any tokens where there is no tokenizer; [tokens]."""
-    if loaded.tokenizer is not None:
-        return torch.tensor(loaded.tokenizer(_TYPICAL_TEXT)["input_ids"])
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(loaded.model.get_input_embeddings().num_embeddings, (_TYPICAL_TOKENS,), generator=generator)
-
-
 def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
-    """A model as transformers loads it; GGUF weights are unpacked into the asked data type.
+    """A model as transformers loads it; quantised weights are unpacked into the asked data type, but for those of fp8
+    where the device multiplies them.
 
     With `cache_dir`, an unpacked GGUF model is kept there, and later starts take a small part of the time.
 
@@ -130,12 +130,14 @@ def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     """
     started = time.perf_counter()
     device = device_for(spec.device)
+    check_weights(spec.weights, device)
     dtype = dtype_for(spec.dtype, device)
     source = locate(spec.path_or_id, spec.gguf_file)
     with _quiet():
-        model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
+        found = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
-    return wrap(model, tokenizer, spec.context_length)
+    loaded = wrap(found.model, found.tokenizer, spec.context_length)
+    return replace(loaded, dtype=dtype, weights=FP8_NAME if found.kept else "", stored_as=found.stored_as)
 
 
 def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -> LoadedModel:
@@ -143,7 +145,7 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
 
     Positions that depend on the context served are fixed for it, in place.
     """
-    eos_token_ids = _eos_token_ids(model, tokenizer)
+    eos_token_ids = eos_token_ids_of(model, tokenizer)
     length = served_context(model, tokenizer, context_length)
     fix_positions(model, length)
     return LoadedModel(
@@ -151,7 +153,7 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
         tokenizer=tokenizer,
         context_length=length,
         eos_token_ids=eos_token_ids,
-        pad_token_id=_pad_token_id(tokenizer, eos_token_ids),
+        pad_token_id=pad_token_id_of(tokenizer, eos_token_ids),
         dtype=model.dtype,
         device=model.device,
         weights_digest=weights_digest(model),
@@ -159,9 +161,19 @@ def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """`stored_as` and `kept` are those of a `QuantisedModel`."""
+
+    model: Any
+    tokenizer: Any
+    stored_as: str = ""
+    kept: bool = False
+
+
 def _load_through_cache(
     source: ModelSource, dtype: torch.dtype, device: torch.device, spec: ModelSpec, cache_dir: Path | None
-) -> tuple[Any, Any]:
+) -> _Found:
     if source.local_gguf is None or cache_dir is None:
         return _load_from(source, dtype, device, spec)
     copies = GgufCache(cache_dir)
@@ -172,73 +184,64 @@ def _load_through_cache(
         except ModelLoadError as error:
             copies.discard(entry, error)
     log.info("Converting %s; this is done once and takes a while.", source.local_gguf)
-    model, tokenizer = _load_from(source, dtype, device, spec)
+    found = _load_from(source, dtype, device, spec)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        found.model.save_pretrained(folder)
+        found.tokenizer.save_pretrained(folder)
 
     copies.store(entry, write)
-    return model, tokenizer
+    return found
 
 
-def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, spec: ModelSpec) -> tuple[Any, Any]:
+def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, spec: ModelSpec) -> _Found:
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     if source.gguf_file is not None:
         options["gguf_file"] = source.gguf_file
     try:
         if source.folder is None:
             ask_hub(source.name, source.gguf_file)
-        elif source.gguf_file is None:
+            if source.gguf_file is None and is_quantised(source.name, options):
+                source = replace(source, folder=download(source.name))
+        if source.folder is not None and source.gguf_file is None:
             check_folder(source.name, source.folder)
         tokenizer = tokenizer_of(source, options)
-        if source.gguf_file is not None:
-            # Without it transformers may leave the weights packed, whatever data type is asked for.
-            options["quantization_config"] = GgufConfig(dequantize=True)
-        loading = AutoModelForCausalLM if source.gguf_file else auto_class(source.path_or_id, **options)
-        # With sizes that differ ignored they are listed in `info`, and refused by their names.
-        model, info = loading.from_pretrained(
-            source.path_or_id,
-            dtype=dtype,
-            device_map={"": device},
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        found, info = _model_of(source, tokenizer, dtype, device, spec, options)
         check_loaded(source.name, info)
-        _check_vocabulary(source, model, tokenizer)
+        check_vocabulary(source.name, found.model, tokenizer)
     except ModelLoadError:
         raise
     except ImportError as error:
         raise ModelLoadError(f"model.path: loading {source.name} needs a missing package: {error}") from error
     except Exception as error:  # transformers, the hub client and the file readers raise all kinds
         raise ModelLoadError(explain(source, error)) from error
-    return text_model(model).eval(), tokenizer
+    return replace(found, model=text_model(found.model).eval())
 
 
-def _check_vocabulary(source: ModelSource, model: Any, tokenizer: Any) -> None:
-    """A token without a row in the embedding would end the step it is in, and everybody's answer with it."""
-    rows = model.get_input_embeddings().num_embeddings
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= rows:
-        raise ModelLoadError(
-            f"model.path: the tokenizer of {source.name} has token ids up to {highest}, its model only {rows}; put the "
-            "tokenizer that belongs to the weights into the folder"
-        )
-
-
-def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokenizer's and the generation config's; some models (GLM) end a turn with any of several."""
-    configured = model.generation_config.eos_token_id
-    ids = set(configured if isinstance(configured, list) else [configured])
-    ids.add(getattr(tokenizer, "eos_token_id", None))
-    return tuple(sorted(ids - {None}))
-
-
-def _pad_token_id(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
-    # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
-    stated = getattr(tokenizer, "pad_token_id", None)
-    return next((token for token in (stated, *eos_token_ids) if token is not None), 0)
+def _model_of(  # noqa: PLR0913, PLR0917 (what a model is loaded by)
+    source: ModelSource, tokenizer: Any, dtype: torch.dtype, device: torch.device, spec: ModelSpec, options: Any
+) -> tuple[_Found, Any]:
+    """And what transformers says of the loading; with sizes that differ ignored they are listed there."""
+    declared = declared_quantisation(source.folder) if source.folder and source.gguf_file is None else None
+    if source.folder and declared is not None:
+        read = read_quantised(
+            source.name, folder=source.folder, declared=declared, dtype=dtype, device=device,
+            keep=keeps_fp8(spec.weights, device), options=options,
+        )  # fmt: skip
+        return _Found(read.model, tokenizer, read.source, read.kept), read.info
+    if source.gguf_file is not None:
+        # Without it transformers may leave the weights packed, whatever data type is asked for.
+        options = {**options, "quantization_config": GgufConfig(dequantize=True)}
+    loading = AutoModelForCausalLM if source.gguf_file else auto_class(source.path_or_id, **options)
+    model, info = loading.from_pretrained(
+        source.path_or_id,
+        dtype=dtype,
+        device_map={"": device},
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **options,
+    )
+    return _Found(model, tokenizer), info
 
 
 @contextlib.contextmanager

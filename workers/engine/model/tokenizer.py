@@ -30,3 +30,28 @@ def tokenizer_of(source: ModelSource, options: dict[str, Any]) -> Any:
     adopt_template(source.name, tokenizer, source.folder)
     wants_parts(tokenizer)
     return tokenizer
+
+
+def check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
+    """A token without a row in the embedding would end the step it is in, and everybody's answer with it."""
+    rows = model.get_input_embeddings().num_embeddings
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
+        raise ModelLoadError(
+            f"model.path: the tokenizer of {name} has token ids up to {highest}, its model only {rows}; put the "
+            "tokenizer that belongs to the weights into the folder"
+        )
+
+
+def eos_token_ids_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokenizer's and the generation config's; some models (GLM) end a turn with any of several."""
+    configured = model.generation_config.eos_token_id
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(getattr(tokenizer, "eos_token_id", None))
+    return tuple(sorted(ids - {None}))
+
+
+def pad_token_id_of(tokenizer: Any, eos_token_ids: tuple[int, ...]) -> int:
+    # Padding is masked out everywhere, so any valid id will do for tokenizers without one.
+    stated = getattr(tokenizer, "pad_token_id", None)
+    return next((token for token in (stated, *eos_token_ids) if token is not None), 0)

@@ -1,22 +1,27 @@
 """A tiny model in a folder, as transformers saves it."""
 
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
-def save_model(folder: Path, *, chat_template: str | None = TEMPLATE, model_max_length: int | None = None) -> None:
-    """A tiny random Llama with a tokenizer of one token for each byte, and three ways to end a turn."""
-    config = LlamaConfig(
+def save_model(
+    folder: Path, *, chat_template: str | None = TEMPLATE, model_max_length: int | None = None, config: Any = None
+) -> None:
+    """A tiny random model, a Llama if no `config` is given, with a tokenizer of one token for each byte, and three
+    ways to end a turn.
+    """
+    config = config or LlamaConfig(
         vocab_size=260, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     model.generation_config = GenerationConfig(eos_token_id=[258, 257])
     model.save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -33,7 +33,8 @@ from pelton.workers.engine.layers.int8_products import (
 )
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
-from pelton.workers.engine.model.loading import _typical_tokens, prepare, wrap
+from pelton.workers.engine.model.loading import prepare, wrap
+from pelton.workers.engine.model.quantised.precision import typical_tokens
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
 KERNELS = [IntMmProduct, pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM"))]
@@ -143,7 +144,7 @@ def test_broken_rows_stay_broken_and_alone(
 def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
     """A mixed batch through fused layers says what `generate` says with plain int8 layers in their places."""
     untouched = wrap(copy.deepcopy(pristine(family, dtype)))
-    plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)), _typical_tokens(untouched))
+    plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)), typical_tokens(untouched.model, untouched.tokenizer))
     loaded = prepare(untouched, "int8")
     assert not [module for module in loaded.model.modules() if type(module) is nn.Linear]
     engine = ContinuousEngine(loaded, ContinuousConfig(page_size=PAGE, kv_memory_gib=0.001, max_batch_tokens=13))
