@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from pelton.workers.engine.errors import ModelLoadError
@@ -28,6 +28,7 @@ from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.hub import ask_hub
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
+from pelton.workers.engine.model.sharding import check_plan, keep_shard, kv_heads_per_rank, placement
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
@@ -61,6 +62,8 @@ class ModelSpec:
     trust_remote_code: bool = False
     context_length: int | None = None
     weights: Literal["auto", "int8"] = "auto"
+    ranks: int = 1
+    """Of how many parts this process loads the one that its place in PyTorch's process group gives it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +84,8 @@ class LoadedModel:
     positions_for: int | None = None
     """The context for which positions were fixed that depend on it; None for all other models."""
     weights: str = ""
+    kv_heads: int | None = None
+    """Heads of keys and values in this process's part of the model; None: all that its config states."""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -135,7 +140,8 @@ def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
     with _quiet():
         model, tokenizer = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
-    return wrap(model, tokenizer, spec.context_length)
+    loaded = wrap(model, tokenizer, spec.context_length)
+    return loaded if spec.ranks == 1 else replace(loaded, kv_heads=kv_heads_per_rank(model.config, spec.ranks))
 
 
 def wrap(model: Any, tokenizer: Any = None, context_length: int | None = None) -> LoadedModel:
@@ -196,17 +202,21 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
         loading = AutoModelForCausalLM if source.gguf_file else auto_class(source.path_or_id, **options)
+        if spec.ranks > 1:
+            check_plan(AutoConfig.from_pretrained(source.path_or_id, **options), spec.ranks)
         # With sizes that differ ignored they are listed in `info`, and refused by their names.
         model, info = loading.from_pretrained(
             source.path_or_id,
             dtype=dtype,
-            device_map={"": device},
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **placement(spec.ranks, device),
             **options,
         )
         check_loaded(source.name, info)
         _check_vocabulary(source, model, tokenizer)
+        if spec.ranks > 1:
+            keep_shard(model, torch.distributed.get_rank(), spec.ranks)
     except ModelLoadError:
         raise
     except ImportError as error:

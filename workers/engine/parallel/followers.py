@@ -1,0 +1,218 @@
+"""The other ranks as the first one sees them: started, spoken to, watched, and ended.
+
+Each has a pipe to the first rank. It carries what to compute, in order, and its end says that whoever was there is
+gone, however it went: a follower ends with the first rank, and the engine with any of its followers.
+"""
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+import torch.distributed as dist
+
+from pelton.workers.engine.errors import EngineLostError, ModelLoadError
+from pelton.workers.engine.parallel.messages import Begin, Done, End, Failed, Join, Load, Message, Reply
+from pelton.workers.engine.parallel.process_group import Group
+
+START_S, JOIN_S, LOAD_S, LEAVE_S = 300.0, 120.0, 3600.0, 5.0
+WAIT_S = 60.0
+"""How long a rank waits for the others in the middle of a step; they begin it together and have the same to do."""
+_NOTICE_S = 2.0
+"""By then it is known whether a step failed for the end of a follower."""
+_MODULE = "pelton.workers.engine.continuous.follower"
+
+
+@dataclass(slots=True, eq=False)
+class _Follower:
+    rank: int
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    replies: queue.SimpleQueue[Reply | None] = field(default_factory=queue.SimpleQueue)
+    """None: there come no more."""
+
+
+class Followers:
+    """All ranks but the first. What is lost is told once, by `on_lost`, and raised by whatever is asked after that."""
+
+    def __init__(self, followers: list[_Follower], folder: Path, on_lost: Callable[[Exception], None]) -> None:
+        self._followers = followers
+        self._folder = folder
+        self._on_lost = on_lost
+        self._serving = False
+        self._closing = False
+        self._lost: EngineLostError | None = None
+        self._losing = threading.Lock()
+        self._noticed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="followers", daemon=True)
+        self._watcher.start()
+
+    @classmethod
+    def start(
+        cls,
+        ranks: int,
+        device_type: Literal["cpu", "cuda"],
+        on_lost: Callable[[Exception], None] = lambda _: None,
+        wait_s: float = WAIT_S,
+    ) -> Self:
+        """Start ranks 1 and up, and join them as rank 0.
+
+        `on_lost` is called in any thread when one of them has ended, and may end the process. Raises ModelLoadError.
+        """
+        if dist.is_initialized():
+            raise ModelLoadError("engine.tensor_parallel: this process has such an engine already; close it first")
+        folder = Path(tempfile.mkdtemp(prefix="pelton-ranks-"))
+        started = cls([_started(rank) for rank in range(1, ranks)], folder, on_lost)
+        group = Group(ranks, folder / "meeting", device_type, wait_s, max(1, torch.get_num_threads() // ranks))
+        try:
+            started._replies(START_S)  # that it has come up: joining must not wait for imports
+            started._tell(Join(group))
+            group.join(0)
+            started._replies(JOIN_S)
+        except BaseException:
+            started.close()
+            raise
+        return started
+
+    @property
+    def ranks(self) -> int:
+        """How many there are, the first included."""
+        return len(self._followers) + 1
+
+    def load(self, message: Load, own: Callable[[], Done]) -> list[Done]:
+        """Have all ranks load their parts, this one by `own`, at the same time; in their order. Raises ModelLoadError."""
+        self._tell(message)
+        return [own(), *self._replies(LOAD_S)]
+
+    def begin(self, message: Begin) -> None:
+        """Have all make room for keys and values; from now on the end of any is told. Raises ModelLoadError."""
+        self._tell(message)
+        self._replies(LOAD_S)
+        self._serving = True
+
+    def send(self, message: Message) -> None:
+        """Say what follows in all ranks. Raises EngineLostError."""
+        if self._lost is not None:
+            raise self._lost
+        try:
+            self._tell(message)
+        except OSError as error:
+            raise self._explained(error) from error
+
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Within it all ranks compute the same; what fails in it leaves them out of step.
+
+        Raises EngineLostError in place of whatever is raised.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise self._explained(error) from error
+
+    def close(self) -> None:
+        """End all of them, and leave the group; a second call does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._tell(End())
+        for follower in self._followers:
+            try:
+                follower.process.wait(LEAVE_S)
+            except subprocess.TimeoutExpired:
+                follower.process.kill()
+                follower.process.wait(LEAVE_S)
+        self._watcher.join(LEAVE_S)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _tell(self, message: Message) -> None:
+        for follower in self._followers:
+            follower.pipe.send(message)
+
+    def _replies(self, limit_s: float) -> list[Done]:
+        found = []
+        for follower in self._followers:
+            try:
+                reply = follower.replies.get(timeout=limit_s)
+            except queue.Empty:
+                raise ModelLoadError(
+                    f"engine.tensor_parallel: the process of rank {follower.rank} has said nothing for {limit_s:.0f} s"
+                ) from None
+            if not isinstance(reply, Done):
+                by_settings = reply is not None and reply.by_settings
+                raise ModelLoadError(reply.reason if reply and by_settings else _end_of(follower, reply))
+            found.append(reply)
+        return found
+
+    def _watch(self) -> None:
+        there = {follower.pipe: follower for follower in self._followers}
+        while there:
+            for pipe in wait(list(there)):
+                follower = there[pipe]  # type: ignore[index]  # only connections were given
+                try:
+                    reply: Reply | None = follower.pipe.recv()
+                except (EOFError, OSError):
+                    reply = None
+                follower.replies.put(reply)
+                if not isinstance(reply, Done):
+                    del there[follower.pipe]
+                    if self._serving and not self._closing:
+                        self._noticed.set()
+                        self._lose(_end_of(follower, reply))
+
+    def _explained(self, error: Exception) -> EngineLostError:
+        """Whoever ended is the cause, if anybody did; else what was raised."""
+        self._noticed.wait(_NOTICE_S)
+        return self._lose(
+            "engine.tensor_parallel: a step failed, and its processes are out of step by it "
+            f"({type(error).__name__}: {error})"
+        )
+
+    def _lose(self, sentence: str) -> EngineLostError:
+        """The first cause counts. Who comes second waits until the first was told, which may end this process."""
+        with self._losing:
+            if self._lost is None:
+                self._lost = EngineLostError(sentence)
+                for follower in self._followers:  # a frozen one would stay
+                    follower.process.kill()
+                self._on_lost(self._lost)
+            return self._lost
+
+
+def _started(rank: int) -> _Follower:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(rank)],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LOCAL_RANK": str(rank)},
+        )
+    return _Follower(rank, process, ours)
+
+
+def _end_of(follower: _Follower, reply: Failed | None) -> str:
+    """In one sentence."""
+    name = f"engine.tensor_parallel: the process of rank {follower.rank}"
+    if reply is not None:
+        return f"{name} failed: {reply.reason}"
+    try:
+        code = follower.process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        return f"{name} does not answer any more"
+    return f"{name} was ended by {signal.Signals(-code).name}" if code < 0 else f"{name} ended with status {code}"
