@@ -82,6 +82,9 @@ class EngineSettings(Section):
     """What keys and values are stored in. `int8`, and on a GPU `fp8`: a byte for each number, so that about twice the
     tokens (of float32: four times) fit into the same memory, and other answers here and there. `auto`: the model's data
     type."""
+    tensor_parallel: Positive = 1
+    """Into how many parts the model is cut, for the continuous engine: each is computed by a process of its own on a GPU
+    of its own, and each keeps a part of the keys and values. On the CPU only to try it out. It has not run on GPUs yet."""
     page_size: Positive = 64
     """Tokens in a KV page. Only full pages are shared between prompts."""
     prefix_cache: bool = True
@@ -100,6 +103,12 @@ class EngineSettings(Section):
     less by the mean time between two of them, so that at low load a request goes at once."""
     simulated: SimulatedSettings = SimulatedSettings()
     remote: RemoteSettings = RemoteSettings()
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        if self.tensor_parallel > 1 and self.kind != "continuous":
+            raise ValueError(f'tensor_parallel is for kind "continuous", and kind is "{self.kind}"; set it to 1')
+        return self
 
     @model_validator(mode="after")
     def _has_endpoints(self) -> Self:

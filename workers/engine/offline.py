@@ -11,7 +11,7 @@ from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import ModelSpec, load, prepare, wrap
-from pelton.workers.engine.parallel.loading import load_parts, start
+from pelton.workers.engine.parallel.loading import load_in_parts
 
 
 class GenerationError(RuntimeError):
@@ -76,9 +76,9 @@ class Engine(ContinuousEngine):
 
     @classmethod
     def _in_parts(cls, spec: ModelSpec, ranks: int, config: ContinuousConfig, cache_dir: Path | None) -> Self:
-        followers = start(ranks, spec.device)
+        loaded, followers = load_in_parts(spec, ranks, cache_dir)
         try:
-            return cls(load_parts(spec, cache_dir, followers), config, followers=followers)
+            return cls(loaded, config, followers=followers)
         except BaseException:
             followers.close()
             raise

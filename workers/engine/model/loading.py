@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from pelton.workers.engine.errors import ModelLoadError
@@ -28,7 +28,7 @@ from pelton.workers.engine.model.gguf_cache import GgufCache
 from pelton.workers.engine.model.hub import ask_hub
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
-from pelton.workers.engine.model.sharding import check_plan, keep_shard, kv_heads_per_rank, placement
+from pelton.workers.engine.model.sharding import keep_shard, kv_heads_per_rank, placement
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
@@ -202,8 +202,6 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
             # Without it transformers may leave the weights packed, whatever data type is asked for.
             options["quantization_config"] = GgufConfig(dequantize=True)
         loading = AutoModelForCausalLM if source.gguf_file else auto_class(source.path_or_id, **options)
-        if spec.ranks > 1:
-            check_plan(AutoConfig.from_pretrained(source.path_or_id, **options), spec.ranks)
         # With sizes that differ ignored they are listed in `info`, and refused by their names.
         model, info = loading.from_pretrained(
             source.path_or_id,

@@ -19,6 +19,7 @@ from transformers.distributed.tensor_parallel import get_kv_heads_per_rank
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers.collective import GatheredLinear, SummedExperts, SummedLinear
+from pelton.workers.engine.model.supported import FAMILIES
 
 _EMBEDDINGS, _HEAD = "embed_tokens", "lm_head"
 _WHOLE = frozenset({"replicate", "replicated_with_grad_allreduce"})
@@ -42,6 +43,11 @@ def placement(ranks: int, device: torch.device) -> dict[str, Any]:
 def check_plan(config: Any, ranks: int) -> None:
     """Raises ModelLoadError for a model that `ranks` processes cannot share, before any weights are read."""
     text = config.get_text_config()
+    if text.model_type not in FAMILIES:
+        raise ModelLoadError(
+            f"engine.tensor_parallel: the continuous engine, which alone computes in parts, does not run this "
+            f"architecture ({text.model_type}); set it to 1"
+        )
     plan: Mapping[str, str] = getattr(text, "base_model_tp_plan", None) or {}
     if not plan or text is not config:
         kind = text.model_type if text is config else f"{config.model_type}, more than a language model"
