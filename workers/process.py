@@ -175,9 +175,7 @@ def _without_metrics(port: int | None, host: str, error: OSError) -> str:
     )
 
 
-def _load(
-    settings: Settings, on_engine_lost: Callable[[Exception], None] = lambda _: None
-) -> served_model.ServedModel:
+def _load(settings: Settings, on_engine_lost: Callable[[Exception], None] = lambda _: None) -> served_model.ServedModel:
     """Raises `ModelLoadError` or `SettingsError` for what another start would meet again."""
     try:
         served = served_model.build(settings, on_engine_lost)

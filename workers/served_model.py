@@ -19,6 +19,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.chat_template import wants_parts
+from pelton.workers.engine.parallel.processes import spawn
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
@@ -65,7 +66,7 @@ class ServedModel:
 def build(settings: Settings, on_engine_lost: Callable[[Exception], None] = lambda _: None) -> ServedModel:
     """Load and return the engine. Slow for a real model. Raises the engine's own `ModelLoadError`.
 
-    `on_engine_lost` is called, in a thread of its own, when another process that computes a part of the model has ended.
+    `on_engine_lost` is called, in a thread of its own, when another process with a part of the model has ended.
     """
     if settings.engine.kind == "simulated":
         config = _simulated(settings.engine)
@@ -172,6 +173,8 @@ def _load(
     model: ModelSettings, engine: EngineSettings, on_lost: Callable[[Exception], None]
 ) -> tuple["LoadedModel", "Followers | None"]:
     """A model, or this process's part of one and the processes that have the others."""
+    # Before torch is imported: the others import it at the same time.
+    processes = spawn(engine.tensor_parallel)
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
@@ -183,11 +186,11 @@ def _load(
         context_length=model.context_length,
         weights=engine.weights,
     )
-    if engine.tensor_parallel == 1:
+    if not processes:
         return load(spec, models_dir()), None
     from pelton.workers.engine.parallel.loading import load_in_parts  # noqa: PLC0415 (likewise)
 
-    return load_in_parts(spec, engine.tensor_parallel, models_dir(), on_lost)
+    return load_in_parts(spec, processes, models_dir(), on_lost)
 
 
 def _engine(loaded: "LoadedModel", settings: EngineSettings, followers: "Followers | None" = None) -> StepEngine:

@@ -83,8 +83,8 @@ class EngineSettings(Section):
     tokens (of float32: four times) fit into the same memory, and other answers here and there. `auto`: the model's data
     type."""
     tensor_parallel: Positive = 1
-    """Into how many parts the model is cut, for the continuous engine: each is computed by a process of its own on a GPU
-    of its own, and each keeps a part of the keys and values. On the CPU only to try it out. It has not run on GPUs yet."""
+    """Into how many parts the continuous engine cuts the model. Each is computed by a process and on a GPU of its own,
+    which keeps its part of the keys and values too. On the CPU it is for trying out; on GPUs it has not run yet."""
     page_size: Positive = 64
     """Tokens in a KV page. Only full pages are shared between prompts."""
     prefix_cache: bool = True

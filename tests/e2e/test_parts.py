@@ -21,7 +21,7 @@ def other_part(worker: int) -> int:
 def test_a_model_in_two_parts_outlives_the_end_of_either(pelton, kafka_bootstrap, eventually, tmp_path):
     """It answers; when the second part is killed one line says so and the worker comes back; no part is left behind."""
     save_model(tmp_path / "model")
-    pool = pelton.start_worker(
+    pelton.start_worker(
         PELTON_MODEL__PATH=str(tmp_path / "model"), PELTON_MODEL__SERVED_NAME="default", PELTON_MODEL__DEVICE="cpu",
         PELTON_ENGINE__TENSOR_PARALLEL="2", PELTON_ENGINE__KV_MEMORY_GIB="0.01", OMP_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="",
@@ -40,4 +40,3 @@ def test_a_model_in_two_parts_outlives_the_end_of_either(pelton, kafka_bootstrap
     part = other_part(worker)
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not psutil.pid_exists(part), 10)
-    assert pool.stop() == 0

@@ -12,6 +12,7 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import ModelSpec, load, prepare, wrap
 from pelton.workers.engine.parallel.loading import load_in_parts
+from pelton.workers.engine.parallel.processes import spawn
 
 
 class GenerationError(RuntimeError):
@@ -76,7 +77,7 @@ class Engine(ContinuousEngine):
 
     @classmethod
     def _in_parts(cls, spec: ModelSpec, ranks: int, config: ContinuousConfig, cache_dir: Path | None) -> Self:
-        loaded, followers = load_in_parts(spec, ranks, cache_dir)
+        loaded, followers = load_in_parts(spec, spawn(ranks), cache_dir)
         try:
             return cls(loaded, config, followers=followers)
         except BaseException:

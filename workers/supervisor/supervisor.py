@@ -79,7 +79,9 @@ class Supervisor:
         self._mark_pool(_state(ready=all(replica.ready for replica in self._replicas)))
 
 
-def _launch(settings: WorkerSettings, command: Sequence[str], index: int, gpus: Sequence[str], gpus_each: int) -> Launch:
+def _launch(
+    settings: WorkerSettings, command: Sequence[str], index: int, gpus: Sequence[str], gpus_each: int
+) -> Launch:
     """Each worker has its own metrics port and GPUs."""
     environment = gpus_for(index, settings.replicas, gpus, gpus_each)
     if settings.metrics_port:

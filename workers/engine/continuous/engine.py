@@ -67,7 +67,8 @@ class ContinuousEngine:
     ) -> None:
         """`followers` hold the other parts of a model that was loaded in parts; the engine ends them with `close`.
 
-        Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory."""
+        Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory.
+        """
         if reason := unsupported_reason(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)

@@ -79,9 +79,7 @@ def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
     check_compiler()
 
 
-def parallel_executor(
-    loaded: LoadedModel, store: KVCache, limits: EngineLimits, followers: Followers
-) -> Executor:
+def parallel_executor(loaded: LoadedModel, store: KVCache, limits: EngineLimits, followers: Followers) -> Executor:
     """Computes each step on all ranks, and chooses the tokens on this one."""
     packed = MirroredRunner(loaded, store, followers)
     runner = InvariantRunner(packed, store) if limits.batch_invariant else packed

@@ -1,24 +1,19 @@
-"""The other ranks as the first one sees them: started, spoken to, watched, and ended.
+"""The other ranks as the first one sees them: joined, spoken to, watched, and ended.
 
 Each has a pipe to the first rank. It carries what to compute, in order, and its end says that whoever was there is
 gone, however it went: a follower ends with the first rank, and the engine with any of its followers.
 """
 
 import contextlib
-import os
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -26,20 +21,18 @@ import torch.distributed as dist
 from pelton.workers.engine.errors import EngineLostError, ModelLoadError
 from pelton.workers.engine.parallel.messages import Begin, Done, End, Failed, Join, Load, Message, Reply
 from pelton.workers.engine.parallel.process_group import Group
+from pelton.workers.engine.parallel.processes import LEAVE_S, RankProcess, abandon
 
-START_S, JOIN_S, LOAD_S, LEAVE_S = 300.0, 120.0, 3600.0, 5.0
+START_S, JOIN_S, LOAD_S = 300.0, 120.0, 3600.0
 WAIT_S = 60.0
 """How long a rank waits for the others in the middle of a step; they begin it together and have the same to do."""
 _NOTICE_S = 2.0
 """By then it is known whether a step failed for the end of a follower."""
-_MODULE = "pelton.workers.engine.continuous.follower"
 
 
 @dataclass(slots=True, eq=False)
 class _Follower:
-    rank: int
-    process: subprocess.Popen[bytes]
-    pipe: Connection
+    started: RankProcess
     replies: queue.SimpleQueue[Reply | None] = field(default_factory=queue.SimpleQueue)
     """None: there come no more."""
 
@@ -62,20 +55,22 @@ class Followers:
     @classmethod
     def start(
         cls,
-        ranks: int,
-        device_type: Literal["cpu", "cuda"],
+        processes: list[RankProcess],
+        device_type: str,
         on_lost: Callable[[Exception], None] = lambda _: None,
         wait_s: float = WAIT_S,
     ) -> Self:
-        """Start ranks 1 and up, and join them as rank 0.
+        """Join the processes that `spawn` gave as rank 0, and take them over.
 
         `on_lost` is called in any thread when one of them has ended, and may end the process. Raises ModelLoadError.
         """
         if dist.is_initialized():
+            abandon(processes)
             raise ModelLoadError("engine.tensor_parallel: this process has such an engine already; close it first")
         folder = Path(tempfile.mkdtemp(prefix="pelton-ranks-"))
-        started = cls([_started(rank) for rank in range(1, ranks)], folder, on_lost)
-        group = Group(ranks, folder / "meeting", device_type, wait_s, max(1, torch.get_num_threads() // ranks))
+        started = cls([_Follower(each) for each in processes], folder, on_lost)
+        threads = max(1, torch.get_num_threads() // started.ranks)
+        group = Group(started.ranks, folder / "meeting", device_type, wait_s, threads)
         try:
             started._replies(START_S)  # that it has come up: joining must not wait for imports
             started._tell(Join(group))
@@ -92,7 +87,7 @@ class Followers:
         return len(self._followers) + 1
 
     def load(self, message: Load, own: Callable[[], Done]) -> list[Done]:
-        """Have all ranks load their parts, this one by `own`, at the same time; in their order. Raises ModelLoadError."""
+        """Have all ranks load their parts, this one by `own`, at the same time. Raises ModelLoadError."""
         self._tell(message)
         return [own(), *self._replies(LOAD_S)]
 
@@ -130,11 +125,7 @@ class Followers:
         with contextlib.suppress(OSError):
             self._tell(End())
         for follower in self._followers:
-            try:
-                follower.process.wait(LEAVE_S)
-            except subprocess.TimeoutExpired:
-                follower.process.kill()
-                follower.process.wait(LEAVE_S)
+            follower.started.end()
         self._watcher.join(LEAVE_S)
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -142,7 +133,7 @@ class Followers:
 
     def _tell(self, message: Message) -> None:
         for follower in self._followers:
-            follower.pipe.send(message)
+            follower.started.pipe.send(message)
 
     def _replies(self, limit_s: float) -> list[Done]:
         found = []
@@ -151,7 +142,8 @@ class Followers:
                 reply = follower.replies.get(timeout=limit_s)
             except queue.Empty:
                 raise ModelLoadError(
-                    f"engine.tensor_parallel: the process of rank {follower.rank} has said nothing for {limit_s:.0f} s"
+                    f"engine.tensor_parallel: the process of rank {follower.started.rank} has said nothing for "
+                    f"{limit_s:.0f} s"
                 ) from None
             if not isinstance(reply, Done):
                 by_settings = reply is not None and reply.by_settings
@@ -160,17 +152,17 @@ class Followers:
         return found
 
     def _watch(self) -> None:
-        there = {follower.pipe: follower for follower in self._followers}
+        there = {follower.started.pipe: follower for follower in self._followers}
         while there:
             for pipe in wait(list(there)):
                 follower = there[pipe]  # type: ignore[index]  # only connections were given
                 try:
-                    reply: Reply | None = follower.pipe.recv()
+                    reply: Reply | None = follower.started.pipe.recv()
                 except (EOFError, OSError):
                     reply = None
                 follower.replies.put(reply)
                 if not isinstance(reply, Done):
-                    del there[follower.pipe]
+                    del there[follower.started.pipe]
                     if self._serving and not self._closing:
                         self._noticed.set()
                         self._lose(_end_of(follower, reply))
@@ -189,30 +181,12 @@ class Followers:
             if self._lost is None:
                 self._lost = EngineLostError(sentence)
                 for follower in self._followers:  # a frozen one would stay
-                    follower.process.kill()
+                    follower.started.process.kill()
                 self._on_lost(self._lost)
             return self._lost
 
 
-def _started(rank: int) -> _Follower:
-    ours, theirs = Pipe()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(rank)],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "LOCAL_RANK": str(rank)},
-        )
-    return _Follower(rank, process, ours)
-
-
 def _end_of(follower: _Follower, reply: Failed | None) -> str:
     """In one sentence."""
-    name = f"engine.tensor_parallel: the process of rank {follower.rank}"
-    if reply is not None:
-        return f"{name} failed: {reply.reason}"
-    try:
-        code = follower.process.wait(LEAVE_S)
-    except subprocess.TimeoutExpired:
-        return f"{name} does not answer any more"
-    return f"{name} was ended by {signal.Signals(-code).name}" if code < 0 else f"{name} ended with status {code}"
+    how = follower.started.how_it_ended() if reply is None else f"failed: {reply.reason}"
+    return f"engine.tensor_parallel: the process of rank {follower.started.rank} {how}"

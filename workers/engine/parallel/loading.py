@@ -10,39 +10,31 @@ from transformers import AutoConfig
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.device import device_for
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 from pelton.workers.engine.model.load_failures import explain
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 from pelton.workers.engine.model.sharding import check_plan
 from pelton.workers.engine.model.source import locate
-from pelton.workers.engine.parallel.followers import WAIT_S, Followers
+from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.messages import Done, Load
-
-
-def start(
-    ranks: int, device: str, on_lost: Callable[[Exception], None] = lambda _: None, wait_s: float = WAIT_S
-) -> Followers:
-    """The processes for `ranks` parts on the device that `model.device` names. Raises ModelLoadError."""
-    kind = device_for(device).type
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cpu" and cards:
-        raise ModelLoadError(
-            "engine.tensor_parallel: parts on the CPU are for machines without cards, for trying it out; set "
-            "CUDA_VISIBLE_DEVICES to nothing, or model.device to cuda"
-        )
-    if kind == "cuda" and cards < ranks:
-        raise ModelLoadError(
-            f"engine.tensor_parallel: {ranks} parts need as many GPUs, and this worker sees {cards}; set it to at most "
-            "that, or fewer worker.replicas"
-        )
-    return Followers.start(ranks, "cuda" if kind == "cuda" else "cpu", on_lost, wait_s)
+from pelton.workers.engine.parallel.processes import RankProcess, abandon
 
 
 def load_in_parts(
-    spec: ModelSpec, ranks: int, cache_dir: Path | None, on_lost: Callable[[Exception], None] = lambda _: None
+    spec: ModelSpec,
+    processes: list[RankProcess],
+    cache_dir: Path | None,
+    on_lost: Callable[[Exception], None] = lambda _: None,
 ) -> tuple[LoadedModel, Followers]:
-    """`start` as many processes as there are `ranks`, and `load_parts`. Raises ModelLoadError, and leaves none then."""
-    _check(spec, ranks)
-    followers = start(ranks, spec.device, on_lost)
+    """Load a part of a model here, and the others in the processes that `spawn` gave.
+
+    Raises ModelLoadError, and leaves none of them then.
+    """
+    try:
+        check(spec, len(processes) + 1)
+    except BaseException:
+        abandon(processes)
+        raise
+    followers = Followers.start(processes, device_for(spec.device).type, on_lost)
     try:
         return load_parts(spec, cache_dir, followers), followers
     except BaseException:
@@ -51,7 +43,7 @@ def load_in_parts(
 
 
 def load_parts(spec: ModelSpec, cache_dir: Path | None, followers: Followers) -> LoadedModel:
-    """This process's part, with a digest of the whole, once all ranks have theirs. Raises ModelLoadError."""
+    """Load a part in each rank; returns this one's, with a digest of the whole. Raises ModelLoadError."""
     mine = replace(spec, ranks=followers.ranks)
     found: list[LoadedModel] = []
 
@@ -63,18 +55,36 @@ def load_parts(spec: ModelSpec, cache_dir: Path | None, followers: Followers) ->
     return replace(found[0], weights_digest=hashlib.sha256(b"".join(digests)).digest())
 
 
-def _check(spec: ModelSpec, ranks: int) -> None:
-    """Raises ModelLoadError for what can be seen without weights."""
+def check(spec: ModelSpec, ranks: int) -> None:
+    """Raises ModelLoadError for what can be seen without reading weights."""
+    _check_device(spec, ranks)
     if spec.weights != "auto":
-        raise ModelLoadError("engine.weights: int8 cannot be computed in parts; set it to auto, or tensor_parallel to 1")
-    if locate(spec.path_or_id, spec.gguf_file).gguf_file is not None:
         raise ModelLoadError(
-            "engine.tensor_parallel: parts are read from safetensors, and model.gguf_file names a GGUF file; set "
-            "model.path to the model's safetensors, or engine.tensor_parallel to 1"
+            "engine.weights: int8 cannot be computed in parts; set it to auto, or engine.tensor_parallel to 1"
         )
     source = locate(spec.path_or_id, spec.gguf_file)
+    if source.gguf_file is not None:
+        raise ModelLoadError(
+            f"engine.tensor_parallel: parts are read from safetensors, and {source.gguf_file} is GGUF; set model.path "
+            "to the model's safetensors, or engine.tensor_parallel to 1"
+        )
     try:
         config = AutoConfig.from_pretrained(source.path_or_id, trust_remote_code=spec.trust_remote_code)
     except Exception as error:  # as wide as in `read`
         raise ModelLoadError(explain(source, error)) from error
     check_plan(config, ranks)
+
+
+def _check_device(spec: ModelSpec, ranks: int) -> None:
+    kind = device_for(spec.device).type
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cpu" and cards:
+        raise ModelLoadError(
+            "engine.tensor_parallel: parts on the CPU are for machines without cards, to try it out; set "
+            "CUDA_VISIBLE_DEVICES to nothing, or model.device to cuda"
+        )
+    if kind == "cuda" and cards < ranks:
+        raise ModelLoadError(
+            f"engine.tensor_parallel: {ranks} parts need as many GPUs, and this worker sees {cards}; set it to at most "
+            "that, or lower worker.replicas"
+        )

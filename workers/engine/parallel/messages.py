@@ -71,7 +71,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """This rank ends, for a reason in words; `by_settings` where those name the setting and the fix."""
+    """The rank ends, for a reason in words; `by_settings` where those name the setting and the fix."""
 
     reason: str
     by_settings: bool

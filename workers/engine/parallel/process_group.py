@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -22,7 +21,7 @@ class Group:
 
     ranks: int
     meeting: Path
-    device_type: Literal["cpu", "cuda"]
+    device_type: str
     wait_s: float
     threads: int
 

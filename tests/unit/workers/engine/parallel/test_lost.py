@@ -7,7 +7,8 @@ import pytest
 
 from pelton.workers.engine.api import EngineRequest, SamplingParams
 from pelton.workers.engine.errors import EngineLostError
-from pelton.workers.engine.parallel.loading import start
+from pelton.workers.engine.parallel.followers import Followers
+from pelton.workers.engine.parallel.processes import spawn
 from tests.unit.workers.engine._support.parts import Parts
 from tests.unit.workers.engine._support.reference import prompt_of
 
@@ -16,10 +17,10 @@ from tests.unit.workers.engine._support.reference import prompt_of
 def test_a_part_that_hangs_ends_the_engine(tmp_path: Path) -> None:
     """The step is given up in time; the cause is told once, and each later step raises it; the frozen one goes too."""
     told: list[Exception] = []
-    followers = start(2, "cpu", told.append, wait_s=1.0)
+    followers = Followers.start(spawn(2), "cpu", told.append, wait_s=1.0)
     try:
         engine = Parts(followers, tmp_path).engine("llama")
-        process = followers._followers[0].process
+        process = followers._followers[0].started.process
         process.send_signal(signal.SIGSTOP)
         engine.add(EngineRequest(0, prompt_of(9, 1), SamplingParams(4)))
         with pytest.raises(EngineLostError, match=r"engine\.tensor_parallel: a step failed.* out of step") as raised:

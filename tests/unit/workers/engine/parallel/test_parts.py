@@ -13,7 +13,9 @@ from pelton.workers.engine.api import Completion, EngineRequest, Failure, Failur
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import ModelSpec
 from pelton.workers.engine.model.sharding import check_plan
-from pelton.workers.engine.parallel.loading import load_in_parts, load_parts, start
+from pelton.workers.engine.parallel.followers import Followers
+from pelton.workers.engine.parallel.loading import check, load_in_parts, load_parts
+from pelton.workers.engine.parallel.processes import spawn
 from tests.unit.workers.engine._support.parts import Parts, save_family
 from tests.unit.workers.engine._support.reference import (
     CONFIGS,
@@ -30,7 +32,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """Two processes, started once: that takes seconds, and nothing of one engine is left to the next."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    followers = start(2, "cpu")
+    followers = Followers.start(spawn(2), "cpu")
     yield Parts(followers, tmp_path_factory.mktemp("models"))
     followers.close()
     torch.set_num_threads(threads)
@@ -153,24 +155,30 @@ def test_low_precision(parts, tmp_path):
     assert len(found[0]) == 6
 
 
-def test_a_second_such_engine_is_refused(parts):
+@pytest.mark.usefixtures("parts")
+def test_a_second_such_engine_is_refused():
     """PyTorch's process group is one for a process."""
     with pytest.raises(ModelLoadError, match="has such an engine already"):
-        start(2, "cpu")
+        Followers.start(spawn(2), "cpu")
 
 
 def test_settings_that_cannot_be_cut_name_the_fix(tmp_path):
     """Before anything is read."""
+    (tmp_path / "x.gguf").touch()
     with pytest.raises(ModelLoadError, match=r"engine\.weights: int8 .* set it to auto"):
-        load_in_parts(ModelSpec("x", device="cpu", weights="int8"), 2, None)
-    with pytest.raises(ModelLoadError, match=r"model\.gguf_file"):
-        load_in_parts(ModelSpec(str(tmp_path), "x.gguf", device="cpu"), 2, None)
+        check(ModelSpec("x", device="cpu", weights="int8"), 2)
+    with pytest.raises(ModelLoadError, match=r"x\.gguf is GGUF; set model\.path"):
+        check(ModelSpec(str(tmp_path), "x.gguf", device="cpu"), 2)
 
 
 @pytest.mark.parametrize(
     ("config", "ranks", "words"),
     [
-        (LlamaConfig(hidden_size=96, num_attention_heads=6, num_key_value_heads=3), 2, "the 3 heads of keys .* a divisor of 3"),
+        (
+            LlamaConfig(hidden_size=96, num_attention_heads=6, num_key_value_heads=3),
+            2,
+            "the 3 heads of keys .* a divisor of 3",
+        ),
         (AutoConfig.for_model("gpt2"), 2, r"does not run this architecture \(gpt2\)"),
         (AutoConfig.for_model("gemma3"), 2, "more than a language model"),
         (DeepseekV3Config(), 2, r"does not run this architecture \(deepseek_v3\)"),
@@ -189,7 +197,9 @@ def test_a_model_in_memory_is_refused():
         Engine.load(object(), tensor_parallel=2)
 
 
-def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path):
-    """Before any process is started."""
+def test_a_refused_model_leaves_no_process(tmp_path):
+    """They are started first, so that they import while the first rank does."""
+    processes = spawn(2)
     with pytest.raises(ModelLoadError, match=r"model\.path"):
-        load_in_parts(ModelSpec(str(tmp_path / "nothing"), device="cpu"), 2, None)
+        load_in_parts(ModelSpec(str(tmp_path / "nothing"), device="cpu"), processes, None)
+    assert processes[0].process.poll() is not None
