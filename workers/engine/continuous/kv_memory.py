@@ -38,11 +38,12 @@ def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel, rank
             f"engine.kv_memory_gib: a KV page of {limits.page_size} tokens takes {page_bytes / _GIB:.3f} GiB, which is "
             "more than there is; raise it, or take a smaller model"
         )
-    if loaded.device.type == "cpu" and ranks * pages * page_bytes > (there := _memory_bytes("SC_PHYS_PAGES")):
+    in_all = ranks * pages * page_bytes
+    if loaded.device.type == "cpu" and in_all > (there := _memory_bytes("SC_PHYS_PAGES")):
         # The system would promise it, and end the process once the pages are written to.
         raise ModelLoadError(
-            f"engine.kv_memory_gib: {pages} KV pages take {ranks * pages * page_bytes / _GIB:.1f} GiB, and this machine "
-            f"has {there / _GIB:.1f} GiB of memory; lower it"
+            f"engine.kv_memory_gib: {pages} KV pages take {in_all / _GIB:.1f} GiB, and this machine has "
+            f"{there / _GIB:.1f} GiB of memory; lower it"
         )
     with memory_lasts(f"lower engine.kv_memory_gib, as {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB"):
         return kv_cache(shape, pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
