@@ -77,7 +77,8 @@ class EngineSettings(Section):
     max_running: Positive | None = None
     """Requests that share the continuous engine's steps; unset, what suits the device."""
     kv_memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """Memory for keys and values; unset, what the running requests can use, within a part of what is free."""
+    """Memory for keys and values, of each part of a model in parts; unset, what the running requests can use, within a
+    part of what is free."""
     kv_dtype: Literal["auto", "int8", "fp8"] = "auto"
     """What keys and values are stored in. `int8`, and on a GPU `fp8`: a byte for each number, so that about twice the
     tokens (of float32: four times) fit into the same memory, and other answers here and there. `auto`: the model's data

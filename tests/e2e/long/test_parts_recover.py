@@ -12,7 +12,7 @@ from tests.e2e.test_pool import answered, error_code, publish, replies, worker_p
 
 
 def test_requests_outlive_the_parts_of_a_model(pelton, kafka_bootstrap, eventually, tmp_path):
-    """With a part killed in the middle of their answers all are answered once; a killed worker leaves no part behind."""
+    """Killed in the middle of the answers: all are answered once; a worker that is killed leaves no part behind."""
     pelton.start_worker(**in_two_parts(tmp_path / "model"), PELTON_ENGINE__MAX_RUNNING="2")
     asyncio.run(publish(kafka_bootstrap, pelton.requests, [str(index) for index in range(40)]))
     asyncio.run(replies(kafka_bootstrap, pelton.replies, 3))
