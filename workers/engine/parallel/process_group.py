@@ -30,13 +30,14 @@ class Group:
         if _LOOPBACK.exists():
             for name in _INTERFACES:
                 os.environ.setdefault(name, _LOOPBACK.name)
+        os.environ["LOCAL_RANK"] = str(rank)  # by which transformers chooses the card
         if self.device_type == "cuda":
             torch.cuda.set_device(rank)
         else:
             torch.set_num_threads(self.threads)
         dist.init_process_group(
             "nccl" if self.device_type == "cuda" else "gloo",
-            store=dist.FileStore(str(self.meeting), self.ranks),
+            store=dist.FileStore(str(self.meeting), self.ranks),  # type: ignore[attr-defined]  # it is documented
             rank=rank,
             world_size=self.ranks,
             timeout=timedelta(seconds=self.wait_s),

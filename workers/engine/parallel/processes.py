@@ -1,7 +1,6 @@
 """Starts the processes of the other ranks. Imports no torch, so that they import it while the first rank does."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -30,7 +29,6 @@ class RankProcess:
                 [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(rank)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "LOCAL_RANK": str(rank)},
             )
         return cls(rank, process, ours)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, DeepseekV3Config, LlamaConfig
 
@@ -47,9 +47,9 @@ def answer(engine, prompts, params) -> dict[int, tuple[int, ...]]:
     return found
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", {config.model_type: family for family, config in CONFIGS.items()}.values())
 def test_answers_equal_those_of_one_process(parts, family):
-    """A mixed batch with shared prefixes, cut into chunks, in every family and with every way of sharing layers."""
+    """A mixed batch with shared prefixes, cut into chunks, in every family and so with every way of cutting."""
     engine = parts.engine(family, max_batch_tokens=13, max_running=6)
     run(engine, family, [(1, 4), (23, 1), (5, 2), (40, 7), (12, 5), (30, 1)])
     assert engine.prefix_stats.hit > 0
@@ -95,7 +95,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(story=st.lists(events, max_size=20), pages=st.integers(12, 30), max_batch_tokens=st.integers(5, 40))
 def test_answers_equal_whatever_happens(parts, story, pages, max_batch_tokens):
     """Random arrivals, cancels, preemptions, chunk sizes and prefix hits."""
