@@ -81,7 +81,7 @@ def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
 
 def parallel_executor(loaded: LoadedModel, store: KVCache, limits: EngineLimits, followers: Followers) -> Executor:
     """Computes each step on all ranks, and chooses the tokens on this one."""
-    packed = MirroredRunner(loaded, store, followers)
+    packed = MirroredRunner(loaded, store, limits, followers)
     runner = InvariantRunner(packed, store) if limits.batch_invariant else packed
     return HostExecutor(runner, Sampler(loaded.device), None)
 

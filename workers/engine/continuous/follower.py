@@ -17,10 +17,10 @@ import torch.distributed as dist
 
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.attention.packed_batch import PackedBatch
-from pelton.workers.engine.attention.paged import TorchAttention
 from pelton.workers.engine.attention.quantised_kv import kv_cache
 from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.continuous.model_runner import PackedRunner
+from pelton.workers.engine.continuous.step_attention import step_attention
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import memory_lasts
 from pelton.workers.engine.model.loading import LoadedModel, load
@@ -45,13 +45,11 @@ class _Part:
         shape = kv_shape(loaded.model.config, limits.kv_dtype, loaded.kv_heads)
         with memory_lasts("lower engine.kv_memory_gib"):
             self._store: KVCache = kv_cache(shape, pages, limits.page_size, dtype=loaded.dtype, device=loaded.device)
-        self._runner = PackedRunner(loaded.model, self._store)
-        self._sharing = not limits.batch_invariant
+        self._runner = PackedRunner(loaded.model, self._store, step_attention(loaded, limits))
 
     @torch.inference_mode()
     def compute(self, step: StepInput) -> None:
-        batch = PackedBatch.pack(step.tokens, step.spans, step.logit_rows, self._store)
-        self._runner.forward(batch, TorchAttention(batch, self._store, sharing=self._sharing))
+        self._runner.compute(PackedBatch.pack(step.tokens, step.spans, step.logit_rows, self._store))
 
     def wipe(self, pages: tuple[int, ...]) -> None:
         self._store.zero(pages)

@@ -7,7 +7,9 @@ from torch import Tensor
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.attention.packed_batch import PackedBatch
 from pelton.workers.engine.attention.paged import StepAttention
+from pelton.workers.engine.config import EngineLimits
 from pelton.workers.engine.continuous.model_runner import PackedRunner
+from pelton.workers.engine.continuous.step_attention import step_attention
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.messages import StepInput, Wipe
@@ -16,8 +18,8 @@ from pelton.workers.engine.parallel.messages import StepInput, Wipe
 class MirroredRunner(PackedRunner):
     """A `PackedRunner` on every rank. Whatever fails in one of its passes ends the engine (EngineLostError)."""
 
-    def __init__(self, loaded: LoadedModel, store: KVCache, followers: Followers) -> None:
-        super().__init__(loaded.model, store)
+    def __init__(self, loaded: LoadedModel, store: KVCache, limits: EngineLimits, followers: Followers) -> None:
+        super().__init__(loaded.model, store, step_attention(loaded, limits))
         self._followers = followers
 
     def forward(self, batch: PackedBatch, attention: StepAttention) -> Tensor:

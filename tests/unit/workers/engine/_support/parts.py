@@ -1,13 +1,14 @@
 """Tiny models in folders, for engines in parts: the processes read them from there."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import ModelSpec
+from pelton.workers.engine.model.loading import LoadedModel, ModelSpec
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.loading import load_parts
@@ -30,18 +31,22 @@ def save_family(family: str, folder: Path) -> Path:
 class Parts:
     """Engines in two parts, one after the other; a model that was loaded last is not loaded again."""
 
-    def __init__(self, followers: Followers, folder: Path) -> None:
+    def __init__(
+        self, followers: Followers, folder: Path, device: Literal["cpu", "cuda"] = "cpu", page_size: int = PAGE
+    ) -> None:
         self.followers = followers
         self._folder = folder
-        self._loaded = {}
+        self._device = device
+        self._page_size = page_size
+        self._loaded: dict[str, LoadedModel] = {}
 
-    def engine(self, family: str, pages: int = 64, **limits) -> ContinuousEngine:
-        """With as many pages of `PAGE` tokens."""
+    def engine(self, family: str, pages: int = 64, **limits: Any) -> ContinuousEngine:
+        """With as many pages."""
         if family not in self._loaded:
-            spec = ModelSpec(str(save_family(family, self._folder)), device="cpu", dtype="float32")
+            spec = ModelSpec(str(save_family(family, self._folder)), device=self._device, dtype="float32")
             self._loaded = {family: load_parts(spec, None, self.followers)}
         loaded = self._loaded[family]
         shape = kv_shape(loaded.model.config, limits.get("kv_dtype", "auto"), loaded.kv_heads)
-        room = (pages + 0.5) * shape.page_bytes(PAGE, loaded.dtype) / 2**30
-        config = ContinuousConfig(page_size=PAGE, kv_memory_gib=room, **limits)
+        room = (pages + 0.5) * shape.page_bytes(self._page_size, loaded.dtype) / 2**30
+        config = ContinuousConfig(page_size=self._page_size, kv_memory_gib=room, **limits)
         return ContinuousEngine(loaded, config, followers=self.followers)
