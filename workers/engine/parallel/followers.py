@@ -73,7 +73,7 @@ class Followers:
         group = Group(started.ranks, folder / "meeting", device_type, wait_s, threads)
         try:
             started._replies(START_S)  # that it has come up: joining must not wait for imports
-            started._tell(Join(group))
+            started._ask(Join(group))
             group.join(0)
             started._replies(JOIN_S)
         except BaseException:
@@ -88,12 +88,17 @@ class Followers:
 
     def load(self, message: Load, own: Callable[[], Done]) -> list[Done]:
         """Have all ranks load their parts, this one by `own`, at the same time. Raises ModelLoadError."""
-        self._tell(message)
-        return [own(), *self._replies(LOAD_S)]
+        self._ask(message)
+        try:
+            mine = own()
+        except Exception:
+            self._replies_of_the_gone(_NOTICE_S)
+            raise
+        return [mine, *self._replies(LOAD_S)]
 
     def begin(self, message: Begin) -> None:
         """Have all make room for keys and values; from now on the end of any is told. Raises ModelLoadError."""
-        self._tell(message)
+        self._ask(message)
         self._replies(LOAD_S)
         self._serving = True
 
@@ -127,6 +132,8 @@ class Followers:
         for follower in self._followers:
             follower.started.end()
         self._watcher.join(LEAVE_S)
+        for follower in self._followers:
+            follower.started.pipe.close()
         if dist.is_initialized():
             dist.destroy_process_group()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -135,21 +142,28 @@ class Followers:
         for follower in self._followers:
             follower.started.pipe.send(message)
 
+    def _ask(self, message: Message) -> None:
+        """Say what is answered: `_replies` names whoever is gone by now."""
+        with contextlib.suppress(OSError):
+            self._tell(message)
+
     def _replies(self, limit_s: float) -> list[Done]:
         found = []
         for follower in self._followers:
             try:
-                reply = follower.replies.get(timeout=limit_s)
+                found.append(_done(follower, follower.replies.get(timeout=limit_s)))
             except queue.Empty:
                 raise ModelLoadError(
                     f"engine.tensor_parallel: the process of rank {follower.started.rank} has said nothing for "
                     f"{limit_s:.0f} s"
                 ) from None
-            if not isinstance(reply, Done):
-                by_settings = reply is not None and reply.by_settings
-                raise ModelLoadError(reply.reason if reply and by_settings else _end_of(follower, reply))
-            found.append(reply)
         return found
+
+    def _replies_of_the_gone(self, limit_s: float) -> None:
+        """Raises ModelLoadError for the first that has ended by then: what fails here may be its doing."""
+        for follower in self._followers:
+            with contextlib.suppress(queue.Empty):
+                _done(follower, follower.replies.get(timeout=limit_s))
 
     def _watch(self) -> None:
         there = {follower.started.pipe: follower for follower in self._followers}
@@ -190,3 +204,10 @@ def _end_of(follower: _Follower, reply: Failed | None) -> str:
     """In one sentence."""
     how = follower.started.how_it_ended() if reply is None else f"failed: {reply.reason}"
     return f"engine.tensor_parallel: the process of rank {follower.started.rank} {how}"
+
+
+def _done(follower: _Follower, reply: Reply | None) -> Done:
+    """Raises ModelLoadError in place of any other reply."""
+    if isinstance(reply, Done):
+        return reply
+    raise ModelLoadError(reply.reason if reply is not None and reply.by_settings else _end_of(follower, reply))

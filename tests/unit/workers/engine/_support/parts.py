@@ -1,5 +1,6 @@
 """Tiny models in folders, for engines in parts: the processes read them from there."""
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pelton.workers.engine.model.loading import LoadedModel, ModelSpec
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.loading import load_parts
+from tests.unit.workers.engine._support.engines import Clock
 from tests.unit.workers.engine._support.reference import PAGE, pristine
 
 
@@ -40,7 +42,7 @@ class Parts:
         self._page_size = page_size
         self._loaded: dict[str, LoadedModel] = {}
 
-    def engine(self, family: str, pages: int = 64, **limits: Any) -> ContinuousEngine:
+    def engine(self, family: str, pages: int = 64, clock: Clock = time.monotonic, **limits: Any) -> ContinuousEngine:
         """With as many pages."""
         if family not in self._loaded:
             spec = ModelSpec(str(save_family(family, self._folder)), device=self._device, dtype="float32")
@@ -49,4 +51,4 @@ class Parts:
         shape = kv_shape(loaded.model.config, limits.get("kv_dtype", "auto"), loaded.kv_heads)
         room = (pages + 0.5) * shape.page_bytes(self._page_size, loaded.dtype) / 2**30
         config = ContinuousConfig(page_size=self._page_size, kv_memory_gib=room, **limits)
-        return ContinuousEngine(loaded, config, followers=self.followers)
+        return ContinuousEngine(loaded, config, clock, followers=self.followers)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pelton.workers.engine.api import EngineRequest, SamplingParams
-from pelton.workers.engine.errors import EngineLostError
+from pelton.workers.engine.errors import EngineLostError, ModelLoadError
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.processes import spawn
 from tests.unit.workers.engine._support.parts import Parts
@@ -31,5 +31,16 @@ def test_a_part_that_hangs_ends_the_engine(tmp_path: Path) -> None:
             engine.step()
         assert again.value is raised.value
         assert told == [raised.value]
+    finally:
+        followers.close()
+
+
+def test_a_part_that_dies_while_it_loads_is_named(tmp_path: Path) -> None:
+    """Not what its end makes the first rank fail with, nor a file."""
+    followers = Followers.start(spawn(2), "cpu")
+    try:
+        followers._followers[0].started.process.kill()
+        with pytest.raises(ModelLoadError, match="the process of rank 1 was ended by SIGKILL"):
+            Parts(followers, tmp_path).engine("llama")
     finally:
         followers.close()

@@ -1,15 +1,21 @@
 """An engine in two parts, by two processes on this CPU, says what one process says."""
 
+import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from transformers import AutoConfig, DeepseekV3Config, LlamaConfig
 
+from pelton.pipeline.settings.engine import EngineSettings
 from pelton.workers.engine import Engine
 from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, SamplingParams
+from pelton.workers.engine.continuous import kv_memory
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import ModelSpec
 from pelton.workers.engine.model.sharding import check_plan
@@ -60,7 +66,6 @@ def test_answers_equal_those_of_one_process(parts, family):
     [
         pytest.param({"pages": 14, "max_batch_tokens": 16}, id="preemption"),
         pytest.param({"batch_invariant": True}, id="batch-invariant"),
-        pytest.param({"speculation": "prompt"}, id="speculation"),
         pytest.param({"prefix_cache": False}, id="no prefix cache"),
     ],
 )
@@ -69,6 +74,18 @@ def test_what_an_engine_can_be_set_to_changes_no_answer(parts, limits):
     engine = parts.engine("llama", max_running=4, **limits)
     run(engine, "llama", [(20, 1), (22, 2), (9, 3), (18, 6)], new=12)
     assert engine.preemptions > 0 or "pages" not in limits
+
+
+def test_guesses_are_verified_in_all_parts(parts):
+    """Drafts are rows of their own there too; what comes true is taken."""
+    prompt = prompt_of(9, 1) * 3
+    params = SamplingParams(24, temperature=0.0, ignore_eos=True)
+    seconds = itertools.count()
+    engine = parts.engine("llama", speculation="prompt", clock=lambda: float(next(seconds)))
+    for size in range(60, 1, -1):  # steps of all sizes take as long: guesses pay
+        engine._speculator._costs.observe(size // 2, 1.0)
+    assert answer(engine, [prompt], params) == answer(make_engine("llama"), [prompt], params)
+    assert engine.last_step.speculation.drafted > 0
 
 
 def test_keys_and_values_in_int8(parts):
@@ -189,6 +206,22 @@ def test_models_that_cannot_be_cut_name_the_fix(config, ranks, words):
     """A model that came out wrong would answer nonsense."""
     with pytest.raises(ModelLoadError, match=words):
         check_plan(config, ranks)
+
+
+def test_memory_for_pages_is_said_where_nothing_measures_it():
+    """On GPUs; on a CPU all parts share what is free."""
+    card, cpu = (SimpleNamespace(device=torch.device(kind)) for kind in ("cuda", "cpu"))
+    free: Any = kv_memory._free_bytes
+    with pytest.raises(ModelLoadError, match=r"engine\.kv_memory_gib: with engine\.tensor_parallel set"):
+        free(None, None, card, 2)
+    assert free(None, None, cpu, 4) < free(None, None, cpu, 1) / 2
+
+
+@pytest.mark.parametrize("kind", ["padded", "simulated"])
+def test_other_engines_have_no_parts(kind):
+    """Said by the settings."""
+    with pytest.raises(ValidationError, match=r"tensor_parallel is for kind .continuous., and kind is"):
+        EngineSettings(kind=kind, tensor_parallel=2)
 
 
 def test_a_model_in_memory_is_refused():
