@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -42,7 +43,6 @@ from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.model.supported import kv_shape, unsupported_reason
 from pelton.workers.engine.parallel.followers import Followers
-from pelton.workers.engine.parallel.messages import Begin
 from pelton.workers.engine.request_state import RequestState
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
@@ -89,13 +89,10 @@ class ContinuousEngine:
             ),
             self._pool,
         )
-        pages: Pages = self._store
-        if followers is None:
-            self._executor = make_executor(loaded, self._store, limits)
-        else:
-            followers.begin(Begin(limits, self._store.num_pages))
-            self._executor = parallel_executor(loaded, self._store, limits, followers)
-            pages = MirroredPages(self._store, followers)
+        if followers is not None:
+            make_executor = partial(parallel_executor, followers)
+        self._executor = make_executor(loaded, self._store, limits)
+        pages: Pages = self._store if followers is None else MirroredPages(self._store, followers)
         self._speculator = speculator_for(limits, self._executor.steps_ahead)
         self._running: dict[int, RunningRequest] = {}
         self._landing = Landing(self._scheduler, self._pool, pages, self._running, self._speculator)

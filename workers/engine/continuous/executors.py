@@ -15,6 +15,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.executor import CompletedStep, Executor, StepHandle
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.parallel.followers import Followers
+from pelton.workers.engine.parallel.messages import Begin
 from pelton.workers.engine.sampling.sampler import Sampler, SamplingRequest
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
@@ -79,8 +80,9 @@ def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
     check_compiler()
 
 
-def parallel_executor(loaded: LoadedModel, store: KVCache, limits: EngineLimits, followers: Followers) -> Executor:
-    """Computes each step on all ranks, and chooses the tokens on this one."""
+def parallel_executor(followers: Followers, loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> Executor:
+    """Computes each step on all ranks, and chooses the tokens on this one. Raises ModelLoadError."""
+    followers.begin(Begin(limits, store.num_pages))
     packed = MirroredRunner(loaded, store, limits, followers)
     runner = InvariantRunner(packed, store) if limits.batch_invariant else packed
     return HostExecutor(runner, Sampler(loaded.device), None)
