@@ -63,7 +63,7 @@ async def _relay(port, certificate):
 async def test_tls_with_its_authority(valkey, redis, certificate, new_key):
     """`rediss://` and `ssl_cafile`: what is put arrives."""
     async with _relay(valkey.port, certificate) as url:
-        cache = TieredCache(CacheSettings(redis_url=url, ssl_cafile=certificate[1], timeout_ms=5_000))
+        cache = TieredCache(CacheSettings(redis_url=url, ssl_cafile=certificate[1], timeout_ms=60_000))
         await cache.start()
         key = new_key()
         cache.put(key, b"value")

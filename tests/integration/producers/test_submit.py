@@ -120,13 +120,13 @@ async def test_a_finished_batch_run_again(kafka, stand_in, all_requests, tmp_pat
 
 async def test_killed_again_and_again(kafka, stand_in, all_requests, tmp_path):
     """Killed with -9 at random moments, the batch ends complete, every line sent once and answered once."""
-    count, chance = 1_500, random.Random(7)
+    count, chance = 600, random.Random(7)
     source, out = write_batch(tmp_path / "in.jsonl", count), tmp_path / "out.jsonl"
     kills = 0
     async with stand_in() as worker:
         for _ in range(40):
             process = await start(kafka, source, out, "--max-in-flight", "24")
-            if await sends(process, worker, chance.randrange(1, 300)):
+            if await sends(process, worker, chance.randrange(1, 160)):
                 await asyncio.sleep(chance.random() * 0.01)  # not always at the same place in the course of a batch
                 with contextlib.suppress(ProcessLookupError):  # it may just have finished
                     process.kill()
