@@ -94,8 +94,8 @@ s3: $(READY)  ## Keep the files of pelton serve in an S3 over HTTP; installs mot
 quotas: $(READY)  ## Quotas of a minute across three workers, while they are killed and Valkey goes away: five minutes
 	@$(BIN)/python -m pytest -s tests/chaos/long/test_quotas.py $(ARGS)
 
-long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion
-	@$(BIN)/python -m pytest tests/chaos/long tests/integration/long tests/e2e/long $(ARGS)
+long: $(READY)  ## Run the tests that take minutes: workers that break a rule, what operators do, the model's conversion, its parts killed
+	@$(BIN)/python -m pytest tests/chaos/long tests/e2e/long tests/integration/long $(ARGS)
 
 monitoring-check: $(READY)  ## See every panel's data and every alert with a real Prometheus; PROMETHEUS=folder with its programs
 	@$(BIN)/python -m tests.monitoring

@@ -47,8 +47,9 @@ def _engine(settings: EngineSettings, padded_because: str | None) -> str:
         return "padded, as engine.kind says"
     if padded_because is not None:
         return f"padded, which is slower, as {padded_because}"
+    parts = f" in {settings.tensor_parallel} parts" if settings.tensor_parallel > 1 else ""
     stored = "" if settings.kv_dtype == "auto" else f", keys and values in {settings.kv_dtype}"
-    return f"continuous, as engine.kind says{', batch-invariant' if settings.batch_invariant else ''}{stored}"
+    return f"continuous{parts}, as engine.kind says{', batch-invariant' if settings.batch_invariant else ''}{stored}"
 
 
 def _weights(loaded: "LoadedModel") -> str:

@@ -19,7 +19,7 @@ from pelton.pipeline.paths import CACHE_VARIABLE, cache_dir
 from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.pipeline.tracing.spans import Traces
 from pelton.workers import served_model
-from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.errors import EngineLostError, ModelLoadError
 from pelton.workers.engine.model.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
@@ -65,7 +65,7 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
     metrics = Metrics()
     async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
         with _status(settings, metrics, lifecycle):
-            served = await _loaded(settings, lifecycle)
+            served = await _loaded(settings, lifecycle, guard.on_engine_failure)
             if served is not None:
                 try:
                     await Worker(settings, served, lifecycle, metrics, guard, traces=traces).run()
@@ -75,14 +75,16 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
         _end_at_once()
 
 
-async def _loaded(settings: Settings, lifecycle: Lifecycle) -> served_model.ServedModel | None:
+async def _loaded(
+    settings: Settings, lifecycle: Lifecycle, on_engine_lost: Callable[[Exception], None] = lambda _: None
+) -> served_model.ServedModel | None:
     """The model; None where the worker is stopped before it is loaded. Raises what `_load` does."""
     log.info("loading model %s for the %s engine", settings.model.name, settings.engine.kind)
     loop = asyncio.get_running_loop()
     # A thread that ends takes its OpenMP threads with it. Were they to stay beside those of the inference thread,
     # there would be more than cores, and OpenMP would send its threads to sleep between any two products.
     thread = ThreadPoolExecutor(1, "loading")
-    loading = loop.run_in_executor(thread, _load, settings)
+    loading = loop.run_in_executor(thread, _load, settings, on_engine_lost)
     leaving = asyncio.create_task(lifecycle.wait_leaving())
     either: tuple[asyncio.Future[Any], ...] = (loading, leaving)
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +133,10 @@ def _drainer(lifecycle: Lifecycle) -> Callable[[], None]:
 
 def _crash(error: Exception) -> None:
     """End like a crash: to leave the group in good order would free the partitions before the suspects are known."""
-    log.critical("the engine failed; this process ends, and what ran in it is suspected", exc_info=error)
+    if isinstance(error, EngineLostError):
+        log.critical("%s; this process ends, and what ran in it is suspected", error)
+    else:
+        log.critical("the engine failed; this process ends, and what ran in it is suspected", exc_info=error)
     os._exit(WorkerExit.ENGINE_FAILED)
 
 
@@ -170,10 +175,10 @@ def _without_metrics(port: int | None, host: str, error: OSError) -> str:
     )
 
 
-def _load(settings: Settings) -> served_model.ServedModel:
+def _load(settings: Settings, on_engine_lost: Callable[[Exception], None] = lambda _: None) -> served_model.ServedModel:
     """Raises `ModelLoadError` or `SettingsError` for what another start would meet again."""
     try:
-        served = served_model.build(settings)
+        served = served_model.build(settings, on_engine_lost)
         served.engine.warm_up()
     except (ModelLoadError, SettingsError, ImportError):
         raise

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,6 +19,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.engine.model.chat_template import wants_parts
+from pelton.workers.engine.parallel.processes import spawn
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
@@ -27,12 +28,17 @@ from pelton.workers.remote.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from pelton.workers.engine.model.loading import LoadedModel
+    from pelton.workers.engine.parallel.followers import Followers
 
 log = logging.getLogger(__name__)
 
 # A padded batch counts its padding and the tokens still to come, so it needs far more than a step does.
 _PADDED_BATCH_TOKENS = 8192
 _SIMULATED_ANSWERS = ("seed", "min_output_tokens", "mean_output_tokens", "max_output_tokens")
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,15 @@ class ServedModel:
     """Those that the engine passes requests on to."""
     gpu: str | None = None
     """The UUID of the GPU that computes them, where one does."""
-    close: Callable[[], None] = lambda: None
+    close: Callable[[], None] = _nothing
     """To be called when the engine is used no more."""
 
 
-def build(settings: Settings) -> ServedModel:
-    """Load and return the engine. Slow for a real model. Raises the engine's own `ModelLoadError`."""
+def build(settings: Settings, on_engine_lost: Callable[[Exception], None] = lambda _: None) -> ServedModel:
+    """Load and return the engine. Slow for a real model. Raises the engine's own `ModelLoadError`.
+
+    `on_engine_lost` is called, in a thread of its own, when another process with a part of the model has ended.
+    """
     if settings.engine.kind == "simulated":
         config = _simulated(settings.engine)
         told = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
@@ -67,8 +76,8 @@ def build(settings: Settings) -> ServedModel:
         )
     if settings.engine.kind == "openai":
         return _remote(settings)
-    loaded = _load(settings.model, settings.engine.weights)
-    engine = _engine(loaded, settings.engine)
+    loaded, followers = _load(settings.model, settings.engine, on_engine_lost)
+    engine = _engine(loaded, settings.engine, followers)
     told = _told_of(loaded, engine, settings.engine)
     parts = wants_parts(loaded.tokenizer)
     _report(settings, loaded, engine, parts=parts)
@@ -79,6 +88,7 @@ def build(settings: Settings) -> ServedModel:
         _fingerprint(told),
         on_cpu=loaded.device.type == "cpu",
         gpu=_gpu(loaded),
+        close=_nothing if followers is None else followers.close,
     )
 
 
@@ -159,7 +169,12 @@ def _fingerprint(told: dict[str, Any]) -> bytes:
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def _load(model: ModelSettings, weights: Literal["auto", "int8", "fp8"]) -> "LoadedModel":
+def _load(
+    model: ModelSettings, engine: EngineSettings, on_lost: Callable[[Exception], None]
+) -> tuple["LoadedModel", "Followers | None"]:
+    """A model, or this process's part of one and the processes that have the others."""
+    # Before torch is imported: the others import it at the same time.
+    processes = spawn(engine.tensor_parallel)
     from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
@@ -169,25 +184,29 @@ def _load(model: ModelSettings, weights: Literal["auto", "int8", "fp8"]) -> "Loa
         device=model.device,
         trust_remote_code=model.trust_remote_code,
         context_length=model.context_length,
-        weights=weights,
+        weights=engine.weights,
     )
-    return load(spec, models_dir())
+    if not processes:
+        return load(spec, models_dir()), None
+    from pelton.workers.engine.parallel.loading import load_in_parts  # noqa: PLC0415 (likewise)
+
+    return load_in_parts(spec, processes, models_dir(), on_lost)
 
 
-def _engine(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
+def _engine(loaded: "LoadedModel", settings: EngineSettings, followers: "Followers | None" = None) -> StepEngine:
     """The engine that was asked for, or the padded one for a model that only it can run."""
     from pelton.workers.engine.model.supported import unsupported_reason  # noqa: PLC0415 (imports torch)
 
     if settings.kind == "padded":
         return _padded(loaded, settings)
     reason = unsupported_reason(loaded.model)
-    if reason is not None:
+    if reason is not None and followers is None:
         log.warning("Using the padded engine, which is slower: this model cannot be batched otherwise, as %s.", reason)
         return _padded(loaded, settings)
-    return _continuous(loaded, settings)
+    return _continuous(loaded, settings, followers)
 
 
-def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
+def _continuous(loaded: "LoadedModel", settings: EngineSettings, followers: "Followers | None") -> StepEngine:
     from pelton.workers.engine.config import ContinuousConfig  # noqa: PLC0415 (imports torch)
     from pelton.workers.engine.continuous.engine import ContinuousEngine  # noqa: PLC0415 (imports torch)
 
@@ -202,7 +221,7 @@ def _continuous(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:
         speculation=settings.speculation,
         kernel_cache=cache_dir() / "kernels",
     )
-    return ContinuousEngine(loaded, config)
+    return ContinuousEngine(loaded, config, followers=followers)
 
 
 def _padded(loaded: "LoadedModel", settings: EngineSettings) -> StepEngine:

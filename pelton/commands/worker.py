@@ -90,7 +90,8 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
         if told.is_set():
             log.info("stopped before any worker was started")
             return WorkerExit.DRAINED
-        return await Supervisor(here, command, crash_handler(settings.kafka), gpus).run()
+        parts = settings.engine.tensor_parallel
+        return await Supervisor(here, command, crash_handler(settings.kafka), gpus, parts).run()
 
     try:
         look_at_model(settings)

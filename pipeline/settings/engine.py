@@ -79,11 +79,15 @@ class EngineSettings(Section):
     max_running: Positive | None = None
     """Requests that share the continuous engine's steps; unset, what suits the device."""
     kv_memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """Memory for keys and values; unset, what the running requests can use, within a part of what is free."""
+    """Memory for keys and values, of each part of a model in parts; unset, what the running requests can use, within a
+    part of what is free."""
     kv_dtype: Literal["auto", "int8", "fp8"] = "auto"
     """What keys and values are stored in. `int8`, and on a GPU `fp8`: a byte for each number, so that about twice the
     tokens (of float32: four times) fit into the same memory, and other answers here and there. `auto`: the model's data
     type."""
+    tensor_parallel: Positive = 1
+    """Into how many parts the continuous engine cuts the model. Each is computed by a process and on a GPU of its own,
+    which keeps its part of the keys and values too. On the CPU it is for trying out; on GPUs it has not run yet."""
     page_size: Positive = 64
     """Tokens in a KV page. Only full pages are shared between prompts."""
     prefix_cache: bool = True
@@ -102,6 +106,12 @@ class EngineSettings(Section):
     less by the mean time between two of them, so that at low load a request goes at once."""
     simulated: SimulatedSettings = SimulatedSettings()
     remote: RemoteSettings = RemoteSettings()
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        if self.tensor_parallel > 1 and self.kind != "continuous":
+            raise ValueError(f'tensor_parallel is for kind "continuous", and kind is "{self.kind}"; set it to 1')
+        return self
 
     @model_validator(mode="after")
     def _has_endpoints(self) -> Self:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from pelton.workers.engine.api import EngineRequest, Failure, FailureKind
-from pelton.workers.engine.errors import ModelLoadError
+from pelton.workers.engine.errors import EngineLostError, ModelLoadError
 
 # PyTorch's allocator for the CPU and cuBLAS's work space have no exception classes of their own.
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -36,7 +36,7 @@ class Fault:
         return cls(
             kind=FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.INTERNAL,
             text=text,
-            fatal="CUDA" in text and _tells(error, _FATAL),
+            fatal=isinstance(error, EngineLostError) or ("CUDA" in text and _tells(error, _FATAL)),
         )
 
     @property

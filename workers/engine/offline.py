@@ -9,7 +9,10 @@ from typing import Any, Literal, Self
 from pelton.workers.engine.api import Completion, EngineRequest, Failure, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import ModelSpec, load, prepare, wrap
+from pelton.workers.engine.parallel.loading import load_in_parts
+from pelton.workers.engine.parallel.processes import spawn
 
 
 class GenerationError(RuntimeError):
@@ -49,6 +52,7 @@ class Engine(ContinuousEngine):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         gguf_file: str | None = None,
         weights: Literal["auto", "int8", "fp8"] = "auto",
+        tensor_parallel: int = 1,
         cache_dir: Path | None = None,
         **limits: Any,
     ) -> Self:
@@ -56,15 +60,30 @@ class Engine(ContinuousEngine):
 
         With `weights` "int8" linear layers compute in int8, on a CPU, with "fp8" in fp8, where the device multiplies
         it; those of a transformers model are replaced.
-        `limits` are those of `ContinuousConfig`. Raises ModelLoadError.
+        With `tensor_parallel` above 1 this and other processes compute a part each, on a GPU each, or on the CPU to try
+        it out; `close` ends them. `limits` are those of `ContinuousConfig`. Raises ModelLoadError.
         """
+        if cache_dir is not None:
+            limits.setdefault("kernel_cache", cache_dir / "kernels")
+        if tensor_parallel > 1:
+            if not isinstance(model, str | Path):
+                raise ModelLoadError("engine.tensor_parallel: a model in parts is loaded from a folder or the hub")
+            spec = ModelSpec(str(model), gguf_file, dtype, device, weights=weights)
+            return cls._in_parts(spec, tensor_parallel, ContinuousConfig(**limits), cache_dir)
         if isinstance(model, str | Path):
             loaded = load(ModelSpec(str(model), gguf_file, dtype, device, weights=weights), cache_dir)
         else:
             loaded = wrap(model) if weights == "auto" else prepare(wrap(model), weights)
-        if cache_dir is not None:
-            limits.setdefault("kernel_cache", cache_dir / "kernels")
         return cls(loaded, ContinuousConfig(**limits))
+
+    @classmethod
+    def _in_parts(cls, spec: ModelSpec, ranks: int, config: ContinuousConfig, cache_dir: Path | None) -> Self:
+        loaded, followers = load_in_parts(spec, spawn(ranks), cache_dir)
+        try:
+            return cls(loaded, config, followers=followers)
+        except BaseException:
+            followers.close()
+            raise
 
     def generate(self, prompts: Items[Items[int]], params: Items[SamplingParams] | SamplingParams) -> list[Completion]:
         """One completion for each prompt, in their order; `params` for each, or one for all.

@@ -15,6 +15,14 @@ def visible_gpus(environment: Mapping[str, str] = os.environ, devices: Path = Pa
     return [str(index) for index, _ in enumerate(devices.glob("nvidia[0-9]*"))]
 
 
-def gpu_for(index: int, replicas: int, gpus: Sequence[str]) -> dict[str, str]:
-    """The environment that gives worker `index` its GPU; a single worker, or one without GPUs, keeps what there is."""
-    return {VARIABLE: gpus[index % len(gpus)]} if replicas > 1 and gpus else {}
+def gpus_for(index: int, replicas: int, gpus: Sequence[str], each: int = 1) -> dict[str, str]:
+    """The environment that gives worker `index` its `each` GPUs; a single worker, or one without GPUs, keeps what there
+    is.
+
+    Where there are not enough for all, workers share: the same groups are given out again.
+    """
+    if replicas == 1 or not gpus:
+        return {}
+    groups = max(1, len(gpus) // each)
+    first = each * (index % groups)
+    return {VARIABLE: ",".join(gpus[first : first + each])}

@@ -10,7 +10,7 @@ from pathlib import Path
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.supervisor.exit_codes import WorkerExit
-from pelton.workers.supervisor.gpus import gpu_for
+from pelton.workers.supervisor.gpus import gpus_for
 from pelton.workers.supervisor.replica import Crash, Launch, Replica, Unusable
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,13 @@ class Supervisor:
         command: Sequence[str],
         on_crash: Callable[[Crash], Awaitable[None]],
         gpus: Sequence[str] = (),
+        gpus_each: int = 1,
     ) -> None:
         """`command` starts a worker when the options of `replica` are appended; `gpus` are shared out among them."""
         self._drain_limit_s = settings.drain_timeout_s + DRAIN_MARGIN_S
         self._draining = False
         self._replicas = [
-            Replica(index, _launch(settings, command, index, gpus), self._on_change, on_crash)
+            Replica(index, _launch(settings, command, index, gpus, gpus_each), self._on_change, on_crash)
             for index in range(settings.replicas)
         ]
         self._mark_pool = ready_file_marker(settings.ready_file)
@@ -78,9 +79,11 @@ class Supervisor:
         self._mark_pool(_state(ready=all(replica.ready for replica in self._replicas)))
 
 
-def _launch(settings: WorkerSettings, command: Sequence[str], index: int, gpus: Sequence[str]) -> Launch:
-    """Each worker has its own metrics port and GPU."""
-    environment = gpu_for(index, settings.replicas, gpus)
+def _launch(
+    settings: WorkerSettings, command: Sequence[str], index: int, gpus: Sequence[str], gpus_each: int
+) -> Launch:
+    """Each worker has its own metrics port and GPUs."""
+    environment = gpus_for(index, settings.replicas, gpus, gpus_each)
     if settings.metrics_port:
         environment["PELTON_WORKER__METRICS_PORT"] = str(settings.metrics_port + index)
     return Launch(command, environment, settings.stall_timeout_s)

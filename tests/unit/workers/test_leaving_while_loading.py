@@ -16,7 +16,7 @@ def slow_load(monkeypatch):
     """A load that goes on until the test lets it end."""
     begun, let_go = threading.Event(), threading.Event()
 
-    def load(_):
+    def load(*_):
         begun.set()
         let_go.wait(10)
         return "model"

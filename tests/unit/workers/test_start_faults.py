@@ -60,7 +60,7 @@ def test_a_mapping_that_the_system_refuses_is_a_lack_of_memory():
 def test_what_a_load_meets_again_is_no_crash(monkeypatch, error, raised):
     """A worker that could not load its model is not started again to try the same."""
 
-    def build(_: Settings) -> None:
+    def build(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(served_model, "build", build)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -27,14 +28,21 @@ from pelton.workers.engine.api import (
     Waiting,
 )
 from pelton.workers.engine.config import ContinuousConfig
-from pelton.workers.engine.continuous.executors import ExecutorFactory, check_device, executor_for
+from pelton.workers.engine.continuous.executors import (
+    ExecutorFactory,
+    check_device,
+    executor_for,
+    parallel_executor,
+)
 from pelton.workers.engine.continuous.kv_memory import allocate
-from pelton.workers.engine.continuous.landing import Landing
+from pelton.workers.engine.continuous.landing import Landing, Pages
+from pelton.workers.engine.continuous.mirrored import MirroredPages
 from pelton.workers.engine.continuous.running import RunningRequest, Step, StepEntry
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.faults import Fault
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.model.supported import kv_shape, unsupported_reason
+from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.request_state import RequestState
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
@@ -55,15 +63,21 @@ class ContinuousEngine:
         config: ContinuousConfig,
         clock: Callable[[], float] = time.monotonic,
         make_executor: ExecutorFactory = executor_for,
+        followers: Followers | None = None,
     ) -> None:
-        """Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory."""
+        """`followers` hold the other parts of a model that was loaded in parts; the engine ends them with `close`.
+
+        Raises ModelLoadError for a model that cannot be batched continuously, or where pages find no memory.
+        """
         if reason := unsupported_reason(loaded.model):
             raise ModelLoadError(f"engine.kind: the continuous engine cannot run this model, as {reason}; use padded")
         limits = config.on(loaded.device)
         check_device(loaded, limits)
         self._loaded = loaded
         self._clock = clock
-        self._store = allocate(kv_shape(loaded.model.config, limits.kv_dtype), limits, loaded)
+        self._followers = followers
+        shape = kv_shape(loaded.model.config, limits.kv_dtype, loaded.kv_heads)
+        self._store = allocate(shape, limits, loaded, 1 if followers is None else followers.ranks)
         self._pool = PagePool(self._store.num_pages, limits.page_size)
         self._scheduler = Scheduler(
             SchedulerConfig(
@@ -75,10 +89,13 @@ class ContinuousEngine:
             ),
             self._pool,
         )
+        if followers is not None:
+            make_executor = partial(parallel_executor, followers)
         self._executor = make_executor(loaded, self._store, limits)
+        pages: Pages = self._store if followers is None else MirroredPages(self._store, followers)
         self._speculator = speculator_for(limits, self._executor.steps_ahead)
         self._running: dict[int, RunningRequest] = {}
-        self._landing = Landing(self._scheduler, self._pool, self._store, self._running, self._speculator)
+        self._landing = Landing(self._scheduler, self._pool, pages, self._running, self._speculator)
         self._launched: deque[Step] = deque()
         self._arrivals = itertools.count()
         self._last_step: StepStats | None = None
@@ -122,6 +139,11 @@ class ContinuousEngine:
             for outcome in self.step():
                 if isinstance(outcome, Failure):
                     raise RuntimeError(f"the model failed its warm-up: {outcome.message}")  # noqa: TRY004 (no type error)
+
+    def close(self) -> None:
+        """End the processes that hold the other parts of the model, where there are any."""
+        if self._followers is not None:
+            self._followers.close()
 
     def select(self, waiting: Items[Waiting], now: float) -> Selection:  # noqa: ARG002 (never waits for more)
         return self._scheduler.select(waiting)
@@ -207,9 +229,9 @@ class ContinuousEngine:
             flight = self._executor.launch(works, asks)
         except Exception as error:
             fault = Fault.of(error)
-            log.warning("A step of %d requests failed: %s", len(works), fault.text, exc_info=not fault.is_out_of_memory)
             if fault.fatal:
                 raise
+            log.warning("A step of %d requests failed: %s", len(works), fault.text, exc_info=not fault.is_out_of_memory)
         else:
             for piece in pieces:
                 self._scheduler.begin(piece.work)

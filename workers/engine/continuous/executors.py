@@ -8,11 +8,14 @@ import torch
 
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.config import EngineLimits
+from pelton.workers.engine.continuous.mirrored import MirroredRunner
 from pelton.workers.engine.continuous.model_runner import InvariantRunner, PackedRunner, Runner
 from pelton.workers.engine.continuous.thread_count import ThreadCount
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.executor import CompletedStep, Executor, StepHandle
 from pelton.workers.engine.model.loading import LoadedModel
+from pelton.workers.engine.parallel.followers import Followers
+from pelton.workers.engine.parallel.messages import Begin
 from pelton.workers.engine.sampling.sampler import Sampler, SamplingRequest
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 
@@ -75,6 +78,14 @@ def check_device(loaded: LoadedModel, limits: EngineLimits) -> None:
     from pelton.workers.engine.cuda.environment import check_compiler  # noqa: PLC0415 (of no use elsewhere)
 
     check_compiler()
+
+
+def parallel_executor(followers: Followers, loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> Executor:
+    """Computes each step on all ranks, and chooses the tokens on this one. Raises ModelLoadError."""
+    followers.begin(Begin(limits, store.num_pages))
+    packed = MirroredRunner(loaded, store, limits, followers)
+    runner = InvariantRunner(packed, store) if limits.batch_invariant else packed
+    return HostExecutor(runner, Sampler(loaded.device), None)
 
 
 def executor_for(loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> Executor:

@@ -18,9 +18,11 @@ _GIB = 2**30
 _PART_OF_FREE_MEMORY = {"cpu": 0.25, "cuda": 0.95}
 
 
-def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> KVCache:
+def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel, ranks: int = 1) -> KVCache:
     """As many pages as `kv_memory_gib` holds; where it is unset, what all running requests could use at most, within a
     part of the free memory.
+
+    `ranks` processes allocate as much, each on its card, or all in this machine's memory.
 
     Raises ModelLoadError when that is not even one page, or more than there is room for.
     """
@@ -29,17 +31,18 @@ def allocate(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> K
         pages = int(limits.kv_memory_gib * _GIB // page_bytes)
     else:
         useful = limits.max_running * -(-loaded.context_length // limits.page_size)
-        room = _free_bytes(shape, limits, loaded) * _PART_OF_FREE_MEMORY[loaded.device.type]
+        room = _free_bytes(shape, limits, loaded, ranks) * _PART_OF_FREE_MEMORY[loaded.device.type]
         pages = min(useful, int(room // page_bytes))
     if pages < 1:
         raise ModelLoadError(
             f"engine.kv_memory_gib: a KV page of {limits.page_size} tokens takes {page_bytes / _GIB:.3f} GiB, which is "
             "more than there is; raise it, or take a smaller model"
         )
-    if loaded.device.type == "cpu" and pages * page_bytes > (there := _memory_bytes("SC_PHYS_PAGES")):
+    in_all = ranks * pages * page_bytes
+    if loaded.device.type == "cpu" and in_all > (there := _memory_bytes("SC_PHYS_PAGES")):
         # The system would promise it, and end the process once the pages are written to.
         raise ModelLoadError(
-            f"engine.kv_memory_gib: {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB, and this machine has "
+            f"engine.kv_memory_gib: {pages} KV pages take {in_all / _GIB:.1f} GiB, and this machine has "
             f"{there / _GIB:.1f} GiB of memory; lower it"
         )
     with memory_lasts(f"lower engine.kv_memory_gib, as {pages} KV pages take {pages * page_bytes / _GIB:.1f} GiB"):
@@ -50,9 +53,14 @@ def _memory_bytes(pages: str) -> int:
     return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _free_bytes(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel) -> int:
+def _free_bytes(shape: KVCacheSpec, limits: EngineLimits, loaded: LoadedModel, ranks: int) -> int:
     if loaded.device.type == "cpu":
-        return _memory_bytes("SC_AVPHYS_PAGES")
+        return _memory_bytes("SC_AVPHYS_PAGES") // ranks
+    if ranks > 1:
+        raise ModelLoadError(
+            "engine.kv_memory_gib: with engine.tensor_parallel set the GiB of each GPU that keys and values may take; "
+            "what a step needs is measured for models on one GPU only"
+        )
     from pelton.workers.engine.cuda.memory_profile import working_bytes  # noqa: PLC0415 (needs Triton, which is only there)
 
     with memory_lasts("lower engine.max_batch_tokens or engine.max_running"):

@@ -2,15 +2,22 @@
 
 from collections.abc import MutableMapping
 from collections.abc import Sequence as Items
+from typing import Protocol
 
 from pelton.workers.engine.api import Failure, Outcome, TokenLogprob
-from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.continuous.running import RunningRequest, StepEntry
 from pelton.workers.engine.sampling.sampler import SampledToken
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
 from pelton.workers.engine.scheduling.scheduler import Scheduler
 from pelton.workers.engine.speculation.speculator import Speculator
+
+
+class Pages(Protocol):
+    """Keys and values, wherever they lie."""
+
+    def zero(self, pages: Items[int]) -> None:
+        """Wipe pages that may hold NaN."""
 
 
 class Landing:
@@ -20,7 +27,7 @@ class Landing:
         self,
         scheduler: Scheduler,
         pool: PagePool,
-        store: KVCache,
+        store: Pages,
         running: MutableMapping[int, RunningRequest],
         speculator: Speculator | None,
     ) -> None:

@@ -1,5 +1,6 @@
 """One forward pass over a step's rows: from work to float32 logits. The only part that knows the model's face."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,15 +25,21 @@ class Runner(Protocol):
 class PackedRunner:
     """All rows in one pass: the fast way. Low-order bits depend on how many rows a pass has."""
 
-    def __init__(self, model: Any, store: KVCache) -> None:
+    def __init__(
+        self, model: Any, store: KVCache, attention: Callable[[PackedBatch, KVCache], StepAttention] = TorchAttention
+    ) -> None:
         self._model = model
         self._store = store
+        self._attention = attention
         register()
         model.set_attn_implementation(ATTENTION)
 
     def logits(self, works: Items[ScheduledChunk]) -> Tensor:
-        batch = PackedBatch.of(works, self._store)
-        return self.forward(batch, TorchAttention(batch, self._store))
+        return self.compute(PackedBatch.of(works, self._store))
+
+    def compute(self, batch: PackedBatch) -> Tensor:
+        """Float32 [logit_rows, vocab]."""
+        return self.forward(batch, self._attention(batch, self._store))
 
     def forward(self, batch: PackedBatch, attention: StepAttention) -> Tensor:
         output = self._model(

@@ -32,5 +32,5 @@ def fuse_mlps(model: Any) -> None:
     All are, but for mixtures of experts, which stay as they are.
     """
     for layer in model.get_decoder().layers:
-        if isinstance(getattr(layer.mlp, "down_proj", None), nn.Linear):
+        if isinstance(getattr(layer.mlp, "down_proj", None), nn.Module):
             layer.mlp = FusedMlp(layer.mlp)

@@ -35,6 +35,7 @@ from pelton.workers.engine.model.quantised.precision import (
     to_int8,
 )
 from pelton.workers.engine.model.quantised.reading import read_quantised
+from pelton.workers.engine.model.sharding import keep_shard, kv_heads_per_rank, placement
 from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
@@ -66,6 +67,8 @@ class ModelSpec:
     trust_remote_code: bool = False
     context_length: int | None = None
     weights: Weights = "auto"
+    ranks: int = 1
+    """Of how many parts this process loads the one that its place in PyTorch's process group gives it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +91,8 @@ class LoadedModel:
     weights: str = ""
     stored_as: str = ""
     """The format of a quantised checkpoint; empty for all others."""
+    kv_heads: int | None = None
+    """Heads of keys and values in this process's part of the model; None: all that its config states."""
 
 
 def load(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
@@ -137,6 +142,8 @@ def read(spec: ModelSpec, cache_dir: Path | None = None) -> LoadedModel:
         found = _load_through_cache(source, dtype, device, spec, cache_dir)
     log.info("Loaded %s as %s on %s in %.1f s.", source.name, dtype, device, time.perf_counter() - started)
     loaded = wrap(found.model, found.tokenizer, spec.context_length)
+    if spec.ranks > 1:
+        loaded = replace(loaded, kv_heads=kv_heads_per_rank(found.model.config, spec.ranks))
     return replace(loaded, dtype=dtype, weights=FP8_NAME if found.kept else "", stored_as=found.stored_as)
 
 
@@ -209,6 +216,8 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
         found, info = _model_of(source, tokenizer, dtype, device, spec, options)
         check_loaded(source.name, info)
         check_vocabulary(source.name, found.model, tokenizer)
+        if spec.ranks > 1:
+            keep_shard(found.model, torch.distributed.get_rank(), spec.ranks)
     except ModelLoadError:
         raise
     except ImportError as error:
@@ -236,9 +245,9 @@ def _model_of(  # noqa: PLR0913, PLR0917 (what a model is loaded by)
     model, info = loading.from_pretrained(
         source.path_or_id,
         dtype=dtype,
-        device_map={"": device},
         output_loading_info=True,
         ignore_mismatched_sizes=True,
+        **placement(spec.ranks, device),
         **options,
     )
     return _Found(model, tokenizer), info

@@ -46,12 +46,17 @@ def _other_attention(config: Any) -> str | None:
     return None
 
 
-def kv_shape(config: Any, kv_dtype: Literal["auto", "int8", "fp8"] = "auto") -> KVCacheSpec:
-    """What the pages of a model have to hold; all layers alike, as each has a page wherever one has."""
+def kv_shape(
+    config: Any, kv_dtype: Literal["auto", "int8", "fp8"] = "auto", kv_heads: int | None = None
+) -> KVCacheSpec:
+    """What the pages of a model have to hold; all layers alike, as each has a page wherever one has.
+
+    `kv_heads` are those of a part of the model.
+    """
     heads = config.num_attention_heads
     return KVCacheSpec(
         layers=config.num_hidden_layers,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        kv_heads=kv_heads or getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         quantised=_QUANTISED.get(kv_dtype),
     )

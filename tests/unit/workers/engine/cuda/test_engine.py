@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
-from pelton.workers.engine.config import ContinuousConfig
+from pelton.workers.engine.attention.kv_cache import KVCache
+from pelton.workers.engine.config import ContinuousConfig, EngineLimits
 from pelton.workers.engine.continuous.engine import ContinuousEngine
+from pelton.workers.engine.continuous.executors import HostExecutor
+from pelton.workers.engine.continuous.model_runner import PackedRunner
 from pelton.workers.engine.cuda.executor import DeviceExecutor
+from pelton.workers.engine.cuda.packed_attention import PackedAttention
 from pelton.workers.engine.errors import ModelLoadError
-from pelton.workers.engine.model.loading import wrap
+from pelton.workers.engine.model.loading import LoadedModel, wrap
+from pelton.workers.engine.sampling.sampler import Sampler
 from tests.unit.workers.engine._support.kernels import DEVICES, ON_GPU
 from tests.unit.workers.engine._support.reference import CONFIGS, pristine, prompt_of, run
 
@@ -31,6 +36,23 @@ def test_kernels_in_their_place(family: str, device: str) -> None:
     """Chunks, pages of earlier ones and decodes through the kernels: what `generate` says."""
     engine = make_engine(family, device, max_batch_tokens=25)
     run(engine, family, [(1, 4), (27, 1), (20, 7)], new=2)  # a token takes the interpreter a tenth of a second
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_kernels_for_steps_one_by_one(device: str) -> None:
+    """As a model in parts runs them: tables and splits made from each batch, and what is stored written nowhere."""
+
+    def executor(loaded: LoadedModel, store: KVCache, _: EngineLimits) -> HostExecutor:
+        attention = PackedAttention(2)
+        return HostExecutor(PackedRunner(loaded.model, store, attention), Sampler(loaded.device), None)
+
+    loaded = wrap(copy.deepcopy(pristine("gemma2")).to(device))
+    config = ContinuousConfig(page_size=PAGE, kv_memory_gib=0.01, max_running=4, max_batch_tokens=25)
+    engine = ContinuousEngine(loaded, config, make_executor=executor)
+    run(engine, "gemma2", [(1, 4), (27, 1), (20, 7)], new=2)
+    run(engine, "gemma2", [(2 * PAGE, 3)], new=2)
+    run(engine, "gemma2", [(2 * PAGE, 3)], new=2)
+    assert engine.prefix_stats.hit > 0
 
 
 @pytest.mark.gpu
