@@ -1,8 +1,8 @@
 """Whether the model is where it should be, without importing what runs it."""
 
 from pelton.pipeline.settings.loading import Settings
-from pelton.workers.engine.model.hub import ask_hub
-from pelton.workers.engine.model.source import locate
+from pelton.workers.engine.model.files.hub import ask_hub
+from pelton.workers.engine.model.files.source import locate
 
 
 def look_at_model(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from pelton.pipeline.settings.loading import Settings, SettingsError
 from pelton.pipeline.tracing.spans import Traces
 from pelton.workers import served_model
 from pelton.workers.engine.errors import EngineLostError, ModelLoadError
-from pelton.workers.engine.model.partial_folders import remove_partial_folders
+from pelton.workers.engine.model.files.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
 from pelton.workers.kafka.log_limit import limit_logs

@@ -5,7 +5,7 @@ from benchmarks.figures.synthetic import LOOKED_AT, NOT_LOOKED_AT
 
 
 def test_true_figures_are_kept_and_altered_ones_flagged():
-    """On every other real report that the rules were developed on: 93 % of the true, 94 % of each kind of alteration."""
+    """Half of the real reports that the rules were made on: 93 % of the true, 94 % of each kind of alteration."""
     result = measure(of_file(_DATA, ALL)[::2], wrong=False)
     assert result["true_kept"] >= 93
     assert all(kind["share"] >= 94 for name, kind in result["kinds"].items() if name != "true")

@@ -8,7 +8,7 @@ import pytest
 from pelton.pipeline.lifecycle import Lifecycle, State
 from pelton.pipeline.settings.loading import Settings
 from pelton.workers import process
-from pelton.workers.engine.model.partial_folders import make_partial_folder, remove_partial_folders
+from pelton.workers.engine.model.files.partial_folders import make_partial_folder, remove_partial_folders
 
 
 @pytest.fixture

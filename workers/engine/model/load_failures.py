@@ -1,6 +1,6 @@
 """Why a model could not be loaded, and what to set for it, from whatever transformers or a file's reader raised."""
 
-from pelton.workers.engine.model.source import ModelSource
+from pelton.workers.engine.model.files.source import ModelSource
 
 _MAX_CAUSES = 4
 

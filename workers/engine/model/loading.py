@@ -19,11 +19,12 @@ from pelton.workers.engine.layers.fused_linear import fuse_linears
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.layers.packed_linear import pack_linears
-from pelton.workers.engine.model.completeness import check_folder, check_loaded, declared_quantisation
 from pelton.workers.engine.model.context import served_context
 from pelton.workers.engine.model.device import device_for, dtype_for
-from pelton.workers.engine.model.gguf_cache import GgufCache
-from pelton.workers.engine.model.hub import ask_hub, download, is_quantised
+from pelton.workers.engine.model.files.completeness import check_folder, check_loaded, declared_quantisation
+from pelton.workers.engine.model.files.gguf_cache import GgufCache
+from pelton.workers.engine.model.files.hub import ask_hub, download, is_quantised
+from pelton.workers.engine.model.files.source import ModelSource, locate
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
 from pelton.workers.engine.model.quantised.precision import (
@@ -36,7 +37,6 @@ from pelton.workers.engine.model.quantised.precision import (
 )
 from pelton.workers.engine.model.quantised.reading import read_quantised
 from pelton.workers.engine.model.sharding import keep_shard, kv_heads_per_rank, placement
-from pelton.workers.engine.model.source import ModelSource, locate
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.text_model import auto_class, text_model
 from pelton.workers.engine.model.tokenizer import (

@@ -6,8 +6,8 @@ from transformers import AutoTokenizer
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.chat_template import adopt_template, wants_parts
-from pelton.workers.engine.model.hub import ask_hub
-from pelton.workers.engine.model.source import ModelSource, locate
+from pelton.workers.engine.model.files.hub import ask_hub
+from pelton.workers.engine.model.files.source import ModelSource, locate
 
 
 def read_tokenizer(path_or_id: str, gguf_file: str | None = None) -> Any:

@@ -10,10 +10,10 @@ from transformers import AutoConfig
 
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.device import device_for
+from pelton.workers.engine.model.files.source import locate
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
 from pelton.workers.engine.model.sharding import check_plan
-from pelton.workers.engine.model.source import locate
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.messages import Done, Load
 from pelton.workers.engine.parallel.processes import RankProcess, abandon
@@ -60,7 +60,8 @@ def check(spec: ModelSpec, ranks: int) -> None:
     _check_device(spec, ranks)
     if spec.weights != "auto":
         raise ModelLoadError(
-            f"engine.weights: {spec.weights} cannot be computed in parts; set it to auto, or engine.tensor_parallel to 1"
+            f"engine.weights: {spec.weights} cannot be computed in parts; set it to auto, or engine.tensor_parallel "
+            "to 1"
         )
     source = locate(spec.path_or_id, spec.gguf_file)
     if source.gguf_file is not None:
@@ -74,7 +75,8 @@ def check(spec: ModelSpec, ranks: int) -> None:
         raise ModelLoadError(explain(source, error)) from error
     if getattr(config, "quantization_config", None):
         raise ModelLoadError(
-            f"engine.tensor_parallel: {source.name} is quantised, and parts are read from plain weights only; set it to 1"
+            f"engine.tensor_parallel: {source.name} is quantised, and parts are read from plain weights only; set it "
+            "to 1"
         )
     check_plan(config, ranks)
 

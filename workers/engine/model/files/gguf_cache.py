@@ -12,7 +12,7 @@ from pathlib import Path
 
 import transformers
 
-from pelton.workers.engine.model.partial_folders import make_partial_folder
+from pelton.workers.engine.model.files.partial_folders import make_partial_folder
 
 log = logging.getLogger(__name__)
 
