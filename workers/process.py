@@ -71,6 +71,7 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
                     await Worker(settings, served, lifecycle, metrics, guard, traces=traces).run()
                 finally:
                     await asyncio.to_thread(served.close)
+                    gc.unfreeze()  # libraries that count what is left at the end (nanobind in triton) would list it all
     if served is None:
         _end_at_once()
 

@@ -60,7 +60,6 @@ def _run(requests: int, console: Console, cleanup: ExitStack) -> DemoResult:
 def _start_worker(folder: Path, stack: LocalStack, metrics_port: int) -> ChildProcess:
     environment = {
         **stack.env,
-        "PELTON_KAFKA__CREATE_TOPICS": "true",
         "PELTON_WORKER__READY_FILE": str(folder / "ready"),
         "PELTON_WORKER__METRICS_PORT": str(metrics_port),
     }

@@ -25,15 +25,14 @@ def local_services(console: Console) -> Iterator[Settings]:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-report-")))
         with console.status("Starting Kafka and Valkey …"):
             stack = cleanup.enter_context(LocalStack(StackConfig()))
-        environment = {**stack.env, "PELTON_KAFKA__CREATE_TOPICS": "true"}
         with console.status("Starting a worker: it loads the model and warms up …"):
             ready = {"PELTON_WORKER__READY_FILE": str(folder / "worker-ready")}
-            worker = _start("worker", ["worker"], folder, environment | ready)
+            worker = _start("worker", ["worker"], folder, stack.env | ready)
             cleanup.callback(worker.stop)
             worker.wait_ready((folder / "worker-ready").exists, WORKER_READY_S)
         with console.status("Starting the job service …"):
             ready = {"PELTON_REPORTS__READY_FILE": str(folder / "service-ready")}
-            service = _start("service", ["reports", "serve"], folder, environment | ready)
+            service = _start("service", ["reports", "serve"], folder, stack.env | ready)
             cleanup.callback(service.stop)
             service.wait_ready((folder / "service-ready").exists, SERVICE_READY_S)
         settings = load_settings()

@@ -33,6 +33,7 @@ class LocalStack:
         """The settings that lead Pelton's processes here."""
         return {
             "PELTON_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "PELTON_KAFKA__CREATE_TOPICS": "true",  # of `pelton serve` and the report service, which are not there yet
             "PELTON_CACHE__REDIS_URL": self.valkey.url,
         }
 

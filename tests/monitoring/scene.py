@@ -63,7 +63,6 @@ class Scene:
     def environment(self, name: str) -> dict[str, str]:
         return {
             **self.stack.env,
-            "PELTON_KAFKA__CREATE_TOPICS": "true",
             "PELTON_KAFKA__PARTITIONS": "2",
             "PELTON_KAFKA__GROUP_ID": name,
             "PELTON_KAFKA__REQUEST_TOPICS": orjson.dumps([f"{name}-requests"]).decode(),

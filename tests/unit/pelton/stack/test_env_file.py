@@ -22,7 +22,7 @@ def stack() -> LocalStack:
 
 
 def test_a_shell_that_sources_it_has_the_settings(stack: LocalStack, tmp_path: Path) -> None:
-    """`. FILE` in a plain shell exports exactly the stack's addresses to what runs there."""
+    """`. FILE` in a plain shell exports exactly the stack's settings to what runs there."""
     path = tmp_path / "a folder" / "pelton.env"
     path.parent.mkdir()
     script = '. "$1"; exec "$2" -c "$3"'
@@ -34,6 +34,9 @@ def test_a_shell_that_sources_it_has_the_settings(stack: LocalStack, tmp_path: P
     assert {name: there[name] for name in there if name.startswith("PELTON_")} == stack.env
     assert stack.env["PELTON_KAFKA__BOOTSTRAP_SERVERS"] == f"127.0.0.1:{stack.kafka.port}"
     assert stack.env["PELTON_CACHE__REDIS_URL"] == f"redis://127.0.0.1:{stack.valkey.port}/0"
+    assert stack.env["PELTON_KAFKA__CREATE_TOPICS"] == "true", (
+        "`pelton serve` has topics that `pelton up` does not make"
+    )
 
 
 def test_it_is_readable_replaces_an_old_one_and_goes_in_the_end(stack: LocalStack, tmp_path: Path) -> None:
