@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo report test unit properties cov lint fix reference docs sbom manifests wheel bench chaos serve-chaos quotas long outage s3 report-chaos monitoring-check fuzz report-fuzz venv clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 25
 
 demo: $(READY)  ## Ask a real model real questions through a real Kafka, on this machine
 	@$(BIN)/pelton demo $(ARGS)

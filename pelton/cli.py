@@ -35,6 +35,10 @@ COMMANDS = {
 class Commands(TyperGroup):
     """The group of all commands."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = dict.fromkeys(COMMANDS)  # for the nearest to a misspelt one, which is looked for by name
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the signature is click's
         return list(COMMANDS)
 

@@ -21,6 +21,7 @@ from pelton.producers import InferenceClient, ReplyError, ReplyTimeout
 from pelton.stack.ports import free_port
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
+from pelton.stages import stage
 
 WORKER_READY_S = 300
 WORKER_GRACE_S = 40
@@ -40,10 +41,10 @@ def run_demo(requests: int, console: Console) -> DemoResult:
 
 def _run(requests: int, console: Console, cleanup: ExitStack) -> DemoResult:
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-demo-")))
-    with console.status("Starting Kafka and Valkey …"):
+    with stage(console, "Starting Kafka and Valkey …"):
         stack = cleanup.enter_context(LocalStack(StackConfig()))
     metrics_port = free_port()
-    with console.status("Starting a worker: it loads the model and warms up …"):
+    with stage(console, "Starting a worker: it loads the model and warms up …"):
         worker = _start_worker(folder, stack, metrics_port)
         cleanup.callback(worker.stop)
         worker.wait_ready((folder / "ready").exists, WORKER_READY_S)
@@ -52,7 +53,13 @@ def _run(requests: int, console: Console, cleanup: ExitStack) -> DemoResult:
     with _progress(console) as progress:
         bar = progress.add_task("Asking", total=len(asked))
         kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
-        exchanges = asyncio.run(_ask_all(kafka, asked, lambda: progress.advance(bar)))
+
+        def answered() -> None:
+            progress.advance(bar)
+            if not console.is_terminal:
+                console.print(f"{progress.tasks[bar].completed:.0f} of {len(asked)} answered")
+
+        exchanges = asyncio.run(_ask_all(kafka, asked, answered))
     seconds = time.monotonic() - started
     return DemoResult(ModelSettings().name, exchanges, seconds, _batch_stats(metrics_port))
 

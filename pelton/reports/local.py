@@ -11,6 +11,7 @@ from rich.console import Console
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.stack.process import ChildProcess
 from pelton.stack.stack import LocalStack, StackConfig
+from pelton.stages import stage
 
 WORKER_READY_S = 300
 SERVICE_READY_S = 60
@@ -23,14 +24,14 @@ def local_services(console: Console) -> Iterator[Settings]:
     """Yields the settings that lead to them. Raises `StackError`; nothing is left running."""
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pelton-report-")))
-        with console.status("Starting Kafka and Valkey …"):
+        with stage(console, "Starting Kafka and Valkey …"):
             stack = cleanup.enter_context(LocalStack(StackConfig()))
-        with console.status("Starting a worker: it loads the model and warms up …"):
+        with stage(console, "Starting a worker: it loads the model and warms up …"):
             ready = {"PELTON_WORKER__READY_FILE": str(folder / "worker-ready")}
             worker = _start("worker", ["worker"], folder, stack.env | ready)
             cleanup.callback(worker.stop)
             worker.wait_ready((folder / "worker-ready").exists, WORKER_READY_S)
-        with console.status("Starting the job service …"):
+        with stage(console, "Starting the job service …"):
             ready = {"PELTON_REPORTS__READY_FILE": str(folder / "service-ready")}
             service = _start("service", ["reports", "serve"], folder, stack.env | ready)
             cleanup.callback(service.stop)

@@ -114,12 +114,12 @@ def test_the_http_server_closes_its_clients(pelton, tmp_path: Path, eventually: 
     settings = {"PELTON_SERVE__BATCHES_TOPIC": f"{pelton.requests}-batches", "PELTON_SERVE__STORAGE": str(tmp_path)}
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [*PELTON, "serve", "--port", "0", "--verbose"],
+            [*PELTON, "serve", "--port", "0"],
             env={**os.environ, **pelton.environment, **settings},
             stderr=output,
         )
     try:
-        eventually(lambda: "running on http" in log.read_text(), STOP_S)
+        eventually(lambda: "is served on http" in log.read_text(), STOP_S)
         server.send_signal(number)
         assert server.wait(STOP_S) == 0
     finally:

@@ -35,6 +35,10 @@ def test_a_question_is_answered_by_the_real_model(pelton):
     assert unknown.returncode == 1
     assert "'gpt-17' is not served here: use 'smollm2-135m-instruct' or 'default'" in unknown.stderr
 
+    [worker] = pelton.workers
+    worker.stop()
+    assert "leaked" not in pelton.log()  # what libraries write at the end of a process that still holds theirs
+
 
 async def _publish(bootstrap: str, topic: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:

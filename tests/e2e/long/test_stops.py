@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 PELTON = (sys.executable, "-P", "-m", "pelton")
 SERVE, REPORTS, ROUTE, WORKER = "serve", "reports serve", "ab route", "worker"
-READY = {SERVE: "running on http", REPORTS: "partitions of", ROUTE: "partitions of", WORKER: "is ready"}
+READY = {SERVE: "is served on http", REPORTS: "partitions of", ROUTE: "partitions of", WORKER: "is ready"}
 MOMENTS = 10
 START_S = 60
 BOUND_S = 20.0

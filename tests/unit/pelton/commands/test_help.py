@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from pelton.cli import COMMANDS, app
 
@@ -27,3 +29,10 @@ def test_a_switch_does_not_look_as_if_it_took_a_value() -> None:
     }
     assert {name for name, metavar in switches.items() if metavar != ""} == set()
     assert "ask --json" in switches
+
+
+@pytest.mark.parametrize(("written", "meant"), [("wroker", "worker"), ("config chekc", "check")])
+def test_a_misspelt_command_is_told_the_nearest(written: str, meant: str) -> None:
+    ended = CliRunner().invoke(app, written.split())
+    assert ended.exit_code == 2
+    assert f"Did you mean '{meant}'?" in ended.output
