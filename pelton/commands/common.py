@@ -173,15 +173,19 @@ def run_service(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
     A second one ends the process at once, and so does `STOP_LIMIT_S`: whatever it waits for, nothing is lost by that.
     """
-    end = threading.Timer(STOP_LIMIT_S, _end_at_once, [f"not stopped after {STOP_LIMIT_S:g} s"])
-    end.daemon = True
+    stopped = threading.Event()
+
+    def limit() -> None:
+        if not stopped.wait(STOP_LIMIT_S):
+            _end_at_once(f"not stopped after {STOP_LIMIT_S:g} s")
+
     try:
-        asyncio.run(_until_told(serve(), end))
+        asyncio.run(_until_told(serve(), threading.Thread(target=limit, name="stop limit", daemon=True)))
     finally:
-        end.cancel()
+        stopped.set()
 
 
-async def _until_told(serve: Coroutine[Any, Any, None], end: threading.Timer) -> None:
+async def _until_told(serve: Coroutine[Any, Any, None], end: threading.Thread) -> None:
     serving = asyncio.ensure_future(serve)
     told = False
 

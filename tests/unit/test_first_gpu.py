@@ -12,7 +12,8 @@ import pytest
 from benchmarks.first_gpu import SECONDS, Step, run, steps, table
 
 ROOT = Path(__file__).parents[2]
-THERE = {"torch", "transformers", "triton", "numpy", "tokenizers", "huggingface_hub", "pytest", "hypothesis"}
+_BY_TRANSFORMERS = {"tokenizers", "safetensors", "huggingface_hub"}
+THERE = {"torch", "transformers", "triton", "numpy", "pytest", "hypothesis"} | _BY_TRANSFORMERS
 """What a machine for computing with PyTorch has."""
 BROUGHT = {"llguidance"}
 """What the head of first_gpu.sh says how to bring."""

@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from pelton import telemetry
 from pelton.pipeline.settings.loading import SettingsError
 from pelton.pipeline.settings.log import TraceSettings
 from pelton.pipeline.tracing.spans import Kind
@@ -87,17 +86,33 @@ def test_spans_go_to_the_collector(by_variable: bool, monkeypatch: pytest.Monkey
     assert b"pelton-test" in body
 
 
-@pytest.mark.filterwarnings("default")
+LOST = """
+import sys
+from pelton import telemetry
+from pelton.pipeline.settings.log import TraceSettings
+from pelton.pipeline.tracing.spans import Kind
+telemetry.FLUSH_S = 0.5
+with telemetry.traces(TraceSettings(enabled=True, endpoint=sys.argv[1]), "test") as kept:
+    kept.start("lost", Kind.INTERNAL).end()
+    print("ending", flush=True)
+"""
+
+
 @pytest.mark.parametrize("silent", [False, True], ids=["away", "silent"])
-def test_a_collector_that_takes_nothing_keeps_nobody(silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process ends within seconds, and what it did is done; also where one takes connections and never answers."""
-    monkeypatch.setattr(telemetry, "FLUSH_S", 0.5)
+def test_a_collector_that_takes_nothing_keeps_nobody(silent: bool) -> None:
+    """The process ends within seconds, and what it did is done; also where one takes connections and never answers.
+
+    A process of its own, as the exporter's threads go on trying.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1] if silent else 9
-        began = time.monotonic()
-        with traces(TraceSettings(enabled=True, endpoint=f"http://127.0.0.1:{port}"), "test") as kept:
-            kept.start("lost", Kind.INTERNAL).end()
-        assert time.monotonic() - began < telemetry.FLUSH_S + 2
+        command = [sys.executable, "-P", "-c", LOST, f"http://127.0.0.1:{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ending\n"
+            began = time.monotonic()
+            assert process.wait(60) == 0
+            assert time.monotonic() - began < 8
 
 
 def test_a_wrong_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

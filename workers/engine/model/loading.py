@@ -27,6 +27,7 @@ from pelton.workers.engine.model.files.hub import ask_hub, download, is_quantise
 from pelton.workers.engine.model.files.source import ModelSource, locate
 from pelton.workers.engine.model.load_failures import explain
 from pelton.workers.engine.model.positions import are_fixed, fix_positions
+from pelton.workers.engine.model.quantised.formats import format_of
 from pelton.workers.engine.model.quantised.precision import (
     FP8_NAME,
     Weights,
@@ -212,6 +213,8 @@ def _load_from(source: ModelSource, dtype: torch.dtype, device: torch.device, sp
                 source = replace(source, folder=download(source.name))
         if source.folder is not None and source.gguf_file is None:
             check_folder(source.name, source.folder)
+            if declared := declared_quantisation(source.folder):
+                format_of(source.name, declared)  # refused before anything is read
         tokenizer = tokenizer_of(source, options)
         found, info = _model_of(source, tokenizer, dtype, device, spec, options)
         check_loaded(source.name, info)

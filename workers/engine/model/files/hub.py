@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from pelton.workers.engine.errors import ModelLoadError
 
 ANSWER_S = 10.0
@@ -36,6 +34,8 @@ def ask_hub(name: str, file: str | None) -> None:
 
 def is_quantised(name: str, options: dict[str, Any]) -> bool:
     """Whether the config of the model `name` declares a quantisation."""
+    from transformers import AutoConfig  # noqa: PLC0415 (imports torch, which whoever starts workers does without)
+
     config = AutoConfig.from_pretrained(name, **options)
     return any(getattr(each, "quantization_config", None) for each in (config, config.get_text_config()))
 

@@ -202,8 +202,15 @@ def test_many_requests_cost_little_processor_time() -> None:
     assert time.process_time() - started < 1
 
 
-def test_neither_the_interface_nor_the_simulation_imports_torch() -> None:
-    """Importing them must stay possible, and quick, where no engine extra is installed."""
-    modules = "pelton.workers.engine.api, pelton.workers.engine.simulated.engine"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "pelton.workers.engine.api, pelton.workers.engine.simulated.engine",
+        "pelton.commands.worker, pelton.workers.process",
+    ],
+    ids=["engine", "worker"],
+)
+def test_neither_the_interface_nor_the_simulation_imports_torch(modules: str) -> None:
+    """Importing them must stay possible, and quick, where no engine extra is installed, or no model runs."""
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
