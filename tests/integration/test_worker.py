@@ -251,10 +251,10 @@ async def test_a_full_line_stops_the_fetching(place, client, chat_body):
     """No more requests are held than the line and the engine may hold; the rest waits in Kafka and is answered too."""
     at = await place(
         partitions=1,
-        simulated={"itl_ms": 5, "max_running": 4},
+        simulated={"itl_ms": 20, "max_running": 4},  # slow beside what publishes
         worker={"max_waiting_requests": 8, "flush_interval_ms": 0},
     )
-    count = 100
+    count = 60
     await client.send_many(at.requests, [chat_body(str(index)) for index in range(count)])
     held = []
     async with at.worker():
