@@ -37,7 +37,8 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = dict.fromkeys(COMMANDS)  # for the nearest to a misspelt one, which is looked for by name
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self.commands = names  # the nearest to a misspelt one is looked for among them
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the signature is click's
         return list(COMMANDS)
