@@ -32,6 +32,8 @@ SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 USERS = {name: f"the-password-of-{name}" for name in ("worker", "sender", "operator", "stranger")}
 REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}]}
 LIMIT_S = 60
+REFUSED_S = 30
+"""Some refusals show in nothing but a client that gets no answer."""
 REQUESTS, REPLIES, LETTERS, SUSPECTS, CANCELS = (
     "inference.requests", "inference.replies", "inference.requests-dlt", "inference.suspects", "inference.cancels",
 )  # fmt: skip
@@ -144,7 +146,7 @@ async def reads(kafka: KafkaSettings, topic: str, group: str | None = None) -> b
         *([topic] if group else []), group_id=group, auto_offset_reset="earliest", **kafka.client_options()
     )
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(REFUSED_S):
             await consumer.start()
             if not group:
                 consumer.assign([TopicPartition(topic, 0)])
@@ -161,7 +163,7 @@ async def writes(kafka: KafkaSettings, topic: str, transactional_id: str | None 
     options = kafka.client_options() | {"request_timeout_ms": 3_000}
     producer = AIOKafkaProducer(transactional_id=transactional_id, **options)
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(REFUSED_S):
             await producer.start()
             if transactional_id is None:
                 await producer.send_and_wait(topic, b"x", b"x")
