@@ -37,7 +37,8 @@ from pelton.workers.engine.attention.quantised_kv import kv_cache
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.model_runner import PackedRunner
 from pelton.workers.engine.layers.packed_linear import can_pack
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.offline import Engine
 

@@ -37,7 +37,8 @@ from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.engine import Engine, SamplingParams
 from pelton.workers.engine.api import Completion, Outcome
 from pelton.workers.engine.config import ContinuousConfig
-from pelton.workers.engine.model.loading import ModelSpec, load
+from pelton.workers.engine.model.loading import load
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.prepare.tokenizer import TokenizerCodec
 

@@ -25,7 +25,8 @@ from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.matching import Grammar
 from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 
 ROWS, PROMPT, WARM_UP = 48, 16, 4
 LIMITS = {"every row held": 0.05, "half of the rows held": 0.01}

@@ -175,7 +175,8 @@ def _load(
     """A model, or this process's part of one and the processes that have the others."""
     # Before torch is imported: the others import it at the same time.
     processes = spawn(engine.tensor_parallel)
-    from pelton.workers.engine.model.loading import ModelSpec, load  # noqa: PLC0415 (imports torch)
+    from pelton.workers.engine.model.loading import load  # noqa: PLC0415 (imports torch)
+    from pelton.workers.engine.model.spec import ModelSpec  # noqa: PLC0415 (imports torch)
 
     spec = ModelSpec(
         path_or_id=model.path,

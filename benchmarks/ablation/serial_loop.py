@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.engine import ModelSettings
-from pelton.workers.engine.model.loading import ModelSpec, read
+from pelton.workers.engine.model.loading import read
+from pelton.workers.engine.model.spec import ModelSpec
 
 
 def answer(model: Any, tokenizer: Any, body: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,8 @@ import torch
 from benchmarks.engine.cpu_mixed import CONTENDERS, run_mixed
 from benchmarks.engine.cpu_peers import MODELS, Contender, Seconds, engine_run, report, warm_engine_run
 from benchmarks.engine.workloads import ANSWER_TOKENS, QUESTIONS, joined, mixed_sets, questions
-from pelton.workers.engine.model.loading import ModelSpec, load
+from pelton.workers.engine.model.loading import load
+from pelton.workers.engine.model.spec import ModelSpec
 
 
 def compare(contenders: Mapping[str, Contender], runs: int) -> dict[str, list[Seconds]]:

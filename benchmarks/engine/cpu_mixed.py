@@ -21,7 +21,8 @@ from benchmarks.engine.cpu_peers import (
 from benchmarks.engine.workloads import Request, joined, mixed_sets, mixed_sizes
 from benchmarks.support.interleaved import Contender as Process
 from benchmarks.support.interleaved import begin, rates_in_turns, unwind_on_sigterm
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load, prepare, read
+from pelton.workers.engine.model.loading import LoadedModel, load, prepare, read
+from pelton.workers.engine.model.spec import ModelSpec
 
 Sets = Sequence[list[Request]]
 TOKENS = sum(new for _, new in mixed_sizes())

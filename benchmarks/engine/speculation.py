@@ -30,7 +30,8 @@ from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 
 DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
 QUESTIONS, ANSWER_TOKENS, STORY_TOKENS = 8, 96, 96

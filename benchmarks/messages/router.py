@@ -1,11 +1,10 @@
-"""What the router in front of pools costs: requests sent on per second, and what its hop adds to the time of an answer.
+"""What the hop of the router in front of pools adds to the time of an answer.
 
-    python -m benchmarks.messages.router [--requests N] [--asked N]
+    python -m benchmarks.messages.router [--asked N]
 
-One broker, one router process that deals an experiment's requests to one pool. Sent on: the requests lie there before
-the router starts, and what it has committed in the pool's topic is counted from the first to the last. Latency: one
-worker with the simulated engine at 0 ms; one request at a time, by turns straight to the pool's topic and to the
-router's. Prints a table and the same as JSON.
+One broker, one router process that deals an experiment's requests to one pool, one worker with the simulated engine at
+0 ms; one request at a time, by turns straight to the pool's topic and to the router's. Prints a table and the same as
+JSON.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from typing import Any
 import orjson
 from rich.table import Table
 
-from benchmarks.support.common import GRACE_S, PARTITIONS, READY_S, WIDE, Measurement, body, publish, replies_per_s
+from benchmarks.support.common import GRACE_S, PARTITIONS, READY_S, WIDE, Measurement, body
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.client import InferenceClient
 from pelton.stack.process import ChildProcess
@@ -42,8 +41,7 @@ def _pool(kafka: KafkaSettings) -> KafkaSettings:
 
 
 @asynccontextmanager
-async def _router(kafka: KafkaSettings, *, ready: bool = True) -> AsyncIterator[None]:
-    """Where it is not awaited until `ready`, what it sends on can be counted from the first."""
+async def _router(kafka: KafkaSettings) -> AsyncIterator[None]:
     pool = _pool(kafka)
     routing = {
         "POOLS": {"m": {"topic": pool.request_topics[0], "group_id": pool.group_id}},
@@ -62,8 +60,7 @@ async def _router(kafka: KafkaSettings, *, ready: bool = True) -> AsyncIterator[
         said, command = Path(folder) / "log", [sys.executable, "-P", "-m", "pelton", "ab", "route"]
         process = ChildProcess("The router", command, log_file=said, grace_s=GRACE_S, environment=environment)
         try:
-            if ready:
-                await asyncio.to_thread(process.wait_ready, lambda: _has_partitions(said), READY_S)
+            await asyncio.to_thread(process.wait_ready, lambda: _has_partitions(said), READY_S)
             yield
             process.check()
         finally:
@@ -76,16 +73,6 @@ def _has_partitions(said: Path) -> bool:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-async def sent_on_per_s(bootstrap: str, name: str, requests: int) -> float:
-    this = Measurement.new(bootstrap, name)
-    pool = Measurement(_pool(this.kafka).model_copy(update={"reply_topic": _pool(this.kafka).request_topics[0]}))
-    await ensure_topics(this.kafka)
-    await ensure_topics(_pool(this.kafka))
-    await publish(this.kafka, range(requests))
-    async with pool.reader() as reader, asyncio.timeout(LIMIT_S), _router(this.kafka, ready=False):
-        return await replies_per_s(reader, requests)
 
 
 async def latencies_ms(bootstrap: str, asked: int) -> dict[str, list[float]]:
@@ -109,16 +96,9 @@ async def latencies_ms(bootstrap: str, asked: int) -> dict[str, list[float]]:
     return found
 
 
-async def measure(bootstrap: str, requests: int, asked: int) -> dict[str, Any]:
-    await sent_on_per_s(bootstrap, "warming", requests // 4)
-    rate = await sent_on_per_s(bootstrap, "sent-on", requests)
+async def measure(bootstrap: str, asked: int) -> dict[str, Any]:
     ways = {way: statistics.quantiles(took, n=20) for way, took in (await latencies_ms(bootstrap, asked)).items()}
-    return {
-        "requests": requests,
-        "sent_on_per_s": rate,
-        "asked": asked,
-        "latency_ms": {way: {"p50": cuts[9], "p95": cuts[18]} for way, cuts in ways.items()},
-    }
+    return {"asked": asked, "latency_ms": {way: {"p50": cuts[9], "p95": cuts[18]} for way, cuts in ways.items()}}
 
 
 def report(found: dict[str, Any]) -> None:
@@ -126,17 +106,16 @@ def report(found: dict[str, Any]) -> None:
     table = Table("", "p50 ms", "p95 ms", title=title)
     for way, cuts in found["latency_ms"].items():
         table.add_row(way, f"{cuts['p50']:.1f}", f"{cuts['p95']:.1f}")
-    WIDE.print(table, f"Sent on: {found['sent_on_per_s']:,.0f} requests a second ({found['requests']:,} requests)")
+    WIDE.print(table)
     print(orjson.dumps(found).decode())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--asked", type=int, default=300)
     asked = parser.parse_args()
     with LocalStack(StackConfig()) as stack:
-        found = asyncio.run(measure(stack.kafka.bootstrap_servers, asked.requests, asked.asked))
+        found = asyncio.run(measure(stack.kafka.bootstrap_servers, asked.asked))
     report(found)
 
 

@@ -11,7 +11,8 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
 from pelton.workers.engine.grammars.vocabulary import of_tokenizer
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 
 _ROWS = 16
 _CONTEXTS = 8  # at once

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.stack.kafka import KafkaConfig, KafkaServer
 from pelton.stack.process import ChildProcess
 
 PARTITIONS = 4
@@ -104,6 +105,13 @@ class Pelton:
     def close(self) -> None:
         for worker in self.workers:
             worker.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[KafkaServer]:
+    """One that nobody else uses, to be frozen or killed. `kafka_bootstrap` leads to it where a module says so."""
+    with KafkaServer(KafkaConfig()) as server:
+        yield server
 
 
 @pytest.fixture

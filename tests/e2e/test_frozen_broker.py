@@ -3,18 +3,10 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from pelton.stack.kafka import KafkaConfig, KafkaServer
-
-
-@pytest.fixture
-def server() -> Iterator[KafkaServer]:
-    """One that nobody else uses, to be frozen."""
-    with KafkaServer(KafkaConfig()) as server:
-        yield server
+from pelton.stack.kafka import KafkaServer
 
 
 @pytest.fixture

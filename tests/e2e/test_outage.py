@@ -6,14 +6,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 
 import orjson
 import pytest
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.contract import dead_letter_topic
-from pelton.stack.kafka import KafkaConfig, KafkaServer
+from pelton.stack.kafka import KafkaServer
 from pelton.workers.engine.simulated.text import signature
 from pelton.workers.kafka.topics import ensure_topics
 from tests.chaos import logs
@@ -34,13 +33,6 @@ SIMULATED = {
     "PELTON_ENGINE__SIMULATED__ITL_MS": "20",
     "PELTON_CACHE__ENABLED": "false",
 }
-
-
-@pytest.fixture
-def server() -> Iterator[KafkaServer]:
-    """One that nobody else uses, to be killed."""
-    with KafkaServer(KafkaConfig()) as server:
-        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pelton.workers.engine.api import Completion, EngineRequest, FinishReason, O
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.model.files.source import DEFAULT_MODEL
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.padded.engine import PaddedConfig, PaddedEngine
 from pelton.workers.served_model import models_dir
 

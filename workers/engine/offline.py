@@ -10,7 +10,8 @@ from pelton.workers.engine.api import Completion, EngineRequest, Failure, Sampli
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.errors import ModelLoadError
-from pelton.workers.engine.model.loading import ModelSpec, load, prepare, wrap
+from pelton.workers.engine.model.loading import load, prepare, wrap
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.parallel.loading import load_in_parts
 from pelton.workers.engine.parallel.processes import spawn
 

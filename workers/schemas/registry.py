@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -79,9 +80,8 @@ class SchemaRegistry:
     async def works(self) -> bool:
         """Whether it answers the question for another schema: for one that no registry has, so that it must look."""
         try:
-            await self._ask(f"schemas/ids/{MAX_SCHEMA_ID}")
-        except NotInRegistry:
-            return True
+            with suppress(NotInRegistry):
+                await self._ask(f"schemas/ids/{MAX_SCHEMA_ID}")
         except RegistryAway:
             return False
         return True

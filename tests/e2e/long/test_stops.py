@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pelton.stack.kafka import KafkaConfig, KafkaServer
+from pelton.stack.kafka import KafkaServer
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,6 @@ START_S = 60
 BOUND_S = 20.0
 SILENT_S = 30.0
 Wait = Callable[[Callable[[], bool], float], None]
-
-
-@pytest.fixture
-def server() -> Iterator[KafkaServer]:
-    """One that nobody else uses, to be frozen."""
-    with KafkaServer(KafkaConfig()) as server:
-        yield server
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.device import device_for
 from pelton.workers.engine.model.files.source import locate
 from pelton.workers.engine.model.load_failures import explain
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
 from pelton.workers.engine.model.sharding import check_plan
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.messages import Done, Load
 from pelton.workers.engine.parallel.processes import RankProcess, abandon

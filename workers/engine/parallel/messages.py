@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pelton.workers.engine.attention.packed_batch import Ints, PackedBatch, RowSpan
 from pelton.workers.engine.config import EngineLimits
-from pelton.workers.engine.model.loading import ModelSpec
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.parallel.process_group import Group
 
 

@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec
+from pelton.workers.engine.model.loading import LoadedModel
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.loading import load_parts

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import Glm4MoeConfig, LlamaConfig, Qwen3Config, Qwen3MoeConfig
 
-from pelton.workers.engine.model.loading import ModelSpec
+from pelton.workers.engine.model.spec import ModelSpec
 from tests.unit.workers.engine._support.quantised_checkpoints import (
     GROUP,
     Writer,

@@ -6,7 +6,8 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
-from pelton.workers.engine.model.loading import LoadedModel, ModelSpec, load
+from pelton.workers.engine.model.loading import LoadedModel, load
+from pelton.workers.engine.model.spec import ModelSpec
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 

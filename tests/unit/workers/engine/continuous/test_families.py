@@ -20,7 +20,7 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from pelton.workers.engine.api import Completion, EngineRequest, FailureKind, SamplingParams
+from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.attention import page_products, paged
 from pelton.workers.engine.attention.decode import PageAttention
 from pelton.workers.engine.config import ContinuousConfig
@@ -39,6 +39,7 @@ from tests.unit.workers.engine._support.reference import (
     reference,
     run,
 )
+from tests.unit.workers.engine._support.stories import AT_ONCE, STORIES, Story
 
 MIXTURES = ["glm4-moe", "qwen3-moe", "mixtral", "olmoe"]
 
@@ -92,17 +93,10 @@ def test_low_precision(family: str, dtype: torch.dtype) -> None:
             assert_is_the_answer(outcome, reference(family, prompts[outcome.request_id], 8, dtype), near=0.15)
 
 
-events = st.one_of(
-    st.tuples(st.just("add"), st.integers(1, 30), st.integers(0, 5)),
-    st.tuples(st.just("step"), st.integers(1, 5)),
-    st.tuples(st.just("cancel"), st.integers(0, 9)),
-)
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     family=st.sampled_from(["llama", "gemma2", "qwen2-windowed", "glm4", *MIXTURES]),
-    story=st.lists(events, max_size=20),
+    story=STORIES,
     pages=st.integers(12, 30),
     max_batch_tokens=st.integers(5, 40),
 )
@@ -110,34 +104,8 @@ def test_answers_equal_generate_whatever_happens(
     family: str, story: list[tuple[Any, ...]], pages: int, max_batch_tokens: int
 ) -> None:
     """Random arrivals, cancels, preemptions, chunk sizes and prefix hits change no answer, and all pages come back."""
-    engine = make_engine(family, pages=pages, max_batch_tokens=max_batch_tokens, max_running=5)
-    prompts: list[tuple[int, ...]] = []
-    ended: set[int] = set()
-    cancelled: set[int] = set()
-
-    def step() -> None:
-        for outcome in engine.step():
-            ended.add(outcome.request_id)
-            if isinstance(outcome, Completion):
-                assert_is_the_answer(outcome, reference(family, prompts[outcome.request_id], 8))
-            else:
-                assert outcome.kind is FailureKind.CANCELLED
-                assert outcome.request_id in cancelled
-
-    for kind, *details in story:
-        if kind == "add" and engine.running < 5:
-            prompts.append(prompt_of(*details))
-            params = SamplingParams(8, temperature=0.0, logprobs=0, ignore_eos=True)
-            engine.add(EngineRequest(len(prompts) - 1, prompts[-1], params))
-        elif kind == "step":
-            for _ in range(details[0]):
-                step()
-        elif kind == "cancel":
-            cancelled.add(details[0])
-            engine.cancel(details[0])
-    while engine.running:
-        step()
-    assert ended == set(range(len(prompts)))
+    engine = make_engine(family, pages=pages, max_batch_tokens=max_batch_tokens, max_running=AT_ONCE)
+    Story(engine, family).tell(story)
     assert engine._pool.available == pages
 
 

@@ -17,25 +17,17 @@ from pelton.workers.engine.layers.fp8_linear import Fp8Linear, quantise_to_fp8
 from pelton.workers.engine.layers.fp8_products import cannot_multiply, grouped_product, quantise, scaled_product
 from pelton.workers.engine.model.loading import prepare, wrap
 from pelton.workers.engine.model.quantised import precision
+from tests.unit.workers.engine._support.linears import linears
 from tests.unit.workers.engine._support.reference import pristine
 
 STEP = 1 / 16  # the most by which rounding moves a number, of itself
 CPU = torch.device("cpu")
 
 
-@given(
-    seed=st.integers(0, 2**31), rows=st.integers(1, 9), inputs=st.integers(1, 70), outputs=st.integers(1, 40),
-    size=st.sampled_from([1e-20, 1e-3, 1.0, 1e4]), bias=st.booleans(), outlier=st.booleans(),
-)  # fmt: skip
-def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
-    *, seed: int, rows: int, inputs: int, outputs: int, size: float, bias: bool, outlier: bool
-) -> None:
+@given(drawn=linears())
+def test_the_error_is_bounded(drawn: tuple[nn.Linear, torch.Tensor]) -> None:
     """Each number is off by no more than half a step of itself, and those near nothing by half of the smallest step."""
-    torch.manual_seed(seed)
-    linear = nn.Linear(inputs, outputs, bias=bias).requires_grad_(False)
-    given_rows = torch.randn(rows, inputs) * size
-    if outlier:
-        given_rows[0, 0] *= 1000
+    linear, given_rows = drawn
     with torch.inference_mode():
         got = Fp8Linear.of(linear)(given_rows).double()
         exact = linear.double()(given_rows.double())

@@ -35,6 +35,7 @@ from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.model.loading import prepare, wrap
 from pelton.workers.engine.model.quantised.precision import typical_tokens
+from tests.unit.workers.engine._support.linears import linears
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
 KERNELS = [IntMmProduct, pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM"))]
@@ -87,19 +88,10 @@ def test_products_are_exact(kernel: Callable[[Tensor], Int8Product], extreme: bo
     torch.testing.assert_close(kernel(weights)(given_rows), exact.float(), rtol=1e-6, atol=1e-5)
 
 
-@given(
-    seed=st.integers(0, 2**31), rows=st.integers(1, 9), inputs=st.integers(1, 70), outputs=st.integers(1, 40),
-    size=st.sampled_from([1e-20, 1e-3, 1.0, 1e4]), bias=st.booleans(), outlier=st.booleans(),
-)  # fmt: skip
-def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
-    *, seed: int, rows: int, inputs: int, outputs: int, size: float, bias: bool, outlier: bool
-) -> None:
+@given(drawn=linears())
+def test_the_error_is_bounded(drawn: tuple[nn.Linear, torch.Tensor]) -> None:
     """Each number is off by no more than half a level of each row and weight lets it be."""
-    torch.manual_seed(seed)
-    linear = nn.Linear(inputs, outputs, bias=bias).requires_grad_(False)
-    given_rows = torch.randn(rows, inputs) * size
-    if outlier:
-        given_rows[0, 0] *= 1000
+    linear, given_rows = drawn
     with torch.inference_mode():
         scales = quantise(linear.weight.detach())[1].double()
         once, twice = Int8Linear(linear)(given_rows), Int8Linear(linear, two_steps=True)(given_rows)
@@ -107,7 +99,7 @@ def test_the_error_is_bounded(  # noqa: PLR0913 (a property's draws)
         lengths = given_rows.double().abs().sum(dim=1, keepdim=True)
         for got, levels in ((once, 127), (twice, 127 * 254)):
             row_error = given_rows.double().abs().amax(dim=1, keepdim=True) / (2 * levels)
-            bound = row_error * linear.weight.abs().sum(dim=1) + (lengths + inputs * row_error) * scales / 2
+            bound = row_error * linear.weight.abs().sum(dim=1) + (lengths + linear.in_features * row_error) * scales / 2
             assert ((got - exact).abs() <= bound * 1.001 + lengths * linear.weight.abs().max() * 1e-5 + 1e-6).all()
     assert (scales <= linear.weight.abs().amax(dim=1) / 63).all()
 

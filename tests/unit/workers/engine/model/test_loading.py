@@ -13,7 +13,8 @@ import torch
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.files.gguf_cache import GgufCache
 from pelton.workers.engine.model.files.source import DEFAULT_MODEL, locate
-from pelton.workers.engine.model.loading import ModelSpec, load
+from pelton.workers.engine.model.loading import load
+from pelton.workers.engine.model.spec import ModelSpec
 from tests.unit.workers.engine._support.saved_model import load_on_cpu, save_model
 
 

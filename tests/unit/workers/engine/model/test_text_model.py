@@ -17,7 +17,8 @@ from transformers import (
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
-from pelton.workers.engine.model.loading import ModelSpec, read
+from pelton.workers.engine.model.loading import read
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.model.supported import unsupported_reason
 from tests.unit.workers.engine._support.reference import COMMON, WINDOWED, prompt_of
 from tests.unit.workers.engine._support.saved_model import save_model

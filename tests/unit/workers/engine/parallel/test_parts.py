@@ -17,20 +17,19 @@ from pelton.workers.engine import Engine
 from pelton.workers.engine.api import Completion, EngineRequest, Failure, FailureKind, SamplingParams
 from pelton.workers.engine.continuous import kv_memory
 from pelton.workers.engine.errors import ModelLoadError
-from pelton.workers.engine.model.loading import ModelSpec
 from pelton.workers.engine.model.sharding import check_plan
+from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.parallel.loading import check, load_in_parts, load_parts
 from pelton.workers.engine.parallel.processes import spawn
 from tests.unit.workers.engine._support.parts import Parts, save_family
 from tests.unit.workers.engine._support.reference import (
     CONFIGS,
-    assert_is_the_answer,
     make_engine,
     prompt_of,
-    reference,
     run,
 )
+from tests.unit.workers.engine._support.stories import AT_ONCE, STORIES, Story
 
 
 @pytest.fixture(scope="module")
@@ -116,39 +115,12 @@ def test_seeds_choose_as_in_one_process(parts):
     assert answer(parts.engine("llama"), prompts, params) == answer(make_engine("llama"), prompts, params)
 
 
-events = st.one_of(
-    st.tuples(st.just("add"), st.integers(1, 30), st.integers(0, 5)),
-    st.tuples(st.just("step"), st.integers(1, 5)),
-    st.tuples(st.just("cancel"), st.integers(0, 9)),
-)
-
-
 @settings(max_examples=10, deadline=None)
-@given(story=st.lists(events, max_size=20), pages=st.integers(12, 30), max_batch_tokens=st.integers(5, 40))
+@given(story=STORIES, pages=st.integers(12, 30), max_batch_tokens=st.integers(5, 40))
 def test_answers_equal_whatever_happens(parts, story, pages, max_batch_tokens):
     """Random arrivals, cancels, preemptions, chunk sizes and prefix hits."""
-    engine = parts.engine("llama", pages=pages, max_batch_tokens=max_batch_tokens, max_running=5)
-    prompts: list[tuple[int, ...]] = []
-
-    def step() -> None:
-        for outcome in engine.step():
-            if isinstance(outcome, Completion):
-                assert_is_the_answer(outcome, reference("llama", prompts[outcome.request_id], 8))
-            else:
-                assert outcome.kind is FailureKind.CANCELLED
-
-    for kind, *details in story:
-        if kind == "add" and engine.running < 5:
-            prompts.append(prompt_of(*details))
-            params = SamplingParams(8, temperature=0.0, logprobs=0, ignore_eos=True)
-            engine.add(EngineRequest(len(prompts) - 1, prompts[-1], params))
-        elif kind == "step":
-            for _ in range(details[0]):
-                step()
-        elif kind == "cancel":
-            engine.cancel(details[0])
-    while engine.running:
-        step()
+    engine = parts.engine("llama", pages=pages, max_batch_tokens=max_batch_tokens, max_running=AT_ONCE)
+    Story(engine, "llama").tell(story)
 
 
 def test_pages_are_wiped_in_all_parts(parts):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from pelton.workers.engine.model import loading
+from pelton.workers.engine.model import checkpoint
 from pelton.workers.engine.model.files.gguf_cache import GgufCache
-from pelton.workers.engine.model.loading import ModelSpec, load
+from pelton.workers.engine.model.loading import load
+from pelton.workers.engine.model.spec import ModelSpec
 
 WIDTH, INNER, HEADS, KV_HEADS, CONTEXT = 32, 64, 4, 2, 128
 NORMAL, CONTROL = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
@@ -72,7 +73,7 @@ def test_a_converted_copy_is_the_same_model(spec: ModelSpec, tmp_path: Path, mon
     (entry / "model.safetensors").write_bytes(b"\0" * 100)
     original = load(spec, cache)
     assert sorted(cache.iterdir()) == [entry]
-    monkeypatch.setattr(loading, "GgufConfig", None)  # which only a conversion uses
+    monkeypatch.setattr(checkpoint, "GgufConfig", None)  # which only a conversion uses
     copy = load(spec, cache)
     for fact in ("weights_digest", "context_length", "eos_token_ids", "pad_token_id", "dtype"):
         assert getattr(copy, fact) == getattr(original, fact)
