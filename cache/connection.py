@@ -1,11 +1,13 @@
 """The connection to Redis or Valkey, made in one place so that every user of it has the same limits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -37,6 +39,22 @@ def connect(settings: CacheSettings, *, timeout_s: float = TIMEOUT_S, max_connec
         protocol=2,
         **_credentials(settings),
     )
+
+
+@asynccontextmanager
+async def round_trip(client: Redis, limit_s: float) -> AsyncIterator[Pipeline]:
+    """A pipeline to fill and execute once, within so long. Raises `TimeoutError`, and whatever the client raises.
+
+    The client may lose a cancellation that comes while it looks whether a connection of its pool has unread data: it is
+    raised here, or a task that works for ever would never end.
+    """
+    try:
+        async with asyncio.timeout(limit_s), client.pipeline(transaction=False) as pipe:
+            yield pipe
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from pelton.pipeline.kafka.clients import start_client, stop_consumer
@@ -126,9 +126,7 @@ class Worker:
         finally:
             self.parts.queue.close()
             self.parts.results.close()
-            for task in (*tasks.values(), leaving):
-                task.cancel()
-            await asyncio.gather(*tasks.values(), leaving, return_exceptions=True)
+            await _end({**tasks, "wait for the end": leaving})
 
     async def _drain(self, inference: asyncio.Future[None], tasks: dict[str, asyncio.Task[None]]) -> None:
         """Finish what runs; leave what waits, uncommitted, to the worker that reads it next."""
@@ -158,3 +156,15 @@ class Worker:
         for delivery in [delivery for generation in running for delivery in generation.waiters]:
             self.parts.open_requests.remove(delivery)
         return len(running)
+
+
+async def _end(tasks: Mapping[str, asyncio.Task[None]]) -> None:
+    """Cancel all. One that does not end holds up nobody: the group waits for this worker to leave it."""
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.wait(tasks.values(), timeout=CANCEL_S)
+    for name, task in tasks.items():
+        if not task.done():
+            log.error("the worker's %s does not end when it is cancelled; leaving the group without it", name)
+        elif not task.cancelled():
+            task.exception()  # retrieved: who ended by an error is told by `_serve`

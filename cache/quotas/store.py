@@ -16,7 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from pelton.cache.causes import cause_of
-from pelton.cache.connection import connect
+from pelton.cache.connection import connect, round_trip
 from pelton.cache.quotas.account import LOOK_MS, Account, Ask
 from pelton.cache.quotas.belief import Belief, Timing
 from pelton.cache.quotas.group_size import GroupSize
@@ -166,7 +166,7 @@ class QuotaStore:
             return None
         sent = {tenant: self._request(tenant, asks) for tenant, asks in wanted.items()}
         try:
-            async with asyncio.timeout(OPERATION_S), self._redis.pipeline(transaction=False) as pipe:
+            async with round_trip(self._redis, OPERATION_S) as pipe:
                 pipe.execute_command("EVAL", EPOCH, 1, EPOCH_KEY, *self._epoch())
                 for tenant, request in sent.items():
                     pipe.execute_command("EVAL", SYNC, 2, _key(tenant), EPOCH_KEY, json.dumps(request))
@@ -174,8 +174,6 @@ class QuotaStore:
         except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
             self._lost(error)
             return None
-        finally:
-            _raise_if_cancelled()
         self._found(epoch)
         return {
             tenant: self._take_in(tenant, wanted[tenant], sent[tenant], answer)
@@ -234,13 +232,6 @@ class QuotaStore:
         if self._said and self.is_shared:
             self._said = False
             log.info("quotas are kept in Redis again")
-
-
-def _raise_if_cancelled() -> None:
-    """The client may lose a cancellation that comes while it looks whether a connection of its pool has unread data."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _key(tenant: str) -> str:

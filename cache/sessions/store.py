@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 
 from pelton.cache import value_format
 from pelton.cache.causes import cause_of
-from pelton.cache.connection import connect
+from pelton.cache.connection import connect, round_trip
 from pelton.cache.sessions import scripts
 from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, Turn, packed
 from pelton.cache.value_format import ValueFormat
@@ -161,7 +161,7 @@ class SessionStore:
         if self._redis is None:
             return [StoreFailure.UNAVAILABLE] * len(commands)
         try:
-            async with asyncio.timeout(OPERATION_S), self._redis.pipeline(transaction=False) as pipe:
+            async with round_trip(self._redis, OPERATION_S) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 answers = await pipe.execute(raise_on_error=False)
