@@ -75,6 +75,13 @@ async def caches(valkey: ValkeyServer, redis: Redis) -> AsyncIterator[Callable[.
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is not about time: a busy machine may take over a second for a handshake, or for many megabytes."""
+    for module in ("remote", "tiered", "write_behind"):
+        monkeypatch.setattr(f"pelton.cache.replies.{module}.PATIENCE_S", 60.0)
+
+
+@pytest.fixture
 def eventually() -> Callable[..., Any]:
     """`await eventually(lambda: ...)`: fails if it is not true within some seconds."""
 

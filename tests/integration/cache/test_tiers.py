@@ -197,10 +197,11 @@ async def test_an_acl_user(valkey, redis, new_key):
     assert set(failures) == {Failure.REFUSED}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
     """What writers never store is not unpacked: two dozen of 64 MiB each are as many misses, and are deleted."""
     failures = []
-    cache = await caches(on_failure=failures.append, timeout_ms=5_000)
+    cache = await caches(on_failure=failures.append, timeout_ms=60_000)
     keys = [new_key(str(index)) for index in range(24)]
     for key in keys:
         await redis.set(key, ValueFormat(64 * MIB).encode(key, bytes(64 * MIB), now_ms() + 10_000))
@@ -216,9 +217,10 @@ async def test_values_that_unpack_to_much_cost_little(caches, redis, new_key):
     assert await redis.exists(*keys) == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_large_values_are_unpacked_beside_the_event_loop(caches, new_key):
     """Those who have nothing to do with them are not kept waiting."""
-    one, other = await caches(timeout_ms=5_000), await caches(timeout_ms=5_000)
+    one, other = await caches(timeout_ms=60_000), await caches(timeout_ms=60_000)
     keys = [new_key(str(index)) for index in range(24)]
     for key in keys:
         one.put(key, random.Random(key).randbytes(MIB // 4) * 4)

@@ -17,6 +17,8 @@ from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.tiered import TieredCache
 from pelton.pipeline.settings.cache import CacheSettings
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
