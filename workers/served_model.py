@@ -23,7 +23,9 @@ from pelton.workers.engine.parallel.processes import spawn
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
-from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
+from pelton.workers.prepare.codec import Codec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
+from pelton.workers.prepare.tokenizer import TokenizerCodec
 from pelton.workers.remote.endpoint import Endpoint
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from benchmarks.soak import Soak, bound_mib_per_h, slope_mib_per_h
 from benchmarks.suite.__main__ import drawings, ended
 from benchmarks.trace_replay import DATA, read_trace
 from pelton.pipeline.wire.decoding import decode_request
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 
 HOUR_S = 3600
 

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from pelton.workers.engine import api
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.message_parsing import ParsedMessage
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Generated
 
 ANSWER_FORMAT = 3

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from pelton.workers.streaming.stable_text import StableText
 
 ALPHABET = [
