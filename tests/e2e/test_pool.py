@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from tests.faulty.engine import Mark
 from tests.faulty.worker import COMMAND
+from tests.replies import error_code
 
 SIMULATED = {
     "PELTON_ENGINE__KIND": "simulated",
@@ -64,10 +65,6 @@ def header(record: ConsumerRecord, name: str) -> bytes:
 
 def answered(found: list[ConsumerRecord]) -> Counter[int]:
     return Counter(int(header(reply, "kafka_correlationId")) for reply in found)
-
-
-def error_code(reply: ConsumerRecord) -> str | None:
-    return orjson.loads(reply.value).get("error", {}).get("code")
 
 
 def worker_pids(log: str) -> list[int]:
