@@ -81,8 +81,9 @@ def faults(path: str, module: ast.Module, fields: set[str]) -> Iterator[str]:
         for attribute in assigned(node):
             if attribute.attr not in allowed:
                 yield f"{path}:{attribute.lineno}: {ast.unparse(attribute)}"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"setattr", "object.__setattr__"}:
-            yield f"{path}:{node.lineno}: {ast.unparse(node)}"
+        match node:
+            case ast.Call(func=ast.Name(id="setattr") | ast.Attribute(value=ast.Name(id="object"), attr="__setattr__")):
+                yield f"{path}:{node.lineno}: {ast.unparse(node)}"
 
 
 def test_no_attribute_of_another_object_is_set_after_its_construction() -> None:
