@@ -1,4 +1,4 @@
-"""What is told of a completion: the part of a reply that equal requests share.
+"""A completion as a reply has it: the part of a reply that equal requests share.
 
 Written as plain objects, in the order and form of the models in `pelton.pipeline.wire.chat`, which readers parse it
 with: to build those models of what is known to be sound would cost as much as all else that is done for a reply.
