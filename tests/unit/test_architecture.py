@@ -153,3 +153,10 @@ def test_a_folder_under_its_bare_name_is_refused(name: str) -> None:
         command, cwd=ROOT, input=f"from {name} import thing\n", capture_output=True, text=True, check=False
     )
     assert f"Import pelton.{name}." in checked.stdout
+
+
+def test_no_test_imports_from_another() -> None:
+    """What several need lies beside them: a test can be moved, cut or run alone."""
+    from_a_test = re.compile(r"^from tests\.[\w.]*\btest_\w+ import|^import tests\.[\w.]*\btest_", re.MULTILINE)
+    assert [str(file) for file in (ROOT / "tests").rglob("*.py") if from_a_test.search(file.read_text())] == []
+    assert from_a_test.search("from tests.unit.test_docs import found\n")
