@@ -70,6 +70,10 @@ class Parent:
         """Of all workers that were ever started, oldest first."""
         return [int(path.name) for path in sorted(self.starts.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
 
+    async def has_started(self, count: int) -> None:
+        """Wait until there were as many workers."""
+        await until(lambda: len(self.pids()) == count)
+
 
 @pytest.fixture
 def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parent:
@@ -142,7 +146,7 @@ async def test_restarts_wait_longer_and_longer_but_not_in_a_search_for_poison(pa
         caplog.clear()
         ends = len(parent.pids()) + 5
         running = parent.start(script, script)
-        await until(lambda ends=ends: len(parent.pids()) == ends)
+        await parent.has_started(ends)
         tell_ourselves(signal.SIGTERM)
         await running
         waits = [float(wait) for wait in re.findall(r"again in ([\d.]+) s", caplog.text)]
