@@ -30,9 +30,9 @@ hypothesis.settings.load_profile("same")
 
 if all(importlib.util.find_spec(each) for each in ("docker", "testcontainers")):
     # A machine with a card may have nothing but what the engine needs, and its tests ask for no server.
-    from tests.servers import kafka_bootstrap, redis_url
+    from tests.servers import kafka_bootstrap, pytest_sessionfinish, redis_url
 
-    __all__ = ["kafka_bootstrap", "redis_url"]
+    __all__ = ["kafka_bootstrap", "pytest_sessionfinish", "redis_url"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: what is ignored here would be ignored by the processes under test too.

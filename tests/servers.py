@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -34,17 +34,24 @@ REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"
 CONTAINER_TIMEOUT_S = 60
 
 
+_RUNNING = ExitStack()
+"""What ends with the session, and not with its last test: that has a time limit, and the others may take longer."""
+
+
 @pytest.fixture(scope="session")
-def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> str:
     """`host:port` of a Kafka with transactions, where a test creates the topics it uses."""
+    if named := os.environ.get(KAFKA_VARIABLE):
+        return named
+    base = tmp_path_factory.getbasetemp()
+    of_the_run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with _or_fail(KAFKA_VARIABLE):
-        if named := os.environ.get(KAFKA_VARIABLE):
-            yield named
-        else:
-            base = tmp_path_factory.getbasetemp()
-            of_the_run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-            with _shared(_kafka_container() if _docker_answers() else _local_kafka(), of_the_run / "kafka") as address:
-                yield address
+        server = _kafka_container() if _docker_answers() else _local_kafka()
+        return _RUNNING.enter_context(_shared(server, of_the_run / "kafka"))
+
+
+def pytest_sessionfinish() -> None:
+    _RUNNING.close()
 
 
 @pytest.fixture(scope="session")
