@@ -13,7 +13,7 @@ GOOD = 600
 FAILING = GOOD // 4
 """A fifth of all."""
 SATURATED = {
-    "itl_ms": 4,
+    "itl_ms": 8,
     "min_output_tokens": 24,
     "mean_output_tokens": 24,
     "max_output_tokens": 24,
