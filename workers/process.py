@@ -49,7 +49,7 @@ class Parent:
 async def serve(settings: Settings, parent: Parent | None = None, *, traces: Traces | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain. While a model loads, end the process.
 
-    The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
+    The broker is waited for before the model is loaded, so that a wrong setting is reported at once, and the group is
     joined after, so that no partition waits for a model. Raises what those parts raise.
     """
     limit_logs()

@@ -14,10 +14,8 @@ from pelton.pipeline.errors import RequestError
 from pelton.pipeline.wire import decoding
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request
+from tests.unit.pipeline.wire._support.bodies import BODY, MAX_BYTES, TURNS, decode, refusal, said
 
-MAX_BYTES = 1_000_000
-TURNS: list[Any] = [{"role": "user", "content": "How much?"}]
-BODY: dict[str, Any] = {"model": "default", "messages": TURNS}
 OPENAI_FIELDS = sorted(
     get_type_hints(create.CompletionCreateParamsNonStreaming) | get_type_hints(create.CompletionCreateParamsStreaming)
 )
@@ -25,21 +23,6 @@ MESSAGE_TYPES = get_args(chat.ChatCompletionMessageParam)
 MESSAGE_FIELDS = sorted({name for kind in MESSAGE_TYPES for name in get_type_hints(kind)})
 PART_TYPES = (*get_args(chat.ChatCompletionContentPartParam), chat.ChatCompletionContentPartRefusalParam)
 NEUTRAL = [(name, value) for name, values in decoding._UNSUPPORTED.items() for value in (None, *values)]
-
-
-def decode(body: Any) -> ChatRequest:
-    return decode_request(orjson.dumps(body), max_bytes=MAX_BYTES)
-
-
-def refusal(**fields: Any) -> RequestError:
-    """What `BODY` with these fields is refused with."""
-    with pytest.raises(RequestError) as caught:
-        decode(BODY | fields)
-    return caught.value
-
-
-def said(turn: Any) -> RequestError:
-    return refusal(messages=[*TURNS, turn])
 
 
 @pytest.mark.parametrize("name", OPENAI_FIELDS)
