@@ -5,6 +5,7 @@ import pytest
 
 from pelton.pipeline.errors import Overloaded
 from pelton.producers.http.chat import _response
+from pelton.producers.http.streaming import StreamOptions
 from pelton.producers.replies import Reply
 
 REFUSED = orjson.dumps(Overloaded("Too much waits.").body())
@@ -17,6 +18,6 @@ REFUSED = orjson.dumps(Overloaded("Too much waits.").body())
 def test_when_to_come_again(given: bytes | None, seconds: str | None, milliseconds: str | None) -> None:
     """In whole seconds, rounded up, as HTTP has it, and exactly, as OpenAI's clients read it; only what is a number."""
     headers = {} if given is None else {"pelton-retry-after-ms": given}
-    response = _response(Reply(b"id", REFUSED, headers), {"stream": False})
+    response = _response(Reply(b"id", REFUSED, headers), StreamOptions())
     assert response.status_code == 503
     assert (response.headers.get("retry-after"), response.headers.get("retry-after-ms")) == (seconds, milliseconds)
