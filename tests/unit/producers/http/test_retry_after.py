@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from pelton.pipeline.errors import Overloaded
+from pelton.pipeline.errors import DeadlineExceeded, EngineError, Overloaded, PeltonError, PoisonRecord
 from pelton.producers.http.chat import _response
 from pelton.producers.http.streaming import StreamOptions
 from pelton.producers.replies import Reply
@@ -21,3 +21,18 @@ def test_when_to_come_again(given: bytes | None, seconds: str | None, millisecon
     response = _response(Reply(b"id", REFUSED, headers), StreamOptions())
     assert response.status_code == 503
     assert (response.headers.get("retry-after"), response.headers.get("retry-after-ms")) == (seconds, milliseconds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (PoisonRecord, "false"),
+        (EngineError, "false"),
+        (Overloaded, None),
+        (DeadlineExceeded, None),
+    ],
+)
+def test_whether_to_come_again(kind: type[PeltonError], said: str | None) -> None:
+    """OpenAI's clients repeat after any error of the server. What workers have tried in vain they leave alone."""
+    response = _response(Reply(b"id", orjson.dumps(kind("It failed.").body()), {}), StreamOptions())
+    assert response.headers.get("x-should-retry") == said
