@@ -1,5 +1,6 @@
 """From a job to requests: templates, dependencies, notes of long sources, and what changes a fingerprint."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,16 @@ def test_an_ixbrl_filing_is_read_by_its_tags():
     document = read_source(SourceSpec(name="filing", format="ixbrl", content=page))
     assert document.grids[0].rows[1] == ("Revenues", "$1,204 million")
     assert document.paragraphs == ["Sales were 1,204 in the year."]
+
+
+def test_the_guides_job(tmp_path):
+    """Who copies it has a job, with a chart, and a section whose figures are references."""
+    guide = (Path(__file__).parents[4] / "docs" / "guides" / "reports.md").read_text()
+    for language, name in (("yaml", "job.yaml"), ("csv", "result.csv")):
+        found = re.search(rf"^```{language}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        (tmp_path / name).write_text(found[1])
+    plan = Plan(read_job(tmp_path / "job.yaml"))
+    assert list(plan.nodes) == ["results", "summary"]
+    body = plan.request("results", {}).body
+    assert "came to [[T1." in body["structured_outputs"]["grammar"]
