@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Request, str], Awaitable[Response]]
 
-_SERVED = "/v1/chat/completions, /v1/files, /v1/batches and /v1/models"
+_VERSION = "/v1"
+_ROOTS = ("/v1/chat/completions", "/v1/files", "/v1/batches", "/v1/models")
 _CLIENT_CLOSED = 499
 """Nobody reads it: the word that servers log for a client that has gone."""
 
@@ -56,8 +57,9 @@ def make_app(faces: Faces) -> ASGIApp:
         return JSONResponse({"object": "list", "data": [_model(name, faces.started_at) for name in faces.models]})
 
     async def model(request: Request, tenant: str) -> Response:
-        del tenant
         name = request.path_params["model"]
+        if not name:
+            return await models(request, tenant)
         if name not in faces.models:
             raise NotFound(f"There is no model {name[:80]!r}.", code="model_not_found", param="model")
         return JSONResponse(_model(name, faces.started_at))
@@ -105,7 +107,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers or {})
-    allowed = headers.get("Allow")
+    if (allowed := headers.get("Allow")) is not None:
+        headers["Allow"] = allowed = ", ".join(sorted(allowed.split(", ")))
     message, code = _not_served(request.method, request.url.path, allowed)
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
     return JSONResponse(body, error.status_code, headers)
@@ -115,7 +118,8 @@ def _not_served(method: str, path: str, allowed: str | None) -> tuple[str, str]:
     """Message and code. The commonest slip is a client whose address lacks the version."""
     if allowed is not None:
         return f"{path[:200]} takes {allowed}, not {method}.", "method_not_allowed"
-    remedy = f"served are {_SERVED}" if path.startswith("/v1/") else "end your client's base_url with /v1"
+    lacks_version = path in {"/", _VERSION} or f"{_VERSION}{path}".startswith(_ROOTS)
+    remedy = f"end your client's base_url with {_VERSION}" if lacks_version else f"served are {', '.join(_ROOTS)}"
     return f"{method} {path[:200]} is not served here: {remedy}.", "unknown_url"
 
 

@@ -35,7 +35,7 @@ class Files:
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError) as error:
-            message = getattr(error, "message", "the boundary is missing")
+            message = str(getattr(error, "message", "the boundary is missing")).rstrip(".")
             raise BadRequest(f"The upload is no multipart form: {message}.", code="invalid_form") from None
         try:
             return JSONResponse((await self._store_upload(form, tenant)).body())

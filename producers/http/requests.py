@@ -33,6 +33,10 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
 
 async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
     """The body as a JSON object. Raises `BadRequest` or `TooLarge`."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        message = f"A body in the encoding {encoding[:80]!r} is not read: send it as it is, without Content-Encoding."
+        raise BadRequest(message, code="unsupported_encoding")
     try:
         given = orjson.loads(await read_body(request, most_bytes))
     except orjson.JSONDecodeError as error:

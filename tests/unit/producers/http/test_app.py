@@ -109,9 +109,20 @@ def test_a_method_that_a_path_does_not_have(make, method, path, allowed):
     assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
+def test_a_compressed_body_is_refused_by_name(make):
+    """And not as JSON with a fault in it."""
+    answer = make().post("/v1/chat/completions", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_encoding")
+
+
+def test_models_with_a_slash_at_the_end(make):
+    """As the other lists: not a model without a name."""
+    assert make().get("/v1/models/").json() == make().get("/v1/models").json()
+
+
 def test_what_is_not_served(make):
     """The message says what is; of an address without its version, what it lacks."""
-    for path in ("/v1/embeddings", "/v1/completions", "/v1/responses", "/v1/chat/completions/chat/completions"):
+    for path in ("/v1/embeddings", "/v1/responses", "/v1/chat/completions/chat/completions", "/metrics"):
         error = make().post(path).json()["error"]
         assert error["code"] == "unknown_url"
         assert "/v1/chat/completions, /v1/files" in error["message"]
