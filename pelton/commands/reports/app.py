@@ -1,5 +1,6 @@
 """`pelton reports`: the job service, and what one asks about jobs."""
 
+import os
 import socket
 import time
 from typing import Annotated
@@ -99,7 +100,8 @@ def status(job_id: JobId, config: Config = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(found.encode())
         return
-    for name, value in found.model_dump(mode="json", exclude_none=True).items():
+    told = {name: value for name, value in found.model_dump(mode="json").items() if value not in (None, "", [])}
+    for name, value in told.items():
         say(f"{name.removesuffix('_ms')}: {_shown(name, value)}")
 
 
@@ -146,7 +148,10 @@ def web(
         try:
             listening = socket.create_server(("127.0.0.1", port))
         except OSError as error:
-            fail(f"Port {port} cannot be listened on: {error.strerror}. Choose another by --port.", Exit.UNUSABLE)
+            fail(
+                f"Port {port} cannot be listened on: {os.strerror(error.errno or 0)}. Choose another by --port.",
+                Exit.UNUSABLE,
+            )
         typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
         await server.serve(sockets=[listening])

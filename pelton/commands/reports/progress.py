@@ -9,8 +9,6 @@ from pelton.commands.common import stderr
 from pelton.producers.reports.service.records import JobStatus
 from pelton.producers.reports.spec.model import JobSpec
 
-_WAITING = "waiting for the job service (`pelton reports serve`)"
-
 
 @contextmanager
 def report_progress(job: JobSpec) -> Iterator[Callable[[JobStatus], None]]:
@@ -18,9 +16,7 @@ def report_progress(job: JobSpec) -> Iterator[Callable[[JobStatus], None]]:
     titles = {section.id: section.title for section in job.sections}
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task(_WAITING, total=len(job.sections))
-        if not stderr.is_terminal:
-            stderr.print(_WAITING, markup=False, highlight=False)
+        task = bar.add_task("waiting for the job service", total=len(job.sections))
 
         def show(status: JobStatus) -> None:
             running = ", ".join(titles.get(name, name) for name in status.running)

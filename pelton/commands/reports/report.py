@@ -82,7 +82,8 @@ def _run(settings: Settings, spec: JobSpec, timeout: float) -> Report:
     async def run(show: Callable[[JobStatus], None]) -> Report:
         async with ReportClient(settings.kafka, settings.reports) as client:
             submitted = await client.submit(spec)
-            stderr.print(f"Job {submitted.job_id} ({submitted.run})", markup=False, highlight=False)
+            told = f"Job {submitted.job_id} ({submitted.run}) is sent to the job service (`pelton reports serve`)."
+            stderr.print(told, markup=False, highlight=False, soft_wrap=True)
             return await client.wait(submitted, show, timeout or None)
 
     with report_progress(spec) as show:

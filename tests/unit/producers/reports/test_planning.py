@@ -174,3 +174,19 @@ def test_the_guides_job(tmp_path):
     assert list(plan.nodes) == ["results", "summary"]
     body = plan.request("results", {}).body
     assert "came to [[T1." in body["structured_outputs"]["grammar"]
+
+
+def test_a_unit_of_the_job_counts_in_its_figures():
+    """A table that says nothing of it is read in the source's `unit`; one that does is not."""
+    plain = {"name": "a", "format": "csv", "content": "Item,2019\nSales,1200\nCosts,700\n", "unit": "USD millions"}
+    told = plain | {"content": "EUR thousands,2019\nSales,1200\nCosts,700\n"}
+    for source, shown in ((plain, "$1,200 million"), (told, "€1,200 thousand")):
+        job = {
+            "entity": "A",
+            "period": "P",
+            "sources": [source],
+            "sections": [{"id": "s", "title": "S", "prompt": "x"}],
+        }
+        plan = Plan(JobSpec.model_validate(job))
+        text = plan.judge("s", "Sales: [[T1.r2.c2]].").text
+        assert text == f"Sales: {shown}."
