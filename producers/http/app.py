@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,15 +43,7 @@ class Faces:
 
 def make_app(faces: Faces) -> ASGIApp:
     """Handlers get the caller's tenant."""
-
-    def route(path: str, **handlers: Handler) -> Route:
-        """All methods of a path, by their names: who asks for another is told of these."""
-
-        async def endpoint(request: Request) -> Response:
-            handler = handlers["GET" if request.method == "HEAD" else request.method]
-            return await handler(request, faces.keys.tenant(request.headers.get("authorization")))
-
-        return Route(path, endpoint, methods=list(handlers))
+    route = partial(_route, faces.keys)
 
     async def models(request: Request, tenant: str) -> Response:
         del request, tenant
@@ -84,6 +77,16 @@ def make_app(faces: Faces) -> ASGIApp:
         Exception: _unexpected,
     }
     return RequestIds(Starlette(routes=routes, exception_handlers=handlers))
+
+
+def _route(keys: ApiKeys, path: str, **handlers: Handler) -> Route:
+    """All methods of a path, by their names: who asks for another is told of these."""
+
+    async def endpoint(request: Request) -> Response:
+        handler = handlers["GET" if request.method == "HEAD" else request.method]
+        return await handler(request, keys.tenant(request.headers.get("authorization")))
+
+    return Route(path, endpoint, methods=list(handlers))
 
 
 def _model(name: str, created: int) -> dict[str, object]:
