@@ -211,3 +211,18 @@ def test_anything_like_a_request_decodes_or_explains(body: Any) -> None:
 def test_errors_stay_small_however_large_the_body(fields: dict[str, Any]) -> None:
     """An error quotes the sender, but never so much that the reply would not fit its topic."""
     assert len(orjson.dumps(refusal(**fields).body())) < 5_000
+
+
+def test_what_openais_client_has_read_can_be_sent_back() -> None:
+    """Its own message objects, of `parse()` and of `stream()`, hold copies of what they say: they are passed over."""
+    function = {"name": "f", "arguments": "{}", "parsed_arguments": {}}
+    call = {"id": "c", "type": "function", "function": function, "index": 0}
+    turn = {"role": "assistant", "content": "{}", "parsed": {"a": 1}, "refusal": None, "tool_calls": [call]}
+    message = decode(BODY | {"messages": [*TURNS, turn]}).messages[-1]
+    assert message.content == "{}"
+    assert message.tool_calls is not None
+    assert message.tool_calls[0].function.arguments == "{}"
+
+
+def test_only_an_assistant_has_parsed_anything() -> None:
+    assert said({"role": "user", "content": "x", "parsed": {}}).param == "messages[1].parsed"
