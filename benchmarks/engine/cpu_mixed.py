@@ -93,7 +93,7 @@ CONTENDERS: dict[str, Callable[[LoadedModel, ModelSpec, Sets], Contender]] = {
     "llama.cpp": _llama,
 }
 
-_MISSING = {"OpenVINO GenAI": openvino.missing, "llama.cpp": llama.missing}
+MISSING = {"OpenVINO GenAI": openvino.missing, "llama.cpp": llama.missing}
 
 
 def contend(connection: Connection, name: str, spec: ModelSpec, runs: int, threads: int) -> None:
@@ -112,7 +112,7 @@ def contend(connection: Connection, name: str, spec: ModelSpec, runs: int, threa
 def chosen(contenders: Sequence[str] | None) -> list[str]:
     """The engine and `contenders`, or all that are installed; raises `SystemExit` for one by name that is not."""
     names = [name for name in CONTENDERS if contenders is None or name in ("engine", *contenders)]
-    reasons = {name: reason for name in names if name in _MISSING and (reason := _MISSING[name]())}
+    reasons = {name: reason for name in names if name in MISSING and (reason := MISSING[name]())}
     for name, reason in reasons.items():
         if contenders is not None:
             raise SystemExit(f"{name}: {reason}")

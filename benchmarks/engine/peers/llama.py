@@ -12,7 +12,7 @@ from benchmarks.engine.workloads import Request
 
 FOLDER = Path("build/llama")
 INSTALL = f"npm install --prefix {FOLDER} --save-exact node-llama-cpp@3.21.1"
-_ENTRY = FOLDER / "node_modules/node-llama-cpp/dist/index.js"
+ENTRY = FOLDER / "node_modules/node-llama-cpp/dist/index.js"
 _SCRIPT = Path(__file__).with_name("llama.mjs")
 _CONTEXT = 512
 """Tokens of a sequence; at least as many as prompt and answer have together."""
@@ -22,7 +22,7 @@ def missing() -> str | None:
     """What to do before it can be compared; None where it can."""
     if shutil.which("node") is None:
         return "node is not installed"
-    return None if _ENTRY.exists() else f"node-llama-cpp is not installed: {INSTALL}"
+    return None if ENTRY.exists() else f"node-llama-cpp is not installed: {INSTALL}"
 
 
 def llama_run(model: Path, threads: int, earlier: Sequence[Request], runs: Iterable[Sequence[Request]]) -> Contender:
@@ -42,7 +42,7 @@ class _Llama:
     def __init__(self, model: Path, threads: int, sequences: int) -> None:
         sizes = map(str, (threads, sequences, _CONTEXT))
         self._process = subprocess.Popen(  # noqa: S603 (a script of this folder)
-            [shutil.which("node") or "node", str(_SCRIPT), str(_ENTRY.absolute()), str(model), *sizes],
+            [shutil.which("node") or "node", str(_SCRIPT), str(ENTRY.absolute()), str(model), *sizes],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._line()
