@@ -3,6 +3,7 @@
 With neighbours each is measured twice in every run: alone, and beside loops of arithmetic that keep the cores busy.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from multiprocessing.connection import Connection
@@ -31,6 +32,7 @@ from benchmarks.support.neighbours import Neighbours
 from pelton.workers.engine.model.files.source import locate
 from pelton.workers.engine.model.loading import LoadedModel, load, prepare, read
 from pelton.workers.engine.model.spec import ModelSpec
+from pelton.workers.supervisor.wait_policy import wait_policy
 
 Sets = Sequence[list[Request]]
 TOKENS = sum(new for _, new in mixed_sizes())
@@ -127,6 +129,7 @@ def run_mixed(spec: ModelSpec, runs: int, contenders: Sequence[str] | None = Non
     """The engine beside `contenders`, or all of them; with `neighbours` once more beside as many busy loops."""
     unwind_on_sigterm()
     names = chosen(contenders)
+    os.environ.update(wait_policy())  # as a worker has it; for the peers that are computed by PyTorch too
     quiet: Measured = {name: [] for name in names}
     beside: Measured = {name: [] for name in names}
     with ExitStack() as stack:
