@@ -1,6 +1,7 @@
 """Who is compared on a CPU, and beside whom."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPat
     """As a person would type it."""
     monkeypatch.setattr(openvino, "find_spec", lambda _: None)
     assert "pip install openvino-genai" in str(openvino.missing())
-    monkeypatch.setattr(llama.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     assert llama.missing() == "node is not installed"
-    monkeypatch.setattr(llama.shutil, "which", str)
+    monkeypatch.setattr(shutil, "which", str)
     monkeypatch.setattr(llama, "ENTRY", tmp_path / "none.js")
     assert "npm install" in str(llama.missing())
 
