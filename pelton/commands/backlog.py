@@ -23,6 +23,32 @@ FIRST_LOOK_S = 3.0
 """Between the two looks that a speed is measured by."""
 
 
+class BacklogMetrics:
+    """What `--serve` shows, by topic."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Gauge(
+            "pelton_topic_backlog_requests", "Requests that are not answered.", ["topic"], registry=self.registry
+        )
+        self.speed = Gauge(
+            "pelton_topic_answered_per_second",
+            "Requests answered a second, over the last minute.",
+            ["topic"],
+            registry=self.registry,
+        )
+
+    def show(self, rows: Sequence["_Row"]) -> None:
+        for row in rows:
+            self.requests.labels(row.topic).set(row.waiting)
+            self.speed.labels(row.topic).set(row.per_second or 0.0)
+
+    def clear(self) -> None:
+        """Nothing is known for now."""
+        self.requests.clear()
+        self.speed.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     topic: str
@@ -100,12 +126,10 @@ def _table(rows: Sequence[_Row]) -> Table:
 
 async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) -> None:
     """Keep the figures true; while Kafka is away they are gone, as old ones would mislead a scaler."""
-    registry = CollectorRegistry()
-    requests = Gauge("pelton_topic_backlog_requests", "Requests that are not answered.", ["topic"], registry=registry)
-    speed = Gauge("pelton_topic_answered_per_second", "Over the last minute.", ["topic"], registry=registry)
+    metrics = BacklogMetrics()
     reader, speeds = BacklogReader(kafka), {topic: Speed() for topic in kafka.request_topics}
     try:
-        start_http_server(port, host, registry)
+        start_http_server(port, host, metrics.registry)
     except OSError as error:
         fail(f"--serve: port {port} of {host} cannot be listened on: {error.strerror}.", Exit.UNUSABLE)
     await reader.start()
@@ -113,12 +137,9 @@ async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) 
     try:
         while True:
             try:
-                for row in _rows(await reader.read(), speeds):
-                    requests.labels(row.topic).set(row.waiting)
-                    speed.labels(row.topic).set(row.per_second or 0.0)
+                metrics.show(_rows(await reader.read(), speeds))
             except (ProducerError, BadMetadata) as error:
-                requests.clear()
-                speed.clear()
+                metrics.clear()
                 stderr.print(str(error), markup=False)
             await asyncio.sleep(interval_s)
     finally:
