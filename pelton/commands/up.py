@@ -18,7 +18,7 @@ from pelton.stack.env_file import EnvFile
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig
-from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.kafka.group import prepare_broker
 
 _CHECK_INTERVAL_S = 0.5
 
@@ -57,7 +57,7 @@ def up(
                 stopping = _catch_signals()
                 stderr.print("Starting Kafka and Valkey ...")
                 stack = held.enter_context(LocalStack(StackConfig(data, kafka_port, valkey_port)))
-                _create_topics(stack)
+                _prepare(stack)
                 if settings_file is not None:
                     settings_file.write(stack.exports)
                 _announce(stack)
@@ -67,14 +67,14 @@ def up(
     stderr.print("Stopped.")
 
 
-def _create_topics(stack: LocalStack) -> None:
+def _prepare(stack: LocalStack) -> None:
     here = {
         "bootstrap_servers": stack.kafka.bootstrap_servers,
         "security_protocol": "PLAINTEXT",
         "create_topics": True,
         "replication_factor": 1,
     }
-    asyncio.run(ensure_topics(load_settings().kafka.model_copy(update=here)))
+    asyncio.run(prepare_broker(load_settings().kafka.model_copy(update=here)))
 
 
 def _catch_signals() -> threading.Event:

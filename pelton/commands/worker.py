@@ -23,8 +23,9 @@ from pelton.pipeline.settings.log import LogFormat
 from pelton.telemetry import traces
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
+from pelton.workers.kafka.group import prepare_broker
 from pelton.workers.kafka.new_group import warn_of_history
-from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
+from pelton.workers.kafka.topics import TopicsMissing
 from pelton.workers.model_place import look_at_model
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
@@ -85,7 +86,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
     async def run() -> WorkerExit:
         with _on_sigterm() as told:
-            if await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait):
+            if await wait_for_broker(settings.kafka, partial(prepare_broker, settings.kafka), told.wait):
                 await _look_around(settings)
         if told.is_set():
             log.info("stopped before any worker was started")

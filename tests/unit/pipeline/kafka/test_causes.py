@@ -23,12 +23,15 @@ UNTRUSTED.verify_message = "self-signed certificate"
     [
         (errors.for_code(58)("no"), "kafka.sasl_password"),
         (errors.UnsupportedSaslMechanismError("no"), "kafka.sasl_mechanism"),
+        (errors.GroupCoordinatorNotAvailableError("no"), "offsets.topic.replication.factor"),
         (UNTRUSTED, "kafka.ssl_cafile"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "kafka.security_protocol to PLAINTEXT"),
         (ssl.SSLError(1, "tlsv13 alert certificate required"), "wants a certificate"),
         (socket.gaierror(-2, "Name or service not known"), "DNS: check kafka.bootstrap_servers"),
         (errors.KafkaConnectionError("Connection at broker:9093 closed"), "kafka.security_protocol (PLAINTEXT)"),
-        (errors.TopicAuthorizationFailedError("no"), "ACL"),
+        (errors.TopicAuthorizationFailedError({"a", "b"}), "topic a, b (TopicAuthorizationFailedError): give users"),
+        (errors.TopicAuthorizationFailedError("asking for topic a"), "does not allow asking for topic a"),
+        (errors.GroupAuthorizationFailedError("pelton"), "the group 'pelton' (kafka.group_id)"),
         (ConnectionRefusedError(111, "refused"), "pelton up"),
     ],
 )
