@@ -102,8 +102,10 @@ def _of_the_account(kafka: KafkaSettings, cause: BaseException) -> str | None:
     return None
 
 
-def _refused(cause: BaseException) -> str:
-    """What the client says that it asked for: a sentence, or names of topics."""
+def _refused(kafka: KafkaSettings, cause: BaseException) -> str:
+    """The group, or what the client says that it asked for: a sentence, or names of topics."""
+    if type(cause).__name__ == "GroupAuthorizationFailedError":
+        return f"the group {kafka.group_id!r} of kafka.group_id"
     match cause.args:
         case (str(text), *_):
             return text
