@@ -93,18 +93,14 @@ def _of_the_account(kafka: KafkaSettings, cause: BaseException) -> str | None:
         return f"does not offer the mechanism {kafka.sasl_mechanism}: set kafka.sasl_mechanism to one that it does"
     if name == "IllegalSaslStateError":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
-    if name == "GroupAuthorizationFailedError":
-        return (
-            f"does not allow the group {kafka.group_id!r} (kafka.group_id): give {who(kafka)} the ACLs of SECURITY.md"
-        )
     if name.endswith("AuthorizationFailedError"):
-        return f"does not allow {_refused(cause)} ({name}): give {who(kafka)} the ACLs of SECURITY.md"
+        return f"does not allow {_refused(kafka, cause)} ({name}): give {who(kafka)} the ACLs of SECURITY.md"
     return None
 
 
 def _refused(kafka: KafkaSettings, cause: BaseException) -> str:
     """The group, or what the client says that it asked for: a sentence, or names of topics."""
-    if type(cause).__name__ == "GroupAuthorizationFailedError":
+    if type(cause).__name__ == "GroupAuthorizationFailedError" and kafka.group_id in str(cause):
         return f"the group {kafka.group_id!r} of kafka.group_id"
     match cause.args:
         case (str(text), *_):

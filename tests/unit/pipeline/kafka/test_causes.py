@@ -31,7 +31,7 @@ UNTRUSTED.verify_message = "self-signed certificate"
         (errors.KafkaConnectionError("Connection at broker:9093 closed"), "kafka.security_protocol (PLAINTEXT)"),
         (errors.TopicAuthorizationFailedError({"a", "b"}), "topic a, b (TopicAuthorizationFailedError): give users"),
         (errors.TopicAuthorizationFailedError("asking for topic a"), "does not allow asking for topic a"),
-        (errors.GroupAuthorizationFailedError("pelton"), "the group 'pelton' of kafka.group_id"),
+        (errors.GroupAuthorizationFailedError("no coordinator for pelton"), "the group 'pelton' of kafka.group_id"),
         (ConnectionRefusedError(111, "refused"), "pelton up"),
     ],
 )
