@@ -63,7 +63,10 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
     if not await wait_for_broker(settings.kafka, partial(prepare_broker, settings.kafka), lifecycle.wait_leaving):
         return
     metrics = Metrics()
-    async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
+    async with (
+        one_voice(settings.kafka, metrics.kafka_away.set),
+        _following(SuspectFeed(settings.kafka, guard.suspects)),
+    ):
         with _status(settings, metrics, lifecycle):
             served = await _loaded(settings, lifecycle, guard.on_engine_failure)
             if served is not None:

@@ -5,21 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pelton.commands.top.scraping import Scrape
-
-HITS = ("hit-local", "hit-remote", "joined", "resent")
+from pelton.pipeline.wire.contract import CacheOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFigures:
     """One worker. What is measured between two looks is None at the first, and where nothing happened.
 
-    Rates are by second. `lanes` has what waits, `answers` how many answers came from where, both by name.
-    `kv_share` is of its KV pages. `memory_bytes` is of the process; those of the GPU are None without one.
+    Rates are by second. `waiting` is in the line; `lanes` has the same by lane, `answers` how many answers came from
+    where since the first look. `kafka_away`: Kafka does not answer it. `kv_share` is of its KV pages. `memory_bytes` is
+    of the process; those of the GPU are None without one.
     """
 
     url: str
     state: str
     error: str = ""
+    kafka_away: bool = False
     name: str = ""
     model: str = ""
     engine: str = ""
@@ -27,6 +28,7 @@ class WorkerFigures:
     running: float = 0
     waiting: float = 0
     waiting_sessions: float = 0
+    waiting_quotas: float = 0
     lanes: dict[str, float] | None = None
     backlog: float = 0
     backlog_s: float | None = None
@@ -54,6 +56,8 @@ class Totals:
     ready: int
     running: float
     waiting: float
+    waiting_sessions: float
+    waiting_quotas: float
     backlog: float
     backlog_s: float | None
     answered_per_s: float
@@ -72,11 +76,12 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
     change = _Change(now, before)
     finished = change.by("pelton_requests_finished_total", "code")
     answers = change.by("pelton_cache_requests_total", "outcome")
-    known = sum(answers.get(name, 0.0) for name in HITS)
+    known = sum(answers.get(outcome, 0.0) for outcome in CacheOutcome if outcome.saved)
     failed = None if not change.known else sum(finished.values()) - finished.get("ok", 0.0)
     return WorkerFigures(
         url=now.url,
         state=now.state or "unknown",
+        kafka_away=bool(now.value("pelton_kafka_away")),
         name=info.get("worker", ""),
         model=info.get("model", ""),
         engine=info.get("engine", ""),
@@ -84,6 +89,7 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         running=now.value("pelton_running_requests") or 0,
         waiting=now.value("pelton_waiting_requests") or 0,
         waiting_sessions=now.value("pelton_waiting_sessions") or 0,
+        waiting_quotas=now.value("pelton_waiting_quotas") or 0,
         lanes=now.by("pelton_lane_waiting_requests", "lane"),
         backlog=now.value("pelton_backlog_requests") or 0,
         backlog_s=_finite(now.value("pelton_backlog_seconds")),
@@ -112,7 +118,9 @@ def totals(workers: Sequence[WorkerFigures]) -> Totals:
         workers=len(there),
         ready=sum(worker.state == "ready" for worker in there),
         running=sum(worker.running for worker in there),
-        waiting=sum(worker.waiting + worker.waiting_sessions for worker in there),
+        waiting=sum(worker.waiting for worker in there),
+        waiting_sessions=sum(worker.waiting_sessions for worker in there),
+        waiting_quotas=sum(worker.waiting_quotas for worker in there),
         backlog=sum(worker.backlog for worker in there),
         backlog_s=max(longest, default=None),
         answered_per_s=sum(worker.answered_per_s or 0.0 for worker in there),

@@ -11,7 +11,7 @@ from rich.text import Text
 from pelton.commands.top.figures import Totals, WorkerFigures
 from pelton.pipeline.outside_text import shown
 
-_STATES = {"ready": "green", "starting": "yellow", "draining": "yellow", "gone": "red"}
+_STATES = {"ready": "green", "starting": "yellow", "draining": "yellow", "gone": "red", "no Kafka": "red"}
 _LOAD = (
     "parti-\ntions", "backlog", "time", "inter-\nactive", "batch", "ses-\nsions",
     "answers\n/s", "tokens\n/s", "failed\n/s",
@@ -35,10 +35,11 @@ def screen(workers: Sequence[WorkerFigures], totals: Totals, interval_s: float) 
 
 
 def _summary(totals: Totals, known: int) -> Panel:
+    waiting = totals.waiting + totals.waiting_sessions + totals.waiting_quotas
     line = Text.assemble(
         (f"{totals.ready}", "bold green" if totals.ready == known else "bold yellow"), f" of {known} workers ready   ",
         "backlog ", (f"{totals.backlog:,.0f}", "bold"), f" ({_time(totals.backlog_s)})   ",
-        "waiting ", (f"{totals.waiting:,.0f}", "bold"), "   running ", (f"{totals.running:,.0f}", "bold"), "   ",
+        "waiting ", (f"{waiting:,.0f}", "bold"), "   running ", (f"{totals.running:,.0f}", "bold"), "   ",
         (f"{totals.answered_per_s:,.1f}", "bold"), " answers/s   ",
         (f"{totals.tokens_per_s:,.0f}", "bold"), " tokens/s   ",
         (f"{totals.failed_per_s:,.1f}", "bold red" if totals.failed_per_s else "bold"), " failed/s",
@@ -51,9 +52,9 @@ def _load(workers: Sequence[WorkerFigures]) -> Table:
     table = _table("worker", "state", *_LOAD)
     for worker in workers:
         lanes = worker.lanes or {}
-        state = Text(worker.state, _STATES.get(worker.state, ""))
+        state = "no Kafka" if worker.kafka_away else worker.state
         table.add_row(
-            _place(worker), state,
+            _place(worker), Text(state, _STATES.get(state, "")),
             *([] if worker.error else [
                 f"{worker.partitions:,.0f}", f"{worker.backlog:,.0f}", _time(worker.backlog_s),
                 f"{lanes.get('interactive', 0):,.0f}", f"{lanes.get('batch', 0):,.0f}",

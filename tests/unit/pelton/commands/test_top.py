@@ -67,7 +67,7 @@ def test_two_looks_give_rates_and_means(port: Port) -> None:
     port.works()
     [after] = scrape([port.url])
     worker = figures(after, before)
-    assert worker.state == "ready"
+    assert (worker.state, worker.kafka_away) == ("ready", False)
     assert (worker.model, worker.engine, worker.partitions, worker.running) == ("tiny", "simulated", 6, 8)
     assert worker.lanes == {"interactive": 2, "batch": 40}
     seconds = after.at - before.at
@@ -87,9 +87,12 @@ def test_totals_are_of_those_that_answer(port: Port) -> None:
     gone = Port()
     gone.server.close()
     port.works()
+    port.metrics.waiting_sessions.set(3)
+    port.metrics.waiting_quotas.set(1)
     workers = [figures(each, None) for each in scrape([port.url, gone.url])]
     whole = totals(workers)
     assert (whole.workers, whole.ready, whole.backlog, whole.waiting, whole.backlog_s) == (1, 1, 900, 42, 75)
+    assert (whole.waiting_sessions, whole.waiting_quotas) == (3, 1)
     assert workers[1].state == "gone"
     assert workers[1].error == "Connection refused"
 
@@ -112,6 +115,16 @@ def test_the_screen_has_all_workers(port: Port, width: int) -> None:
         assert word in text
     assert "\x1b[2J" not in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_worker_that_waits_for_kafka_shows_it(port: Port) -> None:
+    """It is ready to go on when Kafka is back, and does nothing until then."""
+    port.metrics.kafka_away.set(1)
+    [worker] = [figures(each, None) for each in scrape([port.url])]
+    assert worker.kafka_away
+    out = io.StringIO()
+    Console(file=out, width=100).print(screen([worker], totals([worker]), 2))
+    assert "no Kafka" in out.getvalue()
 
 
 def test_the_command_prints_json_once(port: Port) -> None:
