@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -38,7 +38,7 @@ class BacklogMetrics:
             registry=self.registry,
         )
 
-    def show(self, rows: Sequence["_Row"]) -> None:
+    def show(self, rows: Sequence["Row"]) -> None:
         for row in rows:
             self.requests.labels(row.topic).set(row.waiting)
             self.speed.labels(row.topic).set(row.per_second or 0.0)
@@ -50,7 +50,7 @@ class BacklogMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     topic: str
     waiting: int
     per_second: float | None
@@ -61,6 +61,11 @@ class _Row:
         if not self.waiting:
             return 0.0
         return self.waiting / self.per_second if self.per_second else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "topic": self.topic, "requests": self.waiting, "per_second": self.per_second, "seconds": self.seconds
+        }  # fmt: skip
 
 
 def backlog(
@@ -90,15 +95,12 @@ def backlog(
     with stderr.status(f"Looking twice, {FIRST_LOOK_S:.0f} s apart ..."):
         rows = run_async(_look_twice(kafka))
     if as_json:
-        shown = [
-            {"topic": r.topic, "requests": r.waiting, "per_second": r.per_second, "seconds": r.seconds} for r in rows
-        ]
-        say(orjson.dumps(shown).decode())
+        say(orjson.dumps([row.as_json() for row in rows]))
     else:
         Console().print(_table(rows))
 
 
-async def _look_twice(kafka: KafkaSettings) -> list[_Row]:
+async def _look_twice(kafka: KafkaSettings) -> list[Row]:
     reader, speeds = BacklogReader(kafka), {topic: Speed() for topic in kafka.request_topics}
     await reader.start()
     try:
@@ -109,11 +111,11 @@ async def _look_twice(kafka: KafkaSettings) -> list[_Row]:
         await reader.close()
 
 
-def _rows(found: Sequence[TopicBacklog], speeds: dict[str, Speed]) -> list[_Row]:
-    return [_Row(each.topic, each.waiting, speeds[each.topic].note(each.answered)) for each in found]
+def _rows(found: Sequence[TopicBacklog], speeds: dict[str, Speed]) -> list[Row]:
+    return [Row(each.topic, each.waiting, speeds[each.topic].note(each.answered)) for each in found]
 
 
-def _table(rows: Sequence[_Row]) -> Table:
+def _table(rows: Sequence[Row]) -> Table:
     table = Table("topic", box=box.SIMPLE_HEAD)
     for name in ("not answered", "answered a second", "time left"):
         table.add_column(name, justify="right")
