@@ -36,7 +36,7 @@ async def wait_for_broker(
 
     Raises `KafkaUnusable` for a cause that does not pass, and what else `attempt` raises.
     """
-    with _client_unheard():
+    with client_unheard():
         trying = asyncio.ensure_future(_until_there(kafka, attempt, remind_s))
         stopping = asyncio.ensure_future(stop())
         try:
@@ -55,7 +55,7 @@ async def wait_while_away(
     kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[], None]
 ) -> None:
     """Try `attempt` until it succeeds; `on_away` is called when it has failed. Raises `KafkaUnusable`."""
-    with _client_unheard():
+    with client_unheard():
         await _until_there(kafka, attempt, REMIND_S, on_away)
 
 
@@ -93,7 +93,7 @@ async def _until_there(
 
 
 @contextmanager
-def _client_unheard() -> Iterator[None]:
+def client_unheard() -> Iterator[None]:
     """Our line says what the client's many would, which are shown only where INFO of libraries is (`--verbose`).
 
     A client that could not connect also leaves a future unread, which asyncio would report with a traceback.

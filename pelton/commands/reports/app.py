@@ -21,6 +21,7 @@ from pelton.commands.common import (
     run_async,
     run_service,
 )
+from pelton.commands.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -58,7 +59,7 @@ def serve(
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         with traces(settings.traces, "pelton-reports") as kept:
-            run_service(lambda: _serve(settings, kept))
+            run_service(lambda: within_reach(settings.kafka, lambda: _serve(settings, kept)))
 
 
 async def _serve(settings: Settings, kept: Traces | None) -> None:

@@ -1,0 +1,15 @@
+"""What serves begins when Kafka answers."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.producers.kafka.cluster import look_up
+from pelton.workers.kafka.broker_wait import client_unheard
+
+
+async def within_reach(kafka: KafkaSettings, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Raises `BrokerUnreachable`, which is one line in place of the client's many, and what `serve` raises."""
+    with client_unheard():
+        await look_up(kafka)
+    await serve()
