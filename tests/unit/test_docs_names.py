@@ -147,6 +147,17 @@ def test_what_is_run_from_a_checkout_exists(page: Path) -> None:
     assert missing_targets(text) | missing_modules(text) == set()
 
 
+def test_each_code_of_a_dead_letter_has_its_remedy() -> None:
+    """Whoever looks at a letter finds what to do before a replay."""
+    page = (ROOT / "docs" / "guides" / "dead-letters.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \| \d+ \| yes", (ROOT / "docs" / "operations" / "errors.md").read_text(), re.MULTILINE
+    )
+    said = set(re.findall(r"`(\w+)`", page.partition("| --- | --- |")[2].partition("\n\n")[0]))
+    assert set(rows) <= said
+    assert len(rows) > 10
+
+
 def test_the_checks_can_fail() -> None:
     """Misspelt names are found out, right ones are not."""
     text = """`pelton_backlog_request` `pelton_cache_failures` `PELTON_KAFKA__GROUPID` `pelton dlt lst` `make dmo`

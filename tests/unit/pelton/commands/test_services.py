@@ -84,6 +84,6 @@ async def test_a_kafka_that_is_away_is_one_error(caplog: pytest.LogCaptureFixtur
     async def serve() -> None:
         served.append("yes")
 
-    with pytest.raises(BrokerUnreachable, match="127.0.0.1:1 cannot be reached"):
+    with pytest.raises(BrokerUnreachable, match="cannot be reached"):
         await within_reach(KafkaSettings(bootstrap_servers="127.0.0.1:1"), serve)
     assert (caplog.records, served) == ([], [])
