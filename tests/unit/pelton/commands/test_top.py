@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pelton.cli import app
 from pelton.commands.top.figures import figures, totals
 from pelton.commands.top.scraping import base_url, scrape
-from pelton.commands.top.view import screen
+from pelton.commands.top.view import TABLE_WIDTH, screen
 from pelton.pipeline.lifecycle import State
 from pelton.pipeline.metrics import Metrics
 from pelton.workers.status_server import StatusServer
@@ -97,9 +97,9 @@ def test_totals_are_of_those_that_answer(port: Port) -> None:
     assert workers[1].error == "Connection refused"
 
 
-@pytest.mark.parametrize("width", [100, 150])
+@pytest.mark.parametrize("width", [60, 80, 100, 150])
 def test_the_screen_has_all_workers(port: Port, width: int) -> None:
-    """No figure is cut in a terminal of usual width, and what a worker calls its model acts on none."""
+    """No figure is cut in a terminal of whatever width, and what a worker calls its model acts on none."""
     with ExitStack() as open_:
         odd = Port(model="\x1b[2Jevil")
         open_.enter_context(closing(odd.server))
@@ -113,6 +113,7 @@ def test_the_screen_has_all_workers(port: Port, width: int) -> None:
     assert "2 of 3 workers ready" in text
     for word in ("tiny", "75 s", "900", "25%", "20.0", "gone", "Connection refused", "active", "prefix", port.url[7:]):
         assert word in text
+    assert "…" not in text or width >= TABLE_WIDTH  # there the model's name gives way
     assert "\x1b[2J" not in text
     assert all(len(line) <= width for line in text.splitlines())
 
