@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
+from pelton.commands.duration import duration
+from pelton.commands.tables import folding_table
 from pelton.pipeline.offsets import BadMetadata
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.loading import load_settings
@@ -116,12 +118,10 @@ def _rows(found: Sequence[TopicBacklog], speeds: dict[str, Speed]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table("topic", box=box.SIMPLE_HEAD)
-    for name in ("not answered", "answered a second", "time left"):
-        table.add_column(name, justify="right")
+    table = folding_table("topic", figures=("not answered", "answered a second", "time left"), box=box.SIMPLE_HEAD)
     for row in rows:
         speed = "none" if row.per_second is None else f"{row.per_second:,.1f}"
-        left = "unknown" if row.seconds is None else f"{row.seconds:,.0f} s"
+        left = "unknown" if row.seconds is None else duration(row.seconds)
         table.add_row(row.topic, f"{row.waiting:,}", speed, left)
     return table
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
+from pelton.commands.tables import folding_table
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.loading import load_settings
 from pelton.stack.env_file import EnvFile
@@ -85,7 +85,7 @@ def _catch_signals() -> threading.Event:
 
 
 def _announce(stack: LocalStack) -> None:
-    table = Table("service", "address", "process", "data")
+    table = folding_table("service", "address", "process", "data")
     for server, address in ((stack.kafka, stack.kafka.bootstrap_servers), (stack.valkey, stack.valkey.url)):
         table.add_row(server.name, address, str(server.pid), str(server.folder))
     Console().print(table)

@@ -8,7 +8,6 @@ import orjson
 import typer
 import uvicorn
 from rich.console import Console
-from rich.table import Table
 
 from pelton.commands.common import (
     Config,
@@ -21,6 +20,7 @@ from pelton.commands.common import (
     run_async,
     run_service,
 )
+from pelton.commands.tables import folding_table
 from pelton.commands.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
@@ -79,7 +79,7 @@ def list_jobs(config: Config = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(orjson.dumps([status.model_dump(mode="json") for status in newest]))
         return
-    table = Table("job", "title", "entity", "period", "state", "texts", "updated")
+    table = folding_table("job", "title", "entity", "period", "state", "texts", "updated")
     for status in newest:
         row = (status.id, status.title, status.entity, status.period, str(status.state))
         table.add_row(*map(_escaped, row), f"{status.done}/{status.total}", _ago(status.updated_ms))

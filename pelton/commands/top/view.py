@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pelton.commands.duration import duration
 from pelton.commands.top.figures import Totals, WorkerFigures
 from pelton.pipeline.outside_text import shown
 
@@ -21,7 +22,6 @@ _ENGINE = (
     "running", "rows", "fill", "step\nms", "KV\npages", "prefix\nhits", "cached", "memory", "GPU", "GPU\nmemory",
 )  # fmt: skip
 _MIB, _GIB = 1024**2, 1024**3
-_HOUR_S, _MINUTE_S = 3600, 60
 TABLE_WIDTH = 100
 """Columns that the tables need so that no figure is cut."""
 MAX_NAME_CHARS = 40
@@ -156,8 +156,4 @@ def _memory(value: float | None) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    if seconds >= _HOUR_S:
-        return f"{seconds / _HOUR_S:.1f} h"
-    return f"{seconds / _MINUTE_S:.0f} min" if seconds >= 2 * _MINUTE_S else f"{seconds:.0f} s"
+    return "unknown" if seconds is None else duration(seconds)
