@@ -85,7 +85,7 @@ async def _until_there(
         on_away()
         now = time.monotonic()
         if not cut_offs and (said is None or now - said >= remind_s):
-            log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
+            log.warning("waiting for Kafka%s. %s", "" if said is None else f" for {now - since:.0f} s", cause)
             said = now
         await asyncio.sleep(backoff.next_s())
     if said is not None:
