@@ -75,6 +75,9 @@ def list_letters(  # noqa: PLR0913, PLR0917  # the command's options, each by na
 
     with stderr.status(f"Reading {name} ..."):
         run_async(_each(kafka, name, selection, keep))
+    if not rows:
+        stderr.print(f"No dead letter of {name} fits." if selection != Selection() else f"{name} has no dead letters.")
+        return
     console = _console()
     console.print(view.listing(name, [rows[when] for when in sorted(rows)], console.width))
 

@@ -129,7 +129,10 @@ def web(
         kafka, reports = settings.kafka, settings.reports
         await ensure_topics(kafka, reports)
         pages = ReportPages(JobIndex(kafka, reports), ReportClient(kafka, reports))
-        listening = socket.create_server(("127.0.0.1", port))
+        try:
+            listening = socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            fail(f"--port: port {port} of 127.0.0.1 cannot be listened on: {error.strerror}.", Exit.UNUSABLE)
         typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
         await server.serve(sockets=[listening])

@@ -24,13 +24,13 @@ class WorkerFigures:
     name: str = ""
     model: str = ""
     engine: str = ""
-    partitions: float = 0
-    running: float = 0
-    waiting: float = 0
-    waiting_sessions: float = 0
-    waiting_quotas: float = 0
-    lanes: dict[str, float] | None = None
-    backlog: float = 0
+    partitions: int = 0
+    running: int = 0
+    waiting: int = 0
+    waiting_sessions: int = 0
+    waiting_quotas: int = 0
+    lanes: dict[str, int] | None = None
+    backlog: int = 0
     backlog_s: float | None = None
     answered_per_s: float | None = None
     failed_per_s: float | None = None
@@ -40,7 +40,7 @@ class WorkerFigures:
     fill: float | None = None
     kv_share: float | None = None
     prefix_hits: float | None = None
-    answers: dict[str, float] | None = None
+    answers: dict[str, int] | None = None
     cached_share: float | None = None
     cache_failures_per_s: float | None = None
     memory_bytes: float | None = None
@@ -54,11 +54,11 @@ class Totals:
 
     workers: int
     ready: int
-    running: float
-    waiting: float
-    waiting_sessions: float
-    waiting_quotas: float
-    backlog: float
+    running: int
+    waiting: int
+    waiting_sessions: int
+    waiting_quotas: int
+    backlog: int
     backlog_s: float | None
     answered_per_s: float
     failed_per_s: float
@@ -85,13 +85,13 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         name=info.get("worker", ""),
         model=info.get("model", ""),
         engine=info.get("engine", ""),
-        partitions=now.value("pelton_partitions") or 0,
-        running=now.value("pelton_running_requests") or 0,
-        waiting=now.value("pelton_waiting_requests") or 0,
-        waiting_sessions=now.value("pelton_waiting_sessions") or 0,
-        waiting_quotas=now.value("pelton_waiting_quotas") or 0,
-        lanes=now.by("pelton_lane_waiting_requests", "lane"),
-        backlog=now.value("pelton_backlog_requests") or 0,
+        partitions=_whole(now.value("pelton_partitions")),
+        running=_whole(now.value("pelton_running_requests")),
+        waiting=_whole(now.value("pelton_waiting_requests")),
+        waiting_sessions=_whole(now.value("pelton_waiting_sessions")),
+        waiting_quotas=_whole(now.value("pelton_waiting_quotas")),
+        lanes={lane: _whole(count) for lane, count in now.by("pelton_lane_waiting_requests", "lane").items()},
+        backlog=_whole(now.value("pelton_backlog_requests")),
         backlog_s=_finite(now.value("pelton_backlog_seconds")),
         answered_per_s=change.rate(finished.get("ok", 0.0)),
         failed_per_s=change.rate(failed),
@@ -101,7 +101,7 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         fill=change.mean("pelton_batch_fill"),
         kv_share=_share(now.value("pelton_kv_pages_used"), now.value("pelton_kv_pages")),
         prefix_hits=_share(change.of("pelton_prefix_hit_tokens_total"), change.of("pelton_prefix_lookup_tokens_total")),
-        answers=answers,
+        answers={outcome: _whole(count) for outcome, count in answers.items()},
         cached_share=_share(known, sum(answers.values())),
         cache_failures_per_s=change.rate(sum(change.by("pelton_cache_failures_total", "kind").values())),
         memory_bytes=now.value("process_resident_memory_bytes"),
@@ -164,6 +164,11 @@ def _start(scrape: Scrape) -> float | None:
 
 def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
+
+
+def _whole(count: float | None) -> int:
+    """A count; what is none, as any port may say, is no requests."""
+    return int(count) if count is not None and math.isfinite(count) else 0
 
 
 def _finite(value: float | None) -> float | None:

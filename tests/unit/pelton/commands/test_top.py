@@ -138,6 +138,7 @@ def test_the_command_prints_json_once(port: Port) -> None:
     whole = orjson.loads(done.stdout)
     assert whole["totals"]["backlog"] == 900
     assert whole["workers"][0]["lanes"]["batch"] == 40
+    assert '"partitions":6,' in done.stdout  # a count is a whole number
     once = run.invoke(app, ["top", "--url", port.url, "--once", "--interval", "0.2"])
     assert once.exit_code == 0
     assert "1 of 1 workers ready" in once.stdout
