@@ -1,7 +1,7 @@
 """`pelton backlog`: what waits, and how long it will take."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from pelton.commands.tables import folding_table
 from pelton.pipeline.offsets import BadMetadata
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.loading import load_settings
+from pelton.pipeline.sparse_log import SparseLog
 from pelton.producers.errors import ProducerError
 from pelton.producers.kafka.backlog import BacklogReader, Speed, TopicBacklog
 
@@ -127,9 +128,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) -> None:
-    """Keep the figures true; while Kafka is away they are gone, as old ones would mislead a scaler."""
-    metrics = BacklogMetrics()
-    reader, speeds = BacklogReader(kafka), {topic: Speed() for topic in kafka.request_topics}
+    metrics, reader = BacklogMetrics(), BacklogReader(kafka)
     try:
         start_http_server(port, host, metrics.registry)
     except OSError as error:
@@ -137,12 +136,33 @@ async def _serve(kafka: KafkaSettings, host: str, port: int, interval_s: float) 
     await reader.start()
     say(f"Serving http://{host}:{port}/metrics; Ctrl-C ends it.")
     try:
-        while True:
-            try:
-                metrics.show(_rows(await reader.read(), speeds))
-            except (ProducerError, BadMetadata) as error:
-                metrics.clear()
-                stderr.print(str(error), markup=False)
-            await asyncio.sleep(interval_s)
+        await keep_metrics(metrics, reader.read, {topic: Speed() for topic in kafka.request_topics}, interval_s)
     finally:
         await reader.close()
+
+
+async def keep_metrics(
+    metrics: BacklogMetrics, read: Callable[[], Awaitable[list[TopicBacklog]]], speeds: dict[str, Speed], every_s: float
+) -> None:
+    """Keep them true, for ever; while Kafka is away they are gone, as old ones would mislead a scaler.
+
+    That is said when it begins, once a minute, and when it is over.
+    """
+    trouble: SparseLog | None = None
+    while True:
+        try:
+            metrics.show(_rows(await read(), speeds))
+        except (ProducerError, BadMetadata) as error:
+            metrics.clear()
+            trouble = trouble or SparseLog()
+            if trouble.due():
+                _tell(str(error))
+        else:
+            if trouble is not None:
+                _tell("The backlog can be read again.")
+            trouble = None
+        await asyncio.sleep(every_s)
+
+
+def _tell(text: str) -> None:
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
