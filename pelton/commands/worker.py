@@ -145,8 +145,15 @@ def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
     except ImportError as error:
-        needed = "pelton[remote]" if settings.engine.kind == "openai" else "pelton[engine]"
-        log.critical("%s cannot be imported; this engine needs the extra %s", error.name, needed, exc_info=error)
-        raise typer.Exit(Exit.UNUSABLE) from error
+        log.debug("not imported", exc_info=error)
+        fail(_not_imported(error, settings), Exit.UNUSABLE)
     except WorkerFailed as error:
         fail(str(error), Exit.FAILED)
+
+
+def _not_imported(error: ImportError, settings: Settings) -> str:
+    """What is there and cannot be loaded, for lack of memory or of a library of the system's, needs no other extra."""
+    if isinstance(error, ModuleNotFoundError):
+        needed = "remote" if settings.engine.kind == "openai" else "engine"
+        return f"engine.kind {settings.engine.kind!r} needs {error.name}: pip install 'pelton[{needed}]'"
+    return f"engine.kind {settings.engine.kind!r} needs {error.name}, which is there and cannot be loaded ({error})."
