@@ -46,11 +46,17 @@ def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseExc
     for cause in _origins(error, logged):
         if reason := _known(kafka, cause):
             return f"{where} {reason}."
-    said = (str(logged[-1]) or repr(logged[-1])) if logged else repr(error)
+    said = _said(logged[-1] if logged else error)
     return (
         f"{where} cannot be reached ({said}): start one with `pelton up`, or set kafka.bootstrap_servers "
         "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
     )
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return str(error) or repr(error)
 
 
 def may_pass(error: BaseException, logged: list[BaseException]) -> bool:

@@ -33,6 +33,7 @@ UNTRUSTED.verify_message = "self-signed certificate"
         (errors.TopicAuthorizationFailedError("asking for topic a"), "does not allow asking for topic a"),
         (errors.GroupAuthorizationFailedError("no coordinator for pelton"), "the group 'pelton' of kafka.group_id"),
         (ConnectionRefusedError(111, "refused"), "pelton up"),
+        (TimeoutError(), "cannot be reached (no answer in time)"),
     ],
 )
 def test_what_the_client_only_logs_is_said(cause: Exception, words: str) -> None:
