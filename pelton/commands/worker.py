@@ -58,8 +58,9 @@ def worker(  # noqa: PLR0913, PLR0917  # a command's options
     to other workers; a second time ends them at once. A Kafka that is away at
     the start is waited for.
 
-    Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
-    that refuses them, or a model that cannot be loaded.
+    Exit codes: 0 drained; 1 a worker could not drain, or was ended at once;
+    2 bad settings, a Kafka that refuses them, or a model that cannot be
+    loaded; 130 Ctrl-C before a worker was started.
     """
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = _mapped(load_settings(config), map_file)

@@ -227,9 +227,13 @@ def _tell(tally: ReplayCounts, what: str) -> None:
     hidden = len(notes) - _MAX_TOLD
     for note in [*notes[:_MAX_TOLD], f"... and {hidden:,} more."] if hidden > 0 else notes:
         stderr.print(view.harmless(note), soft_wrap=True)
-    if tally.replayed_before:
-        before = f"{len(tally.replayed_before):,} were replayed before; --again sends them once more."
-        stderr.print(before, highlight=False, soft_wrap=True)
+    if before := len(tally.replayed_before):
+        told = (
+            "1 was replayed before; --again sends it"
+            if before == 1
+            else f"{before:,} were replayed before; --again sends them"
+        )
+        stderr.print(f"{told} once more.", highlight=False, soft_wrap=True)
 
 
 def _end(tally: ReplayCounts) -> NoReturn:
