@@ -12,7 +12,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
+from pelton.commands.common import (
+    Config,
+    Exit,
+    clear_errors,
+    fail,
+    quiet_libraries,
+    run_async,
+    run_service,
+    say,
+    stderr,
+)
 from pelton.commands.duration import duration
 from pelton.commands.tables import folding_table
 from pelton.pipeline.offsets import BadMetadata
@@ -86,14 +96,16 @@ def backlog(
     no worker runs: scale from zero by it. The speed is what was answered
     between two looks.
 
-    Exit codes: 0 shown, or told to stop; 2 bad arguments or settings, or no
-    Kafka; 130 interrupted.
+    Exit codes: 0 shown, or with --serve told to stop; 2 bad arguments or
+    settings, or no Kafka; 130 interrupted.
     """
     with clear_errors():
         kafka = load_settings(config).kafka
     quiet_libraries()
     if serve is not None:
-        run_async(_serve(kafka, host, serve, interval), interrupted="Stopped.")
+        port = serve
+        with clear_errors(until_stopped=True):
+            run_service(lambda: _serve(kafka, host, port, interval))
         return
     with stderr.status(f"Looking twice, {FIRST_LOOK_S:.0f} s apart ..."):
         rows = run_async(_look_twice(kafka))
