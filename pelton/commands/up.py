@@ -53,15 +53,14 @@ def up(
         try:
             with ExitStack() as held:
                 settings_file = None if env_file is None else held.enter_context(EnvFile(env_file))
-                ensure_jars(cache_dir(), console=stderr)  # takes minutes once; Ctrl-C still ends it here
-                stopping = _catch_signals()
+                ensure_jars(cache_dir(), console=stderr)
                 stderr.print("Starting Kafka and Valkey ...")
                 stack = held.enter_context(LocalStack(StackConfig(data, kafka_port, valkey_port)))
                 _prepare(stack)
                 if settings_file is not None:
                     settings_file.write(stack.exports)
                 _announce(stack)
-                _serve(stack, stopping)
+                _serve(stack, _catch_signals())
         except StackError as error:
             fail(str(error), Exit.UNUSABLE)
     stderr.print("Stopped.")
@@ -98,5 +97,6 @@ def _serve(stack: LocalStack, stopping: threading.Event) -> None:
     try:
         while not stopping.wait(_CHECK_INTERVAL_S):
             stack.check()
+        stderr.print("Stopping ...")
     except StackError as error:
         fail(str(error), Exit.FAILED)
