@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pelton.workers.kafka import log_limit
 from pelton.workers.kafka.log_limit import EVERY_S, OnceInAWhile
 
 
@@ -23,7 +22,7 @@ def client() -> Iterator[logging.Logger]:
 def test_one_wording_passes_now_and_then(client, caplog, monkeypatch):
     """Whatever its values; another wording passes too."""
     now = 0.0
-    monkeypatch.setattr(log_limit.time, "monotonic", lambda: now)
+    monkeypatch.setattr("pelton.workers.kafka.log_limit.time.monotonic", lambda: now)
     for attempt in range(100):
         client.error("attempt %d", attempt)
     client.error("other words")
