@@ -77,7 +77,7 @@ def _shown(family: Metric) -> str:
 
 def _label_values(metrics: Metrics) -> Iterator[list[str]]:
     """Of labels whose values the code knows. What a label has from the start is in the registry."""
-    preset = {
+    preset: dict[tuple[str, str], list[str]] = {
         ("pelton_cache_failures_total", "kind"): list(Failure),
         ("pelton_endpoint_calls_total", "fate"): [fate.name.lower() for fate in Fate],
     }
