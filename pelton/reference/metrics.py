@@ -81,15 +81,12 @@ def _label_values(metrics: Metrics) -> Iterator[list[str]]:
         ("pelton_cache_failures_total", "kind"): list(Failure),
         ("pelton_endpoint_calls_total", "fate"): [fate.name.lower() for fate in Fate],
     }
-    for family in metrics.registry.collect():
-        for sample in family.samples:
-            for label, value in sample.labels.items():
-                if label not in _FROM_SETTINGS and not (values := preset.setdefault((_shown(family), label), [])).count(
-                    value
-                ):
-                    values.append(value)
+    samples = [(_shown(family), sample) for family in metrics.registry.collect() for sample in family.samples]
+    for metric, sample in samples:
+        for label in sample.labels.keys() - _FROM_SETTINGS:
+            values = preset.setdefault((metric, label), [])
+            if sample.labels[label] not in values:
+                values.append(sample.labels[label])
     for (metric, label), values in sorted(preset.items()):
-        every = (
-            "`ok`, and those of the page [Error codes](errors.md)" if label == "code" else ", ".join(map(code, values))
-        )
-        yield [code(metric), code(label), every]
+        codes = "`ok`, and those of the page [Error codes](errors.md)"
+        yield [code(metric), code(label), codes if label == "code" else ", ".join(map(code, values))]
