@@ -74,7 +74,7 @@ def _bare(params: Any) -> Any:
     """Typer makes `--help` and the switches for completion itself, and would write `<bool>` beside them in the help."""
     for each in params:
         if getattr(each, "is_flag", False) and each.metavar is None:
-            each.metavar = ""
+            vars(each).update(metavar="")
     return params
 
 

@@ -23,8 +23,8 @@ from pelton.commands.common import (
     say,
     stderr,
 )
-from pelton.commands.duration import duration
-from pelton.commands.tables import folding_table
+from pelton.commands.shared.duration import duration
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.offsets import BadMetadata
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.settings.loading import load_settings

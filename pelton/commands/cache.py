@@ -18,7 +18,7 @@ from pelton.cache.connection import connected
 from pelton.cache.replies import admin
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
 from pelton.commands.progress import progress_bar
-from pelton.commands.tables import folding_table
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.settings.loading import load_settings

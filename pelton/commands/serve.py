@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail, run_service
-from pelton.commands.within_reach import within_reach
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http

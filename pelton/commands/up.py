@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
-from pelton.commands.tables import folding_table
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.loading import load_settings
 from pelton.stack.env_file import EnvFile

@@ -27,7 +27,7 @@ def doing(found: Mapping[str, float]) -> str:
     """What a worker does, in words. Tokens are counted with their answers, steps as they are computed."""
     running, waiting = found.get("pelton_running_requests", 0), found.get("pelton_waiting_requests", 0)
     steps = found.get("pelton_step_seconds_count", 0)
-    return f"{running:.0f} being computed, {waiting:.0f} waiting, {steps:,.0f} steps done"
+    return f"{running:.0f} being computed, {waiting:.0f} waiting, steps done: {steps:,.0f}"
 
 
 class Asking:

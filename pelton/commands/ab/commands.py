@@ -22,7 +22,7 @@ from pelton.commands.common import (
     say,
     stderr,
 )
-from pelton.commands.within_reach import within_reach
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.routing.experiments import Experiment

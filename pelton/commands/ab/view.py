@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pelton.commands.tables import folding_table
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.outside_text import escaped
 from pelton.producers.ab.intervals import Interval
 from pelton.producers.ab.report import (

@@ -20,8 +20,8 @@ from pelton.commands.common import (
     run_async,
     run_service,
 )
-from pelton.commands.tables import folding_table
-from pelton.commands.within_reach import within_reach
+from pelton.commands.shared.tables import folding_table
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings

@@ -76,7 +76,6 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
     change = _Change(now, before)
     finished = change.by("pelton_requests_finished_total", "code")
     answers = change.by("pelton_cache_requests_total", "outcome")
-    known = sum(answers.get(outcome, 0.0) for outcome in CacheOutcome if outcome.saved)
     failed = None if not change.known else sum(finished.values()) - finished.get("ok", 0.0)
     return WorkerFigures(
         url=now.url,
@@ -102,7 +101,7 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         kv_share=_share(now.value("pelton_kv_pages_used"), now.value("pelton_kv_pages")),
         prefix_hits=_share(change.of("pelton_prefix_hit_tokens_total"), change.of("pelton_prefix_lookup_tokens_total")),
         answers={outcome: _whole(count) for outcome, count in answers.items()},
-        cached_share=_share(known, sum(answers.values())),
+        cached_share=_share(sum(answers.get(each, 0.0) for each in CacheOutcome if each.saved), sum(answers.values())),
         cache_failures_per_s=change.rate(sum(change.by("pelton_cache_failures_total", "kind").values())),
         memory_bytes=now.value("process_resident_memory_bytes"),
         gpu_share=now.first("pelton_gpu_utilization_ratio"),

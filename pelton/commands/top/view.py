@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pelton.commands.duration import duration
+from pelton.commands.shared.duration import duration
 from pelton.commands.top.figures import Totals, WorkerFigures
 from pelton.pipeline.outside_text import shown
 

@@ -24,7 +24,7 @@ async def test_what_the_worker_does_is_read_from_its_metrics(monkeypatch: pytest
     with closing(StatusServer("127.0.0.1", 0, metrics.registry, lambda: State.READY)) as server:
         assert samples(server.port)["pelton_running_requests"] == 12
         async with asyncio.timeout(10), watching(server.port, said.put_nowait):
-            assert await said.get() == "12 being computed, 4 waiting, 1,500 steps done"
+            assert await said.get() == "12 being computed, 4 waiting, steps done: 1,500"
     async with asyncio.timeout(10), watching(server.port, said.put_nowait):
         while "does not say" not in await said.get():
             pass
@@ -39,7 +39,7 @@ def test_without_a_terminal_no_silence_is_long() -> None:
             now += SILENCE_S / 10
         asking.answered()
     lines = out.getvalue().splitlines()
-    assert lines == 3 * ["0 of 3 answered: 0 being computed, 0 waiting, 0 steps done"] + ["1 of 3 answered"]
+    assert lines == 3 * ["0 of 3 answered: 0 being computed, 0 waiting, steps done: 0"] + ["1 of 3 answered"]
 
 
 def test_a_terminal_of_60_columns_has_it_in_one_line() -> None:

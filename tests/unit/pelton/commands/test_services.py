@@ -10,7 +10,7 @@ import typer
 
 from pelton.commands import common
 from pelton.commands.common import Exit, clear_errors, run_service
-from pelton.commands.within_reach import within_reach
+from pelton.commands.shared.within_reach import within_reach
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable
 

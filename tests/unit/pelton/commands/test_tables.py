@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pelton.commands.backlog import Row, _table
-from pelton.commands.tables import folding_table
+from pelton.commands.shared.tables import folding_table
 
 
 @pytest.mark.parametrize("width", [30, 60, 80])
