@@ -101,9 +101,12 @@ def client_unheard() -> Iterator[None]:
     client, loop = logging.getLogger("aiokafka"), logging.getLogger("asyncio")
     propagate, level = client.propagate, loop.level
     client.propagate = client.isEnabledFor(logging.INFO)
+    nowhere = logging.NullHandler()  # without any handler Python would print the client's warnings as they are
+    client.addHandler(nowhere)
     loop.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        client.removeHandler(nowhere)
         client.propagate = propagate
         loop.setLevel(level)
