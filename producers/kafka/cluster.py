@@ -54,8 +54,10 @@ def reaching(kafka: KafkaSettings) -> Iterator[None]:
             raise BrokerUnreachable(kafka_cause(kafka, error, logged)) from error
 
 
-async def look_up(kafka: KafkaSettings, *topics: str, maker: str = "a worker") -> Cluster:
-    """Raises `BrokerUnreachable`, or `TopicMissing` when one of `topics` does not exist, which `maker` would create."""
+async def look_up(
+    kafka: KafkaSettings, *topics: str, maker: str = "a worker with kafka.create_topics = true"
+) -> Cluster:
+    """Raises `BrokerUnreachable`, or `TopicMissing` when one of `topics`, which the `maker` makes, does not exist."""
     admin = AIOKafkaAdminClient(**kafka.client_options())
     try:
         with reaching(kafka):
@@ -66,7 +68,7 @@ async def look_up(kafka: KafkaSettings, *topics: str, maker: str = "a worker") -
                 hidden = "" if kafka.security_protocol == "PLAINTEXT" else f", or hides it: give {who(kafka)} the ACL"
                 raise TopicMissing(
                     f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start "
-                    f"{maker} with kafka.create_topics = true{hidden}."
+                    f"{maker}{hidden}."
                 )
             limits = await _limits(admin, topics)
     finally:

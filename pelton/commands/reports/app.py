@@ -9,7 +9,6 @@ import orjson
 import typer
 import uvicorn
 from rich.console import Console
-from rich.table import Table
 
 from pelton.commands.common import (
     Config,
@@ -23,6 +22,8 @@ from pelton.commands.common import (
     run_service,
     say,
 )
+from pelton.commands.shared.tables import folding_table
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -60,7 +61,7 @@ def serve(
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         with traces(settings.traces, "pelton-reports") as kept:
-            run_service(lambda: _serve(settings, kept))
+            run_service(lambda: within_reach(settings.kafka, lambda: _serve(settings, kept)))
 
 
 async def _serve(settings: Settings, kept: Traces | None) -> None:
@@ -83,7 +84,7 @@ def list_jobs(config: Config = None, as_json: Json = False) -> None:
     if not newest:
         typer.echo("No jobs yet. Ask for one with `pelton report job.yaml --out DIR`.")
         return
-    table = Table("job", "title", "entity", "period", "state", "texts", "updated")
+    table = folding_table("job", "title", "entity", "period", "state", "texts", "updated")
     for status in newest:
         row = (status.id, status.title, status.entity, status.period, str(status.state))
         table.add_row(*map(_escaped, row), f"{status.done}/{status.total}", _ago(status.updated_ms))
@@ -149,7 +150,7 @@ def web(
             listening = socket.create_server(("127.0.0.1", port))
         except OSError as error:
             fail(
-                f"Port {port} cannot be listened on: {os.strerror(error.errno or 0)}. Choose another by --port.",
+                f"--port: port {port} of 127.0.0.1 cannot be listened on: {os.strerror(error.errno or 0)}.",
                 Exit.UNUSABLE,
             )
         typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/")
