@@ -91,7 +91,7 @@ STATIONS: dict[str, Callable[[Any, pytest.MonkeyPatch], None]] = {
     "board": of_worker("parts.sharing.single_flight.join"),
     "select": of_worker("parts.inference._engine.select"),
     "start": of_worker("parts.inference._engine.add"),
-    "end": of_worker("parts.inference._end_complete"),
+    "end": of_worker("parts.inference._ends._complete"),
     "decode tokens": inside(reply_builder, "answer_body"),
     "reply": inside(reply_builder, "answer_record"),
     "publish": inside(outgoing_batches._Batch, "takes"),
