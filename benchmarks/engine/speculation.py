@@ -33,7 +33,7 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.model.loading import LoadedModel, load
 from pelton.workers.engine.model.spec import ModelSpec
 
-DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
+DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 QUESTIONS, ANSWER_TOKENS, STORY_TOKENS = 8, 96, 96
 FILING_TOKENS = range(250, 900)
 THEMES = ("a lighthouse", "the winter", "two foxes", "a lost letter", "the old train", "a baker", "the sea", "a clock")
