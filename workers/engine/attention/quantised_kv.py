@@ -49,14 +49,13 @@ class QuantisedKVCache(KVCache):
         self._bytes(layer).flatten(0, 2).index_copy_(0, places, in_levels.to(self._stored).view(torch.int8))
         self._absmax[layer].view(-1).index_copy_(0, places, absmax)
 
-    def gather(self, layer: int, pages: Tensor) -> Tensor:
-        count, stored = len(pages), self._bytes(layer)
+    def gather_heads(self, layer: int, heads: Tensor) -> Tensor:
+        count, stored = len(heads), self._bytes(layer).flatten(0, 1)
         if self._copied is None or self._gathered is None or count > len(self._copied):
-            room = 1 << count.bit_length()
-            self._copied = stored.new_empty((room, *stored.shape[1:]))
+            self._copied = stored.new_empty((1 << count.bit_length(), *stored.shape[1:]))
             self._gathered = stored.new_empty(self._copied.shape, dtype=self.dtype)
-        copied = torch.index_select(stored, 0, pages, out=self._copied[:count])
-        scales = self._absmax[layer].index_select(0, pages).mul_(1 / self._levels).to(self.dtype)
+        copied = torch.index_select(stored, 0, heads, out=self._copied[:count])
+        scales = self._absmax[layer].flatten(0, 1).index_select(0, heads).mul_(1 / self._levels).to(self.dtype)
         return self._gathered[:count].copy_(copied.view(self._stored)).mul_(scales[..., None])
 
     def zero(self, pages: Sequence[int]) -> None:
