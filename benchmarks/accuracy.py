@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.support.data import TATQA
 from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.api import SamplingParams
 from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
@@ -42,7 +42,6 @@ from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.model.supported import kv_shape
 from pelton.workers.engine.offline import Engine
 
-DATA = Path(__file__).parent / "data" / "tatqa_dev.jsonl"
 CONTEXT_TOKENS, LEAST_TOKENS, ANSWER_TOKENS, MAX_PROMPT_TOKENS = 256, 64, 24, 900
 PAGE = 64
 
@@ -194,7 +193,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--precision", nargs="*", choices=list(PRECISIONS)[1:], help="besides float32; default: all")
     asked = parser.parse_args()
-    records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in TATQA.read_text(encoding="utf-8").splitlines()]
     measurement = Measurement(records, asked.contexts, asked.questions)
     fast = [name for name, how in PRECISIONS.items() if _is_fast(how)]
     results = {}

@@ -7,8 +7,9 @@ worker at once. Both generate the same tokens with the same model (SmolLM2-135M)
 so that memory, broker and compilers are warm. They have turns of a second each (`support/interleaved.py`); the broker
 runs on the same cores all the time.
 
-Measured is the steady state: generated tokens by the seconds of a contender's own turns, from its first answers until
-the minutes are over, or until one has answered nine tenths of the requests, as an engine that runs empty is no measure.
+Measured is the steady state: generated tokens by the seconds of a contender's own turns, from as many answers as share
+a step until the minutes are over, or until one has answered nine tenths of the requests. Before and after that, steps
+compute nothing but prompts, or are not full. 32 share a step: on a few cores 64 take most of the time to get there.
 Behind the pipeline an answer counts when its reply is committed, at the end of the time too, and commits come in
 batches: so the clock begins and ends with one of them. Prints a table, with the rate of each third of the time, and the
 same as JSON; the share is that of the whole.
@@ -44,14 +45,14 @@ from pelton.workers.prepare.tokenizer import TokenizerCodec
 
 REPLIES_S = 900
 THIRDS = 3
-LEAST_S = 60
-"""Of measuring, however long a busy machine took to prepare: as many commits as it takes to tell a rate."""
 EARLIER = 8
 EARLIER_SHORT = 240
 SHORT_CHARS = 20
 """For one token, behind the pipeline: the broker's compiler needs hundreds of transactions, the engine does not."""
+ROWS = 32
 WORKER = {
     "PELTON_ENGINE__KIND": "continuous",
+    "PELTON_ENGINE__MAX_RUNNING": str(ROWS),
     "PELTON_CACHE__ENABLED": "false",
     # It cannot say that it lives while another has its turn.
     "PELTON_KAFKA__SESSION_TIMEOUT_MS": "30000",
@@ -167,9 +168,9 @@ async def _answered(reader: AIOKafkaConsumer) -> AsyncIterator[tuple[int, int]]:
         yield answers, tokens
 
 
-def rates_of(reports: list[tuple[float, tuple[int, int]]], most_answers: float) -> list[float]:
-    """Tokens a second of the whole time, and of each third of it. Raises `ValueError` where it was too short."""
-    points = [(at, tokens) for at, (answers, tokens) in reports if 0 < answers <= most_answers]
+def rates_of(reports: list[tuple[float, tuple[int, int]]], answered: range) -> list[float]:
+    """Tokens a second while so many were answered, and in each third of that. `ValueError` where that was short."""
+    points = [(at, tokens) for at, (answers, tokens) in reports if answers in answered]
     rises = [point for before, point in pairwise([(0.0, 0), *points]) if point[1] > before[1]]
     if len(rises) <= THIRDS:
         raise ValueError(f"{len(rises)} times there were more answers: give it more minutes")
@@ -184,10 +185,9 @@ def _rate(first: tuple[float, int], last: tuple[float, int]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=960)
-    parser.add_argument("--minutes", type=float, default=3.3, help="until the measurement ends, preparations included")
+    parser.add_argument("--minutes", type=float, default=4, help="of measuring; preparing takes two or three more")
     asked = parser.parse_args()
     unwind_on_sigterm()
-    ends = time.monotonic() + 60 * asked.minutes
     requests, earlier = requests_of(asked.requests), requests_of(EARLIER, seed=1)
     # The worker is prepared last: it cannot say to the broker that it lives while the other prepares.
     with (
@@ -195,9 +195,9 @@ def main() -> None:
         Contender(offline, requests, earlier) as alone,
         Contender(behind, stack.kafka.bootstrap_servers, requests, [*earlier, *short()]) as pipeline,
     ):
-        latest = max(ends, time.monotonic() + LEAST_S)
-        reports = reports_in_turns({"behind the pipeline": pipeline, "offline": alone}, latest)
-        rates = {name: rates_of(told, 0.9 * asked.requests) for name, told in reports.items()}
+        ends = time.monotonic() + 60 * asked.minutes
+        reports = reports_in_turns({"behind the pipeline": pipeline, "offline": alone}, ends)
+        rates = {name: rates_of(told, range(ROWS, asked.requests * 9 // 10)) for name, told in reports.items()}
     report_share(f"of {asked.requests} requests, saturated", "generated tokens/s", rates)
 
 

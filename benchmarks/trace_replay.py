@@ -34,12 +34,12 @@ from rich.table import Table
 from benchmarks.reporting.page import Part, paragraphs, write_page
 from benchmarks.reporting.plots import lines
 from benchmarks.support.common import WIDE, Measurement
+from benchmarks.support.data import DATA
 from pelton.producers.client import InferenceClient
 from pelton.stack.ports import free_port
 from pelton.stack.stack import LocalStack, StackConfig
 from pelton.workers.kafka.topics import ensure_topics
 
-DATA = Path(__file__).with_name("data")
 BYTES_A_TOKEN = 4
 """Of the simulated engine's toy code."""
 JOIN_MS, STEP_MS, ROW_MS = 30.0, 20.0, 0.02

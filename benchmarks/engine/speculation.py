@@ -19,13 +19,13 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.support.data import TATQA
 from pelton.pipeline.paths import cache_dir
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.config import ContinuousConfig
@@ -33,7 +33,6 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.model.loading import LoadedModel, load
 from pelton.workers.engine.model.spec import ModelSpec
 
-DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 QUESTIONS, ANSWER_TOKENS, STORY_TOKENS = 8, 96, 96
 FILING_TOKENS = range(250, 900)
 THEMES = ("a lighthouse", "the winter", "two foxes", "a lost letter", "the old train", "a baker", "the sea", "a clock")
@@ -112,7 +111,7 @@ def _guessed(engine: ContinuousEngine) -> tuple[int, int]:
 
 def filings(loaded: LoadedModel) -> Iterator[list[EngineRequest]]:
     """Eight questions over one filing each time, the filing first in all of them."""
-    for line in DATA.read_text(encoding="utf-8").splitlines():
+    for line in TATQA.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         table = "\n".join(" | ".join(row) for row in record["table"])
         filing = "\n".join(record["paragraphs"]) + "\n" + table

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from benchmarks.fairness import plot, traffic
 from benchmarks.fairness.scenarios import SCENARIOS, Figure, overload
+from benchmarks.support.data import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 OVERLOAD = "a cloud's traffic at 1.2 times what the engine can do"
 
 

@@ -33,10 +33,10 @@ from rich.table import Table
 from benchmarks.figures import prose, synthetic
 from benchmarks.figures.altered import KINDS, Question, Statement, altered, questions, statement
 from benchmarks.figures.synthetic import LOOKED_AT, NOT_LOOKED_AT
+from benchmarks.support.data import PROSE, TATQA
 from pelton.producers.reports.figures import UNSUPPORTED
 from pelton.producers.reports.figures.checking.check import Checker
 
-_DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 _ALTER_SEED = 11
 ALL = "all"
 _SYNTHETIC_RECORDS = 100  # of each half
@@ -60,7 +60,7 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=(LOOKED_AT, NOT_LOOKED_AT, ALL), help="Only these contexts; else each part.")
-    parser.add_argument("--data", type=Path, default=_DATA, help="Another file of the same form.")
+    parser.add_argument("--data", type=Path, default=TATQA, help="Another file of the same form.")
     parser.add_argument("--synthetic", action="store_true", help="Invented records in place of a file.")
     parser.add_argument("--prose", action="store_true", help="Sentences as reports tell them, over invented tables.")
     parser.add_argument("--records", type=int, default=_SYNTHETIC_RECORDS, help="Invented records for each half.")
@@ -74,7 +74,7 @@ def main() -> None:
     results = []
     for part in chosen:
         if options.prose:
-            name, records = prose.DATA.name, told(part)
+            name, records = PROSE.name, told(part)
         elif options.synthetic:
             name, records = "synthetic", invented(part, options.records, options.seed)
         else:

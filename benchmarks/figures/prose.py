@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 
 from benchmarks.figures.altered import DIGIT, PERIOD, SCALE, SIGN, UNIT, Question, altered
+from benchmarks.support.data import PROSE
 from pelton.producers.reports.figures import parse_table
 from pelton.producers.reports.figures.checking.matching import mantissa, mantissa_range
 from pelton.producers.reports.figures.lexing.lexer import scan
 
-DATA = Path(__file__).parents[1] / "data" / "prose.yaml"
 _MARKED = re.compile(r"«([^»|]+)(?:\|([^»]+))?»")
 _QUARTER = re.compile(r"\b(?:(first|second|third|fourth)(?= quarter)|(?<=Q)([1-4])\b)")
 _FALLS = re.compile(r"\b(?:fell|declin|decreas|down|lower|narrow|reduc|slip|less|improve)\w*\b[^,;]*$", re.IGNORECASE)
@@ -49,7 +49,7 @@ class Told:
     formulas: tuple[str, ...] = ()
 
 
-def records(part: str, path: Path = DATA) -> list[dict[str, Any]]:
+def records(part: str, path: Path = PROSE) -> list[dict[str, Any]]:
     """The records of a part in the form of TAT-QA's, with `statements`."""
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     return [_record(one) for one in found if one["part"] == part]

@@ -29,9 +29,9 @@ from rich.table import Table as Output
 from benchmarks.references.asked import CELL, FORMS, FREE, SENTENCE, Asked, asked_of, grammar_of, messages_of
 from benchmarks.references.shares import Share, shares
 from benchmarks.references.writing import Prompt, loaded_model, write
+from benchmarks.support.data import TATQA
 from pelton.workers.engine.model.loading import LoadedModel
 
-_DATA = Path(__file__).parents[1] / "data" / "tatqa_dev.jsonl"
 _FREE_TOKENS = 48
 _MAX_TOKENS = 160
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="Only so many; else all.")
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="Begin nothing more after that time.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=_DATA, help="Another file of TAT-QA's form.")
+    parser.add_argument("--data", type=Path, default=TATQA, help="Another file of TAT-QA's form.")
     parser.add_argument("--out", type=Path, help="Write the result as JSON there.")
     parser.add_argument("--show", action="store_true", help="Print each question, its cell and the answer.")
     options = parser.parse_args()

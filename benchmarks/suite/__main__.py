@@ -45,7 +45,7 @@ QUICK = (
         ("--requests", "5000", "--runs", "2"),
         "Messages a second beside FastStream, Celery and a plain loop.",
     ),
-    Benchmark("pipeline_overhead", ("--minutes", "2"), "What the pipeline leaves of the engine's speed."),
+    Benchmark("pipeline_overhead", ("--minutes", "3"), "What the pipeline leaves of the engine's speed."),
     Benchmark("cache", ("--requests", "10000", "--runs", "1"), "What a look-up costs, and how many hit."),
     Benchmark("delivery", ("--requests", "10000", "--runs", "1"), "What exactly-once delivery costs."),
     Benchmark("load_steps", (), "Latency and errors up to 10,000 requests in flight.", plots=True),

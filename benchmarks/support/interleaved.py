@@ -19,7 +19,7 @@ import psutil
 
 TURN_S = 1.0
 """Long beside what a stop and cold caches after it cost; a neighbour may come and go within seconds."""
-PREPARED_S = 240
+PREPARED_S = 600
 LEFT_S = 60
 
 

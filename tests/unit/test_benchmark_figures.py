@@ -1,12 +1,13 @@
 """The check of free text keeps what it has reached on real reports."""
 
-from benchmarks.figures.comparison import _DATA, ALL, invented, measure, of_file, told
+from benchmarks.figures.comparison import ALL, invented, measure, of_file, told
 from benchmarks.figures.synthetic import LOOKED_AT, NOT_LOOKED_AT
+from benchmarks.support.data import TATQA
 
 
 def test_true_figures_are_kept_and_altered_ones_flagged():
     """Half of the real reports that the rules were made on: 93 % of the true, 94 % of each kind of alteration."""
-    result = measure(of_file(_DATA, ALL)[::2], wrong=False)
+    result = measure(of_file(TATQA, ALL)[::2], wrong=False)
     assert result["true_kept"] >= 93
     assert all(kind["share"] >= 94 for name, kind in result["kinds"].items() if name != "true")
 

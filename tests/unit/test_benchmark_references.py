@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks.figures.comparison import _DATA
 from benchmarks.references.asked import CELL, FORMS, SENTENCE, asked_of, grammar_of
 from benchmarks.references.shares import Share, shares
+from benchmarks.support.data import TATQA
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.spec import GrammarKind, GrammarSpec
 from pelton.workers.engine.grammars.vocabulary import of_bytes
 
-ASKED = list(asked_of(_DATA))
+ASKED = list(asked_of(TATQA))
 
 
 def test_right_and_wrong_answers_are_told_apart():

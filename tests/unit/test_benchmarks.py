@@ -14,7 +14,8 @@ from benchmarks.reporting.page import Part, page
 from benchmarks.reporting.resources import Usage
 from benchmarks.soak import Soak, bound_mib_per_h, slope_mib_per_h
 from benchmarks.suite.__main__ import drawings, ended
-from benchmarks.trace_replay import DATA, read_trace
+from benchmarks.support.data import DATA, PROSE, TATQA
+from benchmarks.trace_replay import read_trace
 from pelton.pipeline.wire.decoding import decode_request
 from pelton.workers.prepare.tokenizer import SimulatedCodec
 
@@ -141,3 +142,8 @@ def test_what_a_backlog_took_in_truth() -> None:
     shown = Course(sent=course.sent, answered=course.answered, shown=[(1.0, 10, 4.0), (5.0, 22, 18.0), (19.0, 3, 9.0)])
     assert ratios(shown) == [4.0 / 5.0, 18.0 / 15.0]
     assert ratios(shown, since=4.0) == [18.0 / 15.0]
+
+
+def test_what_benchmarks_read_is_there() -> None:
+    """A benchmark that moved to another folder ended with `FileNotFoundError` after a minute of loading."""
+    assert {path for path in (PROSE, TATQA) if path.is_file()} == {PROSE, TATQA}
