@@ -79,11 +79,13 @@ class _Bags:
 class OwnPages:
     """Pages that one row each looks at: `query_rows` int64 [pages]. `lines` are in the order of pages and query heads.
 
-    `hidden` [pages, 1, 1, page_size] is added to the scores. `bags` are None where a product mixes the values.
+    `keys` and `values` int64 [pages x kv_heads] say where they lie (`KVCache.heads`). `hidden` [pages, 1, 1, page_size]
+    is added to the scores. `bags` are None where a product mixes the values.
     """
 
     rows: int
-    pages: Tensor
+    keys: Tensor
+    values: Tensor
     query_rows: Tensor
     lines: Tensor
     hidden: Tensor
@@ -96,7 +98,8 @@ class OwnPages:
         summed = looks.lines.shape[1] // store.kv_heads <= _MAX_SUMMED and lie_plain
         return cls(
             rows=looks.rows,
-            pages=looks.pages,
+            keys=store.heads(looks.pages).view(-1),
+            values=store.heads(store.value_pages(looks.pages)).view(-1),
             query_rows=looks.query_rows,
             lines=looks.lines.view(-1),
             # In the data type of the store: what rounding takes from scores it takes from their products anyway.
@@ -105,20 +108,20 @@ class OwnPages:
         )
 
     def scores(self, queries: Tensor, store: KVCache, layer: int, scoring: AttentionParams) -> Tensor:
-        keys = store.gather(layer, self.pages)
-        pages, kv_heads, size, dim = keys.shape
-        mine = queries.index_select(0, self.query_rows).view(pages * kv_heads, -1, dim)
-        products = torch.bmm(mine, keys.view(-1, size, dim).transpose(1, 2))
-        return scoring.scores(products.view(pages, kv_heads, -1, size), self.hidden).view(-1, size)
+        keys = store.gather_heads(layer, self.keys)
+        mine = queries.index_select(0, self.query_rows).view(len(keys), -1, keys.shape[2])
+        products = torch.bmm(mine, keys.transpose(1, 2))
+        by_page = products.view(len(self.query_rows), store.kv_heads, -1, store.page_size)
+        return scoring.scores(by_page, self.hidden).view(-1, store.page_size)
 
     def mixed(self, weights: Tensor, store: KVCache, layer: int) -> Tensor:
         if self.bags is not None:
             mixed = self.bags.mixed(weights, store.slots(layer))
             return mixed.view(self.rows, -1, mixed.shape[-1])
-        values = store.gather(layer, store.value_pages(self.pages)).flatten(0, 1)
+        values = store.gather_heads(layer, self.values)
         mine = weights.index_select(0, self.lines).to(values.dtype)
         mixed = torch.bmm(mine.view(len(values), -1, values.shape[1]), values)
-        by_page = mixed.view(len(self.pages), -1, values.shape[2])
+        by_page = mixed.view(len(self.query_rows), -1, values.shape[2])
         summed = mixed.new_zeros((self.rows, *by_page.shape[1:]), dtype=torch.float32)
         return summed.index_add_(0, self.query_rows, by_page.float())
 
