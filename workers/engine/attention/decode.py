@@ -83,10 +83,10 @@ class PageAttention:
                 yield self._together(PageGrid.of(groups, self._rows), lines, window)
 
     def _together(self, grid: PageGrid, lines: ScoreTable, window: int | None) -> SharedPages:
-        groups, count, _ = grid.readers.shape
-        rows, at = grid.readers.reshape(groups * count, -1), grid.places.reshape(-1)
-        visible = self._visible(rows, at, window).unflatten(0, (groups, count))
-        mine = self._tensor(lines.of(rows, at)).unflatten(0, (groups, count))
+        groups, count, depth = grid.readers.shape
+        rows, at = grid.readers.reshape(groups * count, depth), grid.places.reshape(-1)
+        visible = self._visible(rows, at, window).view(groups, count, depth, -1)
+        mine = self._tensor(lines.of(rows, at)).view(groups, count, depth, -1)
         looks = GridReaders(self._tensor(grid.pages), self._tensor(grid.readers[:, 0].copy()), visible, mine)
         return SharedPages.of(self._rows, looks, self._store)
 

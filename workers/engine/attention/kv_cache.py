@@ -82,7 +82,8 @@ class KVCache:
 
         They lie in a buffer that the next call overwrites.
         """
-        return self.gather_heads(layer, self.heads(pages).view(-1)).unflatten(0, (-1, self.kv_heads))
+        found = self.gather_heads(layer, self.heads(pages).view(-1))
+        return found.view(len(pages), self.kv_heads, *found.shape[1:])
 
     def gather_heads(self, layer: int, heads: Tensor) -> Tensor:
         """Copies of what single KV heads have in pages (`heads`), [n, page_size, head_dim].

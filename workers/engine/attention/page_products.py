@@ -163,7 +163,7 @@ class SharedPages:
         keys, values = (
             store.heads(each).transpose(1, 2).reshape(-1) for each in (looks.pages, store.value_pages(looks.pages))
         )
-        by_kv_head = looks.lines.unflatten(3, (store.kv_heads, -1)).permute(0, 3, 2, 4, 1)
+        by_kv_head = looks.lines.view(*looks.lines.shape[:3], store.kv_heads, -1).permute(0, 3, 2, 4, 1)
         visible = looks.visible.transpose(1, 2).flatten(2)
         return cls(
             rows=rows,
