@@ -22,8 +22,8 @@ JOB ?= earnings
 report: $(READY)  ## Make a sample report with a real model, on this machine; JOB=risk, JOB=market, or a job file
 	@$(BIN)/pelton report $(if $(wildcard $(JOB)),$(JOB),pelton/reports/samples/$(JOB).yaml) --out report --local $(ARGS)
 
-# Processes with a Kafka each, one more than a small machine has cores: many tests wait for a time-out to pass. In their
-# own order the slow come first, so that no process is left alone with them at the end.
+# Processes, one more than a small machine has cores: many tests wait for a time-out to pass. They keep the order that
+# `tests/conftest.py` gives to files.
 PROCESSES ?= 3
 test: $(READY)  ## Run every test that needs no GPU (and those that do, where there is one)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -61,16 +61,18 @@ def steps(dry: bool) -> list[Step]:
     cases = ("benchmarks.engine.gpu_cases", *(("--dry",) if dry else ()))
     kernel_tests = f"{_TESTS}/kernels/test_argmax.py" if dry else f"{_TESTS}/kernels"
     return [
-        Step("kernel tests", 70, (*marked, kernel_tests)),
+        Step("kernel tests", 60, (*marked, kernel_tests)),
         Step("tokens, no graphs", 40, (*engine_tests, "every_family or sampled or no_batch")),
-        Step("tokens, graphs", 55, (*engine_tests, "captured and (llama or gemma2 or quantised)")),
-        Step("A", 95, (*cases, "--workload", "A", "twice", "profile")),
-        Step("A, more", 75, (*cases, "--workload", "A", "requests-1024", "top-p", "long-prompt", "temperature")),
-        Step("A8", 65, (*cases, "--workload", "A8", "once")),
+        Step("tokens, graphs", 50, (*engine_tests, "captured and (llama or gemma2 or quantised)")),
+        Step("A", 90, (*cases, "--workload", "A", "twice", "profile")),
+        Step("A, more", 65, (*cases, "--workload", "A", "requests-1024", "top-p", "long-prompt", "temperature")),
+        Step("A8", 55, (*cases, "--workload", "A8", "once")),
         Step("fp8 tests", 20, (*marked, f"{_TESTS}/test_fp8.py")),
-        Step("A8, fp8", 50, (*cases, "--workload", "A8", "--weights", "fp8", "once")),
-        Step("holes", 25, ("benchmarks.engine.gpu_holes", *(("--dry",) if dry else ()))),
+        Step("A8, fp8", 45, (*cases, "--workload", "A8", "--weights", "fp8", "once")),
+        Step("holes", 20, ("benchmarks.engine.gpu_holes", *(("--dry",) if dry else ()))),
         Step("soak", 20, ("benchmarks.engine.gpu_soak", "--seconds", "15", *(("--dry",) if dry else ()))),
+        Step("tokens, dependent", 15, (*engine_tests, "dependent")),
+        Step("A, dependent", 35, (*cases, "--workload", "A", "--dependent", "once")),
         *(() if dry else (Step("kernels", 15, ("benchmarks.kernels_gpu",)),)),
     ]
 

@@ -16,7 +16,7 @@ ATTEMPTS = 3
 """Connections closed in a row that are no chance any more."""
 BETWEEN_S = 0.2
 _PROBE_KEYS = (f"{PREFIX}:probe", f"{PREFIX}:probe-too")
-"""In two slots: a server in cluster mode refuses them together, whatever it may tell this user of its mode."""
+"""In two slots: a server in cluster mode refuses them together, even where this user may not ask for its mode."""
 _READ_BOTH = "return redis.call('MGET', KEYS[1], KEYS[2])"
 _PROBE_MS = 500
 _WITHOUT = "Until then each worker shares answers with itself only, and sessions are unavailable."

@@ -51,6 +51,9 @@ class Commands(TyperGroup):
             imported = import_module(f"pelton.commands.{module}")
         return _command(cmd_name, getattr(imported, name))
 
+    def get_params(self, ctx: Any) -> Any:
+        return _bare(super().get_params(ctx))
+
 
 def _command(name: str, found: typer.Typer | Callable[..., None]) -> Any:
     """What typer makes of a function or of a group: it does so only inside a program."""
@@ -61,7 +64,18 @@ def _command(name: str, found: typer.Typer | Callable[..., None]) -> Any:
     else:
         program.command(name)(found)
     made: Any = get_command(program)
-    return made.commands[name]
+    command = made.commands[name]
+    for each in (command, *getattr(command, "commands", {}).values()):
+        _bare(each.get_params(typer.Context(each)))
+    return command
+
+
+def _bare(params: Any) -> Any:
+    """Typer makes `--help` and the switches for completion itself, and would write `<bool>` beside them in the help."""
+    for each in params:
+        if getattr(each, "is_flag", False) and each.metavar is None:
+            vars(each).update(metavar="")
+    return params
 
 
 app = typer.Typer(

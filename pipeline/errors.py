@@ -219,8 +219,8 @@ class Cancelled(ExecutionError):
 class SessionUnavailable(ExecutionError):
     """A session's history cannot be read or written for now; it stays as if the request had not been sent.
 
-    Its sender is told to send it again. It makes no dead letter: replayed, that would be the same turn once more, and
-    behind others that have come since.
+    The reply asks its sender to send it again. It makes no dead letter: replayed, that would be the same turn once
+    more, and behind others that have come since.
     """
 
     code = "session_unavailable"

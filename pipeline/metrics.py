@@ -135,6 +135,7 @@ class Metrics:
         self.step_seconds = self._histogram("pelton_step_seconds", "Time of an engine step.", _SECONDS)
 
     def _waiting(self) -> None:
+        self.kafka_away = self._gauge("pelton_kafka_away", "1 while Kafka does not answer this worker.")
         self.partitions = self._gauge("pelton_partitions", "Partitions of request topics that this worker owns.")
         self.waiting_requests = self._gauge("pelton_waiting_requests", "Requests in the waiting line.")
         self.lane_waiting = self._gauge(

@@ -1,4 +1,4 @@
-"""The end of a batch, told to a receiver over HTTP: signed by the Standard Webhooks scheme, in OpenAI's shape.
+"""The end of a batch, reported to a receiver over HTTP: signed by the Standard Webhooks scheme, in OpenAI's shape.
 
 The address comes from settings or the command line, never from a request, and no redirect is followed: nobody who only
 sends batches can have this process ask an address of theirs.

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -29,9 +30,9 @@ hypothesis.settings.load_profile("same")
 
 if all(importlib.util.find_spec(each) for each in ("docker", "testcontainers")):
     # A machine with a card may have nothing but what the engine needs, and its tests ask for no server.
-    from tests.servers import kafka_bootstrap, redis_url
+    from tests.servers import kafka_bootstrap, pytest_sessionfinish, redis_url
 
-    __all__ = ["kafka_bootstrap", "redis_url"]
+    __all__ = ["kafka_bootstrap", "pytest_sessionfinish", "redis_url"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: what is ignored here would be ignored by the processes under test too.
@@ -47,6 +48,27 @@ def _loggers_of_libraries() -> Iterator[None]:
     for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.propagate, logger.handlers = propagate, handlers
+
+
+_HERE = Path(__file__).parent
+_WAITING = ("chaos", "e2e", "integration")
+"""Folders of tests that mostly wait, for other processes and for time to pass; those in the others compute."""
+_ENGINE = Path("unit/workers/engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that wait and files that compute take turns: the processes of a run neither all wait nor all compute.
+
+    The engine's come last: what they import and keep would be searched for garbage after each test that talks to Kafka.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path.relative_to(_HERE), []).append(item)
+    engine = [path for path in files if path.is_relative_to(_ENGINE)]
+    waiting = [path for path in files if path.parts[0] in _WAITING]
+    computing = [path for path in files if path not in {*engine, *waiting}]
+    turns = sorted((place / len(kind), path) for kind in (waiting, computing) for place, path in enumerate(kind))
+    items[:] = [item for path in (*(path for _, path in turns), *engine) for item in files[path]]
 
 
 def pytest_collection_finish() -> None:

@@ -1,16 +1,20 @@
 """A Kafka and a Redis or Valkey for the tests that ask for one, each started when first asked for.
 
 Whichever comes first: the servers that `PELTON_KAFKA__BOOTSTRAP_SERVERS` and `PELTON_CACHE__REDIS_URL` name;
-containers, where a Docker engine answers; the local stack of `pelton up`.
+containers, where a Docker engine answers; the local stack of `pelton up`. The processes of one run share a Kafka, whose
+start costs as much as many tests.
 """
 
+import fcntl
 import functools
 import gc
 import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import IO
 
 import docker
 import pytest
@@ -30,18 +34,24 @@ REDIS_VARIABLE = "PELTON_CACHE__REDIS_URL"
 CONTAINER_TIMEOUT_S = 60
 
 
+_RUNNING = ExitStack()
+"""What ends with the session, and not with its last test: that has a time limit, and the others may take longer."""
+
+
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> Iterator[str]:
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> str:
     """`host:port` of a Kafka with transactions, where a test creates the topics it uses."""
+    if named := os.environ.get(KAFKA_VARIABLE):
+        return named
+    base = tmp_path_factory.getbasetemp()
+    of_the_run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with _or_fail(KAFKA_VARIABLE):
-        if named := os.environ.get(KAFKA_VARIABLE):
-            yield named
-        elif _docker_answers():
-            with _kafka_container() as address:
-                yield address
-        else:
-            with KafkaServer(KafkaConfig()) as server:
-                yield server.bootstrap_servers
+        server = _kafka_container() if _docker_answers() else _local_kafka()
+        return _RUNNING.enter_context(_shared(server, of_the_run / "kafka"))
+
+
+def pytest_sessionfinish() -> None:
+    _RUNNING.close()
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,40 @@ def redis_url() -> Iterator[str]:
         else:
             with ValkeyServer(ValkeyConfig()) as server:
                 yield server.url
+
+
+@contextmanager
+def _shared(server: AbstractContextManager[str], place: Path) -> Iterator[str]:
+    """The address of a server that the processes of a run have in common; it is noted in `place`.
+
+    Who asks first starts it; when that one is done it waits for the others, which hold a lock for as long as they run.
+    """
+    with place.open("a+") as note, place.with_suffix(".users").open("a") as users:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        if address := _noted(note):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(note, fcntl.LOCK_UN)
+            yield address
+            return
+        with server as address:
+            note.write(address)
+            note.flush()
+            fcntl.flock(note, fcntl.LOCK_UN)
+            yield address
+            fcntl.flock(note, fcntl.LOCK_EX)  # whoever comes from now on starts another
+            fcntl.flock(users, fcntl.LOCK_EX)
+            note.truncate(0)
+
+
+def _noted(note: IO[str]) -> str:
+    note.seek(0)
+    return note.read()
+
+
+@contextmanager
+def _local_kafka() -> Iterator[str]:
+    with KafkaServer(KafkaConfig()) as server:
+        yield server.bootstrap_servers
 
 
 @contextmanager

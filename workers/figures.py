@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from pelton.pipeline.metrics import Metrics
+from pelton.pipeline.wire.contract import CacheOutcome
 from pelton.workers.inference.step_clock import StepClock, StepTimes
 from pelton.workers.notices import Notice
 
@@ -15,6 +16,7 @@ SHARED_FACTOR = 5.0
 """Steps that take this many times the CPU time they need are slow for others' sake."""
 SHARED_LINES = 3
 """So many intervals in a row must be like that: a single one is not worth a line."""
+_WAITING = ("pelton_waiting_requests", "pelton_waiting_sessions", "pelton_waiting_quotas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,11 @@ class Figures:
 
         return cls(
             running=value("pelton_running_requests"),
-            waiting=value("pelton_waiting_requests") + value("pelton_waiting_sessions"),
+            waiting=sum(map(value, _WAITING)),
             waiting_tokens=value("pelton_waiting_tokens"),
             answered=finished.pop("ok", 0.0),
             failed=sum(finished.values()),
-            cache_hits=sum(count for outcome, count in outcomes.items() if outcome not in ("miss", "None")),
+            cache_hits=sum(count for outcome, count in outcomes.items() if CacheOutcome(outcome).saved),
             prompt_tokens=value("pelton_prompt_tokens_total"),
             cached_tokens=value("pelton_cached_prompt_tokens_total"),
             generated_tokens=value("pelton_generated_tokens_total"),

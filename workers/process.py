@@ -23,9 +23,9 @@ from pelton.workers.engine.errors import EngineLostError, ModelLoadError
 from pelton.workers.engine.model.files.partial_folders import remove_partial_folders
 from pelton.workers.inference.crash_protection import CrashProtection
 from pelton.workers.kafka.broker_wait import wait_for_broker
+from pelton.workers.kafka.group import prepare_broker
 from pelton.workers.kafka.log_limit import limit_logs
 from pelton.workers.kafka.outage import one_voice
-from pelton.workers.kafka.topics import ensure_topics
 from pelton.workers.quarantine.in_flight_journal import InFlightJournal
 from pelton.workers.quarantine.suspects import SuspectFeed
 from pelton.workers.status_server import serve_status
@@ -49,7 +49,7 @@ class Parent:
 async def serve(settings: Settings, parent: Parent | None = None, *, traces: Traces | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent is gone; then drain. While a model loads, end the process.
 
-    The broker is waited for before the model is loaded, so that a wrong setting is told at once, and the group is
+    The broker is waited for before the model is loaded, so that a wrong setting is reported at once, and the group is
     joined after, so that no partition waits for a model. Raises what those parts raise.
     """
     limit_logs()
@@ -60,10 +60,13 @@ async def serve(settings: Settings, parent: Parent | None = None, *, traces: Tra
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.advance, State.DRAINING)
-    if not await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), lifecycle.wait_leaving):
+    if not await wait_for_broker(settings.kafka, partial(prepare_broker, settings.kafka), lifecycle.wait_leaving):
         return
     metrics = Metrics()
-    async with one_voice(settings.kafka), _following(SuspectFeed(settings.kafka, guard.suspects)):
+    async with (
+        one_voice(settings.kafka, metrics.kafka_away.set),
+        _following(SuspectFeed(settings.kafka, guard.suspects)),
+    ):
         with _status(settings, metrics, lifecycle):
             served = await _loaded(settings, lifecycle, guard.on_engine_failure)
             if served is not None:

@@ -23,7 +23,9 @@ from pelton.workers.engine.parallel.processes import spawn
 from pelton.workers.engine.simulated.config import SimulatedConfig
 from pelton.workers.engine.simulated.engine import SimulatedEngine
 from pelton.workers.model_report import load_report
-from pelton.workers.prepare.tokenizer import Codec, SimulatedCodec, TokenizerCodec
+from pelton.workers.prepare.codec import Codec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
+from pelton.workers.prepare.tokenizer import TokenizerCodec
 from pelton.workers.remote.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -70,22 +72,22 @@ def build(settings: Settings, on_engine_lost: Callable[[Exception], None] = lamb
     """
     if settings.engine.kind == "simulated":
         config = _simulated(settings.engine)
-        told = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
+        facts = {"engine": "simulated", **{name: getattr(config, name) for name in _SIMULATED_ANSWERS}}
         return ServedModel(
-            ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(told)
+            ChoiceEngine(SimulatedEngine(config)), SimulatedCodec(), settings.model.name, _fingerprint(facts)
         )
     if settings.engine.kind == "openai":
         return _remote(settings)
     loaded, followers = _load(settings.model, settings.engine, on_engine_lost)
     engine = _engine(loaded, settings.engine, followers)
-    told = _told_of(loaded, engine, settings.engine)
+    facts = _facts_of(loaded, engine, settings.engine)
     parts = wants_parts(loaded.tokenizer)
     _report(settings, loaded, engine, parts=parts)
     return ServedModel(
         ChoiceEngine(engine),
         TokenizerCodec(loaded.tokenizer, _grammars(loaded), content_parts=parts),
         settings.model.name,
-        _fingerprint(told),
+        _fingerprint(facts),
         on_cpu=loaded.device.type == "cpu",
         gpu=_gpu(loaded),
         close=_nothing if followers is None else followers.close,
@@ -115,12 +117,12 @@ def _remote(settings: Settings) -> ServedModel:
     name = remote.model or settings.model.name
     log.info("requests go to %s as model %s", ", ".join(remote.endpoints), name)
     engine = remote_engine(remote, estimate)
-    told = {"engine": "openai", "model": name}
+    facts = {"engine": "openai", "model": name}
     return ServedModel(
         engine,
         RemoteCodec(name, estimate),
         settings.model.name,
-        _fingerprint(told),
+        _fingerprint(facts),
         endpoints=engine.endpoints,
         close=engine.close,
     )
@@ -146,7 +148,7 @@ def _simulated(settings: EngineSettings) -> SimulatedConfig:
     return SimulatedConfig(**settings.simulated.model_dump(), **limits)
 
 
-def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings) -> dict[str, Any]:
+def _facts_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings) -> dict[str, Any]:
     """What changes a model's answers; what may only tip a near-tie of two tokens is left out."""
     tokenizer = loaded.tokenizer
     return {
@@ -164,8 +166,8 @@ def _told_of(loaded: "LoadedModel", engine: StepEngine, settings: EngineSettings
     }
 
 
-def _fingerprint(told: dict[str, Any]) -> bytes:
-    content = {"format": ANSWER_FORMAT, **told}
+def _fingerprint(facts: dict[str, Any]) -> bytes:
+    content = {"format": ANSWER_FORMAT, **facts}
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -167,4 +167,4 @@ async def _end(tasks: Mapping[str, asyncio.Task[None]]) -> None:
         if not task.done():
             log.error("the worker's %s does not end when it is cancelled; leaving the group without it", name)
         elif not task.cancelled():
-            task.exception()  # retrieved: who ended by an error is told by `_serve`
+            task.exception()  # retrieved: `_serve` reports who ended by an error

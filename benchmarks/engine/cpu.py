@@ -1,13 +1,17 @@
 """The engine by itself on a CPU, beside its peers and beside its own bound.
 
     python -m benchmarks.engine --workload mixed|prefix|growth [--runs N] [--threads N]
-                               [--contenders NAME ...]
+                               [--contenders NAME ...] [--neighbours N]
 
 mixed   48 requests of 20-240 prompt and 8-128 generated tokens: Pelton's engine (after 144 others of the same sizes, so
         that the system has given it the memory of its pages), the same with int8 weights, and with int8 keys and
         values, the bound (the engine's own steps as forward passes of transformers' body with attention left out, with
-        its layers as they come and as the engine has them), transformers' `generate` in padded batches of 16, and
-        transformers' continuous batching.
+        its layers as they come and as the engine has them), transformers' `generate` in padded batches of 16,
+        transformers' continuous batching, and where they are installed OpenVINO GenAI's continuous batching and
+        llama.cpp, both from the same GGUF file:
+            pip install openvino-genai
+            npm install --prefix build/llama --save-exact node-llama-cpp@3.21.1
+        With --neighbours each run is made twice: on a quiet machine, and beside so many loops of arithmetic.
 prefix  one filing of 1,000 tokens and 64 questions about it, answers of 32 tokens: with the prefix cache and without.
 growth  the mixed workload once and ten times over, each by an engine that has filled its pages: time per request and
         memory must stay what they were.
@@ -77,9 +81,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=("mixed", *WORKLOADS), default="mixed")
     parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, help="of mixed, beside the engine; default: all")
+    parser.add_argument("--neighbours", type=int, default=0, help="of mixed: loops of arithmetic beside each run")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: benchmarks/engine/gpu.py")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
+    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32", "float16"), default="auto")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: one for each core")
     asked = parser.parse_args()
@@ -87,7 +92,7 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
     spec = ModelSpec(asked.model, dtype=asked.dtype, device=asked.device)
     if asked.workload == "mixed":
-        run_mixed(spec, asked.runs, asked.contenders)
+        run_mixed(spec, asked.runs, asked.contenders, asked.neighbours)
     else:
         WORKLOADS[asked.workload](spec, asked.runs)
 

@@ -138,16 +138,34 @@ def _with_attention(loaded: LoadedModel, name: str, run: Callable[[], object]) -
     return measured
 
 
-def report(title: str, generated: Mapping[str, int], measured: Mapping[str, list[Seconds]], **more: float) -> None:
+def kept(quiet: Mapping[str, list[Seconds]], beside: Mapping[str, list[Seconds]]) -> dict[str, float]:
+    """What part of its quiet speed each has beside neighbours, of the medians."""
+    return {
+        name: statistics.median(each.wall for each in runs) / statistics.median(each.wall for each in beside[name])
+        for name, runs in quiet.items()
+    }
+
+
+def report(
+    title: str,
+    generated: Mapping[str, int],
+    measured: Mapping[str, list[Seconds]],
+    kept: Mapping[str, float] | None = None,
+    **more: float,
+) -> None:
+    """A table of medians, and all as a line of JSON; `kept` is of a quiet machine's speed."""
     wall = {name: statistics.median(each.wall for each in runs) for name, runs in measured.items()}
     cpu = {name: statistics.median(each.cpu for each in runs) for name, runs in measured.items()}
     columns = ("seconds (median)", "generated tokens/s", "x the engine's time", "x its processor time")
-    table = Table("contender", *columns, title=title)
+    table = Table("contender", *columns, *(("x its quiet speed",) if kept else ()), title=title)
     for name, median in wall.items():
         ratios = f"{median / wall['engine']:.2f}", f"{cpu[name] / cpu['engine']:.2f}"
-        table.add_row(name, f"{median:.2f}", f"{generated[name] / median:.0f}", *ratios)
+        part = (f"{kept[name]:.2f}",) if kept else ()
+        table.add_row(name, f"{median:.2f}", f"{generated[name] / median:.0f}", *ratios, *part)
     Console().print(table)
     seconds = {name: [each.wall for each in runs] for name, runs in measured.items()}
     cpu_seconds = {name: [each.cpu for each in runs] for name, runs in measured.items()}
     told = {"title": title, "generated": generated, "seconds": seconds, "cpu_seconds": cpu_seconds, **more}
+    if kept:
+        told["kept"] = dict(kept)
     print(json.dumps(told))

@@ -1,6 +1,6 @@
 """Cases of a workload on one warm engine on a GPU; each prints its figures as soon as it has them.
 
-    python -m benchmarks.engine.gpu_cases --workload A|A8 CASE ... [--weights fp8] [--dry]
+    python -m benchmarks.engine.gpu_cases --workload A|A8 CASE ... [--weights fp8] [--dependent] [--dry]
 
 once, twice     the workload of `benchmarks/engine/gpu.py`, greedy
 profile         where a step's time goes
@@ -10,7 +10,8 @@ requests-1024   four times as many requests as run at once: prompts come in amon
 long-prompt     one prompt of 32,768 tokens beside 255 of the usual ones
 
 A line `RESULT {...}` for each: generated tokens per second, steps, and the times between landings: the median, that of
-one in a hundred and the longest. `--dry` computes tiny sizes on a CPU.
+one in a hundred and the longest. `--dependent` has kernels launched
+dependently (`workers/engine/cuda/kernels/launching.py`). `--dry` computes tiny sizes on a CPU.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch._inductor import config as inductor
 
 from benchmarks.engine.gpu import KERNELS
 from benchmarks.engine.gpu_peaks import Card
@@ -176,9 +178,11 @@ def main() -> None:
     parser.add_argument("--workload", choices=("A", "A8"), default="A")
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--weights", choices=("auto", "fp8"), default="auto")
+    parser.add_argument("--dependent", action="store_true")
     parser.add_argument("cases", nargs="+", choices=CASES)
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout)
+    inductor.triton.enable_pdl = asked.dependent
     bench = prepare(asked.workload, asked.dry, asked.weights)
     failed = []
     for name in asked.cases:

@@ -51,7 +51,7 @@ class Account:
             self.running[ask.id] = (slot, ask.tokens)
 
     def told(self, sent: Iterable[Sequence[int]], ended: Sequence[str]) -> None:
-        """Redis knows of these; what has changed since they were sent is still to be told."""
+        """Redis has these; what has changed since they were sent is still to be sent."""
         self.unsent -= {slot for slot, *use in sent if self.used.get(slot, (0, 0)) == tuple(use)}
         self.ended = [each for each in self.ended if each not in set(ended)]
 
@@ -62,7 +62,7 @@ class Account:
         self.known = True
 
     def forgotten(self) -> None:
-        """Redis may have lost what it was told."""
+        """Redis may have lost what it was sent: all of it is sent again."""
         self.unsent.update(self.used)
 
     def part_waits(

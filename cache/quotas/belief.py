@@ -67,7 +67,7 @@ class Belief:
         return not self._heard and not self.is_away
 
     def marks(self, now: float) -> bool:
-        """Whether others are to hear that not all may have been told: Redis was away for so long."""
+        """Whether others must learn that some use may be missing: Redis was away for so long."""
         return self._away_since is not None and now - self._away_since >= self._timing.marks_after_s
 
     def lost(self, now: float) -> None:

@@ -186,7 +186,7 @@ class QuotaStore:
 
     def _request(self, tenant: str, asks: Sequence[Ask]) -> dict[str, Any]:
         account, timing = self._accounts[tenant], self._timing
-        # A beat tells what still runs soon enough; with each request, Redis would have as much to do as there runs.
+        # What runs is sent with each beat; sent with each request, it would cost Redis work for all that runs.
         running = () if asks and self.is_shared else account.running.items()
         return {
             "worker": self._worker,

@@ -27,8 +27,8 @@ class TieredCache:
         cache = TieredCache(settings.cache)
         await cache.start()
 
-    Nothing here raises because Redis is away, nor takes longer for it than `timeout_ms`. `on_failure` is told of each
-    failure by its kind. Values are opaque bytes; keys come from `pelton.cache.keys`.
+    Nothing here raises because Redis is away, nor takes longer for it than `timeout_ms`. `on_failure` is called
+    with the kind of each failure. Values are opaque bytes; keys come from `pelton.cache.keys`.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ from pelton.cache.sessions.history import MAX_HISTORY_BYTES, History, TooLong, T
 from pelton.cache.value_format import ValueFormat
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
+from pelton.pipeline.sparse_log import SparseLog
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class SessionStore:
         self._redis: Redis | None = connect(own, timeout_s=OPERATION_S) if own.redis_url else None
         self._ttl_ms = session.ttl_s * 1000
         self._format = ValueFormat.of(cache, MAX_HISTORY_BYTES)
+        self._unreachable = SparseLog()
         self.refused = False
         """Whether Redis last answered with a refusal that will not pass by itself."""
 
@@ -167,7 +169,9 @@ class SessionStore:
                 answers = await pipe.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001  # what answers may be no Redis, and make the client raise anything
             self._note_refusals([error])
-            log.warning("sessions cannot be reached: Redis %s", shown(cause_of(self._cache, error).reason))
+            if count := self._unreachable.due():
+                reason = shown(cause_of(self._cache, error).reason)
+                log.warning("sessions cannot be reached (%d times), trying again: Redis %s", count, reason)
             return [StoreFailure.UNAVAILABLE] * len(commands)
         self._note_refusals([answer for answer in answers if isinstance(answer, Exception)])
         return answers

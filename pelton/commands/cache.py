@@ -18,6 +18,7 @@ from pelton.cache.connection import connected
 from pelton.cache.replies import admin
 from pelton.commands.common import Config, Exit, clear_errors, fail, quiet_libraries, run_async, say, stderr
 from pelton.commands.progress import progress_bar
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.outside_text import shown
 from pelton.pipeline.settings.cache import CacheSettings
 from pelton.pipeline.settings.loading import load_settings
@@ -166,9 +167,7 @@ def _kind(owner: admin.Owner) -> str:
 
 
 def _holdings(found: admin.CacheSummary) -> Table:
-    table = Table("kind", "model", "tenant", box=box.SIMPLE_HEAD)
-    for name in ("entries", "memory"):
-        table.add_column(name, justify="right")
+    table = folding_table("kind", "model", "tenant", figures=("entries", "memory"), box=box.SIMPLE_HEAD)
     for owner, held in sorted(found.holdings.items(), key=lambda item: -item[1].bytes):
         names = (_kind(owner), owner.model or "-", owner.tenant or "-")
         table.add_row(*(Text(shown(name)) for name in names), f"{held.entries:,}", decimal(held.bytes))
@@ -176,10 +175,8 @@ def _holdings(found: admin.CacheSummary) -> Table:
 
 
 def _outcomes(found: admin.CacheSummary) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("answers" if found.since_ms is None else f"answers since {_time(found.since_ms)}")
-    for name in ("count", "share"):
-        table.add_column(name, justify="right")
+    since = "answers" if found.since_ms is None else f"answers since {_time(found.since_ms)}"
+    table = folding_table(since, figures=("count", "share"), box=box.SIMPLE_HEAD)
     total = found.outcomes.total()
     for outcome, count in found.outcomes.most_common():
         table.add_row(Text(shown(outcome)), f"{count:,}", f"{count / total:.1%}")

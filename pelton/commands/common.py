@@ -38,7 +38,9 @@ Config = Annotated[
     ),
 ]
 
-Verbose = Annotated[bool, typer.Option(metavar="", help="Log more, the Kafka client's words too: log.level debug.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", metavar="", help="Log more, the Kafka client's words too: log.level debug.")
+]
 LogFormatOption = Annotated[
     LogFormat | None, typer.Option("--log-format", help="For people, or one JSON object a line. Default: log.format.")
 ]

@@ -22,7 +22,8 @@ from pelton.pipeline.settings.value_files import value_files
 _MASK = "**********"
 _CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
 _QUERY = re.compile(r"\?.*", re.DOTALL)
-_MAX_PADDING = 40
+_WIDTH = 80
+"""Columns that lines keep to where their values let them: a line is a setting, in any width."""
 
 app = typer.Typer(
     name="config", help="Show the settings and where each comes from, or check them.", no_args_is_help=True
@@ -65,7 +66,8 @@ def show(
         return
     texts = ["unset" if setting.value is None else json.dumps(setting.value, ensure_ascii=False) for setting in found]
     names_width = max((len(setting.name) for setting in found), default=0)
-    values_width = min(max(map(len, texts), default=0), _MAX_PADDING)
+    room = max(0, _WIDTH - names_width - len("    default"))
+    values_width = min(max(map(len, texts), default=0), room)
     for setting, text in zip(found, texts, strict=True):
         source = f"{setting.source} {setting.origin}" if setting.origin else setting.source
         say(f"{setting.name:<{names_width}}  {text:<{values_width}}  {source}")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pelton.commands.common import Config, Exit, LogFormatOption, Verbose, clear_errors, fail, run_service
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.http.server import serve_http
@@ -36,7 +37,7 @@ def serve(
         here = settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
         try:
             with traces(here.traces, "pelton-serve") as kept:
-                run_service(lambda: serve_http(here, kept))
+                run_service(lambda: within_reach(here.kafka, lambda: serve_http(here, kept)))
         except SystemExit:  # uvicorn's word for an address that it cannot have
             address = f"{here.serve.host}:{here.serve.port}"
             fail(f"{address} cannot be listened on: choose another serve.port or serve.host.", Exit.UNUSABLE)

@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pelton.commands.common import Exit, clear_errors, fail, quiet_libraries, stderr
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.paths import cache_dir
 from pelton.pipeline.settings.loading import load_settings
 from pelton.stack.env_file import EnvFile
 from pelton.stack.errors import StackError
 from pelton.stack.jars import ensure_jars
 from pelton.stack.stack import LocalStack, StackConfig
-from pelton.workers.kafka.topics import ensure_topics
+from pelton.workers.kafka.group import prepare_broker
 
 _CHECK_INTERVAL_S = 0.5
 
@@ -53,28 +53,27 @@ def up(
         try:
             with ExitStack() as held:
                 settings_file = None if env_file is None else held.enter_context(EnvFile(env_file))
-                ensure_jars(cache_dir(), console=stderr)  # takes minutes once; Ctrl-C still ends it here
-                stopping = _catch_signals()
+                ensure_jars(cache_dir(), console=stderr)
                 stderr.print("Starting Kafka and Valkey ...")
                 stack = held.enter_context(LocalStack(StackConfig(data, kafka_port, valkey_port)))
-                _create_topics(stack)
+                _prepare(stack)
                 if settings_file is not None:
                     settings_file.write(stack.exports)
                 _announce(stack)
-                _serve(stack, stopping)
+                _serve(stack, _catch_signals())
         except StackError as error:
             fail(str(error), Exit.UNUSABLE)
     stderr.print("Stopped.")
 
 
-def _create_topics(stack: LocalStack) -> None:
+def _prepare(stack: LocalStack) -> None:
     here = {
         "bootstrap_servers": stack.kafka.bootstrap_servers,
         "security_protocol": "PLAINTEXT",
         "create_topics": True,
         "replication_factor": 1,
     }
-    asyncio.run(ensure_topics(load_settings().kafka.model_copy(update=here)))
+    asyncio.run(prepare_broker(load_settings().kafka.model_copy(update=here)))
 
 
 def _catch_signals() -> threading.Event:
@@ -85,7 +84,7 @@ def _catch_signals() -> threading.Event:
 
 
 def _announce(stack: LocalStack) -> None:
-    table = Table("service", "address", "process", "data")
+    table = folding_table("service", "address", "process", "data")
     for server, address in ((stack.kafka, stack.kafka.bootstrap_servers), (stack.valkey, stack.valkey.url)):
         table.add_row(server.name, address, str(server.pid), str(server.folder))
     Console().print(table)
@@ -98,5 +97,6 @@ def _serve(stack: LocalStack, stopping: threading.Event) -> None:
     try:
         while not stopping.wait(_CHECK_INTERVAL_S):
             stack.check()
+        stderr.print("Stopping ...")
     except StackError as error:
         fail(str(error), Exit.FAILED)

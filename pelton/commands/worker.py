@@ -23,8 +23,9 @@ from pelton.pipeline.settings.log import LogFormat
 from pelton.telemetry import traces
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_for_broker
+from pelton.workers.kafka.group import prepare_broker
 from pelton.workers.kafka.new_group import warn_of_history
-from pelton.workers.kafka.topics import TopicsMissing, ensure_topics
+from pelton.workers.kafka.topics import TopicsMissing
 from pelton.workers.model_place import look_at_model
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.exit_codes import WorkerExit
@@ -57,8 +58,9 @@ def worker(  # noqa: PLR0913, PLR0917  # a command's options
     to other workers; a second time ends them at once. A Kafka that is away at
     the start is waited for.
 
-    Exit codes: 0 drained; 1 a worker could not drain; 2 bad settings, a Kafka
-    that refuses them, or a model that cannot be loaded.
+    Exit codes: 0 drained; 1 a worker could not drain, or was ended at once;
+    2 bad settings, a Kafka that refuses them, or a model that cannot be
+    loaded; 130 Ctrl-C before a worker was started.
     """
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = _mapped(load_settings(config), map_file)
@@ -85,7 +87,7 @@ def _keep(settings: Settings, replicas: int | None, command: list[str]) -> Worke
 
     async def run() -> WorkerExit:
         with _on_sigterm() as told:
-            if await wait_for_broker(settings.kafka, partial(ensure_topics, settings.kafka), told.wait):
+            if await wait_for_broker(settings.kafka, partial(prepare_broker, settings.kafka), told.wait):
                 await _look_around(settings)
         if told.is_set():
             log.info("stopped before any worker was started")
@@ -144,8 +146,15 @@ def _serve(settings: Settings, child: tuple[int, int, str]) -> None:
     except (KafkaUnusable, TopicsMissing, ModelLoadError) as error:
         fail(str(error), Exit.UNUSABLE)
     except ImportError as error:
-        needed = "pelton[remote]" if settings.engine.kind == "openai" else "pelton[engine]"
-        log.critical("%s cannot be imported; this engine needs the extra %s", error.name, needed, exc_info=error)
-        raise typer.Exit(Exit.UNUSABLE) from error
+        log.debug("not imported", exc_info=error)
+        fail(_not_imported(error, settings), Exit.UNUSABLE)
     except WorkerFailed as error:
         fail(str(error), Exit.FAILED)
+
+
+def _not_imported(error: ImportError, settings: Settings) -> str:
+    """What is there and cannot be loaded, for lack of memory or of a library of the system's, needs no other extra."""
+    if isinstance(error, ModuleNotFoundError):
+        needed = "remote" if settings.engine.kind == "openai" else "engine"
+        return f"engine.kind {settings.engine.kind!r} needs {error.name}: pip install 'pelton[{needed}]'"
+    return f"engine.kind {settings.engine.kind!r} needs {error.name}, which is there and cannot be loaded ({error})."

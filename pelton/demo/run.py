@@ -4,15 +4,13 @@ import asyncio
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pelton.demo.progress import Asking, samples, watching
 from pelton.demo.questions import Question, questions
 from pelton.demo.results import BatchStats, DemoResult, Exchange
 from pelton.pipeline.settings.engine import ModelSettings
@@ -50,16 +48,9 @@ def _run(requests: int, console: Console, cleanup: ExitStack) -> DemoResult:
         worker.wait_ready((folder / "ready").exists, WORKER_READY_S)
     asked = questions(requests)
     started = time.monotonic()
-    with _progress(console) as progress:
-        bar = progress.add_task("Asking", total=len(asked))
-        kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
-
-        def answered() -> None:
-            progress.advance(bar)
-            if not console.is_terminal:
-                console.print(f"{progress.tasks[bar].completed:.0f} of {len(asked)} answered")
-
-        exchanges = asyncio.run(_ask_all(kafka, asked, answered))
+    kafka = KafkaSettings(bootstrap_servers=stack.kafka.bootstrap_servers)
+    with Asking(console, len(asked)).shown() as asking:
+        exchanges = asyncio.run(_ask_all(kafka, asked, metrics_port, asking))
     seconds = time.monotonic() - started
     return DemoResult(ModelSettings().name, exchanges, seconds, _batch_stats(metrics_port))
 
@@ -76,15 +67,17 @@ def _start_worker(folder: Path, stack: LocalStack, metrics_port: int) -> ChildPr
     )
 
 
-async def _ask_all(kafka: KafkaSettings, asked: Sequence[Question], on_answer: Callable[[], None]) -> list[Exchange]:
+async def _ask_all(
+    kafka: KafkaSettings, asked: Sequence[Question], metrics_port: int, asking: Asking
+) -> list[Exchange]:
     """Ask everything at once: the queue is the broker's, the batching the worker's."""
 
     async def ask(client: InferenceClient, question: Question) -> Exchange:
         exchange = await _ask(client, question)
-        on_answer()
+        asking.answered()
         return exchange
 
-    async with InferenceClient(kafka) as client, asyncio.TaskGroup() as group:
+    async with InferenceClient(kafka) as client, watching(metrics_port, asking.show), asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(client, question)) for question in asked]
     return [task.result() for task in tasks]
 
@@ -102,15 +95,6 @@ async def _ask(client: InferenceClient, question: Question) -> Exchange:
 
 
 def _batch_stats(metrics_port: int) -> BatchStats:
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as response:
-        text = response.read().decode()
-    samples = {
-        sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
-    }
-    steps = samples["pelton_batch_rows_count"] or 1
-    return BatchStats(samples["pelton_batch_rows_sum"] / steps, samples["pelton_batch_fill_sum"] / steps)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
+    found = samples(metrics_port)
+    steps = found["pelton_batch_rows_count"] or 1
+    return BatchStats(found["pelton_batch_rows_sum"] / steps, found["pelton_batch_fill_sum"] / steps)

@@ -14,6 +14,7 @@ from pelton.pipeline.settings.kafka_security import TokenUnusable
 
 _CLIENT_LOGGER = "aiokafka"
 _KEPT = 8
+_WITHOUT_COORDINATOR = "GroupCoordinatorNotAvailableError"
 _CUT_OFF = ("connection closed", "closed", "connection reset", "eof", "lost connection")
 
 
@@ -45,18 +46,23 @@ def kafka_cause(kafka: KafkaSettings, error: BaseException, logged: list[BaseExc
     for cause in _origins(error, logged):
         if reason := _known(kafka, cause):
             return f"{where} {reason}."
-    said = (str(logged[-1]) or repr(logged[-1])) if logged else repr(error)
+    said = _said(logged[-1] if logged else error)
     return (
         f"{where} cannot be reached ({said}): start one with `pelton up`, or set kafka.bootstrap_servers "
         "(PELTON_KAFKA__BOOTSTRAP_SERVERS) to where it is."
     )
 
 
+def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return str(error) or repr(error)
+
+
 def may_pass(error: BaseException, logged: list[BaseException]) -> bool:
     """Whether the same settings may work later: the broker is away or its name unknown, but nothing is refused."""
     return not any(
-        isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), type(cause).__name__)
-        for cause in _origins(error, logged)
+        isinstance(cause, ssl.SSLError) or _of_the_account(KafkaSettings(), cause) for cause in _origins(error, logged)
     )
 
 
@@ -80,12 +86,11 @@ def _cut_off(cause: BaseException) -> bool:
 
 
 def _known(kafka: KafkaSettings, cause: BaseException) -> str | None:
-    return (
-        _of_the_account(kafka, type(cause).__name__) or _of_the_token(kafka, cause) or _of_the_connection(kafka, cause)
-    )
+    return _of_the_account(kafka, cause) or _of_the_token(kafka, cause) or _of_the_connection(kafka, cause)
 
 
-def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
+def _of_the_account(kafka: KafkaSettings, cause: BaseException) -> str | None:
+    name = type(cause).__name__
     if name in ("SaslAuthenticationFailed", "AuthenticationFailedError"):
         if kafka.sasl_mechanism == OAUTH:
             return f"refuses the token in {kafka.sasl_oauth_token_file}: see that kafka.sasl_oauth_token_file is fresh"
@@ -95,8 +100,20 @@ def _of_the_account(kafka: KafkaSettings, name: str) -> str | None:
     if name == "IllegalSaslStateError":
         return "asks for no password on this port: set kafka.security_protocol to PLAINTEXT or SSL, or use another port"
     if name.endswith("AuthorizationFailedError"):
-        return f"does not allow this ({name}): give {who(kafka)} the ACL"
+        return f"does not allow {_refused(kafka, cause)} ({name}): give {who(kafka)} the ACLs of SECURITY.md"
     return None
+
+
+def _refused(kafka: KafkaSettings, cause: BaseException) -> str:
+    """The group, or what the client says that it asked for: a sentence, or names of topics."""
+    if type(cause).__name__ == "GroupAuthorizationFailedError" and kafka.group_id in str(cause):
+        return f"the group {kafka.group_id!r} of kafka.group_id"
+    match cause.args:
+        case (str(text), *_):
+            return text
+        case (set() | frozenset() | list() | tuple() as topics, *_):
+            return f"topic {', '.join(sorted(map(str, topics)))}"
+    return "this"
 
 
 def who(kafka: KafkaSettings) -> str:
@@ -117,6 +134,11 @@ def _of_the_token(kafka: KafkaSettings, cause: BaseException) -> str | None:
 
 
 def _of_the_connection(kafka: KafkaSettings, cause: BaseException) -> str | None:
+    if type(cause).__name__ == _WITHOUT_COORDINATOR:
+        return (
+            "has no coordinator for consumer groups: its topic __consumer_offsets is being made, or needs more brokers "
+            "than there are (the broker's offsets.topic.replication.factor)"
+        )
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted ({cause.verify_message}): set kafka.ssl_cafile to the CA that "

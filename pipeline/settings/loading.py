@@ -39,7 +39,7 @@ class SettingsError(Exception):
 class _Environment(EnvSettingsSource):
     """Variables, and the files that they name.
 
-    A value that should be JSON and is not is passed on, so that its fault is told with its name.
+    A value that should be JSON and is not is passed on, so that its fault is reported with its name.
     """
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:

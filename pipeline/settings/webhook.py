@@ -36,7 +36,7 @@ def _is_signing_secret(secret: SecretStr) -> SecretStr:
 
 
 class WebhookSettings(Section):
-    """Who is told when a batch has ended, by a request that is signed by the Standard Webhooks scheme."""
+    """Who is notified when a batch has ended, by a request that is signed by the Standard Webhooks scheme."""
 
     url: Annotated[str, AfterValidator(is_web_address)] | None = None
     """Where `pelton serve` posts the end of each batch. `pelton submit` has an option of its own. Redirects are not

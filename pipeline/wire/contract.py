@@ -121,6 +121,11 @@ class CacheOutcome(StrEnum):
     """The same request had been answered before: this is the very same reply."""
     BYPASS = "bypass"
 
+    @property
+    def saved(self) -> bool:
+        """Whether the request itself was not computed."""
+        return self not in {CacheOutcome.MISS, CacheOutcome.BYPASS}
+
 
 def dead_letter_topic(topic: str) -> str:
     """Where a record of `topic` goes that could not be answered."""

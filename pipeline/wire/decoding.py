@@ -38,6 +38,8 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
 }
 _UNSUPPORTED_IN_MESSAGE = ("annotations", "audio", "function_call", "reasoning", "refusal")
+_COPIES = ("parsed", "parsed_arguments", "index")
+"""What OpenAI's client adds to an answer that it has read (`parse()`, `stream()`), and sends back as history."""
 _UNSUPPORTED_IN_PART = ("prompt_cache_breakpoint",)
 _UNSUPPORTED_ROLES = ("function",)
 _UNSUPPORTED_PARTS = ("file", "image_url", "input_audio", "refusal", "video_url")
@@ -131,13 +133,30 @@ def _check_message(index: int, message: Any) -> Any:
     place = f"messages[{index}]"
     if message.get("role") in _UNSUPPORTED_ROLES:
         raise _unsupported(f"{place}.role", f"role {message['role']!r}")
-    known = _without(_UNSUPPORTED_IN_MESSAGE, message, place)
+    known = _without_copies(_without(_UNSUPPORTED_IN_MESSAGE, message, place))
     content = known.get("content")
     if content is None and "role" in known and not known.get("tool_calls"):
         raise _without_content(f"{place}.content", given="content" in known)
     if isinstance(content, list):
         known["content"] = [_check_part(f"{place}.content[{at}]", part) for at, part in enumerate(content)]
     return known
+
+
+def _without_copies(message: dict[str, Any]) -> dict[str, Any]:
+    """An assistant's message without what only says again what else is in it, or in its calls."""
+    if message.get("role") != "assistant":
+        return message
+    known = _leaving_out(_COPIES, message)
+    if isinstance(calls := known.get("tool_calls"), list):
+        known["tool_calls"] = [_leaving_out(_COPIES, call) if isinstance(call, dict) else call for call in calls]
+        for call in known["tool_calls"]:
+            if isinstance(call, dict) and isinstance(function := call.get("function"), dict):
+                call["function"] = _leaving_out(_COPIES, function)
+    return known
+
+
+def _leaving_out(names: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
 
 
 def _without_content(param: str, *, given: bool) -> RequestError:
@@ -160,7 +179,7 @@ def _without(unsupported: tuple[str, ...], given: dict[str, Any], place: str) ->
     for name in unsupported:
         if given.get(name) not in (None, []):
             raise _unsupported(f"{place}.{name}", f"field {name!r}")
-    return {name: value for name, value in given.items() if name not in unsupported}
+    return _leaving_out(unsupported, given)
 
 
 def _unsupported(param: str, what: str) -> UnsupportedParameter:
@@ -171,14 +190,14 @@ def _translate(error: ValidationError) -> RequestError:
     telling = _most_telling(error.errors(include_url=False))
     param = _dotted(_place(telling))
     match telling["type"]:
-        case "model_type" | "dict_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return InvalidValue(f"Invalid {param!r}: must be an object, got {_kind(telling['input'])}.", param=param)
         case "extra_forbidden":
             return UnknownParameter(f"Unknown parameter {param!r}: leave it out.", param=param)
         case "missing":
             return MissingParameter(f"Missing required parameter {param!r}.", param=param)
         case "value_error":
-            return InvalidValue(f"{telling['ctx']['error']}.", param=param or None)
+            return InvalidValue(f"{telling['ctx']['error']}.", param=param or _first_named(telling))
         case _:
             return InvalidValue(f"Invalid {param!r}: {telling['msg']}, got {_kind(telling['input'])}.", param=param)
 
@@ -195,7 +214,14 @@ def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
 def _place(error: ErrorDetails) -> list[str | int]:
     """Where the error lies, without the names pydantic gives to the branches of a union."""
     loc = error["loc"]
-    return [part for before, part in zip((None, *loc), loc, strict=False) if before not in _UNION_FIELDS]
+    named = (part for before, part in zip((None, *loc), loc, strict=False) if before not in _UNION_FIELDS)
+    return [part for part in named if part != "[key]"]
+
+
+def _first_named(error: ErrorDetails) -> str | None:
+    """Of fields that do not go together, the one that the message begins with."""
+    word = str(error["ctx"]["error"]).partition(" ")[0]
+    return word if word in ChatRequest.model_fields else None
 
 
 def _dotted(place: list[str | int]) -> str:

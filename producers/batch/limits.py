@@ -11,7 +11,7 @@ from pelton.producers.replies import Reply
 
 BYTES_PER_TOKEN = 4
 FIRST_ANSWER_TOKENS = 512
-"""What an answer is taken to have before one has told: as many as workers allow where a request sets no limit."""
+"""Assumed of an answer until the first has come: as many as workers allow where a request sets no limit."""
 
 
 class Pace:

@@ -23,7 +23,7 @@ def without_answer(source: Path, earlier: Path | None) -> Iterator[Path]:
         return
     answered = _answered_in(earlier)
     with tempfile.NamedTemporaryFile(prefix="pelton-retry-") as copy:
-        wanted = {line.number for line in read_requests(source) if _digest(line.custom_id) not in answered}
+        wanted = {line.number for line in read_requests(source) if id_digest(line.custom_id) not in answered}
         for number, raw in enumerate(lines_of(source), start=1):
             copy.write(raw if number in wanted else b"\n")
         copy.flush()
@@ -40,10 +40,10 @@ def _answered_in(earlier: Path) -> set[bytes]:
         if not isinstance(entry, dict) or "custom_id" not in entry:
             raise BatchError(f"{earlier} is no output of a batch: line {number} has no custom_id.")
         if is_answer(entry):
-            answered.add(_digest(entry["custom_id"]))
+            answered.add(id_digest(entry["custom_id"]))
     return answered
 
 
-def _digest(custom_id: object) -> bytes:
+def id_digest(custom_id: object) -> bytes:
     """Sixteen bytes for each line are kept, however long the ids are."""
     return blake2b(orjson.dumps(custom_id), digest_size=16).digest()

@@ -54,7 +54,7 @@ class LetterPosition:
 class DeadLetter:
     """A record of a dead-letter topic. Times are Unix milliseconds: `timestamp_ms` is the letter's own.
 
-    What its headers do not tell is None; `code` is one of `pelton.pipeline.errors`, for letters of other software None.
+    What its headers do not say is None; `code` is one of `pelton.pipeline.errors`, for letters of other software None.
     `headers` has all of them, and of a `truncated` letter neither key, value nor headers are the request's.
     """
 

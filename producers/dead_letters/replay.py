@@ -69,9 +69,9 @@ async def replay(
 ) -> ReplayCounts:
     """Send the selected letters of the dead-letter topic `topic` to its request topic, but none a second time.
 
-    With `again`, letters that were replayed before are sent once more. `on_progress` is told how many are sent. A
-    replay of this topic that runs elsewhere is ended. Raises `ReplayFailed`, `BrokerUnreachable`, `TopicMissing` or
-    `NoProgress`; after each the call can be repeated.
+    With `again`, letters that were replayed before are sent once more. `on_progress` is called with how many are
+    sent. A replay of this topic that runs elsewhere is ended. Raises `ReplayFailed`, `BrokerUnreachable`,
+    `TopicMissing` or `NoProgress`; after each the call can be repeated.
     """
     requests = _request_topic(topic)
     target = (await look_up(kafka, requests, topic)).topics[requests]

@@ -45,7 +45,7 @@ _REPLY_HEADERS = {
 
 
 class ReplaySender:
-    """Sends letters of the dead-letter topic `topic` to its request topic, of which `target` tells the limits.
+    """Sends letters of the dead-letter topic `topic` to its request topic, whose limits `target` has.
 
     Once it is entered no other one for the same topic can commit anything, and nothing of theirs is left open: notes
     read from then on are all there will be. That is for the topic and not for a group: a letter must not be sent twice

@@ -8,10 +8,12 @@ from starlette.responses import JSONResponse, Response
 
 from pelton.producers.http.batches.documents import ENDPOINT, WINDOW
 from pelton.producers.http.batches.service import BatchService
-from pelton.producers.http.errors import BadRequest
+from pelton.producers.http.errors import BadRequest, NotFound
 from pelton.producers.http.file_store import FileStore
-from pelton.producers.http.requests import page, read_object
+from pelton.producers.http.files import PURPOSES
+from pelton.producers.http.requests import page, read_object, required_text
 
+_PAGE = 20
 _FIELDS = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 MAX_BYTES = 65_536
 MAX_METADATA = 16
@@ -24,24 +26,18 @@ class Batches:
 
     async def create(self, request: Request, tenant: str) -> Response:
         body = await read_object(request, MAX_BYTES)
-        if unknown := body.keys() - _FIELDS:
-            name = min(unknown)
-            raise BadRequest(f"Unknown parameter {name[:80]!r}: leave it out.", code="unknown_parameter", param=name)
+        _refuse_others(body)
         _must_be(body, "endpoint", ENDPOINT)
         _must_be(body, "completion_window", WINDOW)
-        input_file_id = body.get("input_file_id")
-        if not isinstance(input_file_id, str):
-            raise BadRequest(
-                "Missing required parameter 'input_file_id'.", code="missing_required_parameter", param="input_file_id"
-            )
+        input_file_id = required_text(body, "input_file_id")
         metadata = _metadata(body.get("metadata"))
-        await asyncio.to_thread(self._store.describe, tenant, input_file_id)
+        await asyncio.to_thread(self._check_input, tenant, input_file_id)
         batch = await self._service.create(tenant, input_file_id, metadata)
         return JSONResponse(batch.body())
 
     async def listed(self, request: Request, tenant: str) -> Response:
         batches = self._service.listed(tenant)
-        return JSONResponse(page(request, batches, [batch.order.id for batch in batches]))
+        return JSONResponse(page(request, batches, [batch.order.id for batch in batches], default=_PAGE))
 
     async def retrieve(self, request: Request, tenant: str) -> Response:
         return JSONResponse(self._service.get(tenant, request.path_params["batch_id"]).body())
@@ -50,9 +46,28 @@ class Batches:
         batch = await self._service.cancel(tenant, request.path_params["batch_id"])
         return JSONResponse(batch.body())
 
+    def _check_input(self, tenant: str, file_id: str) -> None:
+        """Raises `NotFound`, `BadRequest` or `OSError`."""
+        try:
+            stored = self._store.describe(tenant, file_id)
+        except NotFound as missing:
+            raise NotFound(missing.message, code=missing.code, param="input_file_id") from None
+        if stored.purpose not in PURPOSES:
+            message = f"{file_id} was made for {stored.purpose!r}: upload the input with the purpose 'batch'."
+            raise BadRequest(message, code="invalid_value", param="input_file_id")
+
+
+def _refuse_others(body: dict[str, Any]) -> None:
+    if body.pop("output_expires_after", None) is not None:
+        message = "output_expires_after is not supported by this version: leave it out, and delete the files yourself."
+        raise BadRequest(message, code="unsupported_parameter", param="output_expires_after")
+    if unknown := body.keys() - _FIELDS:
+        name = min(unknown)
+        raise BadRequest(f"Unknown parameter {name[:80]!r}: leave it out.", code="unknown_parameter", param=name)
+
 
 def _must_be(body: dict[str, Any], name: str, only: str) -> None:
-    if body.get(name) != only:
+    if required_text(body, name) != only:
         raise BadRequest(f"{name} must be {only!r}.", code="invalid_value", param=name)
 
 

@@ -15,16 +15,19 @@ from pelton.pipeline.tracing.spans import TraceHeaders
 from pelton.pipeline.wire import contract
 from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ReplyError
+from pelton.producers.http.errors import BadRequest
 from pelton.producers.http.exchange import Exchange
 from pelton.producers.http.live_events import live_events
+from pelton.producers.http.request_ids import request_id
 from pelton.producers.http.requests import read_object
-from pelton.producers.http.streaming import chunks
+from pelton.producers.http.streaming import StreamOptions, chunks, take_stream_options
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.delta_reader import DeltaReader
 from pelton.producers.replies import Reply
 
 _OK = 200
-_STREAM_FIELDS = ("stream", "stream_options")
+_OURS = 500
+"""The status of errors that are the workers' own, who have tried again before they answered."""
 _EVENTS = "text/event-stream"
 
 
@@ -46,23 +49,32 @@ class Chat:
     async def complete(self, request: Request, tenant: str) -> Response:
         """Wait for the reply and pass it on as it is. A client that hangs up cancels its request."""
         body = await read_object(request, self._settings.max_body_bytes)
-        wants = {name: body.pop(name, None) for name in _STREAM_FIELDS}
+        options = take_stream_options(body)
         exchange = Exchange(
             self._client,
             self._cancels,
-            orjson.dumps(body),
+            request_id(request),
+            _encoded(body),
             tenant=tenant,
             timeout_s=self._settings.request_timeout_s,
-            deltas=self._deltas if wants["stream"] else None,
+            deltas=self._deltas if options.stream else None,
             trace=_trace(request),
         )
         with contextlib.ExitStack() as unless_watched:
             unless_watched.callback(exchange.close)
             if await exchange.begun(request):
                 unless_watched.pop_all()
-                events = live_events(exchange, with_usage=_with_usage(wants))
-                return StreamingResponse(events, _OK, _id(exchange.correlation_id), _EVENTS)
-            return _response(exchange.reply(), wants)
+                events = live_events(exchange, with_usage=options.include_usage)
+                return StreamingResponse(events, _OK, media_type=_EVENTS)
+            return _response(exchange.reply(), options)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """Raises `BadRequest` for what can be read and not written: it is nested too deeply."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest(f"The body cannot be passed on: {error}.", code="invalid_json") from None
 
 
 def _trace(request: Request) -> TraceHeaders:
@@ -71,19 +83,15 @@ def _trace(request: Request) -> TraceHeaders:
     return [(name, request.headers[name].encode("latin-1")) for name in names if name in request.headers]
 
 
-def _response(reply: Reply, wants: dict[str, Any]) -> Response:
+def _response(reply: Reply, options: StreamOptions) -> Response:
     error = _error_of(reply)
     if error is not None:
-        return Response(reply.value, error.status, _headers(reply), "application/json")
-    if not wants["stream"]:
+        headers = _headers(reply) | _unless_worth_retrying(error.status)
+        return Response(reply.value, error.status, headers, "application/json")
+    if not options.stream:
         return Response(reply.value, _OK, _headers(reply), "application/json")
-    events = chunks(reply.body(), with_usage=_with_usage(wants))
+    events = chunks(reply.body(), with_usage=options.include_usage)
     return StreamingResponse(_sent(events), _OK, _headers(reply), _EVENTS)
-
-
-def _with_usage(wants: dict[str, Any]) -> bool:
-    options = wants["stream_options"]
-    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def _error_of(reply: Reply) -> ReplyError | None:
@@ -93,10 +101,6 @@ def _error_of(reply: Reply) -> ReplyError | None:
         return invalid
 
 
-def _id(correlation_id: bytes) -> dict[str, str]:
-    return {"x-request-id": correlation_id.decode("latin-1")}
-
-
 def _headers(reply: Reply) -> dict[str, str]:
     """What the reply record says of itself: where it came from, how long each stage took."""
     told = {
@@ -104,7 +108,14 @@ def _headers(reply: Reply) -> dict[str, str]:
         for name, value in reply.headers.items()
         if name.startswith(contract.OWN_PREFIX) and value.isascii() and value.decode("ascii").isprintable()
     }
-    return {**_id(reply.correlation_id), **told, **_retry_after(reply)}
+    return told | _retry_after(reply)
+
+
+def _unless_worth_retrying(status: int) -> dict[str, str]:
+    """OpenAI's clients ask again after any error of the server. What workers have given up is not to be tried by more
+    of them: a request that ends workers would end two more.
+    """
+    return {"x-should-retry": "false"} if status == _OURS else {}
 
 
 def _retry_after(reply: Reply) -> dict[str, str]:

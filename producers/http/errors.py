@@ -9,6 +9,7 @@ ApiError
 └── Unavailable    503   Kafka or the storage does not answer for now
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -17,6 +18,7 @@ class ApiError(Exception):
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
+    headers: ClassVar[Mapping[str, str] | None] = None
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -35,7 +37,8 @@ class BadRequest(ApiError):
 
 class NoSuchKey(ApiError):
     status = 401
-    kind = "authentication_error"
+    kind = "invalid_request_error"
+    headers: ClassVar[Mapping[str, str] | None] = {"www-authenticate": "Bearer"}
 
 
 class NotFound(ApiError):

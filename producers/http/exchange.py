@@ -11,7 +11,6 @@ from pelton.producers.errors import ProducerError, ReplyTimeout
 from pelton.producers.http.errors import GatewayTimeout, Unavailable
 from pelton.producers.kafka.cancel_sender import CancelSender
 from pelton.producers.kafka.delta_reader import Delta, DeltaReader
-from pelton.producers.kafka.request_sender import new_correlation_id
 from pelton.producers.replies import Reply
 
 
@@ -22,6 +21,7 @@ class Exchange:
         self,
         client: InferenceClient,
         cancels: CancelSender,
+        correlation_id: bytes,
         body: bytes,
         *,
         tenant: str,
@@ -29,7 +29,7 @@ class Exchange:
         deltas: DeltaReader | None = None,
         trace: TraceHeaders = (),
     ) -> None:
-        self.correlation_id = new_correlation_id()
+        self.correlation_id = correlation_id
         self._cancels = cancels
         self._tenant = tenant
         self._deltas = deltas

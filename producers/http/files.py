@@ -11,9 +11,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from pelton.pipeline.settings.serve import ServeSettings
 from pelton.producers.http.errors import BadRequest, Conflict, TooLarge
 from pelton.producers.http.file_store import FileStore, StoredFile, new_file_id
-from pelton.producers.http.requests import page
+from pelton.producers.http.requests import is_ascending, missing, page
 
 PURPOSES = ("batch",)
+_FIELDS = frozenset({"file", "purpose"})
+_PAGE = 10_000
 
 
 class Files:
@@ -33,7 +35,7 @@ class Files:
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError) as error:
-            message = getattr(error, "message", "the boundary is missing")
+            message = str(getattr(error, "message", "the boundary is missing")).rstrip(".")
             raise BadRequest(f"The upload is no multipart form: {message}.", code="invalid_form") from None
         try:
             return JSONResponse((await self._store_upload(form, tenant)).body())
@@ -44,7 +46,9 @@ class Files:
         files = await asyncio.to_thread(self._store.listed, tenant)
         if purpose := request.query_params.get("purpose"):
             files = [file for file in files if file.purpose == purpose]
-        return JSONResponse(page(request, files, [file.id for file in files]))
+        if is_ascending(request):
+            files.reverse()
+        return JSONResponse(page(request, files, [file.id for file in files], default=_PAGE))
 
     async def retrieve(self, request: Request, tenant: str) -> Response:
         file_id = request.path_params["file_id"]
@@ -64,9 +68,13 @@ class Files:
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
     async def _store_upload(self, form: FormData, tenant: str) -> StoredFile:
+        for name in form.keys() - _FIELDS:
+            raise _not_a_field(name)
         file, purpose = form.get("file"), form.get("purpose")
         if not isinstance(file, UploadFile):
-            raise BadRequest("The form has no file.", code="missing_required_parameter", param="file")
+            raise missing("file")
+        if purpose is None:
+            raise missing("purpose")
         if purpose not in PURPOSES:
             raise BadRequest("purpose must be 'batch'.", code="invalid_value", param="purpose")
         name = (file.filename or "upload.jsonl")[:255]
@@ -85,3 +93,11 @@ class Files:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"A file may have {self._most_bytes:,} bytes at most: split it.", code="file_too_large")
+
+
+def _not_a_field(name: str) -> BadRequest:
+    """`expires_after` comes as `expires_after[anchor]` and `expires_after[seconds]`."""
+    if name.partition("[")[0] == "expires_after":
+        message = "expires_after is not supported by this version: leave it out, and delete the file yourself."
+        return BadRequest(message, code="unsupported_parameter", param="expires_after")
+    return BadRequest(f"Unknown parameter {name[:80]!r}: leave it out.", code="unknown_parameter", param=name[:80])

@@ -8,7 +8,7 @@ from pelton.producers.errors import ReplyError
 from pelton.producers.http.errors import ApiError
 from pelton.producers.http.exchange import Exchange
 from pelton.producers.http.live_text import LiveText
-from pelton.producers.http.streaming import DONE, endings, event
+from pelton.producers.http.streaming import DONE, endings, event, no_usage
 from pelton.producers.replies import Reply
 
 SUPERSEDED = {
@@ -25,6 +25,7 @@ async def live_events(exchange: Exchange, *, with_usage: bool) -> AsyncIterator[
         "id": f"chatcmpl-{exchange.correlation_id.decode('latin-1')}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
+        **no_usage(with_usage=with_usage),
     }
     text = LiveText()
     try:

@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from pelton.producers.http.errors import BadRequest, TooLarge
 
-DEFAULT_PAGE = 20
 MAX_PAGE = 10_000
+_MAX_DIGITS = 9
 
 
 class _Listed(Protocol):
@@ -33,6 +33,10 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
 
 async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
     """The body as a JSON object. Raises `BadRequest` or `TooLarge`."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        message = f"A body in the encoding {encoding[:80]!r} is not read: send it as it is, without Content-Encoding."
+        raise BadRequest(message, code="unsupported_encoding")
     try:
         given = orjson.loads(await read_body(request, most_bytes))
     except orjson.JSONDecodeError as error:
@@ -42,10 +46,32 @@ async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
     return given
 
 
-def page(request: Request, items: Sequence[Item], ids: Sequence[str]) -> dict[str, Any]:
+def missing(name: str) -> BadRequest:
+    return BadRequest(f"Missing required parameter {name!r}.", code="missing_required_parameter", param=name)
+
+
+def required_text(body: dict[str, Any], name: str) -> str:
+    """A field that must be there and a text. Raises `BadRequest`."""
+    value = body.get(name)
+    if value is None:
+        raise missing(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"Invalid {name!r}: must be a string.", code="invalid_value", param=name)
+    return value
+
+
+def is_ascending(request: Request) -> bool:
+    """What `order` asks for; the newest come first by default. Raises `BadRequest`."""
+    order = request.query_params.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise BadRequest("order must be 'asc' or 'desc'.", code="invalid_value", param="order")
+    return order == "asc"
+
+
+def page(request: Request, items: Sequence[Item], ids: Sequence[str], *, default: int) -> dict[str, Any]:
     """OpenAI's list object: `limit` items behind the one that `after` names. Raises `BadRequest`."""
-    limit = request.query_params.get("limit", str(DEFAULT_PAGE))
-    if not limit.isdecimal() or not 0 < int(limit) <= MAX_PAGE:
+    limit = request.query_params.get("limit", str(default))
+    if not limit.isdecimal() or len(limit) > _MAX_DIGITS or not 0 < int(limit) <= MAX_PAGE:
         raise BadRequest(f"limit must be a number from 1 to {MAX_PAGE}.", code="invalid_value", param="limit")
     after = request.query_params.get("after")
     if after is not None and after not in ids:

@@ -1,10 +1,50 @@
-"""A finished completion as the server-sent events that clients of `stream: true` read."""
+"""What a request says of streaming, and a finished completion as the server-sent events of `stream: true`."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from pelton.producers.http.errors import BadRequest
+
 DONE = b"data: [DONE]\n\n"
+_KNOWN = ("include_usage", "include_obfuscation")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """The fields that the server answers itself, and workers never see."""
+
+    stream: bool = False
+    include_usage: bool = False
+
+
+def take_stream_options(body: dict[str, Any]) -> StreamOptions:
+    """Take `stream` and `stream_options` out of a body. Raises `BadRequest`."""
+    stream, options = body.pop("stream", None), body.pop("stream_options", None)
+    _must_be_bool("stream", stream)
+    if options is None:
+        return StreamOptions(bool(stream))
+    if not stream:
+        message = "stream_options is taken only where stream is true: leave it out, or send stream."
+        raise BadRequest(message, code="invalid_value", param="stream_options")
+    if not isinstance(options, dict):
+        raise BadRequest("stream_options must be an object.", code="invalid_value", param="stream_options")
+    for name, value in options.items():
+        param = f"stream_options.{name[:80]}"
+        if name not in _KNOWN:
+            raise BadRequest(f"Unknown parameter {param!r}: leave it out.", code="unknown_parameter", param=param)
+        _must_be_bool(param, value)
+    if options.get("include_obfuscation"):
+        param = "stream_options.include_obfuscation"
+        message = f"Parameter {param!r} is not supported by this version: leave it out or send false."
+        raise BadRequest(message, code="unsupported_parameter", param=param)
+    return StreamOptions(stream=True, include_usage=bool(options.get("include_usage")))
+
+
+def _must_be_bool(param: str, value: object) -> None:
+    if not isinstance(value, bool | None):
+        raise BadRequest(f"Invalid {param!r}: must be true or false.", code="invalid_value", param=param)
 
 
 def chunks(completion: dict[str, Any], *, with_usage: bool) -> list[bytes]:
@@ -17,6 +57,7 @@ def chunks(completion: dict[str, Any], *, with_usage: bool) -> list[bytes]:
         "object": "chat.completion.chunk",
         "created": completion["created"],
         "model": completion["model"],
+        **no_usage(with_usage=with_usage),
     }
     events: list[bytes] = []
     for choice in completion["choices"]:
@@ -35,6 +76,11 @@ def endings(head: dict[str, Any], completion: dict[str, Any], *, with_usage: boo
             events.append(event(head, [rest]))
         events.append(event(head, [_last(choice)]))
     return [*events, *_closing(head, completion, with_usage=with_usage)]
+
+
+def no_usage(*, with_usage: bool) -> dict[str, None]:
+    """Where the last chunk has the usage, all others have the field too, with null."""
+    return {"usage": None} if with_usage else {}
 
 
 def event(head: dict[str, Any], choices: list[dict[str, Any]] | None = None, **more: Any) -> bytes:

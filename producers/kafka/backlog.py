@@ -4,25 +4,22 @@ A worker commits, beside its position, which requests above it are answered. So 
 thousands behind it look as if they waited, as it does in a consumer group's lag.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 from aiokafka.structs import OffsetAndMetadata
 
-from pelton.pipeline.backoff import Backoff
 from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import look_up, reaching
 
-COORDINATOR_S = 20.0
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 1.0
 SPEED_S = 60.0
 """Over how long the speed is measured."""
 
@@ -72,19 +69,9 @@ class BacklogReader:
         return [_sum(name, counts) for name in topics]
 
     async def _commits(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
-        """The broker makes the topic of commits when it is first asked for one, which takes it some seconds."""
-        backoff, until = Backoff(RETRY_FIRST_S, RETRY_MAX_S), time.monotonic() + COORDINATOR_S
-        while True:
-            try:
-                found: dict[TopicPartition, OffsetAndMetadata] = await self._admin.list_consumer_group_offsets(
-                    self._kafka.group_id, partitions=partitions
-                )
-            except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
-                if time.monotonic() > until:
-                    raise
-                await asyncio.sleep(backoff.next_s())
-            else:
-                return found
+        ask = partial(self._admin.list_consumer_group_offsets, self._kafka.group_id, partitions=partitions)
+        found: dict[TopicPartition, OffsetAndMetadata] = await ask_coordinator(ask)
+        return found
 
 
 def _counts(start: int, end: int, progress: Progress | None) -> tuple[int, int]:

@@ -54,8 +54,10 @@ def reaching(kafka: KafkaSettings) -> Iterator[None]:
             raise BrokerUnreachable(kafka_cause(kafka, error, logged)) from error
 
 
-async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
-    """Raises `BrokerUnreachable`, or `TopicMissing` when one of `topics` does not exist."""
+async def look_up(
+    kafka: KafkaSettings, *topics: str, maker: str = "a worker with kafka.create_topics = true"
+) -> Cluster:
+    """Raises `BrokerUnreachable`, or `TopicMissing` when one of `topics`, which the `maker` makes, does not exist."""
     admin = AIOKafkaAdminClient(**kafka.client_options())
     try:
         with reaching(kafka):
@@ -65,8 +67,8 @@ async def look_up(kafka: KafkaSettings, *topics: str) -> Cluster:
             if missing := [topic for topic in topics if topic not in partitions]:
                 hidden = "" if kafka.security_protocol == "PLAINTEXT" else f", or hides it: give {who(kafka)} the ACL"
                 raise TopicMissing(
-                    f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start a "
-                    f"worker with kafka.create_topics = true{hidden}."
+                    f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it, or start "
+                    f"{maker}{hidden}."
                 )
             limits = await _limits(admin, topics)
     finally:

@@ -1,4 +1,4 @@
-"""Who works on the requests, and how many wait: for telling a sender what it waits for."""
+"""Who works on the requests, and how many wait: so that a sender learns what it waits for."""
 
 import asyncio
 from dataclasses import dataclass

@@ -7,12 +7,15 @@ which partitions are lost.
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
 
@@ -88,11 +91,21 @@ async def share(
     member.subscribe(list(topics), listener=shares)
     try:
         with reaching(kafka):
+            await _find_coordinator(kafka, group_id)
             await start_client(member)
         await _stay(member, shares)
     finally:
         await shares.close()  # before the group is left: what is being committed still is ours
         await stop_consumer(member)
+
+
+async def _find_coordinator(kafka: KafkaSettings, group_id: str) -> None:
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    try:
+        await start_client(admin)
+        await ask_coordinator(partial(admin.find_coordinator, group_id))
+    finally:
+        await admin.close()
 
 
 async def _stay(member: AIOKafkaConsumer, shares: PartitionShares) -> None:

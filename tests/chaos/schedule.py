@@ -58,6 +58,22 @@ class Fault(StrEnum):
     """A request that kills the worker it reaches."""
 
 
+OPERATORS = (
+    Fault.REPLIES_RENEWED,
+    Fault.REPLIES_GROWN,
+    Fault.REQUESTS_GROWN,
+    Fault.REQUESTS_RENEWED,
+    Fault.OFFSETS_BACK,
+    Fault.OFFSETS_BEYOND,
+    Fault.ODD_RECORDS,
+)
+"""What an operator or a sender does."""
+PROCESSES = tuple(fault for fault in Fault if fault not in (*OPERATORS, Fault.POISON))
+"""What happens to processes."""
+QUICK = {"PELTON_ENGINE__SIMULATED__ITL_MS": "15"}
+"""An engine for storms of less than a minute."""
+
+
 ONE_WORKER = frozenset({Fault.KILL, Fault.CRASH, Fault.ORPHAN, Fault.FREEZE, Fault.TERMINATE, Fault.LEAVE})
 ALL_WORKERS = frozenset({Fault.KILL_ALL, Fault.OFFSETS_BACK, Fault.OFFSETS_BEYOND})
 STOPPED_S = 8.0

@@ -4,22 +4,7 @@ import pytest
 
 from tests.chaos.checker import SHARED, Wrong
 from tests.chaos.history import Kind
-from tests.chaos.schedule import Fault
-
-QUICK = {"PELTON_ENGINE__SIMULATED__ITL_MS": "15"}
-
-
-OPERATORS = (
-    Fault.REPLIES_RENEWED,
-    Fault.REPLIES_GROWN,
-    Fault.REQUESTS_GROWN,
-    Fault.REQUESTS_RENEWED,
-    Fault.OFFSETS_BACK,
-    Fault.OFFSETS_BEYOND,
-    Fault.ODD_RECORDS,
-)
-"""What an operator or a sender does; all else happens to processes."""
-PROCESSES = tuple(fault for fault in Fault if fault not in (*OPERATORS, Fault.POISON))
+from tests.chaos.schedule import PROCESSES, QUICK, Fault
 
 
 @pytest.mark.timeout(420)

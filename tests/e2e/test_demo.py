@@ -11,7 +11,7 @@ from pelton.demo.questions import questions
 def test_the_demo_answers_every_question_and_exits_0():
     """From nothing to answers: a broker, a cache and a worker of its own, every question answered by the real model."""
     ran = subprocess.run(
-        [sys.executable, "-m", "pelton", "demo", "--requests", "3", "--json"],
+        [sys.executable, "-m", "pelton", "demo", "--requests", "2", "--json"],
         capture_output=True,
         text=True,
         timeout=250,
@@ -19,8 +19,8 @@ def test_the_demo_answers_every_question_and_exits_0():
     )
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
-    assert result["answered"] == result["requests"] == 3
-    assert [exchange["question"] for exchange in result["exchanges"]] == [asked.text for asked in questions(3)]
+    assert result["answered"] == result["requests"] == 2
+    assert [exchange["question"] for exchange in result["exchanges"]] == [asked.text for asked in questions(2)]
     assert all(exchange["new_tokens"] > 0 and exchange["answer"] for exchange in result["exchanges"])
     assert 0 < result["mean_batch_fill"] <= 1
     assert result["generated_tokens_per_s"] > 0

@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import sys
 import time
 
 import orjson
@@ -20,6 +21,7 @@ from tests.chaos.checker import Wrong, check
 from tests.chaos.history import History, Kind
 from tests.chaos.load import Load
 from tests.chaos.mix import Content, Request
+from tests.e2e.conftest import READY_S
 
 AWAY_S = float(os.environ.get("PELTON_TEST_OUTAGE_S", "6"))
 MAX_LINES = 10
@@ -27,6 +29,7 @@ MAX_LINES = 10
 BEFORE_S, AFTER_S = 1.5, 2.5
 GAP_S = 0.05
 STOP_S = 35.0
+SERVE = (sys.executable, "-P", "-m", "pelton", "serve", "--port", "0")
 CAUGHT_UP_S = 120.0
 SIMULATED = {
     "PELTON_ENGINE__KIND": "simulated",
@@ -84,18 +87,20 @@ async def history(kafka: KafkaSettings, load: Load) -> History:
 
 
 async def test_a_broker_that_is_away_costs_a_few_lines_and_nothing_else(pelton, server) -> None:
-    """Ten lines a worker; SIGTERM meanwhile exits 0; a worker started meanwhile serves after it; 0 lost, 0 twice."""
+    """Ten lines a process; SIGTERM meanwhile exits 0; a worker started meanwhile serves after it; 0 lost, 0 twice."""
     kafka = pelton.kafka_settings()
     await ensure_topics(kafka)
     load = Load(kafka)
     sending = Sending(load, kafka.partitions)
     first_two = [pelton.launch_worker(**SIMULATED) for _ in range(2)]
+    server_of_http = pelton.launch_worker(SERVE, PELTON_SERVE__STORAGE=str(pelton.folder / "files"))
     await asyncio.gather(*(asyncio.to_thread(pelton.await_ready, worker) for worker in first_two))
+    await asyncio.to_thread(server_of_http.wait_ready, lambda: "is served on" in pelton.log(2), READY_S)
     async with asyncio.TaskGroup() as group:
         group.create_task(sending.run())
         await asyncio.sleep(BEFORE_S)
         await asyncio.to_thread(server.kill)
-        before = pelton.log(0)
+        before, served = pelton.log(0), pelton.log(2)
         began = time.monotonic()
         late = await asyncio.to_thread(pelton.launch_worker, **SIMULATED)
         await asyncio.sleep(AWAY_S / 4)
@@ -107,16 +112,18 @@ async def test_a_broker_that_is_away_costs_a_few_lines_and_nothing_else(pelton, 
         sending.end()
     status, took_s = leaving.result()
     await caught_up(kafka)
-    said = pelton.log(0).removeprefix(before)
-    assert (await asyncio.gather(*(stopped(pelton.workers[index]) for index in (0, 2))))[0][0] == 0
+    said, said_by_server = pelton.log(0).removeprefix(before), pelton.log(2).removeprefix(served)
+    assert [each[0] for each in await asyncio.gather(*(stopped(pelton.workers[index]) for index in (0, 2)))] == [0, 0]
+    await stopped(late)
     verdict = check(await history(kafka, load))
     assert {wrong: verdict.count(wrong) for wrong in Wrong} == dict.fromkeys(Wrong, 0), verdict.as_json()["examples"]
     assert verdict.replies > (BEFORE_S + AFTER_S) / GAP_S / 2
     assert (status, took_s < STOP_S) == (0, True), pelton.log(1)
-    for text in (said, pelton.log(1), pelton.log(2)):
+    for text in (said, pelton.log(1), said_by_server, pelton.log(3)):
         assert "Traceback" not in text
-    assert len(said.splitlines()) <= MAX_LINES, said
-    assert len(pelton.log(2).splitlines()) <= MAX_LINES + 12, pelton.log(2)
+    for text in (said, said_by_server):
+        assert len(text.splitlines()) <= MAX_LINES, text
+    assert len(pelton.log(3).splitlines()) <= MAX_LINES + 12, pelton.log(3)
 
 
 async def stopped(worker) -> tuple[int, float]:

@@ -6,7 +6,8 @@ import signal
 from collections import Counter
 
 from tests.e2e.parts import LOST, in_two_parts, other_part
-from tests.e2e.test_pool import answered, error_code, publish, replies, worker_pids
+from tests.e2e.records import answered, publish, replies, worker_pids
+from tests.replies import error_code
 
 
 def test_a_model_in_two_parts_answers_and_ends_with_either(pelton, kafka_bootstrap, eventually, tmp_path):

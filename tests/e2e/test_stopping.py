@@ -15,6 +15,7 @@ import pytest
 PELTON = (sys.executable, "-P", "-m", "pelton")
 STOP_S = 60
 INTERRUPTED = 130
+DEMO, UP = ("demo",), ("up", "--kafka-port", "0", "--valkey-port", "0")
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 REQUEST = {"model": "default", "messages": [{"role": "user", "content": "hello"}]}
 Wait = Callable[[Callable[[], bool], float], None]
@@ -65,22 +66,28 @@ def test_a_batch_gives_the_cursor_back(pelton, tmp_path: Path, eventually: Wait)
     assert b"Traceback" not in terminal.seen
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_demo_leaves_nothing(tmp_path: Path, eventually: Wait, number: signal.Signals) -> None:
-    """It says that it stops; no folder and no process of it stays."""
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(DEMO, signal.SIGTERM), (DEMO, signal.SIGINT), (UP, signal.SIGINT)],
+    ids=["demo SIGTERM", "demo SIGINT", "up SIGINT"],
+)
+def test_a_start_that_is_stopped_leaves_nothing(
+    tmp_path: Path, eventually: Wait, command: tuple[str, ...], number: signal.Signals
+) -> None:
+    """While its servers start it ends soon, and no folder and no process of it stays."""
     temporary, log = tmp_path / "tmp", tmp_path / "log"
     temporary.mkdir()
     with log.open("wb") as output:
-        demo = subprocess.Popen([*PELTON, "demo"], env={**os.environ, "TMPDIR": str(temporary)}, stderr=output)
+        started = subprocess.Popen([*PELTON, *command], env={**os.environ, "TMPDIR": str(temporary)}, stderr=output)
     try:
         eventually(lambda: bool(list(temporary.glob("pelton-*/kafka.log"))), STOP_S)
-        demo.send_signal(number)
-        assert demo.wait(STOP_S) == INTERRUPTED
+        started.send_signal(number)
+        assert started.wait(STOP_S) == INTERRUPTED
     finally:
-        demo.kill()
+        started.kill()
     assert not list(temporary.iterdir())
     said = log.read_text()
-    assert "Stopping" in said
+    assert ("Stopping" in said) == (command == DEMO)
     assert said.endswith("pelton: Interrupted.\n")
     assert "Traceback" not in said
 

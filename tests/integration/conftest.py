@@ -201,6 +201,14 @@ async def client(kafka_bootstrap: str) -> AsyncIterator[ForeignClient]:
 
 
 @pytest.fixture
+async def admin(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    made = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 def recorded() -> type[Recorded]:
     """Makes a worker in this process that notes what it generates: `async with recorded(at.settings).running()`."""
     return Recorded

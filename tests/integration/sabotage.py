@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,13 +38,6 @@ async def saboteur(
         yield process
     finally:
         await asyncio.to_thread(process.kill)
-
-
-async def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
-    """For what another process does, of which no event tells."""
-    async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110  # as said
-            await asyncio.sleep(0.05)
 
 
 def is_frozen(process: ChildProcess) -> bool:

@@ -1,19 +1,14 @@
 """What was true once is not believed for ever: topics deleted, grown and made anew, and offsets that fit no log."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from pelton.pipeline.wire import contract
-
-
-def code(record: Any) -> str | None:
-    return orjson.loads(record.value).get("error", {}).get("code")
+from tests.replies import error_code
 
 
 def correlations(records: list[Any]) -> set[bytes]:
@@ -22,14 +17,6 @@ def correlations(records: list[Any]) -> set[bytes]:
 
 def named(index: int) -> tuple[str, bytes]:
     return "kafka_correlationId", str(index).encode()
-
-
-@pytest.fixture
-async def admin(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await client.start()
-    yield client
-    await client.close()
 
 
 async def gone(admin: AIOKafkaAdminClient, topic: str) -> None:
@@ -69,7 +56,7 @@ async def test_a_reply_topic_deleted_during_generation_holds_up_nobody(place, cl
                 await asyncio.sleep(0.02)
         await gone(admin, own)
         replies = await client.read(at.replies, 1, 30)
-    assert [code(reply) for reply in replies] == [None]
+    assert [error_code(reply) for reply in replies] == [None]
 
 
 async def test_a_grown_reply_topic_is_used_within_seconds(place, client, chat_body, admin):
@@ -90,7 +77,7 @@ async def test_a_grown_reply_topic_is_used_within_seconds(place, client, chat_bo
                 await client.send(at.requests, chat_body("second"), [named(number), wanted])
                 replies = await client.read(at.replies, number + 1, 10)
                 (reply,) = [each for each in replies if correlations([each]) == {str(number).encode()}]
-                outcomes.append((reply.partition, code(reply)))
+                outcomes.append((reply.partition, error_code(reply)))
     assert {refused for _, refused in outcomes[1:-1]} <= {"invalid_header"}
 
 
@@ -102,7 +89,7 @@ async def test_internal_topics_are_never_replied_to(place, client, chat_body):
             await client.send(at.requests, chat_body("odd"), [named(index), (contract.REPLY_TOPIC, topic)])
         await client.send(at.requests, chat_body("good"), [named(2)])
         replies = await client.read(at.replies, 3)
-    codes = {dict(reply.headers)["kafka_correlationId"]: code(reply) for reply in replies}
+    codes = {dict(reply.headers)["kafka_correlationId"]: error_code(reply) for reply in replies}
     assert codes == {b"0": "reply_topic_not_allowed", b"1": "reply_topic_not_allowed", b"2": None}
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.integration.sabotage import is_frozen, saboteur, until
+from tests.integration.sabotage import is_frozen, saboteur
+from tests.waiting import until
 
 MOMENTS = ("after-fetch", "after-generation", "after-send", "before-commit", "after-commit")
 COUNT = 40

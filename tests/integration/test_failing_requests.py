@@ -4,16 +4,16 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import orjson
 import pytest
 
 from tests.faulty.engine import Mark
+from tests.replies import error_code
 
 GOOD = 600
 FAILING = GOOD // 4
 """A fifth of all."""
 SATURATED = {
-    "itl_ms": 4,
+    "itl_ms": 8,
     "min_output_tokens": 24,
     "mean_output_tokens": 24,
     "max_output_tokens": 24,
@@ -23,10 +23,6 @@ SATURATED = {
 
 def headers_of(record: Any) -> dict[str, bytes]:
     return dict(record.headers)
-
-
-def error_code(record: Any) -> str | None:
-    return orjson.loads(record.value).get("error", {}).get("code")
 
 
 @pytest.mark.usefixtures("faulty_engine")

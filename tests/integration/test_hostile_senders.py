@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from typing import Any
 
-import orjson
 import psutil
 import pytest
 
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers import InferenceClient, ReplyError
+from tests.replies import error_code
 
 MIB = 1 << 20
 COSTLY = (
@@ -21,10 +20,6 @@ GOOD = 40
 ALONE_S = 10.0
 """Within this everybody else is answered, on a busy machine too; a body of empty messages alone took 4 s to refuse."""
 KEY = "the key of acme!"
-
-
-def code(reply: Any) -> str | None:
-    return orjson.loads(reply.value).get("error", {}).get("code")
 
 
 async def test_costly_bodies_cost_their_neighbours_little(place, client, chat_body):
@@ -43,8 +38,8 @@ async def test_costly_bodies_cost_their_neighbours_little(place, client, chat_bo
         took_s = time.monotonic() - began
         grown = psutil.Process().memory_info().rss - before
     good = [reply for reply in replies if dict(reply.headers)["kafka_correlationId"] == b"good"]
-    assert [code(reply) for reply in good] == [None] * GOOD
-    assert sum(code(reply) == "invalid_value" for reply in replies) == 12
+    assert [error_code(reply) for reply in good] == [None] * GOOD
+    assert sum(error_code(reply) == "invalid_value" for reply in replies) == 12
     assert took_s < ALONE_S
     assert grown < 300 * MIB
 
@@ -56,7 +51,7 @@ async def test_an_id_that_is_too_long_gets_an_error_reply_and_a_dead_letter(plac
         _, offset = await client.send(at.requests, chat_body(), [("kafka_correlationId", b"x" * 530_000)])
         (reply,) = await client.read(at.replies, 1)
     headers = dict(reply.headers)
-    assert code(reply) == "invalid_header"
+    assert error_code(reply) == "invalid_header"
     assert headers["kafka_correlationId"] == f"{at.requests}-0-{offset}".encode()
     (letter,) = await client.read_all(at.dead_letters)
     assert dict(letter.headers)["kafka_correlationId"] == b"x" * 530_000
@@ -75,7 +70,7 @@ async def test_a_place_in_kafka_is_no_id_to_cancel_by(place, client, chat_body):
         for number in range(20):
             await client.send(at.requests, chat_body(str(number)))
         replies = await client.read(at.replies, 20)
-    assert [code(reply) for reply in replies] == [None] * 20
+    assert [error_code(reply) for reply in replies] == [None] * 20
 
 
 async def test_a_tenant_with_a_key_cannot_be_impersonated(place):

@@ -6,7 +6,8 @@ from collections import Counter
 import orjson
 import pytest
 
-from tests.integration.sabotage import saboteur, until
+from tests.integration.sabotage import saboteur
+from tests.waiting import until
 
 COUNT = 30
 MAP = """

@@ -3,18 +3,14 @@
 import asyncio
 from typing import Any
 
-import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from pelton.workers.kafka.batches import RawRecord
 from tests.raw_batches import PACK, produce_raw, raw_batch
+from tests.replies import error_code
 
 CODECS = tuple(PACK)
-
-
-def code(record: Any) -> str | None:
-    return orjson.loads(record.value).get("error", {}).get("code")
 
 
 def correlation(record: Any) -> bytes:
@@ -38,7 +34,7 @@ async def test_compressed_requests_and_cancels_are_read(place, client, chat_body
             body = chat_body(name.decode() * 99, max_tokens=most)
             await producer.send_and_wait(at.requests, body, headers=[("kafka_correlationId", name)])
         await producer.send_and_wait(at.settings.kafka.cancels_topic, b"", key=b"cancelled")
-        replies = {correlation(reply): code(reply) for reply in await client.read(at.replies, 2)}
+        replies = {correlation(reply): error_code(reply) for reply in await client.read(at.replies, 2)}
     assert replies == {b"kept": None, b"cancelled": "cancelled"}
 
 
@@ -49,7 +45,7 @@ async def test_a_header_name_that_is_no_text_ends_its_own_request(place, client,
     async with at.worker():
         await produce_raw(at.bootstrap, at.requests, 0, bad_name(body))
         await client.send(at.requests, chat_body("good"), [("kafka_correlationId", b"good")])
-        replies = {correlation(reply): code(reply) for reply in await client.read(at.replies, 2)}
+        replies = {correlation(reply): error_code(reply) for reply in await client.read(at.replies, 2)}
     assert replies == {b"bad name": "unreadable_record", b"good": None}
     (letter,) = await client.read_all(at.dead_letters)
     assert letter.value == body
@@ -98,7 +94,7 @@ async def test_a_bomb_ends_its_own_request(place, client, chat_body, codec, capl
     async with at.worker():
         await produce_raw(at.bootstrap, at.requests, 0, bomb)
         await client.send(at.requests, chat_body("good"), [("kafka_correlationId", b"good")])
-        replies = {correlation(reply): code(reply) for reply in await client.read(at.replies, 2)}
+        replies = {correlation(reply): error_code(reply) for reply in await client.read(at.replies, 2)}
     source = f"{at.requests}-0-0".encode()
     assert replies == {source: "unreadable_record", b"good": None}
     (letter,) = await client.read_all(at.dead_letters)
@@ -116,4 +112,4 @@ async def test_a_bad_header_name_among_cancels_stops_no_cancel(place, client, ch
         await client.send(at.requests, chat_body("long"), [("kafka_correlationId", b"long")])
         await client.send(at.settings.kafka.cancels_topic, b"", [("kafka_correlationId", b"long")])
         (reply,) = await client.read(at.replies, 1)
-    assert code(reply) == "cancelled"
+    assert error_code(reply) == "cancelled"

@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -21,6 +20,7 @@ from pelton.workers.supervisor import supervisor as pool_module
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.replica import Crash
 from pelton.workers.supervisor.supervisor import Supervisor
+from tests.waiting import until
 
 LIMIT_S = 60
 
@@ -70,11 +70,9 @@ class Parent:
         """Of all workers that were ever started, oldest first."""
         return [int(path.name) for path in sorted(self.starts.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for what other processes do, which no event here tells of."""
-        async with asyncio.timeout(LIMIT_S):
-            while not holds():  # noqa: ASYNC110  # see above
-                await asyncio.sleep(0.01)
+    async def has_started(self, count: int) -> None:
+        """Wait until there were as many workers."""
+        await until(lambda: len(self.pids()) == count)
 
 
 @pytest.fixture
@@ -89,7 +87,7 @@ def tell_ourselves(number: signal.Signals) -> None:
 async def test_told_to_stop_it_drains_all_and_ends_well(parent):
     """SIGTERM to the parent reaches every worker; when all have left in good order the exit code says so."""
     running = parent.start(replicas=2)
-    await parent.until(parent.ready_file.exists)
+    await until(parent.ready_file.exists)
     assert (parent.folder / "ready-0").exists()
     assert (parent.folder / "ready-1").exists()
     tell_ourselves(signal.SIGTERM)
@@ -109,7 +107,7 @@ async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     running = parent.start(in_engine)
-    await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
+    await until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     (crash,) = parent.crashes
     assert crash.in_engine == (
         Entry(Source("t", 0, 2), CrashHistory(1, 8, 0)),
@@ -135,7 +133,7 @@ async def test_a_killed_worker_comes_back_and_what_it_ran_is_blamed(parent):
 async def test_only_an_abnormal_end_blames(parent, end, blamed):
     """However a worker that was ready ends it is started again; a failure of Kafka is no request's fault."""
     running = parent.start(f"journal.enter(Source('t', 0, 1), CrashHistory()); {end}")
-    await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
+    await until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     assert len(parent.crashes) == blamed
     tell_ourselves(signal.SIGINT)
     assert await running == WorkerExit.DRAINED
@@ -148,7 +146,7 @@ async def test_restarts_wait_longer_and_longer_but_not_in_a_search_for_poison(pa
         caplog.clear()
         ends = len(parent.pids()) + 5
         running = parent.start(script, script)
-        await parent.until(lambda ends=ends: len(parent.pids()) == ends)
+        await parent.has_started(ends)
         tell_ourselves(signal.SIGTERM)
         await running
         waits = [float(wait) for wait in re.findall(r"again in ([\d.]+) s", caplog.text)]
@@ -173,7 +171,7 @@ async def test_told_twice_it_kills(parent):
     """A worker that will not drain is ended by the second signal, and the exit code tells; nobody is blamed."""
     stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN); journal.enter(Source('t', 0, 1), CrashHistory())"
     running = parent.start(stubborn)
-    await parent.until(parent.ready_file.exists)
+    await until(parent.ready_file.exists)
     tell_ourselves(signal.SIGTERM)
     await asyncio.wait([running], timeout=0.3)
     assert not running.done()
@@ -186,7 +184,7 @@ async def test_a_drain_has_an_end(parent, monkeypatch):
     """A worker that has not left long after its drain deadline is killed."""
     monkeypatch.setattr(pool_module, "DRAIN_MARGIN_S", 0.1)
     running = parent.start("signal.signal(signal.SIGTERM, signal.SIG_IGN)", drain_timeout_s=0.1)
-    await parent.until(parent.ready_file.exists)
+    await until(parent.ready_file.exists)
     started = time.monotonic()
     tell_ourselves(signal.SIGTERM)
     assert await running == WorkerExit.FAILED
@@ -199,7 +197,7 @@ async def test_a_silent_worker_is_killed_and_blamed(parent, monkeypatch):
     monkeypatch.setattr(replica_module, "BEAT_S", 0.2)
     frozen = "journal.enter(Source('t', 0, 1), CrashHistory()); os.kill(os.getpid(), signal.SIGSTOP)"
     running = parent.start(frozen, stall_timeout_s=0.5)
-    await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
+    await until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     assert [entry.source.offset for entry in parent.crashes[0].in_engine] == [1]
     tell_ourselves(signal.SIGTERM)
     assert await running == WorkerExit.DRAINED
@@ -209,7 +207,7 @@ async def test_what_a_worker_leaves_behind_does_not_hold_its_parent_up(parent):
     """A forked process that still has the line open is no reason to wait for it."""
     forked = "os.fork() or time.sleep(3) or os._exit(0); time.sleep(0.1); os.kill(os.getpid(), 9)"
     running = parent.start(forked)
-    await parent.until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
+    await until(lambda: len(parent.pids()) == 2 and parent.ready_file.exists())
     tell_ourselves(signal.SIGTERM)
     assert await running == WorkerExit.DRAINED
 
@@ -220,7 +218,7 @@ async def test_each_worker_has_its_own_gpu_and_metrics_port(parent):
     settings = parent.settings.model_copy(update={"replicas": 2, "metrics_port": 9100})
     command = [sys.executable, "-c", WORKER, str(parent.starts), note, note]
     running = asyncio.create_task(Supervisor(settings, command, parent._on_crash, gpus=["GPU-a", "GPU-b"]).run())
-    await parent.until(lambda: len(list(parent.folder.glob("env-*"))) == 2)
+    await until(lambda: len(list(parent.folder.glob("env-*"))) == 2)
     tell_ourselves(signal.SIGTERM)
     await running
     assert {path.name: path.read_text() for path in parent.folder.glob("env-*")} == {

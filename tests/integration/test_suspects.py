@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from unittest.mock import AsyncMock
 
@@ -24,6 +24,7 @@ from pelton.workers.quarantine.in_flight_journal import Entry
 from pelton.workers.quarantine.suspects import SuspectFeed, SuspectTable, publish_suspects
 from pelton.workers.supervisor.crash_handler import crash_handler
 from pelton.workers.supervisor.replica import Crash
+from tests.waiting import until
 
 LIMIT_S = 60
 NAME = uuid.uuid4().hex[:8]
@@ -62,13 +63,6 @@ async def follower(kafka: KafkaSettings) -> AsyncIterator[SuspectTable]:
         yield table
     finally:
         await feed.stop()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what another process would tell: the table changes when the broker has delivered."""
-    async with asyncio.timeout(LIMIT_S):
-        while not holds():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.01)
 
 
 async def test_the_topic_is_made_to_remember_each_suspect_once(kafka):

@@ -111,6 +111,7 @@ PROVOCATIONS: dict[str, Provocation] = {
     "PeltonRestarts": crashing,
     "PeltonCacheFails": without_cache,
     "PeltonPublishFails": without_kafka,
+    "PeltonKafkaAway": without_kafka,
 }
 """The others come by themselves: without workers, with failing requests, and under a load of long answers."""
 

@@ -20,8 +20,18 @@ WORKERS_ROOMS = "The rooms of workers import down only"
 ENGINE_ROOMS = "The rooms of the engine import down only"
 PRODUCERS_ROOMS = "The rooms of producers import down only"
 CACHE_ROOMS = "The rooms of cache import down only"
+REPORTS_ROOMS = "The rooms of reports import down only"
 WIRE = "The wire contract knows no settings"
-CONTRACTS = (DOWN, APART, RULES, ENGINE, WORKERS_ROOMS, ENGINE_ROOMS, PRODUCERS_ROOMS, CACHE_ROOMS, WIRE)
+CONTRACTS = (DOWN, APART, RULES, ENGINE, WORKERS_ROOMS, ENGINE_ROOMS, PRODUCERS_ROOMS, CACHE_ROOMS, REPORTS_ROOMS, WIRE)
+PLACED = {
+    DOWN: "pelton",
+    WORKERS_ROOMS: "pelton.workers",
+    ENGINE_ROOMS: "pelton.workers.engine",
+    PRODUCERS_ROOMS: "pelton.producers",
+    REPORTS_ROOMS: "pelton.producers.reports",
+    CACHE_ROOMS: "pelton.cache",
+}
+"""Contracts that place every room of a package, and the package."""
 FOLDERS = ("cache", "pelton", "pipeline", "producers", "workers")
 MAX_MODULES = 15
 
@@ -61,6 +71,8 @@ BROKEN = (
     ("pelton.workers.engine.cuda", "pelton.workers.engine.continuous.engine", ENGINE_ROOMS),
     ("pelton.producers.kafka", "pelton.producers.client", PRODUCERS_ROOMS),
     ("pelton.cache.sessions", "pelton.cache.replies.tiered", CACHE_ROOMS),
+    ("pelton.producers.routing", "pelton.producers.batch.submit", PRODUCERS_ROOMS),
+    ("pelton.producers.reports.spec", "pelton.producers.reports.service.board", REPORTS_ROOMS),
     ("pelton.pipeline.wire", "pelton.pipeline.settings.loading", WIRE),
 )
 """A package, what a module in it imports, and the contract that forbids it."""
@@ -88,6 +100,18 @@ def test_a_violation_is_found(number: int, violations: subprocess.CompletedProce
     of_contract = " ".join(re.split(r"(?m)^-{4,}$", said)[1].split())
     named = imported if imported.startswith("pelton.") else imported.partition(".")[0]
     assert f"{package}.intruder_{number} -> {named}" in of_contract
+
+
+def test_a_room_without_a_place_is_found(tmp_path: Path) -> None:
+    """Who adds a module beside the others says what it may import."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "pelton", tmp_path / "pelton", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in PLACED.values():
+        (tmp_path / package.replace(".", "/") / "unplaced.py").touch()
+    said = lint_imports(tmp_path).stdout
+    for contract, package in PLACED.items():
+        assert f"{contract} BROKEN" in said
+        assert f"- {package}.unplaced\n" in said
 
 
 def test_no_import_runs_in_a_circle() -> None:
@@ -129,3 +153,10 @@ def test_a_folder_under_its_bare_name_is_refused(name: str) -> None:
         command, cwd=ROOT, input=f"from {name} import thing\n", capture_output=True, text=True, check=False
     )
     assert f"Import pelton.{name}." in checked.stdout
+
+
+def test_no_test_imports_from_another() -> None:
+    """What several need lies beside them: a test can be moved, cut or run alone."""
+    from_a_test = re.compile(r"^from tests\.[\w.]*\btest_\w+ import|^import tests\.[\w.]*\btest_", re.MULTILINE)
+    assert [str(file) for file in (ROOT / "tests").rglob("*.py") if from_a_test.search(file.read_text())] == []
+    assert from_a_test.search("from tests.unit.test_docs import found\n")

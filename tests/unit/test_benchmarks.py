@@ -17,7 +17,7 @@ from benchmarks.suite.__main__ import drawings, ended
 from benchmarks.support.data import DATA, PROSE, TATQA
 from benchmarks.trace_replay import read_trace
 from pelton.pipeline.wire.decoding import decode_request
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 
 HOUR_S = 3600
 

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("pelton", "cache", "pipeline", "producers", "workers")
 LINKS = {ROOT / "pelton" / name for name in FOLDERS}
 
+SEQUENCE = "what the scheduler notes of a sequence, which is a class for speed"
 OTHERS = {
     "pelton/commands/common.py": {"propagate": "loggers of the standard library"},
     "pelton/logs.py": dict.fromkeys(("message", "worker", "left_out"), "log records of the standard library"),
@@ -20,9 +21,8 @@ OTHERS = {
     "workers/engine/cuda/compiling.py": {"_compiled_call_impl": "a module of torch"},
     "workers/engine/cuda/paged_op.py": {"step": "storage of the thread"},
     "workers/engine/padded/engine.py": {"generation_config": "a model of transformers"},
-    "workers/engine/scheduling/scheduler.py": dict.fromkeys(
-        ("computed", "cached", "stays"), "what the scheduler notes of a sequence, which is a class for speed"
-    ),
+    "workers/engine/scheduling/prefix_cache.py": dict.fromkeys(("computed", "cached"), SEQUENCE),
+    "workers/engine/scheduling/scheduler.py": dict.fromkeys(("computed", "stays"), SEQUENCE),
     "workers/fairness/quota_gate.py": {"reserved": "a generation notes what becomes of it"},
     "workers/inference/thread.py": dict.fromkeys(("begun", "taken"), "a generation notes what becomes of it"),
     "workers/kafka/broker_wait.py": {"propagate": "loggers of the standard library"},
@@ -81,8 +81,9 @@ def faults(path: str, module: ast.Module, fields: set[str]) -> Iterator[str]:
         for attribute in assigned(node):
             if attribute.attr not in allowed:
                 yield f"{path}:{attribute.lineno}: {ast.unparse(attribute)}"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"setattr", "object.__setattr__"}:
-            yield f"{path}:{node.lineno}: {ast.unparse(node)}"
+        match node:
+            case ast.Call(func=ast.Name(id="setattr") | ast.Attribute(value=ast.Name(id="object"), attr="__setattr__")):
+                yield f"{path}:{node.lineno}: {ast.unparse(node)}"
 
 
 def test_no_attribute_of_another_object_is_set_after_its_construction() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pelton.cache.replies.failures import Failure
 from pelton.pipeline.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,12 @@ def test_each_alert_has_a_part_of_the_runbook() -> None:
     assert re.findall(r"^## (Pelton\w+)", RUNBOOK.read_text(), re.MULTILINE) == names
     for rule in alerts():
         assert rule["annotations"]["runbook"].endswith(f"runbook.md#{rule['alert'].lower()}")
+
+
+def test_the_runbook_knows_each_kind_of_cache_failure() -> None:
+    """The alert shows the kind; whoever reads on must find it."""
+    part = RUNBOOK.read_text().partition("## PeltonCacheFails\n")[2].partition("\n## ")[0]
+    assert [kind for kind in Failure if f"`{kind}`" not in part] == []
 
 
 def test_the_scaler_asks_for_what_the_exporter_serves() -> None:

@@ -1,4 +1,4 @@
-"""What is told of a completion: the part of a reply that equal requests share.
+"""A completion as a reply has it: the part of a reply that equal requests share.
 
 Written as plain objects, in the order and form of the models in `pelton.pipeline.wire.chat`, which readers parse it
 with: to build those models of what is known to be sound would cost as much as all else that is done for a reply.
@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from pelton.workers.engine import api
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.message_parsing import ParsedMessage
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Generated
 
 ANSWER_FORMAT = 3

@@ -48,7 +48,7 @@ class LogWatch:
 
     async def _look(self) -> None:
         owned = self._assignment.trackers()
-        # Before asking: what is read while the answers are under way may lie beyond the ends that they tell.
+        # Before asking: what is read while the answers are under way may lie beyond the ends in them.
         read_to = {partition: tracker.horizon for partition, tracker in owned.items()}
         ends = await self._ranges.ends(owned) if owned else {}
         ids = await self._ranges.topic_ids({partition.topic for partition in owned}) if owned else {}

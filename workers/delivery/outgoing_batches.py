@@ -36,7 +36,7 @@ async def acknowledged(producer: AIOKafkaProducer, records: Sequence[OutgoingRec
         for batch in _batches(producer, records):
             try:
                 sent.append((batch.records, await batch.send(producer)))
-            except Exception as error:  # noqa: BLE001  # told below, once it is known of all
+            except Exception as error:  # noqa: BLE001  # raised below, once it is known of all
                 failed.extend((record, error) for record in batch.records)
         for some, acknowledgement in sent:
             try:

@@ -13,7 +13,7 @@ from pelton.workers.containment import fault, refusal
 from pelton.workers.delivery.completion_body import answer_body
 from pelton.workers.delivery.reply_records import WorkerIdentity, answer_record, error_record, reply_value
 from pelton.workers.delivery.reply_spans import ReplySpans
-from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.requests import CacheHit, Duplicate, Failed, OutgoingReply, Result
 
 

@@ -10,7 +10,7 @@ from pelton.pipeline.wire.records import OutgoingRecord
 from pelton.workers.delivery.transactions import PartitionWriter
 
 MAX_LINKS = 128
-"""What OpenTelemetry keeps of them unless it is told otherwise."""
+"""What OpenTelemetry keeps of them by default."""
 
 
 class TracedWriter:

@@ -6,62 +6,33 @@ joins the engine is in the journal until it has left, so that a crash can be bla
 
 import asyncio
 import itertools
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import SimpleQueue
 from types import MappingProxyType
 
-from pelton.pipeline import errors
 from pelton.pipeline.linger_queue import LingerQueue
 from pelton.pipeline.metrics import Metrics
 from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
 from pelton.workers.containment import fault
-from pelton.workers.engine.api import (
-    Completion,
-    EngineRequest,
-    Failure,
-    FailureKind,
-    Outcome,
-    StepEngine,
-)  # fmt: skip
+from pelton.workers.engine.api import EngineRequest, Outcome, StepEngine
 from pelton.workers.fairness.speed import SpeedMeter
+from pelton.workers.inference.attempts import Attempt, AttemptEnds
 from pelton.workers.inference.batch_selection import BatchSelection, Runnable
 from pelton.workers.inference.crash_protection import CrashProtection
-from pelton.workers.inference.outcomes import error_of, missed_form
 from pelton.workers.inference.retries import Retries
 from pelton.workers.inference.step_metrics import StepMetrics
 from pelton.workers.inference.thread_future import ends_with, start_thread
 from pelton.workers.prepare.cache_keys import chosen_again
 from pelton.workers.prepare.sampling_params import sampling_params
-from pelton.workers.quarantine.crash_history import NO_CRASHES, CrashHistory
-from pelton.workers.requests import Delivery, FailedAttempt, Generated, PreparedRequest, TokenListener
-from pelton.workers.sharing.generation import Broken, Computed, Finished, Generation
-
-log = logging.getLogger(__name__)
+from pelton.workers.quarantine.crash_history import NO_CRASHES
+from pelton.workers.requests import Delivery, PreparedRequest, TokenListener
+from pelton.workers.sharing.generation import Broken, Finished, Generation
 
 
 class EngineFailed(Exception):
     """The engine raised: its state is unknown, and what ran in it may be the cause."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """`blamed` is whose record is in the journal, at `slot`, with the crashes it is suspected of."""
-
-    generation: Generation
-    queued: QueuedRequest[Generation]
-    blamed: Delivery
-    crashes: CrashHistory
-    slot: int | None
-    started: float
-    listener: TokenListener | None
-
-    @property
-    def attempt(self) -> int:
-        """Which attempt this is, those that ended with their worker included."""
-        return self.crashes.crashes + self.generation.attempt
 
 
 class Inference:
@@ -101,8 +72,9 @@ class Inference:
             engine, protection.suspects, protection.max_lone_crashes, runnable, tenant_weights, self._speed
         )
         self._retries = Retries(queue, protection.retry)
+        self._ends = AttemptEnds(results, self._retries)
         self._ids = itertools.count()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Attempt] = {}
         self._any_unwanted = False
 
     @property
@@ -156,7 +128,7 @@ class Inference:
                 if running.generation is generation:
                     self._follow(request_id, running, generation.first)
 
-    def _follow(self, request_id: int, running: _Running, first: Delivery | None) -> None:
+    def _follow(self, request_id: int, running: Attempt, first: Delivery | None) -> None:
         if first is None:
             self._engine.cancel(request_id)
             return
@@ -195,7 +167,7 @@ class Inference:
         self._selection.began(queued)
         generation.begin()
         listener = self._listen(job, crashes.crashes + generation.attempt)
-        self._running[request_id] = _Running(generation, queued, first, crashes, slot, time.monotonic(), listener)
+        self._running[request_id] = Attempt(generation, queued, first, crashes, slot, time.monotonic(), listener)
         if generation.attempt == 1:
             self._retries.earn(queued.tokens)
         salt = "" if self._share_prefixes else job.delivery.envelope.tenant
@@ -218,48 +190,5 @@ class Inference:
         self._selection.ended(running.queued, outcome)
         if running.listener is not None:
             running.listener.ended(outcome)
-        if not running.generation.wanted:
-            return
-        try:
-            if isinstance(outcome, Completion):
-                self._end_complete(running, outcome)
-            else:
-                self._end_failed(running, outcome)
-        except Exception as error:  # noqa: BLE001  # such as a schema that cannot be compared: it is this request's
-            self._results.put(Broken(running.generation, fault(error, "end", running.blamed)))
-
-    def _end_complete(self, running: _Running, completion: Completion) -> None:
-        generation, job = running.generation, running.generation.job
-        generation.end(running.queued.prompt_tokens + completion.generated_tokens)
-        missed = missed_form(job, completion)
-        if missed is None:
-            wait_s = running.started - job.delivery.fetched_at
-            generated = Generated(
-                job, completion, wait_s, time.monotonic(), running.attempt, tuple(generation.failed_attempts)
-            )
-            self._results.put(Computed(generation, generated))
-        elif generation.again:
-            message = "Two answers did not match the schema, parts of which no grammar can hold an answer to"
-            self._results.put(Broken(generation, errors.InvalidOutput(f"{message}; {missed}."), running.attempt))
-        else:
-            log.info(
-                "%s gets another answer, as the first did not match: %s",
-                *(job.delivery.record.source, missed), extra=job.delivery.log_fields,
-            )  # fmt: skip
-            generation.failed_attempts.append(
-                FailedAttempt(running.started, time.monotonic(), str(FailureKind.INVALID_OUTPUT))
-            )
-            self._retries.add(running.queued, otherwise=True)
-
-    def _end_failed(self, running: _Running, failure: Failure) -> None:
-        generation = running.generation
-        generation.failed_attempts.append(FailedAttempt(running.started, time.monotonic(), str(failure.kind)))
-        if not self._retries.policy.allows(failure.kind, generation.attempt):
-            self._results.put(Broken(generation, error_of(failure), running.attempt))
-            return
-        log.warning(
-            "%s failed in attempt %d of %d and is tried again: %s",
-            running.blamed.record.source, generation.attempt, self._retries.policy.max_attempts, failure.message,
-            extra=running.blamed.log_fields,
-        )  # fmt: skip
-        self._retries.add(running.queued)
+        if running.generation.wanted:
+            self._ends.take(running, outcome)

@@ -21,10 +21,10 @@ from pelton.workers.fairness.quota_gate import QuotaGate
 from pelton.workers.intake.reply_addresses import ReplyAddresses
 from pelton.workers.open_requests import OpenRequests
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
 from pelton.workers.schemas.api import Schemas
 from pelton.workers.sessions.coordinator import Opened, SessionCoordinator

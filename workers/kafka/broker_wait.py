@@ -36,7 +36,7 @@ async def wait_for_broker(
 
     Raises `KafkaUnusable` for a cause that does not pass, and what else `attempt` raises.
     """
-    with _client_unheard():
+    with client_unheard():
         trying = asyncio.ensure_future(_until_there(kafka, attempt, remind_s))
         stopping = asyncio.ensure_future(stop())
         try:
@@ -55,7 +55,7 @@ async def wait_while_away(
     kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[], None]
 ) -> None:
     """Try `attempt` until it succeeds; `on_away` is called when it has failed. Raises `KafkaUnusable`."""
-    with _client_unheard():
+    with client_unheard():
         await _until_there(kafka, attempt, REMIND_S, on_away)
 
 
@@ -85,7 +85,7 @@ async def _until_there(
         on_away()
         now = time.monotonic()
         if not cut_offs and (said is None or now - said >= remind_s):
-            log.warning("waiting for Kafka for %.0f s. %s", now - since, cause)
+            log.warning("waiting for Kafka%s. %s", "" if said is None else f" for {now - since:.0f} s", cause)
             said = now
         await asyncio.sleep(backoff.next_s())
     if said is not None:
@@ -93,7 +93,7 @@ async def _until_there(
 
 
 @contextmanager
-def _client_unheard() -> Iterator[None]:
+def client_unheard() -> Iterator[None]:
     """Our line says what the client's many would, which are shown only where INFO of libraries is (`--verbose`).
 
     A client that could not connect also leaves a future unread, which asyncio would report with a traceback.
@@ -101,9 +101,12 @@ def _client_unheard() -> Iterator[None]:
     client, loop = logging.getLogger("aiokafka"), logging.getLogger("asyncio")
     propagate, level = client.propagate, loop.level
     client.propagate = client.isEnabledFor(logging.INFO)
+    nowhere = logging.NullHandler()  # without any handler Python would print the client's warnings as they are
+    client.addHandler(nowhere)
     loop.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        client.removeHandler(nowhere)
         client.propagate = propagate
         loop.setLevel(level)

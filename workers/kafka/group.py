@@ -1,5 +1,6 @@
 """The consumer group as the broker sees it: what is committed, and who is a member."""
 
+from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -7,14 +8,30 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.workers.kafka.topics import ensure_topics
 
 NONE_COMMITTED = -1
 
 
 class PositionUnknown(KafkaError):
     """The broker did not return the committed position; it may a moment later."""
+
+
+async def prepare_broker(kafka: KafkaSettings) -> None:
+    """See that a worker can begin: the topics are there, and the group has a coordinator.
+
+    Raises `TopicsMissing`, and `KafkaError` where the broker is away or does not let the group in.
+    """
+    await ensure_topics(kafka)
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    try:
+        await start_client(admin)
+        await ask_coordinator(partial(admin.find_coordinator, kafka.group_id))
+    finally:
+        await admin.close()
 
 
 class ConsumerGroup:

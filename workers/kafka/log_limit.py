@@ -18,6 +18,10 @@ _LOGGERS = (
 )
 
 
+_USUAL = ("Heartbeat failed for group %s because it is rebalancing",)
+"""Warnings of what is no trouble: members join and leave. Shown where INFO of libraries is."""
+
+
 class OnceInAWhile(logging.Filter):
     """Lets a message pass if one of the same logger and wording did not in the last `EVERY_S` seconds."""
 
@@ -28,6 +32,8 @@ class OnceInAWhile(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.INFO:
             return True
+        if record.msg in _USUAL and not logging.getLogger(record.name).isEnabledFor(logging.INFO):
+            return False
         wording, now = (record.name, str(record.msg)), time.monotonic()
         if now < self._next.get(wording, 0.0):
             return False

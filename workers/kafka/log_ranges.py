@@ -62,7 +62,7 @@ class LogRanges:
     async def is_current(self, topic: str, topic_id: str) -> bool:
         """Whether what was read of `topic` before the call was of the topic that has the name now. Raises `KafkaError`.
 
-        True where that cannot be known: the topic is gone, or the broker is too old to tell ids.
+        True where that cannot be known: the topic is gone, or the broker is too old for ids.
         """
         return not topic_id or await self._identity.now(topic) in ("", topic_id)
 

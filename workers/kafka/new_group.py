@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.group import NONE_COMMITTED
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 5.0
-ASK_AGAIN_S = 0.2
 
 
 async def warn_of_history(kafka: KafkaSettings) -> None:
@@ -36,7 +37,7 @@ async def warn_of_history(kafka: KafkaSettings) -> None:
 async def history(kafka: KafkaSettings) -> dict[str, int]:
     """Records by request topic, of those that have some and of which the group has committed nothing.
 
-    Marks of transactions count as records. Raises `KafkaError`; waits for the group's coordinator without a bound.
+    Marks of transactions count as records. Raises `KafkaError`.
     """
     admin = AIOKafkaAdminClient(**kafka.client_options())
     consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False)
@@ -61,11 +62,6 @@ async def _new_to_the_group(
 
 
 async def _is_new(group_id: str, partitions: list[TopicPartition], admin: AIOKafkaAdminClient) -> bool:
-    while True:
-        try:
-            committed = await admin.list_consumer_group_offsets(group_id, partitions=partitions)
-        except GroupCoordinatorNotAvailableError:  # a broker that has had no group yet makes the topic for them
-            await asyncio.sleep(ASK_AGAIN_S)
-            continue
-        # A partition without an answer is one that the broker knew nothing of.
-        return all(place in committed and committed[place].offset == NONE_COMMITTED for place in partitions)
+    committed = await ask_coordinator(partial(admin.list_consumer_group_offsets, group_id, partitions=partitions))
+    # A partition without an answer is one that the broker knew nothing of.
+    return all(place in committed and committed[place].offset == NONE_COMMITTED for place in partitions)

@@ -77,10 +77,13 @@ class OutageFilter(logging.Filter):
 class BrokerWatch:
     """Finds out, whenever there is trouble, whether it is the broker's."""
 
-    def __init__(self, kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]]) -> None:
-        """`attempt` raises where the broker does not answer."""
+    def __init__(
+        self, kafka: KafkaSettings, attempt: Callable[[], Awaitable[None]], on_away: Callable[[bool], None]
+    ) -> None:
+        """`attempt` raises where the broker does not answer; `on_away` hears that it is away, and that it is back."""
         self._kafka = kafka
         self._attempt = attempt
+        self._on_away = on_away
         self._trouble = asyncio.Event()
         self._away = False
         self._loop = asyncio.get_running_loop()
@@ -95,6 +98,7 @@ class BrokerWatch:
                 await wait_while_away(self._kafka, self._attempt, self._note_away)
             except KafkaUnusable as error:
                 log.error("Kafka refuses this worker: %s", error)  # noqa: TRY400  # the sentence has the cause
+            self._on_away(False)
             if self._away:
                 await asyncio.sleep(SETTLE_S)
             self.settle()
@@ -114,11 +118,12 @@ class BrokerWatch:
 
     def _note_away(self) -> None:
         self._away = True
+        self._on_away(True)
 
 
 @asynccontextmanager
-async def one_voice(kafka: KafkaSettings) -> AsyncIterator[None]:
-    """While inside, each outage is logged once."""
+async def one_voice(kafka: KafkaSettings, on_away: Callable[[bool], None]) -> AsyncIterator[None]:
+    """While inside, each outage is logged once, and `on_away` hears of its beginning and its end."""
 
     async def attempt() -> None:
         admin = AIOKafkaAdminClient(**kafka.client_options())
@@ -127,7 +132,7 @@ async def one_voice(kafka: KafkaSettings) -> AsyncIterator[None]:
         finally:
             await admin.close()
 
-    watch = BrokerWatch(kafka, attempt)
+    watch = BrokerWatch(kafka, attempt, on_away)
     handlers = list(logging.getLogger().handlers)
     for handler in handlers:
         handler.addFilter(watch.filter)

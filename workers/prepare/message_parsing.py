@@ -5,7 +5,7 @@ The parsers of transformers raise on what a model mangles, and some drop the tex
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,3 +142,9 @@ def _typed(value: str, schema: Any) -> Any:
 def _after_space(text: str, start: int) -> int:
     found = _SPACE.match(text, start)
     return start if found is None else found.end()
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string: a token may carry it and more."""
+    ends = [at for string in stop if (at := text.find(string)) >= 0]
+    return text[: min(ends)] if ends else text

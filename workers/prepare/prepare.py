@@ -9,8 +9,8 @@ from pelton.pipeline.errors import ModelNotFound
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.prepare.truncation import fitted
 from pelton.workers.requests import Delivery, Failed, PreparedRequest, RenderedRequest
 

@@ -9,9 +9,9 @@ from pelton.pipeline.settings.cache import SessionSettings
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.workers.containment import each, together
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import decode
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Delivery, Failed, RenderedRequest
 
 

@@ -1,8 +1,8 @@
-"""Between text and tokens: the one place that knows a tokenizer."""
+"""Between text and tokens, with a tokenizer of transformers: the one place that knows one."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2.exceptions import TemplateError
 
@@ -11,13 +11,12 @@ from pelton.pipeline.wire.chat import ChatRequest, Message
 from pelton.pipeline.wire.tools import MAX_TOOLS
 from pelton.workers.engine.grammars.compiler import GrammarCompiler
 from pelton.workers.engine.grammars.spec import GrammarError
-from pelton.workers.engine.grammars.vocabulary import of_bytes, of_tokenizer
-from pelton.workers.engine.simulated.text import decode_tokens, encode_text, token_content
+from pelton.workers.engine.grammars.vocabulary import of_tokenizer
 from pelton.workers.forms.answer_form import AnswerForm, compile_form
 from pelton.workers.prepare.answer_grammar import grammar_spec
 from pelton.workers.prepare.control_strings import ControlStrings
-from pelton.workers.prepare.dialects import END_THINK, THINK, CallStyle, Dialect
-from pelton.workers.prepare.message_parsing import ParsedAnswer, ParsedMessage, parse_message
+from pelton.workers.prepare.dialects import END_THINK, THINK, Dialect
+from pelton.workers.prepare.message_parsing import ParsedAnswer, ParsedMessage, cut_at_stop, parse_message
 from pelton.workers.prepare.template_input import reserved_names, template_tools, template_turns, template_variables
 
 # Marks a place where the text is cut before it is tokenised. Unicode keeps this code point free for internal use; where
@@ -27,49 +26,10 @@ _REPLACEMENT = "\ufffd"
 _PIECES_AT_ONCE = 1_024
 """What the tokenizer gives for a piece takes a kilobyte besides its tokens, and a text may be all cuts."""
 _PROMPT_TAIL = 8  # tokens; enough to see whether a prompt opens the model's reasoning
-_SIMULATED = Dialect(thinks=False, calls=CallStyle.JSON)
-
-
-class Codec(Protocol):
-    """Called from threads; must be safe to share between them."""
-
-    def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
-        """The conversation as the model wants to read it, with the tools and variables of `request`.
-
-        Raises `RequestError` for what its template refuses or the model has no words for.
-        """
-
-    def identity(self, text: str) -> str:
-        """What of a rendered text decides the answer: requests with the same may share one."""
-
-    def shortened(self, text: str, most_new_tokens: int) -> str:
-        """A rendered text, where that itself says how long the answer may get, with this limit; else as it is."""
-
-    def encode(self, texts: list[str]) -> Sequence[Sequence[int]]:
-        """Token ids of each rendered text, all in one call so that the tokenizer can use every core."""
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of generated tokens, without control tokens."""
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """What one token adds to a text, in UTF-8, of which it may be a part; of a control token its name."""
-
-    def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:
-        """What the answer to a rendered prompt is held to. Raises `InvalidValue` for a form that cannot be had."""
-
-    def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:
-        """Generated tokens as a message."""
-
-    def content(
-        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
-    ) -> str:
-        """The content of a message that is not `complete`: as much of it as more tokens leave as it is, but for its
-        last character and the beginning of a stop string.
-        """
 
 
 class TokenizerCodec:
-    """A transformers tokenizer with its chat template.
+    """Implements `Codec` with a transformers tokenizer and its chat template.
 
     What a message contains is text, even where it looks like a control token: such a string is cut after its first
     character, and the pieces are tokenised apart, so that no tokenizer can find it. Only the template makes control
@@ -190,49 +150,6 @@ class TokenizerCodec:
         return self._control.cut(content.replace(_CUT, _REPLACEMENT), _CUT)
 
 
-class SimulatedCodec:
-    """For the simulated engine: a plain rendering and a reversible toy code of about four bytes a token."""
-
-    _grammars = GrammarCompiler(of_bytes)  # for all of them: it knows nothing of a model
-
-    def render(self, messages: Sequence[Message], request: ChatRequest | None = None) -> str:
-        """Tools come first, so that they are part of what the answer is made of."""
-        tools = [] if request is None else [tool.function.name for tool in request.offered_tools]
-        lines = [f"tools: {' '.join(tools)}"] if tools else []
-        return "\n".join([*lines, *(f"{message.role}: {message.text}" for message in messages)])
-
-    def identity(self, text: str) -> str:
-        return text
-
-    def shortened(self, text: str, most_new_tokens: int) -> str:  # noqa: ARG002 (it is no part of a prompt)
-        return text
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        return [encode_text(text) for text in texts]
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        return decode_tokens(token_ids)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return token_content(token_id)
-
-    def form(self, request: ChatRequest, prompt: str) -> AnswerForm | None:  # noqa: ARG002 (it never thinks)
-        return compile_form(grammar_spec(request, _SIMULATED), self._grammars, self.decode)
-
-    def parse(self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int]) -> ParsedAnswer:  # noqa: ARG002 (likewise)
-        text = cut_at_stop(self.decode(token_ids), request.stop_strings)
-        return ParsedAnswer(
-            parse_message(text, _SIMULATED, thinking=False, tools=request.offered_tools, most_calls=MAX_TOOLS)
-        )
-
-    def content(
-        self, token_ids: Sequence[int], request: ChatRequest, prompt_ids: Sequence[int], *, complete: bool
-    ) -> str:
-        return (
-            "" if not complete and request.offered_tools else self.parse(token_ids, request, prompt_ids).message.content
-        )
-
-
 def check_tools(request: ChatRequest, dialect: Dialect) -> None:
     """Raises `UnsupportedParameter` for tools where the model's calls could not be read."""
     if request.offered_tools and dialect.calls is None:
@@ -241,12 +158,6 @@ def check_tools(request: ChatRequest, dialect: Dialect) -> None:
             "can be read: leave it out, or choose another model.",
             param="tools",
         )
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string: a token may carry it and more."""
-    ends = [at for string in stop if (at := text.find(string)) >= 0]
-    return text[: min(ends)] if ends else text
 
 
 def _known_ids(tokenizer: Any, marks: Sequence[str]) -> dict[str, int]:

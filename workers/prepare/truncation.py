@@ -8,8 +8,8 @@ import regex
 from pelton.cache.sessions.conversation import fewest_dropped
 from pelton.pipeline.wire.chat import ChatRequest, Message
 from pelton.pipeline.wire.contract import TruncationPolicy
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.prepare.limits import RequestLimits
-from pelton.workers.prepare.tokenizer import Codec
 from pelton.workers.requests import Truncation
 
 MARKER = "\n[... {:,} characters left out ...]\n"

@@ -56,7 +56,7 @@ class Endpoint:
     def busy(self, sent_at: float, now: float, wait_s: float | None) -> None:
         """It does not take a request now, and wants none for `wait_s`; where it does not say, for longer each time.
 
-        Many that were sent together tell it once.
+        Many that were sent together count once.
         """
         self.limit.overloaded(sent_at, now)
         if sent_at >= self.busy_at:

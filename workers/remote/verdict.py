@@ -135,7 +135,7 @@ def _told(body: bytes) -> _Told:
 
 
 def _names_content(error: dict[str, Any]) -> bool:
-    """A code or type that names content, or the fields with which gateways tell what a moderation has found."""
+    """A code or type that names content, or the fields in which gateways report what a moderation has found."""
     words = f"{error.get('code')} {error.get('type')}".lower()
     more = error.get("metadata")
     flagged = isinstance(more, dict) and not more.keys().isdisjoint({"flagged_input", "reasons"})

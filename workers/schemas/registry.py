@@ -27,7 +27,7 @@ _NOT_THERE = frozenset({40401, 40402, 40403})
 
 
 class RegistryAway(Exception):
-    """No answer that tells anything about the schema; the same question may fare better later."""
+    """No answer that says anything about the schema; the same question may fare better later."""
 
 
 class NotInRegistry(Exception):

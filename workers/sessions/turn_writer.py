@@ -22,7 +22,7 @@ RETRY_MAX_S = 0.5
 class TurnWriter:
     """Stores turns, and withdraws those that must not have been stored. Lives on the event loop.
 
-    What Redis does not do is tried again until the pending is dropped; what becomes of a turn otherwise is told.
+    What Redis does not do is tried again until the turn is dropped; any other outcome of it goes to the callbacks.
     """
 
     def __init__(  # noqa: PLR0913  # what it writes to, and whom it notifies

@@ -40,7 +40,7 @@ class ReplyCache:
         if keys.answer is not None and outcome is CacheOutcome.MISS:
             self._cache.put(keys.answer, body)
         if keys.resend is not None:
-            self._cache.put(keys.resend, _remembered(keys, value, body), self._resend_window_s)
+            self._cache.put(keys.resend, _encoded(keys, value, body), self._resend_window_s)
 
 
 def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | None:
@@ -48,8 +48,8 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     if keys.fresh:
         return None
     answer = found.get(keys.answer or "")
-    told = found.get(keys.resend or "")
-    value = _retold(told.value, answer) if told is not None else None
+    reply = found.get(keys.resend or "")
+    value = _decoded(reply.value, answer) if reply is not None else None
     if value is not None:
         return Duplicate(draft.delivery, value, truncation=draft.truncation)
     if answer is not None:
@@ -60,14 +60,14 @@ def _recalled(draft: RenderedRequest, found: Mapping[str, Found]) -> Result | No
     return None
 
 
-def _remembered(keys: CacheKeys, value: bytes, body: bytes) -> bytes:
+def _encoded(keys: CacheKeys, value: bytes, body: bytes) -> bytes:
     """What to keep of a reply: all of it, or only what its answer, kept under its own key, does not have."""
     if keys.answer is None:
         return _WHOLE + value
     return _HEAD + _digest(body) + value.removesuffix(body[1:])
 
 
-def _retold(entry: bytes, answer: Found | None) -> bytes | None:
+def _decoded(entry: bytes, answer: Found | None) -> bytes | None:
     """The reply that was remembered; None when its answer is gone, or was replaced by another."""
     kind, rest = entry[:1], entry[1:]
     if kind == _WHOLE:

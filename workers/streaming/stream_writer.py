@@ -20,7 +20,7 @@ from pelton.pipeline.wire import contract
 from pelton.workers.engine.api import Completion, Outcome
 from pelton.workers.kafka.topics import TopicDirectory
 from pelton.workers.notices import Notice
-from pelton.workers.prepare.tokenizer import Codec
+from pelton.workers.prepare.codec import Codec
 from pelton.workers.requests import PreparedRequest, TokenListener
 from pelton.workers.streaming.stable_text import StableText
 

@@ -29,7 +29,7 @@ class ParentLink:
         return cls(socket.socket(fileno=fd))
 
     def say(self, word: ChildState) -> None:
-        """Tell the parent. One that is frozen long enough to fill the buffer misses words, and is none the worse."""
+        """Send the parent a state. It is dropped, which is harmless, where the parent has let the buffer fill up."""
         with self._lock, contextlib.suppress(OSError):
             self._socket.send(f"{word}\n".encode())
 

@@ -127,7 +127,8 @@ class Replica:
 
     async def _pause(self, code: int, crash: Crash) -> None:
         wait_s = 0.0 if is_crash(code) and crash.expected else self._backoff.next_s()
-        log.warning("%s %s: starting it again in %.1f s", self, describe_exit(code), wait_s)
+        hint = ", as the kernel does where memory is short" if code == -signal.SIGKILL else ""
+        log.warning("%s %s%s: starting it again in %.1f s", self, describe_exit(code), hint, wait_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait_s)
 

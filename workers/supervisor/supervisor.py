@@ -12,6 +12,7 @@ from pelton.pipeline.settings.worker import WorkerSettings
 from pelton.workers.supervisor.exit_codes import WorkerExit
 from pelton.workers.supervisor.gpus import gpus_for
 from pelton.workers.supervisor.replica import Crash, Launch, Replica, Unusable
+from pelton.workers.supervisor.wait_policy import wait_policy
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Supervisor:
         self._drain_limit_s = settings.drain_timeout_s + DRAIN_MARGIN_S
         self._draining = False
         self._replicas = [
-            Replica(index, _launch(settings, command, index, gpus, gpus_each), self._on_change, on_crash)
+            Replica(index, launch_of(settings, command, index, gpus, gpus_each), self._on_change, on_crash)
             for index in range(settings.replicas)
         ]
         self._mark_pool = ready_file_marker(settings.ready_file)
@@ -79,11 +80,11 @@ class Supervisor:
         self._mark_pool(_state(ready=all(replica.ready for replica in self._replicas)))
 
 
-def _launch(
+def launch_of(
     settings: WorkerSettings, command: Sequence[str], index: int, gpus: Sequence[str], gpus_each: int
 ) -> Launch:
-    """Each worker has its own metrics port and GPUs."""
-    environment = gpus_for(index, settings.replicas, gpus, gpus_each)
+    """How worker `index` is started: each has its own metrics port and GPUs."""
+    environment = wait_policy() | gpus_for(index, settings.replicas, gpus, gpus_each)
     if settings.metrics_port:
         environment["PELTON_WORKER__METRICS_PORT"] = str(settings.metrics_port + index)
     return Launch(command, environment, settings.stall_timeout_s)

@@ -22,6 +22,7 @@ from pelton.commands.common import (
     say,
     stderr,
 )
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.pipeline.settings.routing.experiments import Experiment
@@ -54,7 +55,7 @@ def route(config: Config = None, verbose: Verbose = False, log_format: LogFormat
     with clear_errors(log_format=log_format, until_stopped=True):
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
-        run_service(lambda: route_requests(settings.kafka, settings.routing))
+        run_service(lambda: within_reach(settings.kafka, lambda: route_requests(settings.kafka, settings.routing)))
 
 
 @app.command()

@@ -4,9 +4,9 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from pelton.commands.shared.tables import folding_table
 from pelton.pipeline.outside_text import escaped
 from pelton.producers.ab.intervals import Interval
 from pelton.producers.ab.report import (
@@ -23,10 +23,8 @@ from pelton.producers.ab.report import (
 
 def tables(report: ExperimentReport) -> RenderableType:
     """A row a metric, a column a variant; then what differs, in words. Names come from headers, and are escaped."""
-    table = Table(title=_text(f"Experiment {report.name}"), title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for variant in report.variants:
-        table.add_column(_text(variant.name), justify="right")
+    names, title = [_text(variant.name) for variant in report.variants], _text(f"Experiment {report.name}")
+    table = folding_table("", figures=names, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_row("models", *(_text(", ".join(variant.models)) for variant in report.variants))
     table.add_row("requests", *(f"{variant.requests:,}" for variant in report.variants))
     table.add_row("units", *(f"{variant.units:,}" for variant in report.variants))

@@ -75,6 +75,9 @@ def list_letters(  # noqa: PLR0913, PLR0917  # the command's options, each by na
 
     with stderr.status(f"Reading {name} ..."):
         run_async(_each(kafka, name, selection, keep))
+    if not rows:
+        stderr.print(f"No dead letter of {name} fits." if selection != Selection() else f"{name} has no dead letters.")
+        return
     console = _console()
     console.print(view.listing(name, [rows[when] for when in sorted(rows)], console.width))
 
@@ -224,9 +227,13 @@ def _tell(tally: ReplayCounts, what: str) -> None:
     hidden = len(notes) - _MAX_TOLD
     for note in [*notes[:_MAX_TOLD], f"... and {hidden:,} more."] if hidden > 0 else notes:
         stderr.print(view.harmless(note), soft_wrap=True)
-    if tally.replayed_before:
-        before = f"{len(tally.replayed_before):,} were replayed before; --again sends them once more."
-        stderr.print(before, highlight=False, soft_wrap=True)
+    if before := len(tally.replayed_before):
+        told = (
+            "1 was replayed before; --again sends it"
+            if before == 1
+            else f"{before:,} were replayed before; --again sends them"
+        )
+        stderr.print(f"{told} once more.", highlight=False, soft_wrap=True)
 
 
 def _end(tally: ReplayCounts) -> NoReturn:

@@ -100,6 +100,7 @@ def details(letter: DeadLetter, replayed: Replayed | None) -> RenderableType:
         ("code", letter.code or "?"),
         ("message", letter.message),
         ("origin", f"{letter.origin or '?'}{sent}"),
+        ("attempts", str(letter.attempts or "?")),
         ("replayed", f"{_time(replayed.timestamp_ms)}, as {replayed.request or '?'}" if replayed else "no"),
         ("key", _printed(_plain(letter.key))),
     ]

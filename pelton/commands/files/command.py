@@ -8,7 +8,8 @@ import orjson
 import typer
 
 from pelton.commands.common import Config, Exit, clear_errors, say, stderr
-from pelton.commands.files.estimates import duration, measured_speed, token_counter
+from pelton.commands.files.estimates import measured_speed, token_counter
+from pelton.commands.shared.duration import duration
 from pelton.pipeline.settings.loading import load_settings
 from pelton.producers.batch.tools.check import Fault
 from pelton.producers.batch.tools.check import check as check_file

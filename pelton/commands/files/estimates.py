@@ -13,7 +13,6 @@ from pelton.pipeline.wire.chat import ChatRequest
 
 SPEED = "pelton_tokens_per_second"
 LOOK_S = 5.0
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def token_counter(model: str) -> Callable[[ChatRequest], int]:
@@ -47,12 +46,3 @@ def measured_speed(metrics: Sequence[str]) -> float:
     if not total:
         fail(f"--metrics: no worker there has measured a speed yet ({SPEED}).", Exit.UNUSABLE)
     return total
-
-
-def duration(seconds: float) -> str:
-    """For people: `40 s`, `12 min`, `3.4 h`, `2.1 days`."""
-    for most, unit, name in ((2 * _MINUTE, 1, "s"), (2 * _HOUR, _MINUTE, "min"), (2 * _DAY, _HOUR, "h")):
-        if seconds < most:
-            shown = seconds / unit
-            return f"{shown:,.0f} {name}" if shown >= 10 or unit == 1 else f"{shown:,.1f} {name}"  # noqa: PLR2004
-    return f"{seconds / _DAY:,.1f} days"

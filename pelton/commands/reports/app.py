@@ -1,5 +1,6 @@
 """`pelton reports`: the job service, and what one asks about jobs."""
 
+import os
 import socket
 import time
 from typing import Annotated
@@ -8,7 +9,6 @@ import orjson
 import typer
 import uvicorn
 from rich.console import Console
-from rich.table import Table
 
 from pelton.commands.common import (
     Config,
@@ -20,7 +20,10 @@ from pelton.commands.common import (
     quiet_libraries,
     run_async,
     run_service,
+    say,
 )
+from pelton.commands.shared.tables import folding_table
+from pelton.commands.shared.within_reach import within_reach
 from pelton.logs import configure_logging
 from pelton.pipeline.lifecycle import State, ready_file_marker
 from pelton.pipeline.settings.loading import Settings, load_settings
@@ -58,7 +61,7 @@ def serve(
         settings = load_settings(config)
         configure_logging(settings.log, verbose=verbose, log_format=log_format)
         with traces(settings.traces, "pelton-reports") as kept:
-            run_service(lambda: _serve(settings, kept))
+            run_service(lambda: within_reach(settings.kafka, lambda: _serve(settings, kept)))
 
 
 async def _serve(settings: Settings, kept: Traces | None) -> None:
@@ -78,7 +81,10 @@ def list_jobs(config: Config = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(orjson.dumps([status.model_dump(mode="json") for status in newest]))
         return
-    table = Table("job", "title", "entity", "period", "state", "texts", "updated")
+    if not newest:
+        typer.echo("No jobs yet. Ask for one with `pelton report job.yaml --out DIR`.")
+        return
+    table = folding_table("job", "title", "entity", "period", "state", "texts", "updated")
     for status in newest:
         row = (status.id, status.title, status.entity, status.period, str(status.state))
         table.add_row(*map(_escaped, row), f"{status.done}/{status.total}", _ago(status.updated_ms))
@@ -91,25 +97,37 @@ def status(job_id: JobId, config: Config = None, as_json: Json = False) -> None:
     quiet_libraries()
     found = run_async(_statuses(config)).get(job_id)
     if found is None:
-        fail(f"No job {job_id!r} is known; `pelton reports list` shows all.", Exit.FAILED)
+        fail(_unknown(job_id), Exit.FAILED)
     if as_json:
         typer.echo(found.encode())
         return
-    for name, value in found.model_dump(mode="json", exclude_none=True).items():
-        typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+    told = {name: value for name, value in found.model_dump(mode="json").items() if value not in (None, "", [])}
+    for name, value in told.items():
+        say(f"{name.removesuffix('_ms')}: {_shown(name, value)}")
 
 
 @app.command()
 def cancel(job_id: JobId, config: Config = None) -> None:
-    """Take a job back: what was submitted under this id until now ends as cancelled."""
+    """Take a job back: what was submitted under this id until now ends as cancelled.
+
+    Exit codes: 0; 1 no such job is known, or it has ended.
+    """
     quiet_libraries()
 
-    async def run() -> None:
+    async def run() -> JobStatus | None:
         settings = load_settings(config)
         async with ReportClient(settings.kafka, settings.reports) as client:
-            await client.cancel(job_id)
+            found = (await client.statuses()).get(job_id)
+            if found is not None and not found.state.final:
+                await client.cancel(job_id)
+            return found
 
-    run_async(run())
+    found = run_async(run())
+    if found is None:
+        fail(_unknown(job_id), Exit.FAILED)
+    if found.state.final:
+        fail(f"Job {job_id} is {found.state}: there is nothing to cancel.", Exit.FAILED)
+    typer.echo(f"Job {job_id} is being cancelled.")
 
 
 @app.command()
@@ -128,7 +146,13 @@ def web(
         kafka, reports = settings.kafka, settings.reports
         await ensure_topics(kafka, reports)
         pages = ReportPages(JobIndex(kafka, reports), ReportClient(kafka, reports))
-        listening = socket.create_server(("127.0.0.1", port))
+        try:
+            listening = socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            fail(
+                f"--port: port {port} of 127.0.0.1 cannot be listened on: {os.strerror(error.errno or 0)}.",
+                Exit.UNUSABLE,
+            )
         typer.echo(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         server = uvicorn.Server(uvicorn.Config(pages.application(), log_level="warning", access_log=False))
         await server.serve(sockets=[listening])
@@ -146,6 +170,16 @@ async def _statuses(config: Config) -> dict[str, JobStatus]:
     settings = load_settings(config)
     async with ReportClient(settings.kafka, settings.reports) as client:
         return await client.statuses()
+
+
+def _unknown(job_id: str) -> str:
+    return f"No job {job_id!r} is known; `pelton reports list` shows all."
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return _ago(value) if name.endswith("_ms") and isinstance(value, int) else str(value)
 
 
 def _escaped(text: str) -> str:

@@ -13,6 +13,7 @@ from pelton.pipeline.settings.loading import Settings, load_settings
 from pelton.producers.reports.assembly.outputs import write_outputs
 from pelton.producers.reports.assembly.report import JobState, Report
 from pelton.producers.reports.client import ReportClient
+from pelton.producers.reports.planning.plan import Plan
 from pelton.producers.reports.service.records import JobStatus
 from pelton.producers.reports.spec.model import JobSpec
 from pelton.producers.reports.spec.reading import read_job
@@ -49,6 +50,8 @@ def report(
     with clear_errors():
         settings = load_settings(config)
         spec = read_job(job, templates=settings.reports.templates)
+        Plan(spec)  # what the job service would refuse is refused before anything is started or sent
+        _make_folder(out)
         try:
             with local_services(stderr) if local else contextlib.nullcontext(settings) as found:
                 finished = _run(found, spec, timeout)
@@ -56,18 +59,31 @@ def report(
             fail(str(error), Exit.UNUSABLE)
     if finished.state is not JobState.DONE:
         fail(f"Job {finished.id} {finished.state}: {finished.message}", Exit.FAILED)
-    for path in write_outputs(finished, out):
+    try:
+        written = write_outputs(finished, out)
+    except OSError as error:
+        fail(f"The report cannot be written: {error}. Repeat the command: the job is finished.", Exit.UNUSABLE)
+    for path in written:
         typer.echo(str(path))
     flagged = [section.title for section in finished.sections if section.flagged]
     if flagged:
         stderr.print(f"Flagged, as numbers in it have no source: {', '.join(flagged)}.", style="yellow", markup=False)
 
 
+def _make_folder(out: Path) -> None:
+    """Now, and not when the job is done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"--out {out} cannot be made: {error.strerror}.", Exit.UNUSABLE)
+
+
 def _run(settings: Settings, spec: JobSpec, timeout: float) -> Report:
     async def run(show: Callable[[JobStatus], None]) -> Report:
         async with ReportClient(settings.kafka, settings.reports) as client:
             submitted = await client.submit(spec)
-            stderr.print(f"Job {submitted.job_id} ({submitted.run})", markup=False, highlight=False)
+            told = f"Job {submitted.job_id} ({submitted.run}) is sent to the job service (`pelton reports serve`)."
+            stderr.print(told, markup=False, highlight=False, soft_wrap=True)
             return await client.wait(submitted, show, timeout or None)
 
     with report_progress(spec) as show:

@@ -5,30 +5,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pelton.commands.top.scraping import Scrape
-
-HITS = ("hit-local", "hit-remote", "joined", "resent")
+from pelton.pipeline.wire.contract import CacheOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFigures:
     """One worker. What is measured between two looks is None at the first, and where nothing happened.
 
-    Rates are by second. `lanes` has what waits, `answers` how many answers came from where, both by name.
-    `kv_share` is of its KV pages. `memory_bytes` is of the process; those of the GPU are None without one.
+    Rates are by second. `waiting` is in the line; `lanes` has the same by lane, `answers` how many answers came from
+    where since the first look. `kafka_away`: Kafka does not answer it. `kv_share` is of its KV pages. `memory_bytes` is
+    of the process; those of the GPU are None without one.
     """
 
     url: str
     state: str
     error: str = ""
+    kafka_away: bool = False
     name: str = ""
     model: str = ""
     engine: str = ""
-    partitions: float = 0
-    running: float = 0
-    waiting: float = 0
-    waiting_sessions: float = 0
-    lanes: dict[str, float] | None = None
-    backlog: float = 0
+    partitions: int = 0
+    running: int = 0
+    waiting: int = 0
+    waiting_sessions: int = 0
+    waiting_quotas: int = 0
+    lanes: dict[str, int] | None = None
+    backlog: int = 0
     backlog_s: float | None = None
     answered_per_s: float | None = None
     failed_per_s: float | None = None
@@ -38,7 +40,7 @@ class WorkerFigures:
     fill: float | None = None
     kv_share: float | None = None
     prefix_hits: float | None = None
-    answers: dict[str, float] | None = None
+    answers: dict[str, int] | None = None
     cached_share: float | None = None
     cache_failures_per_s: float | None = None
     memory_bytes: float | None = None
@@ -52,9 +54,11 @@ class Totals:
 
     workers: int
     ready: int
-    running: float
-    waiting: float
-    backlog: float
+    running: int
+    waiting: int
+    waiting_sessions: int
+    waiting_quotas: int
+    backlog: int
     backlog_s: float | None
     answered_per_s: float
     failed_per_s: float
@@ -72,20 +76,21 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
     change = _Change(now, before)
     finished = change.by("pelton_requests_finished_total", "code")
     answers = change.by("pelton_cache_requests_total", "outcome")
-    known = sum(answers.get(name, 0.0) for name in HITS)
     failed = None if not change.known else sum(finished.values()) - finished.get("ok", 0.0)
     return WorkerFigures(
         url=now.url,
         state=now.state or "unknown",
+        kafka_away=bool(now.value("pelton_kafka_away")),
         name=info.get("worker", ""),
         model=info.get("model", ""),
         engine=info.get("engine", ""),
-        partitions=now.value("pelton_partitions") or 0,
-        running=now.value("pelton_running_requests") or 0,
-        waiting=now.value("pelton_waiting_requests") or 0,
-        waiting_sessions=now.value("pelton_waiting_sessions") or 0,
-        lanes=now.by("pelton_lane_waiting_requests", "lane"),
-        backlog=now.value("pelton_backlog_requests") or 0,
+        partitions=_whole(now.value("pelton_partitions")),
+        running=_whole(now.value("pelton_running_requests")),
+        waiting=_whole(now.value("pelton_waiting_requests")),
+        waiting_sessions=_whole(now.value("pelton_waiting_sessions")),
+        waiting_quotas=_whole(now.value("pelton_waiting_quotas")),
+        lanes={lane: _whole(count) for lane, count in now.by("pelton_lane_waiting_requests", "lane").items()},
+        backlog=_whole(now.value("pelton_backlog_requests")),
         backlog_s=_finite(now.value("pelton_backlog_seconds")),
         answered_per_s=change.rate(finished.get("ok", 0.0)),
         failed_per_s=change.rate(failed),
@@ -95,8 +100,8 @@ def figures(now: Scrape, before: Scrape | None) -> WorkerFigures:
         fill=change.mean("pelton_batch_fill"),
         kv_share=_share(now.value("pelton_kv_pages_used"), now.value("pelton_kv_pages")),
         prefix_hits=_share(change.of("pelton_prefix_hit_tokens_total"), change.of("pelton_prefix_lookup_tokens_total")),
-        answers=answers,
-        cached_share=_share(known, sum(answers.values())),
+        answers={outcome: _whole(count) for outcome, count in answers.items()},
+        cached_share=_share(sum(answers.get(each, 0.0) for each in CacheOutcome if each.saved), sum(answers.values())),
         cache_failures_per_s=change.rate(sum(change.by("pelton_cache_failures_total", "kind").values())),
         memory_bytes=now.value("process_resident_memory_bytes"),
         gpu_share=now.first("pelton_gpu_utilization_ratio"),
@@ -112,7 +117,9 @@ def totals(workers: Sequence[WorkerFigures]) -> Totals:
         workers=len(there),
         ready=sum(worker.state == "ready" for worker in there),
         running=sum(worker.running for worker in there),
-        waiting=sum(worker.waiting + worker.waiting_sessions for worker in there),
+        waiting=sum(worker.waiting for worker in there),
+        waiting_sessions=sum(worker.waiting_sessions for worker in there),
+        waiting_quotas=sum(worker.waiting_quotas for worker in there),
         backlog=sum(worker.backlog for worker in there),
         backlog_s=max(longest, default=None),
         answered_per_s=sum(worker.answered_per_s or 0.0 for worker in there),
@@ -156,6 +163,11 @@ def _start(scrape: Scrape) -> float | None:
 
 def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
+
+
+def _whole(count: float | None) -> int:
+    """A count; what is none, as any port may say, is no requests."""
+    return int(count) if count is not None and math.isfinite(count) else 0
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,17 +1,19 @@
 """The screen of `pelton top`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pelton.commands.shared.duration import duration
 from pelton.commands.top.figures import Totals, WorkerFigures
 from pelton.pipeline.outside_text import shown
 
-_STATES = {"ready": "green", "starting": "yellow", "draining": "yellow", "gone": "red"}
+_STATES = {"ready": "green", "starting": "yellow", "draining": "yellow", "gone": "red", "no Kafka": "red"}
 _LOAD = (
     "parti-\ntions", "backlog", "time", "inter-\nactive", "batch", "ses-\nsions",
     "answers\n/s", "tokens\n/s", "failed\n/s",
@@ -20,25 +22,41 @@ _ENGINE = (
     "running", "rows", "fill", "step\nms", "KV\npages", "prefix\nhits", "cached", "memory", "GPU", "GPU\nmemory",
 )  # fmt: skip
 _MIB, _GIB = 1024**2, 1024**3
-_HOUR_S, _MINUTE_S = 3600, 60
+TABLE_WIDTH = 100
+"""Columns that the tables need so that no figure is cut."""
 MAX_NAME_CHARS = 40
 """What comes from another machine is shown so that nothing in it acts on a terminal, and not at length."""
 
 
 def screen(workers: Sequence[WorkerFigures], totals: Totals, interval_s: float) -> RenderableType:
     """All that there is to see; as wide as the terminal."""
-    parts: list[RenderableType] = [_summary(totals, len(workers)), _load(workers), _engine(workers)]
+    parts: list[RenderableType] = [_summary(totals, len(workers)), _Workers(workers)]
     if troubles := [worker for worker in workers if worker.error]:
         parts.append(_troubles(troubles))
     parts.append(Text(f"rates over {interval_s:g} s; Ctrl-C ends it", style="dim"))
     return Group(*parts)
 
 
+class _Workers:
+    """Tables where there is room for them, else some lines a worker: no figure is cut."""
+
+    def __init__(self, workers: Sequence[WorkerFigures]) -> None:
+        self._workers = workers
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if options.max_width >= TABLE_WIDTH:
+            yield _load(self._workers)
+            yield _engine(self._workers)
+        else:
+            yield from map(_block, self._workers)
+
+
 def _summary(totals: Totals, known: int) -> Panel:
+    waiting = totals.waiting + totals.waiting_sessions + totals.waiting_quotas
     line = Text.assemble(
         (f"{totals.ready}", "bold green" if totals.ready == known else "bold yellow"), f" of {known} workers ready   ",
         "backlog ", (f"{totals.backlog:,.0f}", "bold"), f" ({_time(totals.backlog_s)})   ",
-        "waiting ", (f"{totals.waiting:,.0f}", "bold"), "   running ", (f"{totals.running:,.0f}", "bold"), "   ",
+        "waiting ", (f"{waiting:,.0f}", "bold"), "   running ", (f"{totals.running:,.0f}", "bold"), "   ",
         (f"{totals.answered_per_s:,.1f}", "bold"), " answers/s   ",
         (f"{totals.tokens_per_s:,.0f}", "bold"), " tokens/s   ",
         (f"{totals.failed_per_s:,.1f}", "bold red" if totals.failed_per_s else "bold"), " failed/s",
@@ -51,9 +69,9 @@ def _load(workers: Sequence[WorkerFigures]) -> Table:
     table = _table("worker", "state", *_LOAD)
     for worker in workers:
         lanes = worker.lanes or {}
-        state = Text(worker.state, _STATES.get(worker.state, ""))
+        state = _state(worker)
         table.add_row(
-            _place(worker), state,
+            _place(worker), Text(state, _STATES.get(state, "")),
             *([] if worker.error else [
                 f"{worker.partitions:,.0f}", f"{worker.backlog:,.0f}", _time(worker.backlog_s),
                 f"{lanes.get('interactive', 0):,.0f}", f"{lanes.get('batch', 0):,.0f}",
@@ -79,13 +97,36 @@ def _engine(workers: Sequence[WorkerFigures]) -> Table:
     return table
 
 
+def _block(worker: WorkerFigures) -> Group:
+    """The same in words, as narrow as the terminal."""
+    state = _state(worker)
+    head = Text.assemble(_place(worker), "  ", (state, _STATES.get(state, "")))
+    if worker.error:
+        return Group(head)
+    lanes = worker.lanes or {}
+    line = f"waiting {lanes.get('interactive', 0):,.0f} interactive, {lanes.get('batch', 0):,.0f} batch"
+    rates = f"{_number(worker.answered_per_s, ',.1f')} answers/s, {_number(worker.tokens_per_s, ',.0f')} tokens/s"
+    rows = f"running {worker.running:,.0f}, rows {_number(worker.rows, '.1f')}, fill {_number(worker.fill, '.0%')}"
+    known = f"prefix hits {_number(worker.prefix_hits, '.0%')}, cached {_number(worker.cached_share, '.0%')}"
+    gpu = f"GPU {_number(worker.gpu_share, '.0%')} {_memory(worker.gpu_bytes)}"
+    lines = (
+        f"backlog {worker.backlog:,.0f} ({_time(worker.backlog_s)}), {worker.partitions:,.0f} partitions",
+        f"{line}, {worker.waiting_sessions:,.0f} sessions",
+        f"{rates}, {_number(worker.failed_per_s, ',.1f')} failed/s",
+        f"{rows}, step {_number(worker.step_ms, ',.1f')} ms, KV pages {_number(worker.kv_share, '.0%')}",
+        f"{known}, memory {_memory(worker.memory_bytes)}, {gpu}",
+    )
+    head.append(f"  {shown(worker.model, MAX_NAME_CHARS)}")
+    return Group(head, *(Padding(Text(line), (0, 0, 0, 2)) for line in lines))
+
+
 def _table(name: str, word: str, *figures: str) -> Table:
     """The word gives way where the terminal is narrow."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column(name, no_wrap=True)
     table.add_column(word, ratio=1, no_wrap=True, min_width=8)
     for figure in figures:
-        table.add_column(figure, justify="right")
+        table.add_column(figure, justify="right", no_wrap=True)
     return table
 
 
@@ -94,6 +135,10 @@ def _troubles(workers: Sequence[WorkerFigures]) -> Table:
     for worker in workers:
         table.add_row(Text(worker.url, "red"), Text(shown(worker.error)))
     return table
+
+
+def _state(worker: WorkerFigures) -> str:
+    return "no Kafka" if worker.kafka_away else worker.state
 
 
 def _place(worker: WorkerFigures) -> str:
@@ -111,8 +156,4 @@ def _memory(value: float | None) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    if seconds >= _HOUR_S:
-        return f"{seconds / _HOUR_S:.1f} h"
-    return f"{seconds / _MINUTE_S:.0f} min" if seconds >= 2 * _MINUTE_S else f"{seconds:.0f} s"
+    return "unknown" if seconds is None else duration(seconds)

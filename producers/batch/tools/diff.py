@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pelton.producers.batch.file import is_answer, read_requests
+from pelton.producers.batch.retry_failed import id_digest
 from pelton.producers.errors import BatchError
 
 _ANSWERED, _FAILED = 1, 2
@@ -40,12 +40,12 @@ def diff(source: Path, outputs: Sequence[Path], on_open: Callable[[int, str | No
     outcomes: dict[bytes, int] = {}
     doubled: set[bytes] = set()
     for entry in (entry for output in outputs for entry in _entries(output)):
-        key = _key(entry.get("custom_id"))
+        key = id_digest(entry.get("custom_id"))
         doubled |= {key} if key in outcomes else set()
         outcomes[key] = _ANSWERED if is_answer(entry) or outcomes.get(key) == _ANSWERED else _FAILED
     for line in read_requests(source):
         found.requests += 1
-        key = _key(line.custom_id)
+        key = id_digest(line.custom_id)
         found.doubled += key in doubled
         match outcomes.pop(key, None):
             case 1:
@@ -58,10 +58,6 @@ def diff(source: Path, outputs: Sequence[Path], on_open: Callable[[int, str | No
                 on_open(line.number, line.custom_id, "failed")
     found.foreign = len(outcomes)
     return found
-
-
-def _key(custom_id: Any) -> bytes:
-    return blake2b(orjson.dumps(custom_id), digest_size=16).digest()
 
 
 def _entries(output: Path) -> Iterator[dict[str, Any]]:

@@ -18,4 +18,7 @@ def fill(template: str, values: Mapping[str, Any], *, section: str) -> str:
         return fill_template(template, values)
     except TemplateFault as fault:
         where = f", line {fault.line}" if fault.line else ""
-        raise PromptUnusable(f"The prompt of section {section!r}{where}: {fault.message}.") from None
+        message = fault.message.rstrip(".")
+        if message.endswith("is undefined"):
+            message += f"; a prompt knows {', '.join(values)}"
+        raise PromptUnusable(f"The prompt of section {section!r}{where}: {message}.") from None

@@ -27,7 +27,7 @@ async def ensure_topics(kafka: KafkaSettings, reports: ReportSettings) -> None:
 
 async def look_at(kafka: KafkaSettings, reports: ReportSettings) -> dict[str, Topic]:
     """Raises `BrokerUnreachable`, `TopicMissing`, or `ReportError` where the numbers of partitions differ."""
-    topics = (await look_up(kafka, *reports.topics())).topics
+    topics = (await look_up(kafka, *reports.topics(), maker="`pelton reports serve`, which makes it")).topics
     counts = {name: topic.partitions for name, topic in topics.items()}
     if len(set(counts.values())) > 1:
         raise ReportError(

@@ -57,7 +57,9 @@ class Document:
 class DocumentBuilder:
     """Collects blocks and keeps the limits. Its methods raise `SourceUnusable`."""
 
-    def __init__(self, name: str, title: str) -> None:
+    def __init__(self, name: str, title: str, counted: str = "") -> None:
+        """`counted` is a sentence on what the tables count that have no text around them."""
+        self._counted_in = counted
         self._name = name
         self._title = title
         self._blocks: list[Block] = []
@@ -86,7 +88,7 @@ class DocumentBuilder:
         self._limit("columns in a table", width, MAX_COLUMNS)
         self._limit("table cells", self._cells, MAX_CELLS)
         filled = tuple(tuple(" ".join(cell.split()) for cell in row) + ("",) * (width - len(row)) for row in kept)
-        self._blocks.append(Grid(filled, " ".join(caption.split())[:300], context[:500]))
+        self._blocks.append(Grid(filled, " ".join(caption.split())[:300], (context or self._counted_in)[:500]))
 
     def check_size(self, rows: int, columns: int) -> None:
         """For readers that would spend much on a table before they give it here."""

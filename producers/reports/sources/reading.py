@@ -21,9 +21,9 @@ def read_source(source: SourceSpec) -> Document:
     """Parse a source that has its content. Raises `SourceUnusable`, which names the source."""
     if source.content is None or source.format is None:
         raise SourceUnusable(f"Source {source.name!r} has no content: send jobs with `pelton report` or `submit`.")
-    builder = DocumentBuilder(source.name, source.title or source.name)
-    if source.unit:
-        builder.paragraph(f"All amounts are in {source.unit}.")
+    counted = f"All amounts are in {source.unit}." if source.unit else ""
+    builder = DocumentBuilder(source.name, source.title or source.name, counted)
+    builder.paragraph(counted)
     try:
         _READERS[source.format](source.content, builder)
     except (csv.Error, orjson.JSONDecodeError, ValueError, RecursionError) as error:

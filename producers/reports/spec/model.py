@@ -96,7 +96,7 @@ class SourceSpec(_Strict):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.path is None) == (self.content is None):
-            raise ValueError("give either path or content")
+            raise ValueError("give either path or content, and not both")
         if self.format is None and self.path is None:
             raise ValueError("content needs a format: csv, json, markdown, html or text")
         return self
@@ -166,7 +166,7 @@ class JobSpec(_Strict):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         if (self.report is None) == (not self.sections):
-            raise ValueError("give either report (a template's name) or sections")
+            raise ValueError("give either report (a template's name) or sections, and not both")
         _unique("source", [source.name for source in self.sources])
         check_sections(self.sections, {source.name for source in self.sources})
         return self
@@ -187,10 +187,16 @@ def check_sections(sections: tuple[SectionSpec, ...], sources: set[str] | None =
     for section in sections:
         for needed in section.needs:
             if needed not in known:
-                raise ValueError(f"section {section.id!r} needs {needed!r}, which is no section of this report")
+                raise ValueError(
+                    f"section {section.id!r} needs {needed!r}, which is no section of this report: its sections are "
+                    + ", ".join(sorted(known))
+                )
         for source in section.sources or ():
             if sources is not None and source not in sources:
-                raise ValueError(f"section {section.id!r} names source {source!r}, which the job does not have")
+                raise ValueError(
+                    f"section {section.id!r} names source {source!r}, which the job does not have: its sources are "
+                    + ", ".join(sorted(sources))
+                )
     _refuse_circles({section.id: section.needs for section in sections})
 
 

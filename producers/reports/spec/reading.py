@@ -2,11 +2,12 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pelton.producers.reports.errors import JobInvalid, SourceUnusable
+from pelton.producers.reports.spec.faults import told
 from pelton.producers.reports.spec.model import JobSpec, ReportTemplate, SourceFormat, SourceSpec, check_sections
 from pelton.producers.reports.spec.yaml_lines import LinedDocument, read_lined
 
@@ -90,14 +91,7 @@ def validated(document: LinedDocument, model: type[M]) -> M:
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        raise JobInvalid("\n".join(_fault(document, fault) for fault in error.errors()[:20])) from None
-
-
-def _fault(document: LinedDocument, fault: Any) -> str:
-    place = tuple(fault["loc"])
-    field = ".".join(map(str, place)) or "the job"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{document.name}, line {document.line_of(place)}, {field}: {message}"
+        raise JobInvalid(told(document, model, error)) from None
 
 
 def _filled(source: SourceSpec, folder: Path) -> SourceSpec:
@@ -108,7 +102,10 @@ def _filled(source: SourceSpec, folder: Path) -> SourceSpec:
         raise SourceUnusable(f"Source {source.name!r}: {source.path} lies outside of the job's folder; copy it there.")
     kind = source.format or _FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise SourceUnusable(f"Source {source.name!r}: {path.suffix or path.name} tells no format; set `format`.")
+        raise SourceUnusable(
+            f"Source {source.name!r}: {path.name} is none of {', '.join(_FORMATS)}: export it as one of these, or set "
+            "`format` where it is one under another name."
+        )
     return source.model_copy(update={"path": None, "content": _source_text(source.name, path), "format": kind})
 
 
@@ -127,7 +124,9 @@ def _source_text(name: str, path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceUnusable(f"Source {name!r}: {path.name} is not UTF-8 text (byte {error.start}).") from None
+        raise SourceUnusable(
+            f"Source {name!r}: {path.name} is not UTF-8 text (byte {error.start}): save it as UTF-8."
+        ) from None
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""YAML and JSON with the line that every value stands on, so that a fault can be shown where it is.
+"""YAML and JSON as texts with the line that every value stands on, so that a fault can be shown where it is.
 
 Aliases are refused: a file of a few lines can stand for gigabytes with them.
 """
@@ -12,6 +12,8 @@ from pelton.producers.reports.errors import JobInvalid
 
 MAX_FILE_BYTES = 1_000_000
 _MAX_DEPTH = 40
+_NULL = "tag:yaml.org,2002:null"
+_HINTS = {"mapping values are not allowed here": "put a text that holds `: ` into quotes"}
 
 Path = tuple[str | int, ...]
 
@@ -32,6 +34,16 @@ class LinedDocument:
 
 
 class _Loader(yaml.SafeLoader):
+    """Values are the texts that stand there, or nothing: what is a number, or true, is for the fields to say.
+
+    YAML's own guesses would make `off` false, `2019-12-31` a date and `010` eight.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # the library's own attribute, never changed
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(None, None, "aliases (*name) are not allowed", self.peek_event().start_mark)
@@ -52,7 +64,9 @@ def read_lined(text: str, name: str) -> LinedDocument:
         return LinedDocument(name, loader.construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise JobInvalid(f"{name}, line {line}: {error.problem or error.context}.") from None
+        problem = error.problem or error.context
+        hint = _HINTS.get(problem or "")
+        raise JobInvalid(f"{name}, line {line}: {problem}{f': {hint}' if hint else ''}.") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise JobInvalid(f"{name}: not YAML or JSON: {error}.") from None
     finally:
@@ -65,6 +79,8 @@ def _note_lines(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) 
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if (*path, str(key.value)) in lines:
+                raise JobInvalid(f"{name}, line {key.start_mark.line + 1}: {key.value} is there twice.")
             _note_lines(value, (*path, str(key.value)), lines, name)
             lines[(*path, str(key.value))] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):

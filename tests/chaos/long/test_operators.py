@@ -1,7 +1,7 @@
 """What operators and senders do, while workers work."""
 
 from tests.chaos.checker import Wrong
-from tests.chaos.test_smoke import OPERATORS, QUICK
+from tests.chaos.schedule import OPERATORS, QUICK
 
 
 def test_what_operators_and_senders_do_costs_no_more_than_it_must(chaos):

@@ -8,7 +8,8 @@ from collections import Counter
 import psutil
 
 from tests.e2e.parts import LOST, in_two_parts, other_part
-from tests.e2e.test_pool import answered, error_code, publish, replies, worker_pids
+from tests.e2e.records import answered, publish, replies, worker_pids
+from tests.replies import error_code
 
 
 def test_requests_outlive_the_parts_of_a_model(pelton, kafka_bootstrap, eventually, tmp_path):

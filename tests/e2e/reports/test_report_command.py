@@ -106,7 +106,9 @@ def test_list_status_and_cancel(kafka_bootstrap, tmp_path):
     assert "state: queued" in run("reports", "status", "small", cwd=tmp_path, **environment).stdout
     unknown = run("reports", "status", "other", cwd=tmp_path, **environment)
     assert (unknown.returncode, "'other'" in unknown.stderr) == (1, True)
-    assert run("reports", "cancel", "small", cwd=tmp_path, **environment).returncode == 0
+    assert "being cancelled" in run("reports", "cancel", "small", cwd=tmp_path, **environment).stdout
+    unknown = run("reports", "cancel", "other", cwd=tmp_path, **environment)
+    assert (unknown.returncode, "'other'" in unknown.stderr) == (1, True)
 
 
 def test_the_schema_is_published(tmp_path):

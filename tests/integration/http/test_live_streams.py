@@ -42,6 +42,7 @@ async def test_text_comes_while_the_answer_is_made(watched, server, tmp_path, cl
     assert len({chunk.id for chunk in chunks}) == 1
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     assert chunks[-1].usage.model_dump(exclude_none=True) == message["usage"]
+    assert all("usage" in chunk.model_fields_set for chunk in chunks)
 
 
 async def test_a_client_that_leaves_in_the_middle_cancels_its_request(watched, server, tmp_path, client):

@@ -66,6 +66,22 @@ async def test_a_question_and_its_answer(place, server, tmp_path):
         assert [model.id async for model in client.models.list()]
 
 
+async def test_an_answer_is_found_by_its_request_id(place, server, tmp_path, client):
+    """The id that OpenAI's client shows is the record's correlation id; of a stream and of an error, too."""
+    at = await place()
+    async with at.worker(), server(at.settings, tmp_path).running() as here, here.client() as caller:
+        asking = caller.chat.completions
+        ids = [(await asking.create(model="default", messages=QUESTION, timeout=30))._request_id]
+        stream = await asking.create(model="default", messages=QUESTION, stream=True, timeout=30)
+        ids.append(stream.response.headers["x-request-id"])
+        await stream.close()
+        with pytest.raises(openai.NotFoundError) as refused:
+            await asking.create(model="nobody's", messages=QUESTION, timeout=30)
+        ids.append(refused.value.request_id)
+        replies = await client.read(at.replies, 3)
+    assert sorted(dict(reply.headers)["kafka_correlationId"].decode() for reply in replies) == sorted(ids)
+
+
 async def test_a_callers_trace_goes_on(place, server, tmp_path, client):
     """The reply on the topic has the trace of the HTTP request, in a span of its own."""
     at = await place(partitions=1)

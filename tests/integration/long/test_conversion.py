@@ -9,7 +9,7 @@ from pelton.workers.engine.model.files.gguf_cache import GgufCache
 from pelton.workers.engine.model.files.source import DEFAULT_MODEL, locate
 from pelton.workers.engine.model.loading import load
 from pelton.workers.engine.model.spec import ModelSpec
-from tests.integration.test_smollm2 import ask, padded
+from tests.integration.smollm2 import ask, padded
 
 SPEC = ModelSpec(DEFAULT_MODEL, dtype="bfloat16", device="cpu")
 

@@ -7,7 +7,7 @@ import time
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pelton.pipeline.errors import ModelNotFound
@@ -23,14 +23,6 @@ def asking(content):
 
 def answer(reply):
     return reply.completion().choices[0].message.content
-
-
-@pytest.fixture
-async def admin(kafka_bootstrap):
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await client.start()
-    yield client
-    await client.close()
 
 
 async def test_a_question_gets_its_answer(kafka, stand_in):

@@ -9,7 +9,7 @@ from pelton.producers.client import InferenceClient
 from pelton.producers.errors import ReplyError
 from pelton.producers.replies import Reply
 from pelton.workers.engine.simulated.text import signature
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 
 
 def read_by_model(messages: Sequence[Message]) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,6 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pelton.pipeline.wire.chat import Message
 from tests.faulty.engine import Mark
 from tests.integration.sessions.talk import Talk, read_by_model
+from tests.waiting import until
 
 
 async def test_a_worker_remembers_what_was_said(scene):
@@ -118,12 +118,6 @@ async def test_what_fails_is_not_in_the_history(scene):
         assert await talk.fails(f"please, {Mark.FAIL}") == "engine_error"
         assert await talk.fails("late", deadline_ms=1) == "deadline_exceeded"
         await talk.says("second")
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110  # what a worker does has no event here
-            await asyncio.sleep(0.01)
 
 
 def waiting_turns(worker: Any) -> float:

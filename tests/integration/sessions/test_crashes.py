@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pelton.cache.sessions.store import SessionStore, session_key
-from tests.integration.sabotage import is_frozen, saboteur, until
+from tests.integration.sabotage import is_frozen, saboteur
 from tests.integration.sessions.talk import Talk
+from tests.waiting import until
 
 TURNS = 20
 LIMIT_S = 60

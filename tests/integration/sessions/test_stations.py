@@ -14,7 +14,7 @@ from pelton.workers.delivery import outgoing_batches, reply_builder
 from pelton.workers.engine.simulated.text import decode_tokens
 from pelton.workers.intake import poller
 from pelton.workers.kafka import sieve
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from tests.faulty.engine import Mark
 
 BAD = Mark.FAIL.value

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.integration.sharing.told import id_of
+from tests.replies import correlation_id
+from tests.waiting import until
 
 
 class Scene:
@@ -62,7 +63,7 @@ class Scene:
 
     async def by_id(self, count: int) -> dict[str, ConsumerRecord]:
         """So many replies by their correlation ids."""
-        return {id_of(reply): reply for reply in await self.read(count)}
+        return {correlation_id(reply): reply for reply in await self.read(count)}
 
     async def read_all(self) -> list[ConsumerRecord]:
         """Every reply that is committed by now."""
@@ -73,13 +74,6 @@ class Scene:
     def in_s(seconds: float) -> bytes:
         """The deadline so many seconds from now, as its header has it."""
         return str(int((time.time() + seconds) * 1000)).encode()
-
-    @staticmethod
-    async def until(condition: Callable[[], Any], limit_s: float = 10) -> None:
-        """Wait until something is so."""
-        async with asyncio.timeout(limit_s):
-            while not condition():  # noqa: ASYNC110  # what is looked at has no event
-                await asyncio.sleep(0.005)
 
     @asynccontextmanager
     async def workers(self, count: int) -> AsyncIterator[list[Any]]:
@@ -95,7 +89,7 @@ class Scene:
         async with asyncio.TaskGroup() as serving:
             for _ in range(count):
                 serving.create_task(serve())
-            await self.until(lambda: len(found) == count and all(worker.partitions for worker in found), 30)
+            await until(lambda: len(found) == count and all(worker.partitions for worker in found), 30)
             yield found
             leave.set()
 

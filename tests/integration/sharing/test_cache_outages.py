@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from pelton.stack.valkey import ValkeyConfig, ValkeyServer
-from tests.integration.sharing.told import code, id_of, outcome
+from tests.replies import correlation_id, error_code, outcome
 
 PER_S = 60
 TROUBLE_S = 2.0
@@ -58,7 +58,7 @@ async def test_an_outage_costs_nobody_an_answer(scene):
             requests = await scene.client.read_all(scene.at.requests)
             replies = await scene.read(len(requests))
             samples = [worker.metrics.registry.get_sample_value for worker in (first, second)]
-    assert [code(reply) for reply in replies if code(reply)] == []
+    assert [error_code(reply) for reply in replies if error_code(reply)] == []
     sent_ms = {f"{sent.topic}-{sent.partition}-{sent.offset}": sent.timestamp for sent in requests}
     waits_ms = [reply.timestamp - sent_ms[dict(reply.headers)["pelton-source"].decode()] for reply in replies]
     assert max(waits_ms) < scene.at.settings.cache.timeout_ms + NOISE_MS
@@ -86,7 +86,7 @@ async def healed(scene, first, second, trouble: str) -> None:
                 f"{trouble}-{name}-{number}", text=text, partition=min(worker.partitions), max_completion_tokens=1
             )
             await asyncio.sleep(0.1)
-        told = {id_of(reply): outcome(reply) for reply in await scene.read_all()}
+        told = {correlation_id(reply): outcome(reply) for reply in await scene.read_all()}
         if told.get(f"{trouble}-two-{number}") == "hit-remote":
             return
     pytest.fail("no answer went from one worker to the other")

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from openai.types.chat import ChatCompletion
 
-from tests.integration.sharing.told import content, outcome
+from tests.replies import content, outcome
 
 
 async def test_a_repeated_request_is_answered_from_memory(scene):

@@ -1,6 +1,7 @@
 """A request is taken back: wherever it is, its sender is told, and nobody else loses anything by it."""
 
-from tests.integration.sharing.told import code, id_of, outcome
+from tests.replies import correlation_id, error_code, outcome
+from tests.waiting import until
 
 SLOW = {"itl_ms": 25, "min_output_tokens": 40, "mean_output_tokens": 40}
 """One second for an answer."""
@@ -12,14 +13,17 @@ async def test_what_waits_or_runs_for_itself_ends(scene):
     await scene.begin(partitions=1, simulated={**ENDLESS, "max_running": 1})
     async with scene.worker() as worker:
         await scene.ask("runs", text="1")
-        await scene.until(lambda: worker.generated)
+        await until(lambda: worker.generated)
         await scene.ask("waits", text="2")
-        await scene.until(lambda: len(worker.worker.parts.queue))
+        await until(lambda: len(worker.worker.parts.queue))
         await scene.cancel("waits")
-        assert [(id_of(reply), code(reply)) for reply in await scene.read(1)] == [("waits", "cancelled")]
+        assert [(correlation_id(reply), error_code(reply)) for reply in await scene.read(1)] == [("waits", "cancelled")]
         await scene.cancel("runs")
         replies = await scene.read(2)
-    assert {id_of(reply): code(reply) for reply in replies} == {"waits": "cancelled", "runs": "cancelled"}
+    assert {correlation_id(reply): error_code(reply) for reply in replies} == {
+        "waits": "cancelled",
+        "runs": "cancelled",
+    }
     assert await scene.client.read_all(scene.at.dead_letters) == []
 
 
@@ -29,10 +33,10 @@ async def test_a_follower_leaves_alone(scene):
     async with scene.worker() as worker:
         for name in ("leads", "leaves", "stays"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
+        await until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
         await scene.cancel("leaves")
         replies = await scene.by_id(3)
-    assert code(replies["leaves"]) == "cancelled"
+    assert error_code(replies["leaves"]) == "cancelled"
     assert (outcome(replies["leads"]), outcome(replies["stays"])) == ("miss", "joined")
 
 
@@ -42,13 +46,13 @@ async def test_a_generation_that_nobody_wants_any_more_ends(scene):
     async with scene.worker() as worker:
         for name in ("leads", "follows"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 1)
+        await until(lambda: worker.worker.parts.sharing.single_flight.waiting == 1)
         for count, name in enumerate(("leads", "follows"), start=1):
             await scene.cancel(name)
             assert len(await scene.read(count)) == count
         await scene.ask("next", text="other", max_completion_tokens=1)
         replies = await scene.by_id(3)
-    assert [code(replies[name]) for name in ("leads", "follows", "next")] == ["cancelled", "cancelled", None]
+    assert [error_code(replies[name]) for name in ("leads", "follows", "next")] == ["cancelled", "cancelled", None]
     assert len(await scene.read_all()) == 3
 
 
@@ -57,10 +61,10 @@ async def test_what_waits_for_another_worker_ends(scene, redis_url):
     await scene.begin(partitions=2, simulated={**SLOW, "itl_ms": 60}, cache={"redis_url": redis_url, "timeout_ms": 500})
     async with scene.workers(2) as (first, second):
         await scene.ask("a", partition=min(first.partitions))
-        await scene.until(lambda: first.generated)
+        await until(lambda: first.generated)
         for name in ("leaves", "stays"):
             await scene.ask(name, partition=min(second.partitions))
-        await scene.until(
+        await until(
             lambda: (
                 second.worker.parts.sharing.single_flight.parked
                 and second.worker.parts.sharing.single_flight.waiting == 2
@@ -68,7 +72,7 @@ async def test_what_waits_for_another_worker_ends(scene, redis_url):
         )
         await scene.cancel("leaves")
         replies = await scene.by_id(3)
-    assert code(replies["leaves"]) == "cancelled"
+    assert error_code(replies["leaves"]) == "cancelled"
     assert (outcome(replies["a"]), outcome(replies["stays"])) == ("miss", "joined")
     assert not second.generated
 
@@ -93,5 +97,8 @@ async def test_a_request_that_no_worker_has_fetched_yet_is_cancelled(scene):
             await scene.ask(str(number), text=str(number))
         await scene.cancel("4")
         replies = await scene.read(5, timeout_s=60)
-    assert {id_of(reply): code(reply) for reply in replies} == {**dict.fromkeys("0123"), "4": "cancelled"}
+    assert {correlation_id(reply): error_code(reply) for reply in replies} == {
+        **dict.fromkeys("0123"),
+        "4": "cancelled",
+    }
     assert "4" not in worker.generated

@@ -1,6 +1,7 @@
 """A generation belongs to none of its requests: whoever began it may leave, and it goes on for those who wait."""
 
-from tests.integration.sharing.told import code, content, outcome
+from tests.replies import content, error_code, outcome
+from tests.waiting import until
 
 SLOW = {"itl_ms": 25, "min_output_tokens": 40, "mean_output_tokens": 40}
 """One second for an answer."""
@@ -14,11 +15,11 @@ async def test_the_one_that_began_it_is_cancelled(scene):
     async with scene.worker() as worker:
         for name in ("began", "b", "c"):
             await scene.ask(name)
-        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
+        await until(lambda: worker.worker.parts.sharing.single_flight.waiting == 2)
         await scene.cancel("began")
         (first,) = await scene.read(1)
         replies = await scene.by_id(3)
-    assert code(first) == code(replies["began"]) == "cancelled"
+    assert error_code(first) == error_code(replies["began"]) == "cancelled"
     assert (outcome(replies["b"]), outcome(replies["c"])) == ("joined", "joined")
     assert len(worker.generated) == 1
     assert len(await scene.read_all()) == 3
@@ -29,11 +30,11 @@ async def test_the_one_that_began_it_passes_its_deadline(scene):
     await scene.begin(partitions=1, simulated=SLOW)
     async with scene.worker() as worker:
         await scene.ask("hasty", ("pelton-deadline", scene.in_s(0.6)))
-        await scene.until(lambda: worker.generated)
+        await until(lambda: worker.generated)
         for name in ("b", "c"):
             await scene.ask(name)
         replies = await scene.by_id(3)
-    assert code(replies["hasty"]) == "deadline_exceeded"
+    assert error_code(replies["hasty"]) == "deadline_exceeded"
     assert (outcome(replies["b"]), outcome(replies["c"])) == ("joined", "joined")
     assert len(worker.generated) == 1
     assert len(await scene.read_all()) == 3
@@ -47,20 +48,20 @@ async def test_the_partition_of_the_one_that_began_it_is_lost(scene, redis_url):
     cache = {"timeout_ms": 500, "redis_url": redis_url, "lease_wait_ms": 60_000}
     await scene.begin(partitions=2, simulated=SLOWER, cache=cache)
     async with scene.worker() as first:
-        await scene.until(lambda: len(first.partitions) == 2)
+        await until(lambda: len(first.partitions) == 2)
         for partition in (0, 1):
             await scene.ask(f"began-{partition}", partition=partition, text=f"{partition} {scene.text}")
-        await scene.until(lambda: len(first.generated) == 2)
+        await until(lambda: len(first.generated) == 2)
         for partition in (0, 1):
             await scene.ask(f"joined-{partition}", partition=1 - partition, text=f"{partition} {scene.text}")
         single_flight = first.worker.parts.sharing.single_flight
-        await scene.until(lambda: single_flight.waiting == 2)
+        await until(lambda: single_flight.waiting == 2)
         async with scene.worker() as second:
-            await scene.until(lambda: second.partitions and single_flight.waiting == 0, 30)
+            await until(lambda: second.partitions and single_flight.waiting == 0, 30)
             assert len(first.worker.parts.inference.running) == 2, "both go on"
             replies = await scene.by_id(4)
     assert (len(first.generated), second.generated) == (2, [])
-    assert {code(reply) for reply in replies.values()} == {None}
+    assert {error_code(reply) for reply in replies.values()} == {None}
     for partition in (0, 1):
         assert content(replies[f"began-{partition}"]) == content(replies[f"joined-{partition}"])
     assert len(await scene.read_all()) == 4

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from tests.faulty.engine import Mark
-from tests.integration.sharing.told import code, content, id_of, outcome
+from tests.replies import content, correlation_id, error_code, outcome
+from tests.waiting import until
 
 PATIENT = {"timeout_ms": 500}
 """On a busy machine Valkey may take longer than usual; here nobody is to go on without it."""
@@ -22,7 +23,7 @@ async def test_fifty_equal_requests_at_five_workers_are_generated_once(scene, re
         await asyncio.gather(*(scene.ask(str(number), partition=number % 10) for number in range(50)))
         replies = await scene.read(50)
     assert sum(len(worker.generated) for worker in workers) == 1
-    assert sorted(map(int, map(id_of, replies))) == list(range(50))
+    assert sorted(map(int, map(correlation_id, replies))) == list(range(50))
     assert len({orjson.loads(reply.value)["id"] for reply in replies}) == 50
     assert len(set(map(content, replies))) == 1
     outcomes = Counter(map(outcome, replies))
@@ -49,7 +50,7 @@ async def test_an_error_is_nobody_elses(scene, redis_url):
         for number in range(4):
             await scene.ask(str(number), text=f"{Mark.FAIL} {scene.text}", max_completion_tokens=7)
         replies = await scene.read(4)
-    assert [code(reply) for reply in replies] == ["engine_error"] * 4
+    assert [error_code(reply) for reply in replies] == ["engine_error"] * 4
     assert len({dict(reply.headers)["pelton-source"] for reply in replies}) == 4
     assert {outcome(reply) for reply in replies} == {None}
 
@@ -59,11 +60,11 @@ async def test_the_deadline_of_one_that_joined_is_its_own(scene):
     await scene.begin(partitions=1, simulated=SLOW)
     async with scene.worker() as worker:
         await scene.ask("a")
-        await scene.until(lambda: worker.generated)
+        await until(lambda: worker.generated)
         await scene.ask("hasty", ("pelton-deadline", scene.in_s(0.3)))
         await scene.ask("b")
         replies = await scene.by_id(3)
-    assert code(replies["hasty"]) == "deadline_exceeded"
+    assert error_code(replies["hasty"]) == "deadline_exceeded"
     assert (outcome(replies["a"]), outcome(replies["b"])) == ("miss", "joined")
     assert len(worker.generated) == 1
 
@@ -74,12 +75,12 @@ async def test_followers_are_left_like_what_waits_in_the_line(scene):
     async with scene.worker() as worker:
         for number in range(5):
             await scene.ask(str(number))
-        await scene.until(lambda: worker.worker.parts.sharing.single_flight.waiting == 4)
+        await until(lambda: worker.worker.parts.sharing.single_flight.waiting == 4)
     assert await scene.read_all() == []
     simulated = scene.at.settings.engine.simulated.model_copy(update={"itl_ms": 0})
     async with scene.worker(engine=scene.at.settings.engine.model_copy(update={"simulated": simulated})) as second:
         replies = await scene.read(5)
-    assert sorted(map(id_of, replies)) == list("01234")
+    assert sorted(map(correlation_id, replies)) == list("01234")
     assert len(second.generated) == 1
 
 
@@ -93,11 +94,11 @@ async def test_a_worker_that_leaves_hands_the_lease_on(scene, redis_url):
     )
     async with scene.worker() as stays:
         async with scene.worker() as leaves:
-            await scene.until(lambda: stays.partitions and leaves.partitions)
+            await until(lambda: stays.partitions and leaves.partitions)
             await scene.ask("a", partition=min(leaves.partitions))
-            await scene.until(lambda: leaves.generated)
+            await until(lambda: leaves.generated)
             await scene.ask("b", partition=min(stays.partitions))
-            await scene.until(lambda: stays.worker.parts.sharing.single_flight.parked)
+            await until(lambda: stays.worker.parts.sharing.single_flight.parked)
             assert not stays.generated
         replies = await scene.by_id(2)
     assert len(stays.generated) == 1
@@ -111,7 +112,7 @@ async def test_who_has_waited_too_long_goes_alone(scene, redis_url):
     )
     async with scene.workers(2) as (first, second):
         await scene.ask("a", partition=min(first.partitions))
-        await scene.until(lambda: first.generated)
+        await until(lambda: first.generated)
         await scene.ask("b", partition=min(second.partitions))
         replies = await scene.read(2)
     assert [outcome(reply) for reply in replies] == ["miss", "miss"]
@@ -127,12 +128,12 @@ async def test_what_waits_for_another_worker_fills_no_line(scene, redis_url):
     )
     async with scene.workers(2) as (first, second):
         await scene.ask("a", partition=min(first.partitions))
-        await scene.until(lambda: first.generated)
+        await until(lambda: first.generated)
         await scene.ask("b", partition=min(second.partitions))
         await scene.ask("c", text="another", partition=min(second.partitions), max_completion_tokens=5)
         replies = await scene.read(3)
-    assert id_of(replies[0]) == "c"
-    assert {id_of(reply): outcome(reply) for reply in replies} == {"a": "miss", "b": "joined", "c": "miss"}
+    assert correlation_id(replies[0]) == "c"
+    assert {correlation_id(reply): outcome(reply) for reply in replies} == {"a": "miss", "b": "joined", "c": "miss"}
 
 
 async def test_who_waits_moves_with_its_partition(scene, redis_url):
@@ -140,13 +141,13 @@ async def test_who_waits_moves_with_its_partition(scene, redis_url):
     cache = {**PATIENT, "redis_url": redis_url}
     await scene.begin(partitions=2, simulated={**SLOW, "itl_ms": 100}, cache=cache)
     async with scene.worker() as first:
-        await scene.until(lambda: len(first.partitions) == 2)
+        await until(lambda: len(first.partitions) == 2)
         for number in range(6):
             await scene.ask(str(number), partition=number % 2)
-        await scene.until(lambda: first.worker.parts.sharing.single_flight.waiting == 5)
+        await until(lambda: first.worker.parts.sharing.single_flight.waiting == 5)
         async with scene.worker() as second:
-            await scene.until(lambda: second.partitions)
-            await scene.until(lambda: first.worker.parts.sharing.single_flight.waiting < 5)
+            await until(lambda: second.partitions)
+            await until(lambda: first.worker.parts.sharing.single_flight.waiting < 5)
             replies = await scene.by_id(6)
     assert sorted(replies) == list("012345")
     assert len(await scene.read_all()) == 6

@@ -11,32 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
-
-LIMIT_S = 20
-"""Far more than anything here takes; only a hang gets there."""
-
-
-def place(name: str, tokens: int = 1) -> QueuedRequest[str]:
-    return QueuedRequest(name, prompt_tokens=tokens - tokens // 2, max_new_tokens=tokens // 2, since=0.0)
-
-
-def names(places: Sequence[QueuedRequest[str]]) -> list[str]:
-    return [one.item for one in places]
-
-
-def everything(places: Sequence[QueuedRequest[str]]) -> Chosen:
-    return range(len(places)), None
-
-
-def first(_: Sequence[QueuedRequest[str]]) -> Chosen:
-    return (0,), None
-
-
-async def settled(task: asyncio.Task[bool] | asyncio.Task[int]) -> bool:
-    """Whether the task is done after the loop had every chance to run it."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-    return task.done()
+from tests.unit.pipeline._support.line import LIMIT_S, everything, first, names, place, settled
 
 
 @pytest.mark.parametrize("tokens", [11, 10_000])

@@ -9,25 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from pelton.pipeline.request_queue import Chosen, QueuedRequest, RequestQueue
-
-LIMIT_S = 20
-"""Far more than anything here takes; only a hang gets there."""
-
-
-def place(name: str) -> QueuedRequest[str]:
-    return QueuedRequest(name, prompt_tokens=1, max_new_tokens=0, since=0.0)
-
-
-def names(places: Sequence[QueuedRequest[str]]) -> list[str]:
-    return [one.item for one in places]
-
-
-def everything(places: Sequence[QueuedRequest[str]]) -> Chosen:
-    return range(len(places)), None
-
-
-def first(_: Sequence[QueuedRequest[str]]) -> Chosen:
-    return (0,), None
+from tests.unit.pipeline._support.line import LIMIT_S, everything, first, names, place, settled
 
 
 class Hesitant:
@@ -51,13 +33,6 @@ async def taking(line: RequestQueue[str], choose: Hesitant) -> asyncio.Task[list
     task = asyncio.create_task(asyncio.to_thread(line.take, choose, block=True))
     await choose.was_asked()
     return task
-
-
-async def settled(task: asyncio.Task[bool]) -> bool:
-    """Whether the task is done after the loop had every chance to run it."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-    return task.done()
 
 
 async def test_take_returns_what_was_chosen_in_the_order_of_the_line() -> None:

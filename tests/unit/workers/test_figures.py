@@ -27,17 +27,19 @@ def test_the_line_has_what_happened_since_the_last() -> None:
     metrics.running_requests.set(3)
     metrics.waiting_requests.set(7)
     metrics.waiting_sessions.set(1)
+    metrics.waiting_quotas.set(2)
     metrics.waiting_tokens.set(4_096)
     metrics.finished.labels("ok").inc(20)
     metrics.finished.labels("model_not_found").inc(2)
-    metrics.cache_requests.labels("miss").inc(15)
+    metrics.cache_requests.labels("miss").inc(12)
+    metrics.cache_requests.labels("bypass").inc(3)
     metrics.cache_requests.labels("hit-local").inc(5)
     metrics.prompt_tokens.inc(400)
     metrics.cached_tokens.inc(100)
     metrics.generated_tokens.inc(2_500)
     assert Figures.of(metrics, StepTimes(150, 6.0, 6.0)).line(before, 10.0) == (
-        "running 3, waiting 8 (4,096 tokens); in 10 s 20 answered with 250.0 new tokens/s, 2 failed, 5 from the cache, "
-        "25% of prompt tokens known; 50 steps of 20.0 ms"
+        "running 3, waiting 10 (4,096 tokens); in 10 s 20 answered with 250.0 new tokens/s, 2 failed, 5 from the "
+        "cache, 25% of prompt tokens known; 50 steps of 20.0 ms"
     )
 
 

@@ -56,7 +56,7 @@ def model(**changed: Any) -> bytes:
         "positions_for": None,
     }
     loaded = cast(LoadedModel, SimpleNamespace(**{**plain, **changed}))
-    return served_model._fingerprint(served_model._told_of(loaded, engine, settings))
+    return served_model._fingerprint(served_model._facts_of(loaded, engine, settings))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ from pelton.workers.engine.parallel.followers import Followers
 from pelton.workers.engine.request_state import RequestState
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
-from pelton.workers.engine.scheduling.scheduler import PrefixStats, Scheduler, SchedulerConfig
+from pelton.workers.engine.scheduling.prefix_cache import PrefixStats
+from pelton.workers.engine.scheduling.scheduler import Scheduler, SchedulerConfig
 from pelton.workers.engine.scheduling.sequences import SequenceState
 from pelton.workers.engine.speculation.speculator import speculator_for
 from pelton.workers.engine.stats import KVCacheStats, SpeculationStats, StepStats

@@ -94,7 +94,7 @@ def _receive(pipe: Connection, inbox: "SimpleQueue[Message]") -> None:
 
 
 def main() -> None:
-    """Run until told to end, or until the first rank is gone."""
+    """Run until asked to end, or until the first rank is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     pipe, rank = Connection(int(sys.argv[1])), int(sys.argv[2])

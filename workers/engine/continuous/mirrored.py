@@ -1,4 +1,4 @@
-"""The first rank's half of each step in parts: it tells the others what to compute, and computes its own part."""
+"""The first rank's half of each step in parts: it sends the others what to compute, and computes its own part."""
 
 from collections.abc import Sequence
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pelton.workers.engine.attention.kv_cache import KVCache
-from pelton.workers.engine.attention.paged import StepAttention
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.cuda.kernels.decode import decode_attention
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope
 from pelton.workers.engine.cuda.kernels.prefill import prefill_attention
 from pelton.workers.engine.cuda.kernels.splits import Splits
 from pelton.workers.engine.cuda.kernels.write import write_pages
@@ -29,7 +30,22 @@ class Layout:
     blocks: Tensor | None = None
 
 
-AttentionFactory = Callable[[Layout, Tensor, KVCache], StepAttention]
+class DeviceAttention(Protocol):
+    """All attention of one step on a device."""
+
+    def attend(  # noqa: PLR0913, PLR0917 (`StepAttention`'s, and one more)
+        self,
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scoring: AttentionParams,
+        norm_rope: NormRope | None = None,
+    ) -> Tensor:
+        """As a `StepAttention`; does `norm_rope` to queries and keys before."""
+
+
+AttentionFactory = Callable[[Layout, Tensor, KVCache], DeviceAttention]
 """Attention from a layout, the tables of pages and the store."""
 
 
@@ -41,7 +57,15 @@ class TritonAttention:
     tables: Tensor
     store: KVCache
 
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
+    def attend(  # noqa: PLR0913, PLR0917 (as above)
+        self,
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scoring: AttentionParams,
+        norm_rope: NormRope | None = None,
+    ) -> Tensor:
         rows, singles, blocks = self.layout.rows, self.layout.singles, self.layout.blocks
         splits = self.layout.splits
         pages, absmax = (self.store.keys[layer], self.store.values[layer]), self.store.absmax(layer)
@@ -51,11 +75,14 @@ class TritonAttention:
             decode_attention(
                 queries[:singles], keys[:singles], values[:singles], *pages, self.tables,
                 rows.slots[:singles], rows.writes[:singles], rows.positions[:singles], splits, out, scoring,
-                absmax=absmax,
+                absmax=absmax, norm_rope=norm_rope,
             )  # fmt: skip
         if blocks is not None:
             # Told where to begin, and not given a part: kernels are compiled anew for what is not aligned.
-            write_pages(keys, values, *pages, self.tables, rows.writes, rows.positions, first=singles, absmax=absmax)
+            queries = write_pages(
+                queries, keys, values, *pages, self.tables, rows.writes, rows.positions, out,
+                first=singles, absmax=absmax, norm_rope=norm_rope,
+            )  # fmt: skip
             prefill_attention(queries, *pages, self.tables, blocks, out, scoring, absmax=absmax)
         return out
 

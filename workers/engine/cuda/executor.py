@@ -24,13 +24,14 @@ from pelton.workers.engine.cuda.graphs import Graphs
 from pelton.workers.engine.cuda.kernels.argmax import likeliest
 from pelton.workers.engine.cuda.kernels.prefill import block_tokens
 from pelton.workers.engine.cuda.kernels.splits import SPLIT_FIELDS, most_splits
-from pelton.workers.engine.cuda.paged_op import ATTENTION, attending, register
+from pelton.workers.engine.cuda.paged_op import ATTENTION, attending, paged_attention, register
 from pelton.workers.engine.cuda.sampler import DeviceSampler, is_greedy
 from pelton.workers.engine.cuda.slots import Slots
 from pelton.workers.engine.cuda.step_input import PackedStep, StepPacker, StepTensors
 from pelton.workers.engine.cuda.step_shape import FIELDS, StepShape, aligned, decode_shapes, mixed_shapes
 from pelton.workers.engine.executor import StepHandle
 from pelton.workers.engine.faults import memory_lasts
+from pelton.workers.engine.layers.operator_attention import fuse_into_operator
 from pelton.workers.engine.model.loading import LoadedModel
 from pelton.workers.engine.sampling.penalties import History
 from pelton.workers.engine.sampling.sampler import SamplingRequest
@@ -80,6 +81,7 @@ class DeviceExecutor:
         self._numbers = torch.zeros(room, dtype=torch.int64, device=loaded.device)
         register()
         loaded.model.set_attn_implementation(ATTENTION)
+        fuse_into_operator(loaded.model, paged_attention)
 
     @property
     def largest_captured(self) -> int:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from pelton.workers.engine.attention.paged import StepAttention
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.attention import DeviceAttention
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope
 
 ATTENTION = "pelton_device"
 """The name under which models find `_attend`."""
@@ -24,14 +25,14 @@ ATTENTION = "pelton_device"
 class _Current(threading.local):
     """The attention of the step that this thread computes."""
 
-    step: StepAttention | None = None
+    step: DeviceAttention | None = None
 
 
 _current = _Current()
 
 
 @contextmanager
-def attending(step: StepAttention) -> Iterator[None]:
+def attending(step: DeviceAttention) -> Iterator[None]:
     """Within it, the model's attention is that of `step`."""
     before, _current.step = _current.step, step
     try:
@@ -42,16 +43,33 @@ def attending(step: StepAttention) -> Iterator[None]:
 
 @torch.library.custom_op("pelton::paged_attention", mutates_args=())
 def paged_attention(  # noqa: PLR0913, PLR0917 (operators take plain values)
-    query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float, window: int, softcap: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layer: int,
+    scale: float,
+    window: int,
+    softcap: float,
+    cosines: Tensor | None = None,
+    sines: Tensor | None = None,
+    query_weight: Tensor | None = None,
+    key_weight: Tensor | None = None,
+    epsilon: float = 0.0,
+    interleaved: bool = False,
 ) -> Tensor:
     """[rows, heads, head_dim] from queries of that shape and keys and values [rows, kv_heads, head_dim].
 
-    `window` 0 and `softcap` 0 stand for none. That keys and values are written to the pages is not told to the
+    `window` 0 and `softcap` 0 stand for none. With `cosines` and `sines` queries and keys are not turned yet, or normed
+    (`NormRope`, which the last six arguments make). That keys and values are written to the pages is not told to the
     compiler: it must not copy all pages to be safe, and the order of steps and layers is given by what they compute.
     """
     if _current.step is None:
         raise RuntimeError("the model's attention was called outside of a step")
-    return _current.step.attend(layer, query, key, value, AttentionParams(scale, window or None, softcap or None))
+    norm_rope = None
+    if cosines is not None and sines is not None:
+        norm_rope = NormRope(cosines, sines, interleaved, query_weight, key_weight, epsilon)
+    scoring = AttentionParams(scale, window or None, softcap or None)
+    return _current.step.attend(layer, query, key, value, scoring, norm_rope)
 
 
 @paged_attention.register_fake

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pelton.workers.engine.api import SamplingParams, TokenLogprob
+from pelton.workers.engine.api import TokenLogprob
 from pelton.workers.engine.cuda.kernels.draw import draw
 from pelton.workers.engine.cuda.kernels.draw_cut import draw_cut
 from pelton.workers.engine.grammars.masks import GrammarMasks
 from pelton.workers.engine.sampling.biases import bias
 from pelton.workers.engine.sampling.penalties import penalise
-from pelton.workers.engine.sampling.sampler import SampledToken, SamplingRequest
+from pelton.workers.engine.sampling.sampler import KeptTensors, SampledToken, SamplingRequest
 from pelton.workers.engine.sampling.sampling import SamplingTensors, token_logprobs
 from pelton.workers.engine.transfer import Download, upload
 
@@ -35,28 +35,12 @@ class DeviceStepHandle:
         return [SampledToken(None if broken[row] else tokens[row], logprobs.get(row)) for row in self.rows]
 
 
-class _Parameters:
-    """The parameters' tensors of a kind of rows, kept from step to step while the same ones are asked for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._key: list[tuple[SamplingParams, int]] = []
-        self._tensors: SamplingTensors | None = None
-
-    def of(self, asks: Items[SamplingRequest]) -> SamplingTensors:
-        key = [(ask.params, ask.seed) for ask in asks]
-        if self._tensors is None or key != self._key:
-            self._tensors = SamplingTensors.of([ask.params for ask in asks], [ask.seed for ask in asks], self._device)
-            self._key = key
-        return self._tensors
-
-
 class DeviceSampler:
     """Chooses without a look at numbers: what the host decides by, it knows before."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._drawn, self._cut, self._changed = (_Parameters(device) for _ in range(3))
+        self._drawn, self._cut, self._changed = (KeptTensors(device) for _ in range(3))
         self._masks = GrammarMasks()
 
     def choose(

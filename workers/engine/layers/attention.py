@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from pelton.workers.engine.layers.attention_kinds import INTERLEAVED, window_of
 from pelton.workers.engine.layers.fused_linear import join
 
-# Which numbers of a head are turned together: those half of the turned part apart, or neighbours.
-_HALF_SPLIT = frozenset({"LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention"})
-_INTERLEAVED = frozenset({"GlmAttention", "Glm4Attention"})
+_REPLACED = frozenset({"LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention"}) | INTERLEAVED
 
 
 class FusedRotary(nn.Module):
@@ -53,12 +52,11 @@ class FusedAttention(nn.Module):
         self.num_key_value_groups = attention.num_key_value_groups
         self.is_causal = attention.is_causal
         self._scaling = attention.scaling
-        # Mistral's layers leave their window to the configuration.
-        self._window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
+        self._window = window_of(attention)
         self._head_dim = attention.head_dim
         self._rotary_dim = rotary_dim
         self._heads = [linear.out_features // self._head_dim for linear in linears]
-        if type(attention).__name__ in _INTERLEAVED:
+        if type(attention).__name__ in INTERLEAVED:
             self._part_neighbours()
 
     def _part_neighbours(self) -> None:
@@ -110,7 +108,7 @@ class FusedAttention(nn.Module):
 def fuse_attentions(model: Any) -> None:
     """Replace the attention layers of a model of the continuous engine's families, if they are of the classes above."""
     body = model.get_decoder()
-    if type(body.layers[0].self_attn).__name__ not in _HALF_SPLIT | _INTERLEAVED:
+    if type(body.layers[0].self_attn).__name__ not in _REPLACED:
         return
     body.rotary_emb = FusedRotary(body.rotary_emb)
     for layer in body.layers:

@@ -63,7 +63,7 @@ def _multiply(levels: Tensor, sizes: Tensor, weights: Tensor, scales: Tensor) ->
 
 
 def cannot_multiply(device: torch.device, *, grouped: bool = False) -> str | None:
-    """Why this device does not compute such products, None where it does; only trying tells.
+    """Why this device does not compute such products, None where it does; only trying shows it.
 
     `grouped` tries products of experts as well, which more cards lack.
     """

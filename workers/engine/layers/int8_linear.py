@@ -38,7 +38,7 @@ class Int8Linear(nn.Module):
         flat = rows.reshape(-1, rows.shape[-1]).float()
         if self._inverse is not None:
             flat = flat * self._inverse
-        largest = torch.linalg.vector_norm(flat, float("inf"), dim=-1, keepdim=True).clamp_(min=_SMALLEST)
+        largest = row_sizes(flat).clamp_(min=_SMALLEST)
         unit = flat / largest
         result = self._twice(unit) if self._two_steps else self._product(unit)
         result.mul_(self._scales).mul_(largest)
@@ -52,6 +52,14 @@ class Int8Linear(nn.Module):
         return first.add_(second, alpha=1 / _REST)
 
     __call__ = forward  # at once, as nobody hooks in here
+
+
+def row_sizes(rows: Tensor) -> Tensor:
+    """The largest magnitude of each row, [n, 1] from [n, in]; NaN where a row has one.
+
+    In two operations: PyTorch's maximum norm is one, but ten times as slow as both, since it is not vectorised.
+    """
+    return rows.abs().amax(dim=-1, keepdim=True)
 
 
 def quantise(weights: Tensor) -> tuple[Tensor, Tensor]:

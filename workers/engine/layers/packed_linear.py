@@ -45,7 +45,7 @@ def pack_linears(model: Any) -> None:
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether oneDNN computes layers of this data type natively here, and takes their weights in its own order.
 
-    Some processors do the first and not the second, which only trying tells.
+    Some processors do the first and not the second, which only trying shows.
     """
     if not torch.backends.mkldnn.is_available():
         return False

@@ -38,7 +38,7 @@ class _Follower:
 
 
 class Followers:
-    """All ranks but the first. What is lost is told once, by `on_lost`, and raised by whatever is asked after that."""
+    """All ranks but the first. A loss is reported once, by `on_lost`, and raised by whatever is asked after that."""
 
     def __init__(self, followers: list[_Follower], folder: Path, on_lost: Callable[[Exception], None]) -> None:
         self._followers = followers
@@ -97,7 +97,7 @@ class Followers:
         return [mine, *self._replies(LOAD_S)]
 
     def begin(self, message: Begin) -> None:
-        """Have all make room for keys and values; from now on the end of any is told. Raises ModelLoadError."""
+        """Have all make room for keys and values; from now on the end of any is reported. Raises ModelLoadError."""
         self._ask(message)
         self._replies(LOAD_S)
         self._serving = True
@@ -190,7 +190,7 @@ class Followers:
         )
 
     def _lose(self, sentence: str) -> EngineLostError:
-        """The first cause counts. Who comes second waits until the first was told, which may end this process."""
+        """The first cause counts. Who comes second waits until the first was reported, which may end this process."""
         with self._losing:
             if self._lost is None:
                 self._lost = EngineLostError(sentence)

@@ -9,7 +9,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 LEAVE_S = 5.0
-"""How long one that was told to leave, or whose pipe has ended, may take."""
+"""How long one may take to end that was asked to leave, or whose pipe has ended."""
 _MODULE = "pelton.workers.engine.continuous.follower"
 
 

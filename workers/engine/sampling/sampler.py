@@ -34,13 +34,28 @@ class SampledToken:
     logprob: TokenLogprob | None
 
 
-class Sampler:
-    """Keeps the parameters' tensors from step to step while the same rows are asked for."""
+class KeptTensors:
+    """The parameters' tensors of some rows, kept from step to step while the same ones are asked for."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._key: list[tuple[SamplingParams, int]] = []
         self._tensors: SamplingTensors | None = None
+
+    def of(self, asks: Items[SamplingRequest]) -> SamplingTensors:
+        key = [(ask.params, ask.seed) for ask in asks]
+        if self._tensors is None or key != self._key:
+            self._tensors = SamplingTensors.of([ask.params for ask in asks], [ask.seed for ask in asks], self._device)
+            self._key = key
+        return self._tensors
+
+
+class Sampler:
+    """Chooses the next token of each row of a step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._tensors = KeptTensors(device)
         self._masks = GrammarMasks()
 
     def begin_masks(self, asks: Items[SamplingRequest]) -> StepMasks:
@@ -57,20 +72,13 @@ class Sampler:
         adjusted = bias(adjusted, params, [ask.position for ask in asks], [ask.ends for ask in asks])
         masks.hold(adjusted)
         positions = torch.tensor([ask.position for ask in asks], device=self._device)
-        tokens = sample(adjusted, self._sampling(asks), positions)
+        tokens = sample(adjusted, self._tensors.of(asks), positions)
         chosen, broken = torch.stack((tokens, broken_or_not)).tolist()
         logprobs = self._logprobs(models_own, tokens, params, wanted)
         return [
             SampledToken(None if is_broken else token, logprob)
             for token, is_broken, logprob in zip(chosen, broken, logprobs, strict=True)
         ]
-
-    def _sampling(self, asks: Items[SamplingRequest]) -> SamplingTensors:
-        key = [(ask.params, ask.seed) for ask in asks]
-        if self._tensors is None or key != self._key:
-            self._tensors = SamplingTensors.of([ask.params for ask in asks], [ask.seed for ask in asks], self._device)
-            self._key = key
-        return self._tensors
 
     def _logprobs(
         self, logits: Tensor, tokens: Tensor, params: Items[SamplingParams], wanted: Items[int]

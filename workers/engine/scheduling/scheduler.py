@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pelton.workers.engine.api import Selection, Waiting
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from pelton.workers.engine.scheduling.page_pool import PagePool
+from pelton.workers.engine.scheduling.prefix_cache import PrefixCache, PrefixStats
 from pelton.workers.engine.scheduling.room import Room
 from pelton.workers.engine.scheduling.sequences import SequenceState
 
@@ -46,28 +47,22 @@ class SchedulerConfig:
             )
 
 
-@dataclass(slots=True)
-class PrefixStats:
-    """Prompt tokens that were looked up in the prefix cache, and those of them that needed no computing."""
-
-    asked: int = 0
-    hit: int = 0
-
-
 class Scheduler:
     """Composes steps over the sequences that were added and not removed."""
 
     def __init__(self, config: SchedulerConfig, pool: PagePool) -> None:
-        self.prefix_stats = PrefixStats()
         self.preemptions = 0
         self._config = config
         self._pool = pool
+        self._prefixes = PrefixCache(pool, enabled=config.prefix_cache)
         self._running: list[SequenceState] = []
-        # Full pages that some sequence is computing now: others with the same text wait for them.
-        self._computing: dict[bytes, SequenceState] = {}
         self._overtaken: tuple[float, int, int] | None = None
         self._overtakes = 0
         self._gathered_steps = 0
+
+    @property
+    def prefix_stats(self) -> PrefixStats:
+        return self._prefixes.stats
 
     @property
     def running(self) -> Items[SequenceState]:
@@ -174,27 +169,15 @@ class Scheduler:
         work.sequence.computed += work.count
 
     def complete(self, work: ScheduledChunk) -> None:
-        """Note that a piece of work is done, its tokens known, and let others find the pages it has filled.
-
-        A sequence that has lost its pages since then has none to be found.
-        """
-        sequence, size = work.sequence, self._pool.page_size
-        end = work.start + work.count
-        filled = range(work.start // size, end // size)
-        if not self._config.prefix_cache or not filled or sequence.computed < end:
-            return
-        digests = sequence.digests(size)
-        for index in filled:
-            self._pool.register(sequence.pages[index], digests[index])
-            if self._computing.get(digests[index]) is sequence:
-                del self._computing[digests[index]]
+        """Note that a piece of work is done, its tokens known, and let others find the pages it has filled."""
+        self._prefixes.register(work)
 
     def _prefill(
         self, sequence: SequenceState, budget: int, works: dict[SequenceState, ScheduledChunk | None]
     ) -> ScheduledChunk | None:
         """The next chunk of a prompt, if it may be computed now and there are pages for it."""
         begins = not sequence.pages
-        if begins and self._config.prefix_cache and not self._take_prefix(sequence):
+        if begins and not self._prefixes.take(sequence):
             return None
         # A prompt of which every page was found ends with a token computed for its logits alone.
         stored = begins and len(sequence.pages) * self._pool.page_size > sequence.computed
@@ -203,35 +186,9 @@ class Scheduler:
             if begins:
                 self._give_back(sequence)
             return None
-        if begins and sequence.length == sequence.prompt_length:
-            sequence.cached = sequence.computed
-            self.prefix_stats.asked += sequence.prompt_length
-            self.prefix_stats.hit += sequence.cached
+        if begins:
+            self._prefixes.count(sequence)
         return ScheduledChunk(sequence, sequence.computed, count, stored)
-
-    def _take_prefix(self, sequence: SequenceState) -> bool:
-        """Give a sequence what the prefix cache has of it.
-
-        False while another one computes the very page it needs next: it gets that page when it is done.
-        """
-        size = self._pool.page_size
-        digests = sequence.digests(size)
-        found: list[int] = []
-        for digest in digests:
-            page = self._pool.find(digest)
-            if page is None:
-                break
-            found.append(page)
-        missing = digests[len(found) :]
-        if missing and missing[0] in self._computing:
-            return False
-        for page in found:
-            self._pool.retain(page)
-        for digest in missing:
-            self._computing.setdefault(digest, sequence)
-        # At least one token is computed, even if all pages are there: its logits are what the next one comes from.
-        sequence.pages, sequence.computed = found, min(len(found) * size, sequence.length - 1)
-        return True
 
     def _make_room(
         self, sequence: SequenceState, tokens: int, works: dict[SequenceState, ScheduledChunk | None]
@@ -252,8 +209,7 @@ class Scheduler:
         self._pool.release(sequence.pages)
         sequence.pages, sequence.computed = [], 0
         sequence.stays += 1
-        for digest in [digest for digest, owner in self._computing.items() if owner is sequence]:
-            del self._computing[digest]
+        self._prefixes.abandon(sequence)
 
     def _stand_back(self, beyond: Items[SequenceState]) -> None:
         """Take the pages of those that have no row in this step; what was full of them is found again later."""

@@ -18,6 +18,10 @@ class Point:
     facts: tuple[Fact, ...]
     column: int = 0
 
+    @classmethod
+    def of(cls, fact: Fact) -> "Point":
+        return cls(fact.periods, fact.quantity, fact.quote, (fact,), fact.column)
+
     @property
     def time(self) -> tuple[int, int, str, int]:
         last = self.periods[-1] if self.periods else Period()
@@ -26,8 +30,7 @@ class Point:
 
 def points_of(series: Series) -> list[Point]:
     """The series' numbers, earliest first."""
-    points = [Point(fact.periods, fact.quantity, fact.quote, (fact,), fact.column) for fact in series.facts]
-    return sorted(points, key=lambda point: point.time)
+    return sorted(map(Point.of, series.facts), key=lambda point: point.time)
 
 
 def says(periods: Sequence[Period], claimed: Sequence[Period]) -> bool:

@@ -55,6 +55,13 @@ def test_every_setting_is_shown_with_its_default():
     assert run("show", "--changed").stdout == ""
 
 
+def test_a_listing_fits_a_terminal():
+    """80 columns, but for a value that leaves no room beside its name; each setting is one line."""
+    lines = run("show").stdout.splitlines()
+    assert len(lines) == len(shown())
+    assert [line.split()[0] for line in lines if len(line) > 80] == ["kafka.reply_topics_allowed"]
+
+
 def test_each_value_has_the_source_that_won(toml, monkeypatch):
     """A variable wins over the file; a section as one JSON value and an entry of a table are variables too."""
     file = toml(

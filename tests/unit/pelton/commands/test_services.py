@@ -10,6 +10,9 @@ import typer
 
 from pelton.commands import common
 from pelton.commands.common import Exit, clear_errors, run_service
+from pelton.commands.shared.within_reach import within_reach
+from pelton.pipeline.settings.kafka import KafkaSettings
+from pelton.producers.errors import BrokerUnreachable
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -72,3 +75,15 @@ def test_a_fault_of_its_own_is_told() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         run_service(serve)
+
+
+async def test_a_kafka_that_is_away_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    """The client's own lines say the same in other words; nothing is served."""
+    served: list[str] = []
+
+    async def serve() -> None:
+        served.append("yes")
+
+    with pytest.raises(BrokerUnreachable, match="cannot be reached"):
+        await within_reach(KafkaSettings(bootstrap_servers="127.0.0.1:1"), serve)
+    assert (caplog.records, served) == ([], [])

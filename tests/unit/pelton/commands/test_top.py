@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pelton.cli import app
 from pelton.commands.top.figures import figures, totals
 from pelton.commands.top.scraping import base_url, scrape
-from pelton.commands.top.view import screen
+from pelton.commands.top.view import TABLE_WIDTH, screen
 from pelton.pipeline.lifecycle import State
 from pelton.pipeline.metrics import Metrics
 from pelton.workers.status_server import StatusServer
@@ -67,7 +67,7 @@ def test_two_looks_give_rates_and_means(port: Port) -> None:
     port.works()
     [after] = scrape([port.url])
     worker = figures(after, before)
-    assert worker.state == "ready"
+    assert (worker.state, worker.kafka_away) == ("ready", False)
     assert (worker.model, worker.engine, worker.partitions, worker.running) == ("tiny", "simulated", 6, 8)
     assert worker.lanes == {"interactive": 2, "batch": 40}
     seconds = after.at - before.at
@@ -87,16 +87,18 @@ def test_totals_are_of_those_that_answer(port: Port) -> None:
     gone = Port()
     gone.server.close()
     port.works()
+    port.metrics.waiting_sessions.set(3)
+    port.metrics.waiting_quotas.set(1)
     workers = [figures(each, None) for each in scrape([port.url, gone.url])]
     whole = totals(workers)
     assert (whole.workers, whole.ready, whole.backlog, whole.waiting, whole.backlog_s) == (1, 1, 900, 42, 75)
+    assert (whole.waiting_sessions, whole.waiting_quotas) == (3, 1)
     assert workers[1].state == "gone"
     assert workers[1].error == "Connection refused"
 
 
-@pytest.mark.parametrize("width", [100, 150])
-def test_the_screen_has_all_workers(port: Port, width: int) -> None:
-    """No figure is cut in a terminal of usual width, and what a worker calls its model acts on none."""
+def test_the_screen_has_all_workers(port: Port) -> None:
+    """No figure is cut in a terminal of whatever width, and what a worker calls its model acts on none."""
     with ExitStack() as open_:
         odd = Port(model="\x1b[2Jevil")
         open_.enter_context(closing(odd.server))
@@ -104,14 +106,27 @@ def test_the_screen_has_all_workers(port: Port, width: int) -> None:
         port.works()
         after = scrape([port.url, odd.url, "http://127.0.0.1:9"])
     workers = [figures(now, past) for now, past in zip(after, before, strict=True)]
+    for width in (60, 80, 100, 150):
+        out = io.StringIO()
+        console = Console(file=out, width=width, force_terminal=True, color_system=None)
+        console.print(screen(workers, totals(workers), 2))
+        text = out.getvalue()
+        assert "2 of 3 workers ready" in text
+        for word in ("tiny", "75 s", "900", "25%", "20.0", "gone", "refused", "active", "prefix", port.url[7:]):
+            assert word in text
+        assert "…" not in text or width >= TABLE_WIDTH  # there the model's name gives way
+        assert "\x1b[2J" not in text
+        assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_worker_that_waits_for_kafka_shows_it(port: Port) -> None:
+    """It is ready to go on when Kafka is back, and does nothing until then."""
+    port.metrics.kafka_away.set(1)
+    [worker] = [figures(each, None) for each in scrape([port.url])]
+    assert worker.kafka_away
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=True, color_system=None).print(screen(workers, totals(workers), 2))
-    text = out.getvalue()
-    assert "2 of 3 workers ready" in text
-    for word in ("tiny", "75 s", "900", "25%", "20.0", "gone", "Connection refused", "active", "prefix", port.url[7:]):
-        assert word in text
-    assert "\x1b[2J" not in text
-    assert all(len(line) <= width for line in text.splitlines())
+    Console(file=out, width=100).print(screen([worker], totals([worker]), 2))
+    assert "no Kafka" in out.getvalue()
 
 
 def test_the_command_prints_json_once(port: Port) -> None:
@@ -123,6 +138,7 @@ def test_the_command_prints_json_once(port: Port) -> None:
     whole = orjson.loads(done.stdout)
     assert whole["totals"]["backlog"] == 900
     assert whole["workers"][0]["lanes"]["batch"] == 40
+    assert '"partitions":6,' in done.stdout  # a count is a whole number
     once = run.invoke(app, ["top", "--url", port.url, "--once", "--interval", "0.2"])
     assert once.exit_code == 0
     assert "1 of 1 workers ready" in once.stdout

@@ -23,13 +23,17 @@ UNTRUSTED.verify_message = "self-signed certificate"
     [
         (errors.for_code(58)("no"), "kafka.sasl_password"),
         (errors.UnsupportedSaslMechanismError("no"), "kafka.sasl_mechanism"),
+        (errors.GroupCoordinatorNotAvailableError("no"), "offsets.topic.replication.factor"),
         (UNTRUSTED, "kafka.ssl_cafile"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "kafka.security_protocol to PLAINTEXT"),
         (ssl.SSLError(1, "tlsv13 alert certificate required"), "wants a certificate"),
         (socket.gaierror(-2, "Name or service not known"), "DNS: check kafka.bootstrap_servers"),
         (errors.KafkaConnectionError("Connection at broker:9093 closed"), "kafka.security_protocol (PLAINTEXT)"),
-        (errors.TopicAuthorizationFailedError("no"), "ACL"),
+        (errors.TopicAuthorizationFailedError({"a", "b"}), "topic a, b (TopicAuthorizationFailedError): give users"),
+        (errors.TopicAuthorizationFailedError("asking for topic a"), "does not allow asking for topic a"),
+        (errors.GroupAuthorizationFailedError("no coordinator for pelton"), "the group 'pelton' of kafka.group_id"),
         (ConnectionRefusedError(111, "refused"), "pelton up"),
+        (TimeoutError(), "cannot be reached (no answer in time)"),
     ],
 )
 def test_what_the_client_only_logs_is_said(cause: Exception, words: str) -> None:

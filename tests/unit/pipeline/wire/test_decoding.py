@@ -8,26 +8,7 @@ import pytest
 from pelton.pipeline.errors import RequestError
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request
-
-MAX_BYTES = 1_000_000
-TURNS: list[Any] = [{"role": "user", "content": "How much?"}]
-BODY: dict[str, Any] = {"model": "default", "messages": TURNS}
-
-
-def decode(body: Any) -> ChatRequest:
-    return decode_request(orjson.dumps(body), max_bytes=MAX_BYTES)
-
-
-def refusal(**fields: Any) -> RequestError:
-    """What `BODY` with these fields is refused with."""
-    with pytest.raises(RequestError) as caught:
-        decode(BODY | fields)
-    return caught.value
-
-
-def said(turn: Any) -> RequestError:
-    return refusal(messages=[*TURNS, turn])
-
+from tests.unit.pipeline.wire._support.bodies import BODY, MAX_BYTES, TURNS, decode, refusal, said
 
 # --- bytes
 
@@ -238,12 +219,15 @@ def test_faulty_place_in_a_message_is_named(turn: dict[str, Any], code: str, par
         ({"max_tokens": 5, "max_completion_tokens": 6}, ["max_tokens", "max_completion_tokens"]),
         ({"top_logprobs": 2}, ["top_logprobs", "logprobs"]),
         ({"top_logprobs": 0, "logprobs": False}, ["top_logprobs", "logprobs"]),
+        ({"tool_choice": "required"}, ["tool_choice", "tools"]),
+        ({"min_tokens": 5, "max_tokens": 4}, ["min_tokens", "max_completion_tokens"]),
     ],
 )
 def test_fields_that_contradict_each_other_are_both_named(fields: dict[str, Any], names: list[str]) -> None:
-    """Where no single field is at fault the message says which do not go together."""
+    """Where no single field is at fault the message says which do not go together; `param` is one of them."""
     error = refusal(**fields)
     assert error.code == "invalid_value"
+    assert error.param in names
     assert all(name in error.message for name in names)
 
 
@@ -265,6 +249,15 @@ def test_of_two_allowed_forms_the_one_that_was_meant_is_explained(fields: dict[s
 
 def test_the_wording_is_for_senders() -> None:
     """Messages speak of JSON, never of the classes that validate it."""
-    for error in (said("hi"), said({"role": "user", "content": ["x"]}), refusal(metadata=3), said({"role": 1})):
+    errors = (
+        said("hi"),
+        said({"role": "user", "content": ["x"]}),
+        said({"role": 1}),
+        refusal(metadata=3),
+        refusal(response_format="json_object"),
+        refusal(logit_bias={"x": 1}),
+    )
+    for error in errors:
+        assert "[key]" not in f"{error.message} {error.param}"
         for word in ("instance", "TextPart", "Message ", "dictionary", "pydantic", "dict", "NoneType"):
             assert word not in error.message

@@ -14,10 +14,8 @@ from pelton.pipeline.errors import RequestError
 from pelton.pipeline.wire import decoding
 from pelton.pipeline.wire.chat import ChatRequest
 from pelton.pipeline.wire.decoding import decode_request
+from tests.unit.pipeline.wire._support.bodies import BODY, MAX_BYTES, TURNS, decode, refusal, said
 
-MAX_BYTES = 1_000_000
-TURNS: list[Any] = [{"role": "user", "content": "How much?"}]
-BODY: dict[str, Any] = {"model": "default", "messages": TURNS}
 OPENAI_FIELDS = sorted(
     get_type_hints(create.CompletionCreateParamsNonStreaming) | get_type_hints(create.CompletionCreateParamsStreaming)
 )
@@ -25,21 +23,6 @@ MESSAGE_TYPES = get_args(chat.ChatCompletionMessageParam)
 MESSAGE_FIELDS = sorted({name for kind in MESSAGE_TYPES for name in get_type_hints(kind)})
 PART_TYPES = (*get_args(chat.ChatCompletionContentPartParam), chat.ChatCompletionContentPartRefusalParam)
 NEUTRAL = [(name, value) for name, values in decoding._UNSUPPORTED.items() for value in (None, *values)]
-
-
-def decode(body: Any) -> ChatRequest:
-    return decode_request(orjson.dumps(body), max_bytes=MAX_BYTES)
-
-
-def refusal(**fields: Any) -> RequestError:
-    """What `BODY` with these fields is refused with."""
-    with pytest.raises(RequestError) as caught:
-        decode(BODY | fields)
-    return caught.value
-
-
-def said(turn: Any) -> RequestError:
-    return refusal(messages=[*TURNS, turn])
 
 
 @pytest.mark.parametrize("name", OPENAI_FIELDS)
@@ -228,3 +211,18 @@ def test_anything_like_a_request_decodes_or_explains(body: Any) -> None:
 def test_errors_stay_small_however_large_the_body(fields: dict[str, Any]) -> None:
     """An error quotes the sender, but never so much that the reply would not fit its topic."""
     assert len(orjson.dumps(refusal(**fields).body())) < 5_000
+
+
+def test_what_openais_client_has_read_can_be_sent_back() -> None:
+    """Its own message objects, of `parse()` and of `stream()`, hold copies of what they say: they are passed over."""
+    function = {"name": "f", "arguments": "{}", "parsed_arguments": {}}
+    call = {"id": "c", "type": "function", "function": function, "index": 0}
+    turn = {"role": "assistant", "content": "{}", "parsed": {"a": 1}, "refusal": None, "tool_calls": [call]}
+    message = decode(BODY | {"messages": [*TURNS, turn]}).messages[-1]
+    assert message.content == "{}"
+    assert message.tool_calls is not None
+    assert message.tool_calls[0].function.arguments == "{}"
+
+
+def test_only_an_assistant_has_parsed_anything() -> None:
+    assert said({"role": "user", "content": "x", "parsed": {}}).param == "messages[1].parsed"

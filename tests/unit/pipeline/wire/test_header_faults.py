@@ -1,6 +1,5 @@
 """Headers that are wrong: which fault is told, and that reading itself never fails."""
 
-import re
 import time
 from collections.abc import Sequence
 
@@ -9,26 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES, Envelope, ReplyPolicy, read_envelope
-from pelton.pipeline.wire.records import Source
+from pelton.pipeline.wire.headers import MAX_CORRELATION_ID_BYTES, ReplyPolicy, read_envelope
+from tests.unit.pipeline.wire._support.headers import POLICY, SOURCE, fault, read
 
-SOURCE = Source("inference.requests", 3, 41)
-POLICY = ReplyPolicy("inference.replies", (re.compile(r"replies\..*"), re.compile("team-a|team-b")))
 KNOWN = (
     *("kafka_correlationId", "correlation_id", "kafka_replyTopic", "kafka_replyPartition", "traceparent", "tracestate"),
     *("pelton-tenant", "pelton-priority", "pelton-deadline", "pelton-session", "pelton-cache"),
 )
-
-
-def read(*headers: tuple[str, bytes | None]) -> Envelope:
-    return read_envelope(SOURCE, headers, POLICY)
-
-
-def fault(*headers: tuple[str, bytes | None]) -> tuple[str, str | None]:
-    """Code and named header of the fault there must be."""
-    found = read(*headers).fault
-    assert found is not None
-    return found.code, found.param
 
 
 @pytest.mark.parametrize("value", [b"Interactive", b"high", b"", b"\xff"])

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from pelton.pipeline.wire import contract
 from pelton.pipeline.wire.contract import CacheUse, Lane
 from pelton.pipeline.wire.headers import Envelope, ReplyPolicy, read_envelope
-from pelton.pipeline.wire.records import Source
+from tests.unit.pipeline.wire._support.headers import POLICY, SOURCE, fault, read
 
-SOURCE = Source("inference.requests", 3, 41)
-POLICY = ReplyPolicy("inference.replies", (re.compile(r"replies\..*"), re.compile("team-a|team-b")))
 DOCUMENTED = {
     "kafka_correlationId",
     "correlation_id",
@@ -27,17 +25,6 @@ DOCUMENTED = {
     "pelton-session",
     "pelton-cache",
 }
-
-
-def read(*headers: tuple[str, bytes | None]) -> Envelope:
-    return read_envelope(SOURCE, headers, POLICY)
-
-
-def fault(*headers: tuple[str, bytes | None]) -> tuple[str, str | None]:
-    """Code and named header of the fault there must be."""
-    found = read(*headers).fault
-    assert found is not None
-    return found.code, found.param
 
 
 # --- what is read

@@ -197,8 +197,13 @@ def test_sources_have_limits(kind, content, said):
     [
         ("", "empty"),
         ("- a\n- b\n", "line 1"),
-        ("entity: A\n", "period: Field required"),
-        ("entity: A\nperiod: P\nsauces: []\n", "line 3, sauces"),
+        ("entity: A\n", "period: is missing"),
+        ("entity: A\nperiod: P\nsauces: []\n", "line 3, sauces: unknown; did you mean sources?"),
+        ("entity: A\nperiod: P\nsources:\n- {nam: a}\n", "line 4, sources.0.nam: unknown; did you mean name?"),
+        ("entity: A\nperiod: P\nsources: {name: a, path: x}\n", "line 3, sources: must be a list"),
+        ("entity: A\nperiod: P\nentity: B\n", "line 3: entity is there twice"),
+        ("entity: A: B\n", "line 1: mapping values are not allowed here: put a text that holds"),
+        ("entity: A\nperiod: P\nformats: [docx]\n", "line 3, formats.0: Input should be"),
         ("entity: [A\nperiod: P\n", "line 2"),
         ("entity: &a A\nperiod: *a\n", "line 2: aliases"),
         ("entity: A\nperiod: P\nreport: nothing\nsources:\n- {name: a, path: x.txt}\n", "no report template 'nothing'"),
@@ -229,3 +234,57 @@ def test_figures_need_numbers(make_job):
     job["sources"] = [{"name": "words", "format": "text", "content": "Only words, and many of them. " * 10}]
     with pytest.raises(SourceUnusable, match=r"'s0'.*words"):
         Plan(JobSpec.model_validate(job))
+
+
+def test_a_fault_is_told_once(tmp_path):
+    """A list whose only item is at fault is not called too short as well."""
+    with pytest.raises(JobInvalid) as raised:
+        read_job(write(tmp_path, "x.txt", b"x", "entity: A\nperiod: P\nformats: [docx]\nsources: [{name: a, path: x}]"))
+    assert [line.split(", ")[1] for line in str(raised.value).splitlines()] == ["line 3"]
+
+
+def test_values_are_the_texts_that_stand_there(tmp_path):
+    """YAML's guesses about `off`, dates, years and leading zeros change nothing of what was written."""
+    job = (
+        "id: 0123\nentity: 3.10\nperiod: 2019-12-31\nmax_unsupported: 2\nmetadata: {draft: no, year: 2019}\n"
+        "sources: [{name: a, path: x.txt}]\n"
+        "sections: [{id: 1, title: 2019, figures: off, chart: true, model: {temperature: 0.5}, prompt: x}]\n"
+    )
+    read = read_job(write(tmp_path, "x.txt", b"x", job))
+    assert (read.id, read.entity, read.period, read.max_unsupported) == ("0123", "3.10", "2019-12-31", 2)
+    assert read.metadata == {"draft": "no", "year": "2019"}
+    [section] = read.sections
+    assert (section.id, section.title, section.figures, section.chart) == ("1", "2019", "off", True)
+    assert section.model is not None
+    assert section.model.temperature == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ("[{id: s, title: S, prompt: x, sources: [tabel]}]", "'tabel', which the job does not have: its sources are a"),
+        (
+            "[{id: s, title: S, prompt: x, needs: [r]}]",
+            "needs 'r', which is no section of this report: its sections are s",
+        ),
+    ],
+)
+def test_names_that_lead_nowhere(tmp_path, sections, said):
+    """What could be meant is listed, and no line is named that has nothing to do with it."""
+    job = f"entity: A\nperiod: P\nsources: [{{name: a, path: x.txt}}]\nsections: {sections}\n"
+    with pytest.raises(JobInvalid, match=re.escape(said)) as raised:
+        read_job(write(tmp_path, "x.txt", b"x", job))
+    assert "line" not in str(raised.value)
+
+
+def test_a_format_that_is_not_read(tmp_path):
+    """Setting `format` would not help with a spreadsheet: the message says what would."""
+    job = "entity: A\nperiod: P\nreport: risk-brief\nsources: [{name: a, path: x.xlsx}]\n"
+    with pytest.raises(SourceUnusable, match=r"x\.xlsx is none of \.csv.*export it"):
+        read_job(write(tmp_path, "x.xlsx", b"PK", job))
+
+
+def test_a_name_that_a_prompt_does_not_know():
+    """Those that it knows are listed."""
+    with pytest.raises(PromptUnusable, match="'materials' is undefined; a prompt knows material, rules"):
+        fill("{{ materials }}", {"material": "x", "rules": "y"}, section="s")

@@ -1,5 +1,6 @@
 """From a job to requests: templates, dependencies, notes of long sources, and what changes a fingerprint."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,32 @@ def test_an_ixbrl_filing_is_read_by_its_tags():
     document = read_source(SourceSpec(name="filing", format="ixbrl", content=page))
     assert document.grids[0].rows[1] == ("Revenues", "$1,204 million")
     assert document.paragraphs == ["Sales were 1,204 in the year."]
+
+
+def test_the_guides_job(tmp_path):
+    """Who copies it has a job, with a chart, and a section whose figures are references."""
+    guide = (Path(__file__).parents[4] / "docs" / "guides" / "reports.md").read_text()
+    for language, name in (("yaml", "job.yaml"), ("csv", "result.csv")):
+        found = re.search(rf"^```{language}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        (tmp_path / name).write_text(found[1])
+    plan = Plan(read_job(tmp_path / "job.yaml"))
+    assert list(plan.nodes) == ["results", "summary"]
+    body = plan.request("results", {}).body
+    assert "came to [[T1." in body["structured_outputs"]["grammar"]
+
+
+def test_a_unit_of_the_job_counts_in_its_figures():
+    """A table that says nothing of it is read in the source's `unit`; one that does is not."""
+    plain = {"name": "a", "format": "csv", "content": "Item,2019\nSales,1200\nCosts,700\n", "unit": "USD millions"}
+    told = plain | {"content": "EUR thousands,2019\nSales,1200\nCosts,700\n"}
+    for source, shown in ((plain, "$1,200 million"), (told, "€1,200 thousand")):
+        job = {
+            "entity": "A",
+            "period": "P",
+            "sources": [source],
+            "sections": [{"id": "s", "title": "S", "prompt": "x"}],
+        }
+        plan = Plan(JobSpec.model_validate(job))
+        text = plan.judge("s", "Sales: [[T1.r2.c2]].").text
+        assert text == f"Sales: {shown}."

@@ -12,7 +12,7 @@ from pelton.pipeline.wire.record_map import RecordMap
 from pelton.workers.delivery.reply_builder import ReplyBuilder
 from pelton.workers.delivery.reply_records import WorkerIdentity
 from pelton.workers.delivery.reply_spans import ReplySpans
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from pelton.workers.requests import CacheHit, CacheKeys, Delivery, Duplicate, Failed, OutgoingReply, Result
 from tests.unit._support.turns import delivery
 

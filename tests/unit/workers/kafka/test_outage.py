@@ -86,8 +86,8 @@ def at_once(monkeypatch):
     monkeypatch.setattr(outage, "SETTLE_S", 0.02)
 
 
-async def watched(shown: Shown, failures: int) -> list[str]:
-    """What is shown of three lines about Kafka when the broker answers after so many failures."""
+async def watched(shown: Shown, failures: int, told: list[bool]) -> list[str]:
+    """What is shown of three lines about Kafka when the broker answers after so many failures; what is `told`."""
     left, answered = [failures], asyncio.Event()
 
     async def attempt() -> None:
@@ -96,7 +96,7 @@ async def watched(shown: Shown, failures: int) -> list[str]:
             raise KafkaConnectionError("refused")
         answered.set()
 
-    watch = BrokerWatch(KAFKA, attempt)
+    watch = BrokerWatch(KAFKA, attempt, told.append)
     shown.addFilter(watch.filter)
     running = asyncio.create_task(watch.run())
     client.error("cannot connect")
@@ -111,7 +111,9 @@ async def watched(shown: Shown, failures: int) -> list[str]:
 @pytest.mark.usefixtures("at_once")
 async def test_an_outage_is_two_lines(shown):
     """One that Kafka is away and one that it is there; its consequences right after it are left out, too."""
-    away, there = await watched(shown, 5)
+    told: list[bool] = []
+    away, there = await watched(shown, 5, told)
+    assert told == [True] * 5 + [False]
     assert "broker:9093 cannot be reached" in away
     assert "broker:9093 is there" in there
 
@@ -119,4 +121,4 @@ async def test_an_outage_is_two_lines(shown):
 @pytest.mark.usefixtures("at_once")
 async def test_trouble_with_a_broker_that_answers_is_shown(shown):
     """As one of several brokers, or a group's coordinator, may be away alone."""
-    assert await watched(shown, 0) == ["cannot connect", "suspects cannot be read", "the coordinator is dead"]
+    assert await watched(shown, 0, []) == ["cannot connect", "suspects cannot be read", "the coordinator is dead"]

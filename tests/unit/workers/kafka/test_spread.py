@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.workers.kafka.consumers import Share, _sticky_assignor, spread_topics
+from tests.dice import DICE
 
 TOPICS = {"bulk": 12, "urgent": 12, "other": 5}
 
@@ -39,7 +40,7 @@ def test_workers_that_come_one_by_one_share_each_topic() -> None:
             assert max(counts) - min(counts) <= 1
 
 
-@given(st.lists(st.integers(0, 13), min_size=1, max_size=4), st.integers(1, 5), st.randoms(use_true_random=False))
+@given(st.lists(st.integers(0, 13), min_size=1, max_size=4), st.integers(1, 5), DICE)
 def test_nobody_gets_more_and_what_is_even_stays(sizes: list[int], members: int, rng: Any) -> None:
     """From any even distribution of any topics."""
     places = [(f"t{topic}", number) for topic, size in enumerate(sizes) for number in range(size)]

@@ -5,7 +5,7 @@ import pytest
 
 from pelton.pipeline.errors import UnsupportedParameter
 from pelton.pipeline.wire.decoding import decode_request
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from tests.integration.batch_shapes import REFUSED, RUN
 
 

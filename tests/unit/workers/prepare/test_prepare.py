@@ -20,8 +20,9 @@ from pelton.workers.engine.api import Completion, FinishReason, TokenLogprob
 from pelton.workers.engine.simulated.text import encode_text
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits, allowed_new_tokens
+from pelton.workers.prepare.message_parsing import cut_at_stop
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
-from pelton.workers.prepare.tokenizer import SimulatedCodec, cut_at_stop
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from pelton.workers.requests import Delivery, Failed, Generated, PreparedRequest
 
 LIMITS = RequestLimits(

@@ -13,7 +13,7 @@ from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_jobs
 from pelton.workers.prepare.session_prompts import SessionPrompts
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from tests.unit._support.turns import answer, delivery, user
 
 LIMITS = RequestLimits(

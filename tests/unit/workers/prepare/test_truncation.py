@@ -20,7 +20,7 @@ from pelton.workers.fairness.backlog import BacklogMeter
 from pelton.workers.prepare.cache_keys import CacheKeyBuilder
 from pelton.workers.prepare.limits import RequestLimits
 from pelton.workers.prepare.prepare import make_drafts, make_jobs
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from pelton.workers.prepare.truncation import MARKER, Fitted, fitted
 from pelton.workers.requests import CacheHit, CacheKeys, OutgoingReply, Truncation
 from tests.unit._support.turns import delivery

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pelton.workers.quarantine.crash_history import CrashHistory
 from pelton.workers.quarantine.isolation import TURN_S, QuarantinePolicy
+from tests.dice import DICE
 
 MAX_LONE_CRASHES = 2
 
@@ -65,7 +66,7 @@ worlds = st.integers(1, 128).flatmap(
         count=st.just(count),
         poison=st.frozensets(st.integers(0, count - 1), max_size=4),
         capacity=st.integers(1, 128),
-        chance=st.randoms(use_true_random=False),
+        chance=DICE,
     )
 )
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelton.pipeline.wire.chat import ChatRequest
-from pelton.workers.prepare.tokenizer import SimulatedCodec
+from pelton.workers.prepare.simulated_codec import SimulatedCodec
 from pelton.workers.streaming.stable_text import StableText
+from tests.dice import DICE
 
 ALPHABET = [
     "a", "B", " ", "\n", "é", "e\u0301", "n\u0303\u0323", "ß", "日", "한", "ก็", "नि", "👍", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈",
@@ -48,7 +49,7 @@ def streamed(tokens: list[int], asked: ChatRequest, at_once: int) -> list[str]:
     st.lists(st.sampled_from(ALPHABET) | st.characters(exclude_categories=["Cs"]), max_size=40),
     st.lists(st.sampled_from(STOPS), max_size=3, unique=True),
     st.integers(1, 5),
-    st.randoms(use_true_random=False),
+    DICE,
 )
 def test_pieces_joined_are_the_committed_text(
     parts: list[str], stop: list[str], at_once: int, dice: random.Random

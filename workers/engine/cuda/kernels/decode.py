@@ -12,6 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.launching import dependent_launch, follow
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope, load_heads, norm_rope_arguments
 from pelton.workers.engine.cuda.kernels.quantise import magnitudes_at, store_one
 from pelton.workers.engine.cuda.kernels.scores import (
     EVERYTHING,
@@ -32,11 +34,14 @@ _UNSEEN = tl.constexpr(-1.0e29)
 def _decode_kernel(
     query, key, value, key_store, value_store, key_absmax, value_absmax,
     tables, slots, writes, positions, items, out, parts, peaks,
+    cosines, sines, query_weight, key_weight, rope_row, epsilon,
     query_row, query_head, key_row, key_head, value_row, value_head, table_width, scale, softcap, window,
     PAGE: tl.constexpr, TILE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_DIM: tl.constexpr, CAPPED: tl.constexpr, LEVELS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, ROTARY: tl.constexpr, INTERLEAVED: tl.constexpr, NORMED: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     item = items + tl.program_id(0) * 4
     row = tl.load(item)
     begin = tl.load(item + 1).to(tl.int32)
@@ -51,8 +56,10 @@ def _decode_kernel(
     dims = tl.arange(0, BLOCK_DIM)
     heads = kv_head * GROUP + members
     mine = (members < GROUP)[:, None] & (dims < DIM)[None, :]
-    queries = tl.load(query + row * query_row + heads[:, None] * query_head + dims[None, :], mask=mine, other=0.0)
-    scale = scale / LEVELS
+    queries = load_heads(
+        query + row * query_row + heads[:, None] * query_head, dims[None, :], mine, query_weight, epsilon,
+        cosines + row * rope_row, sines + row * rope_row, 1, DIM, ROTARY, INTERLEAVED, NORMED,
+    )  # fmt: skip
     tiles: tl.constexpr = PAGE // TILE
     inside = tl.arange(0, TILE)
     within = inside[:, None] * DIM + dims[None, :]
@@ -73,10 +80,13 @@ def _decode_kernel(
         peak, total, mixed = absorb(scores, values, magnitudes, peak, total, mixed, PRECISION)
     if end == position // PAGE + 1:
         real = dims < DIM
-        newest_key = tl.load(key + row * key_row + kv_head * key_head + dims, mask=real, other=0.0)
+        newest_key = load_heads(
+            key + row * key_row + kv_head * key_head, dims, real, key_weight, epsilon,
+            cosines + row * rope_row, sines + row * rope_row, 0, DIM, ROTARY, INTERLEAVED, NORMED,
+        )  # fmt: skip
         newest_value = tl.load(value + row * value_row + kv_head * value_head + dims, mask=real, other=0.0)
-        page = tl.load(tables + tl.load(writes + row) * table_width + position // PAGE) * KV_HEADS + kv_head
-        token = page * PAGE + position % PAGE
+        page = tl.load(tables + tl.load(writes + row) * table_width + position // PAGE)
+        token = (page * KV_HEADS + kv_head) * PAGE + position % PAGE
         newest_key = store_one(newest_key, key_store, key_absmax, token, dims, DIM, LEVELS)
         newest_value = store_one(newest_value, value_store, value_absmax, token, dims, DIM, LEVELS)
         peak, total, mixed = absorb_one(queries, newest_key, newest_value, scale, softcap, peak, total, mixed, CAPPED)
@@ -96,7 +106,9 @@ def _decode_kernel(
 def _merge_kernel(
     parts, peaks, offsets, out,
     HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_DIM: tl.constexpr, BLOCK_PARTS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
     begin = tl.load(offsets + row).to(tl.int32)
@@ -138,8 +150,10 @@ def decode_attention(
     scoring: AttentionParams,
     launch: dict[str, int] | None = None,
     absmax: tuple[Tensor, Tensor] | None = None,
+    norm_rope: NormRope | None = None,
 ) -> None:
-    """Into `out` [rows, heads, head_dim], contiguous, from queries of that shape.
+    """Into `out` [rows, heads, head_dim], contiguous, from queries of that shape, to which, and to the keys,
+    `norm_rope` is still to be done.
 
     Row r is the token at `positions[r]` of the sequence whose pages are `tables[slots[r]]`, all int64. Its own `keys`
     and `values` [rows, kv_heads, head_dim] are put at that position of the pages `tables[writes[r]]`, into the store
@@ -153,17 +167,20 @@ def decode_attention(
     count = len(splits.items)
     parts = queries.new_empty((count, heads, dim), dtype=torch.float32)
     peaks = queries.new_empty((count, heads), dtype=torch.float32)
+    pending, compiled_for = norm_rope_arguments(norm_rope, queries)
+    launched = dependent_launch(queries.device)
     _decode_kernel[(count, known["KV_HEADS"])](
         queries, keys, values, key_store, value_store, *(absmax or (key_store, value_store)),
-        tables, slots, writes, positions, splits.items, out, parts, peaks,
+        tables, slots, writes, positions, splits.items, out, parts, peaks, *pending,
         queries.stride(0), queries.stride(1), keys.stride(0), keys.stride(1), values.stride(0), values.stride(1),
-        tables.stride(0), scoring.scale, scoring.softcap or 1.0, window,
-        **known, BLOCK_ROWS=max(_LEAST_ROWS, triton.next_power_of_2(int(known["GROUP"]))),
-        **(launch or launch_for(key_store)),
+        tables.stride(0), scoring.scale / float(known["LEVELS"]), scoring.softcap or 1.0, window,
+        **known, **compiled_for, BLOCK_ROWS=max(_LEAST_ROWS, triton.next_power_of_2(int(known["GROUP"]))),
+        **launched, **(launch or launch_for(key_store)),
     )  # fmt: skip
     _merge_kernel[(rows, heads)](
         parts, peaks, splits.offsets, out,
-        HEADS=heads, DIM=dim, BLOCK_DIM=known["BLOCK_DIM"], BLOCK_PARTS=_MERGED_AT_ONCE, num_warps=2,
+        HEADS=heads, DIM=dim, BLOCK_DIM=known["BLOCK_DIM"], BLOCK_PARTS=_MERGED_AT_ONCE, **launched,
+        num_warps=2,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pelton.workers.engine.attention.params import AttentionParams
+from pelton.workers.engine.cuda.kernels.launching import dependent_launch, follow
 from pelton.workers.engine.cuda.kernels.quantise import magnitudes_at
 from pelton.workers.engine.cuda.kernels.scores import (
     EVERYTHING,
@@ -31,8 +32,9 @@ def _prefill_kernel(
     query_row, query_head, table_width, scale, softcap, window,
     PAGE: tl.constexpr, TILE: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr, BLOCK_GROUP: tl.constexpr, BLOCK_DIM: tl.constexpr,
-    CAPPED: tl.constexpr, LEVELS: tl.constexpr, PRECISION: tl.constexpr,
+    CAPPED: tl.constexpr, LEVELS: tl.constexpr, PRECISION: tl.constexpr, DEPENDENT: tl.constexpr,
 ):  # fmt: skip
+    follow(DEPENDENT)
     kv_head = tl.program_id(1)
     block = blocks + tl.program_id(0) * 4
     slot = tl.load(block)
@@ -104,6 +106,7 @@ def prefill_attention(
 ) -> None:
     """Into the rows of `out` [rows, heads, head_dim], contiguous, that `blocks` int64 [n, 4] name (`cut_blocks`).
 
+    The queries may lie in `out` themselves: a program reads those first whose places it fills.
     A token sees what comes before it in its sequence, whose pages are `tables[slot]`, within the window. `absmax` are
     the magnitudes of a quantised store (`decode_attention`).
     """
@@ -115,7 +118,8 @@ def prefill_attention(
         queries.stride(0), queries.stride(1), tables.stride(0), scoring.scale, scoring.softcap or 1.0,
         EVERYTHING if scoring.window is None else scoring.window,
         **known, BLOCK_TOKENS=block_tokens(group, dim, queries.element_size()),
-        BLOCK_GROUP=triton.next_power_of_2(group), **(launch or launch_for(key_store)),
+        BLOCK_GROUP=triton.next_power_of_2(group), **dependent_launch(queries.device),
+        **(launch or launch_for(key_store)),
     )  # fmt: skip
 
 

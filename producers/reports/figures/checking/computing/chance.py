@@ -79,7 +79,7 @@ def _of_two(claim: Claim, one: Fact, two: Fact) -> Iterator[Candidate]:
         return
     if not combine.addable(one.quantity, two.quantity):
         return
-    new, old = sorted((_point(one), _point(two)), key=lambda point: point.time, reverse=True)
+    new, old = sorted((Point.of(one), Point.of(two)), key=lambda point: point.time, reverse=True)
     if new.time != old.time:
         if _are_ends(new, old, in_time(claim.all_periods)):
             yield from _changes(claim, new, old)
@@ -127,7 +127,3 @@ def _both(claim: Claim, one: Point, two: Point) -> Iterator[Candidate]:
         yield Candidate(*combine.mean((one, two)))
     elif claim.intent.sum:
         yield Candidate(*combine.total((one, two)))
-
-
-def _point(fact: Fact) -> Point:
-    return Point(fact.periods, fact.quantity, fact.quote, (fact,), fact.column)

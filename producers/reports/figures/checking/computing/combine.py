@@ -107,13 +107,9 @@ def sentence_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Poin
     for found in [*rows, [fact for one in prose for fact in one.facts]]:
         dated = [fact for fact in found if fact.periods and not fact.compares]
         for unit in dict.fromkeys(fact.quantity.unit for fact in dated):
-            line = [_point(fact) for fact in dated if fact.quantity.unit == unit]
+            line = [Point.of(fact) for fact in dated if fact.quantity.unit == unit]
             if len({point.time for point in line}) > 1:
                 yield sorted(line, key=lambda point: point.time)
-
-
-def _point(fact: Fact) -> Point:
-    return Point(fact.periods, fact.quantity, fact.quote, (fact,), fact.column)
 
 
 def row_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Point]]:
@@ -121,7 +117,7 @@ def row_lines(series: Sequence[Series], facts: Facts) -> Iterator[list[Point]]:
     for row in dict.fromkeys(one.facts[0].row for one in series if one.facts[0].from_table):
         found = [fact for fact in facts.in_row(row) if fact.periods and not fact.compares]
         for unit in dict.fromkeys(fact.quantity.unit for fact in found):
-            line = [_point(fact) for fact in found if fact.quantity.unit == unit]
+            line = [Point.of(fact) for fact in found if fact.quantity.unit == unit]
             times = [point.time for point in line]
             names = {fact.series for fact in found if fact.quantity.unit == unit}
             if 1 < len(line) == len(set(times)) == len(names):

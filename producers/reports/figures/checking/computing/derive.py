@@ -169,13 +169,13 @@ def _over_things(material: _Material) -> Iterator[Candidate]:
     for size in (2, 3, 4):
         for group in chain.from_iterable(combinations(things, size) for things in _by_source(material.series)):
             for first in group[0].facts:
-                points = [_point(first), *(point for one in group[1:] if (point := _partner(first, one)))]
+                points = [Point.of(first), *(point for one in group[1:] if (point := _partner(first, one)))]
                 if len(points) == size and says(first.periods, claim.periods):
                     yield Candidate(*make(points))
 
 
 def _partner(fact: Fact, series: Series) -> Point | None:
-    return next((_point(other) for other in series.facts if combine.is_beside(fact, other)), None)
+    return next((Point.of(other) for other in series.facts if combine.is_beside(fact, other)), None)
 
 
 def _by_source(series: Sequence[Series]) -> list[list[Series]]:
@@ -186,16 +186,12 @@ def _by_source(series: Sequence[Series]) -> list[list[Series]]:
     return [found[:_MAX_SUMMED] for found in sources.values()]
 
 
-def _point(fact: Fact) -> Point:
-    return Point(fact.periods, fact.quantity, fact.quote, (fact,), fact.column)
-
-
 def _whole_groups(material: _Material) -> Iterator[Candidate]:
     """The sum of all lines of a group that the words name, for groups without a total of their own."""
     columns = dict.fromkeys((one.key[0], one.key[1], fact.column) for one in material.series for fact in one.facts)
     for table, group, column in list(columns)[:_MAX_NESTED]:
         run = [
-            _point(fact)
+            Point.of(fact)
             for one in material.facts.in_group(table, group)
             if not one.is_total
             for fact in one.facts

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from typer.testing import CliRunner
 
 from pelton.cli import app
-from pelton.commands.files.estimates import duration
+from pelton.commands.shared.duration import duration
 from tests.unit.workers.engine._support.saved_model import save_model
 
 HEAD = {"method": "POST", "url": "/v1/chat/completions"}

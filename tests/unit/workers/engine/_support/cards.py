@@ -22,6 +22,7 @@ from pelton.workers.engine.cuda.kernels.argmax import likeliest
 from pelton.workers.engine.cuda.kernels.decode import decode_attention
 from pelton.workers.engine.cuda.kernels.draw import draw
 from pelton.workers.engine.cuda.kernels.draw_cut import draw_cut
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope
 from pelton.workers.engine.cuda.kernels.prefill import prefill_attention
 from pelton.workers.engine.cuda.kernels.splits import Splits
 from pelton.workers.engine.cuda.kernels.write import write_pages
@@ -48,16 +49,26 @@ class Card:
         return 0
 
 
-def attend(dim: int, page: int, dtype: torch.dtype, stored: torch.dtype | None = None) -> None:
+def attend(
+    dim: int, page: int, dtype: torch.dtype, stored: torch.dtype | None = None, norm_rope: NormRope | None = None
+) -> None:
     """Decode, prefill and write for heads of `dim`, of which four share a KV head; `stored` if not in `dtype`."""
     ints = torch.zeros(4, 4, dtype=torch.int64)
     store = torch.zeros(2, 2, page, dim, dtype=stored or dtype)
     absmax = None if stored is None else (torch.zeros(2, 2, page), torch.zeros(2, 2, page))
     queries, keys = torch.zeros(4, 8, dim, dtype=dtype), torch.zeros(4, 2, dim, dtype=dtype)
     rows, scoring, splits = (ints[0], ints[1], ints[2]), AttentionParams(0.1), Splits(ints, ints.view(-1)[:5])
-    decode_attention(queries, keys, keys, store, store, ints, *rows, splits, queries, scoring, absmax=absmax)
+    heads = queries, keys, keys
+    options: dict[str, Any] = {"absmax": absmax, "norm_rope": norm_rope}
+    decode_attention(*heads, store, store, ints, *rows, splits, queries, scoring, **options)
     prefill_attention(queries, store, store, ints, ints, queries, scoring, absmax=absmax)
-    write_pages(keys, keys, store, store, ints, ints[0], ints[1], absmax=absmax)
+    write_pages(*heads, store, store, ints, ints[0], ints[1], queries, **options)
+
+
+def turned(dim: int, dtype: torch.dtype) -> NormRope:
+    """Norms, and a rotation of whole heads."""
+    angles, weight = torch.zeros(4, dim, dtype=dtype), torch.zeros(dim)
+    return NormRope(angles, angles, False, weight, weight, 1e-6)
 
 
 def choose(dtype: torch.dtype) -> None:
@@ -97,7 +108,9 @@ def main() -> None:
         if not asked.quick:
             sizes = itertools.product((64, 128, 256), (16, 64, 512), (torch.bfloat16, torch.float32), kinds)
         for dim, page, dtype, stored in sizes:
-            attend(dim, page, dtype, stored)
+            attend(dim, page, dtype, stored, turned(dim, dtype))
+            if not asked.quick:
+                attend(dim, page, dtype, stored)
             too_large += [
                 (card.capability, dim, page, str(dtype), str(stored), *each) for each in compiled if each[1] > limit
             ]

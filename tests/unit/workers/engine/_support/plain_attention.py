@@ -13,6 +13,7 @@ from pelton.workers.engine.config import ContinuousConfig, EngineLimits
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.cuda.attention import Layout
 from pelton.workers.engine.cuda.executor import DeviceExecutor
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope
 from pelton.workers.engine.model.loading import LoadedModel
 
 
@@ -24,7 +25,20 @@ class PlainAttention:
     tables: Tensor
     store: KVCache
 
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
+    def attend(  # noqa: PLR0913, PLR0917 (the protocol's)
+        self,
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scoring: AttentionParams,
+        norm_rope: NormRope | None = None,
+    ) -> Tensor:
+        if norm_rope is not None:
+            queries, keys = (
+                normed_and_turned(each, weight, norm_rope)
+                for each, weight in ((queries, norm_rope.query_weight), (keys, norm_rope.key_weight))
+            )
         rows, size = self.layout.rows, self.store.page_size
         pages = self.tables[rows.writes, rows.positions // size]
         for store, fresh in ((self.store.keys[layer], keys), (self.store.values[layer], values)):
@@ -54,6 +68,19 @@ class PlainAttention:
         hidden = torch.where(visible, 0.0, -torch.inf)
         scores = scoring.scores(queries.transpose(0, 1) @ keys.transpose(1, 2), hidden)
         return (scores.softmax(-1) @ values).transpose(0, 1)
+
+
+def normed_and_turned(heads: Tensor, weight: Tensor | None, norm_rope: NormRope) -> Tensor:
+    """Heads [rows, heads, dim] after their norm and rotary embedding, as complex numbers have it, in their own type."""
+    if weight is not None:
+        heads = torch.nn.functional.rms_norm(heads, weight.shape, weight.to(heads), norm_rope.epsilon)
+    size = norm_rope.cosines.shape[-1]
+    turned, rest = heads[..., :size], heads[..., size:]
+    pairs = turned.unflatten(-1, (-1, 2)) if norm_rope.interleaved else turned.unflatten(-1, (2, -1)).transpose(-1, -2)
+    cosines, sines = (each[:, None, : size // 2].to(heads) for each in (norm_rope.cosines, norm_rope.sines))
+    pairs = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(cosines, sines))
+    turned = (pairs if norm_rope.interleaved else pairs.transpose(-1, -2)).flatten(-2)
+    return torch.cat((turned, rest), dim=-1)
 
 
 def plain_executor(loaded: LoadedModel, store: KVCache, limits: EngineLimits) -> DeviceExecutor:

@@ -94,7 +94,7 @@ def assert_nothing_left(engine: ContinuousEngine) -> None:
     assert engine._pool.available == engine._pool.num_pages
 
 
-@pytest.mark.parametrize("family", ["llama", "glm4", "qwen3", "phi3-windowed", "gemma2", "gemma3"])
+@pytest.mark.parametrize("family", ["llama", "glm4", "qwen3", "phi3-windowed", "gemma2", "gemma3", "glm4-moe"])
 def test_answers_equal_generate(family: str) -> None:
     """A mixed batch with shared prefixes, cut into chunks, says what `generate` says to each prompt alone."""
     engine = make_engine(family, max_batch_tokens=13, max_running=6)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor import config as inductor
 
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.attention.kv_cache import KVCache
@@ -31,7 +32,7 @@ def make_engine(family: str, device: str, **limits: Any) -> ContinuousEngine:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("family", ["gemma2"])
+@pytest.mark.parametrize("family", ["gemma2", "qwen3"])
 def test_kernels_in_their_place(family: str, device: str) -> None:
     """Chunks, pages of earlier ones and decodes through the kernels: what `generate` says."""
     engine = make_engine(family, device, max_batch_tokens=25)
@@ -104,6 +105,18 @@ def test_quantised_pages_in_captured_steps(kv_dtype: str, device: str, caplog: p
         answers.append({each.request_id: each.token_ids for each in outcomes if isinstance(each, Completion)})
     assert len(answers[0]) == len(REQUESTS)
     assert answers[0] == answers[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", [ON_GPU])
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_dependent_launches(family: str, device: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Kernels that begin while others end, ours and the compiler's, give the same answers."""
+    with inductor.patch({"triton.enable_pdl": True}):
+        engine = make_engine(family, device, kv_memory_gib=None, max_batch_tokens=25)
+        engine.warm_up()
+        assert "could not be" not in caplog.text
+        run(engine, family, REQUESTS, new=12)
 
 
 @pytest.mark.gpu

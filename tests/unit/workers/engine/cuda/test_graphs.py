@@ -25,7 +25,7 @@ from pelton.workers.engine.scheduling.chunk import ScheduledChunk
 from tests.unit.workers.engine._support.plain_attention import late_engine
 from tests.unit.workers.engine._support.reference import PAGE, pristine, run
 from tests.unit.workers.engine._support.replayed import Steps, replay_on_the_cpu
-from tests.unit.workers.engine.cuda.test_parts import CPU, sequence
+from tests.unit.workers.engine._support.sequences import sequence
 
 QWEN3_LAYER, LLAMA_8B_LAYER = 15.7e6, 218e6
 BLOCK, SCRATCH = 4, 90
@@ -77,7 +77,7 @@ def test_padding_is_nobodys(lengths: list[int], parts: int) -> None:
     """In a captured shape each row of a work is its block's or its single's. All others read and write the scratch
     page, have no block, and give their token to the padding slot.
     """
-    slots = Slots(8, width=8, scratch_page=SCRATCH, device=CPU)
+    slots = Slots(8, width=8, scratch_page=SCRATCH, device=torch.device("cpu"))
     works = []
     for index, count in enumerate(sorted(lengths, key=lambda count: count > 1)):
         owner = sequence(index, 5 + count + (parts >> index & 1), list(range(8 * index, 8 * index + 8)))

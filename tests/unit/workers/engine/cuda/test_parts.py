@@ -5,20 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.workers.engine.api import EngineRequest, SamplingParams
 from pelton.workers.engine.cuda.slots import Slots
 from pelton.workers.engine.cuda.step_input import ON_DEVICE, chunk_blocks, pack_rows
 from pelton.workers.engine.sampling.sampling import floor_by_halving, nucleus_floor
 from pelton.workers.engine.scheduling.chunk import ScheduledChunk
-from pelton.workers.engine.scheduling.sequences import SequenceState
+from tests.unit.workers.engine._support.sequences import sequence
 
 CPU = torch.device("cpu")
-
-
-def sequence(index: int, length: int, pages: list[int]) -> SequenceState:
-    made = SequenceState(EngineRequest(index, list(range(10, 10 + length)), SamplingParams(50)), index)
-    made.pages = pages
-    return made
 
 
 def told(slots: Slots) -> list[list[int]]:

@@ -24,7 +24,13 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.layers import int8_linear
 from pelton.workers.engine.layers.attention import fuse_attentions
 from pelton.workers.engine.layers.fused_linear import fuse_linears
-from pelton.workers.engine.layers.int8_linear import Int8Linear, column_factors, quantise, quantise_linears
+from pelton.workers.engine.layers.int8_linear import (
+    Int8Linear,
+    column_factors,
+    quantise,
+    quantise_linears,
+    row_sizes,
+)
 from pelton.workers.engine.layers.int8_products import (
     FbgemmProduct,
     Int8Product,
@@ -102,6 +108,16 @@ def test_the_error_is_bounded(drawn: tuple[nn.Linear, torch.Tensor]) -> None:
             bound = row_error * linear.weight.abs().sum(dim=1) + (lengths + linear.in_features * row_error) * scales / 2
             assert ((got - exact).abs() <= bound * 1.001 + lengths * linear.weight.abs().max() * 1e-5 + 1e-6).all()
     assert (scales <= linear.weight.abs().amax(dim=1) / 63).all()
+
+
+@given(seed=st.integers(0, 2**31), rows=st.integers(1, 9), columns=st.integers(1, 70))
+def test_sizes_of_rows_are_their_maximum_norms(seed: int, rows: int, columns: int) -> None:
+    """To the last bit, also where a row has NaN or infinity."""
+    torch.manual_seed(seed)
+    given_rows = torch.randn(rows, columns)
+    given_rows[0, 0] = (float("nan"), float("-inf"), -0.0)[seed % 3]
+    norms = torch.linalg.vector_norm(given_rows, float("inf"), dim=-1, keepdim=True)
+    torch.testing.assert_close(row_sizes(given_rows), norms, rtol=0, atol=0, equal_nan=True)
 
 
 @given(seed=st.integers(0, 2**31), rows=st.integers(2, 20))

@@ -159,7 +159,7 @@ def test_budgets_pages_and_progress(
         assert world.step(), "a step that computes nothing while somebody runs"
     assert set(world.finished) | cancelled == set(world.limits)
     assert world.pool.available == num_pages
-    assert not world.scheduler._computing
+    assert not world.scheduler._prefixes._computing
 
 
 @given(waits=st.lists(st.integers(1, 40), min_size=1, max_size=30), running=st.integers(0, 3))

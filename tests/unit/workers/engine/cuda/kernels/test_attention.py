@@ -133,7 +133,8 @@ def test_write(kv_heads: int, device: str) -> None:
         for store, fresh in zip(expected, (keys, values), strict=True):
             store[page, :, position % PAGE] = fresh[row]
     at_slots, at = (torch.tensor(each, device=device) for each in (slots, positions))
-    write_pages(keys, values, paged.keys, paged.values, paged.tables, at_slots, at, first=1)
+    stores = paged.keys, paged.values, paged.tables
+    assert write_pages(keys, keys, values, *stores, at_slots, at, torch.empty_like(keys), first=1) is keys
     assert torch.equal(paged.keys, expected[0])
     assert torch.equal(paged.values, expected[1])
 

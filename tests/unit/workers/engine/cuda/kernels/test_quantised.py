@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from pelton.workers.engine.attention.kv_cache import KVCacheSpec
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.attention.quantised_kv import QuantisedKVCache
 from pelton.workers.engine.cuda.kernels.decode import decode_attention
+from pelton.workers.engine.cuda.kernels.norm_rope import NormRope
 from pelton.workers.engine.cuda.kernels.prefill import cut_blocks, prefill_attention
 from pelton.workers.engine.cuda.kernels.splits import Splits, plan_splits
 from pelton.workers.engine.cuda.kernels.write import write_pages
 from tests.unit.workers.engine._support.kernels import DEVICES, Paged, assert_close
+from tests.unit.workers.engine._support.plain_attention import normed_and_turned
 from tests.unit.workers.engine._support.quantised import KINDS, quantised
 
 PAGE = 16
@@ -135,8 +138,39 @@ def test_write(kind: torch.dtype, device: str) -> None:
     pages = exact.tables[slots, at // PAGE]
     other.write(0, torch.cat((keys[1:], values[1:])), other.places(pages[1:], at[1:] % PAGE))
     stores = store.keys[0], store.values[0], exact.tables
-    write_pages(keys, values, *stores, slots, at, first=1, absmax=store.absmax(0))
+    write_pages(keys, keys, values, *stores, slots, at, keys, first=1, absmax=store.absmax(0))
     assert_stored(store, contents(other))
     keys[3, 1, 7] = torch.inf
-    write_pages(keys, values, *stores, slots, at, first=3, absmax=store.absmax(0))
+    write_pages(keys, keys, values, *stores, slots, at, keys, first=3, absmax=store.absmax(0))
     assert store.absmax(0)[0][pages[3], 1, at[3] % PAGE].isnan()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_keys_that_are_normed_and_turned_first(kind: torch.dtype, device: str) -> None:
+    """Stored by either kernel as the keys that come out of that are, and read as such."""
+    rows, dim = 3, 64
+    queries, keys, values = (queries_of(rows + index, 2, dim, device)[:rows] for index in range(3))
+    angles = torch.randn(rows, dim // 2, generator=torch.Generator().manual_seed(1)).repeat(1, 2).to(device)
+    weight = torch.linspace(0.5, 2, dim, device=device)
+    turn = NormRope(angles.cos(), angles.sin(), False, weight, weight + 1, 1e-6)
+    before = normed_and_turned(queries, weight, turn), normed_and_turned(keys, weight + 1, turn)
+    tables, at = torch.tensor([[1, 0], [2, 4], [3, 5]], device=device), torch.tensor([17, 3, 30], device=device)
+    slots = torch.arange(rows, device=device)
+    splits = Splits(*(torch.from_numpy(each).to(device) for each in plan_splits(at.cpu().numpy(), PAGE, 5)))
+    shape = KVCacheSpec(1, 2, dim, kind)
+    decoded, written = [], []
+    for heads, pending in ((before, None), ((queries, keys), turn)):
+        store = QuantisedKVCache(shape, 6, PAGE, dtype=torch.float32, device=torch.device(device))
+        where = store.keys[0], store.values[0], tables, slots
+        out = torch.empty(rows, 2, dim, device=device)
+        options: dict[str, Any] = {"absmax": store.absmax(0), "norm_rope": pending}
+        decode_attention(*heads, values, *where, slots, at, splits, out, AttentionParams(0.1), **options)
+        decoded.append((store, out))
+        store = QuantisedKVCache(shape, 6, PAGE, dtype=torch.float32, device=torch.device(device))
+        where = store.keys[0], store.values[0], tables, slots
+        written.append((store, write_pages(*heads, values, *where, at, torch.empty_like(out), **options)))
+    for (_, wanted), (_, got) in (decoded, written):
+        torch.testing.assert_close(got, wanted, atol=1e-3, rtol=1e-3)
+    for (wanted_store, _), (store, _) in (decoded, written):
+        assert_stored(store, contents(wanted_store))

@@ -1,4 +1,4 @@
-"""What a reply tells."""
+"""What a reply says, as it lies on its topic."""
 
 import orjson
 from aiokafka import ConsumerRecord
@@ -6,8 +6,8 @@ from aiokafka import ConsumerRecord
 
 def outcome(reply: ConsumerRecord) -> str | None:
     """Where the answer came from; None where the reply does not say."""
-    told = dict(reply.headers).get("pelton-cache")
-    return told and told.decode()
+    found = dict(reply.headers).get("pelton-cache")
+    return found and found.decode()
 
 
 def content(reply: ConsumerRecord) -> str:
@@ -16,12 +16,12 @@ def content(reply: ConsumerRecord) -> str:
     return text
 
 
-def code(reply: ConsumerRecord) -> str | None:
+def error_code(reply: ConsumerRecord) -> str | None:
     """The error's code; None for an answer."""
-    told: str | None = orjson.loads(reply.value).get("error", {}).get("code")
-    return told
+    found: str | None = orjson.loads(reply.value).get("error", {}).get("code")
+    return found
 
 
-def id_of(reply: ConsumerRecord) -> str:
+def correlation_id(reply: ConsumerRecord) -> str:
     """The correlation id."""
     return str(dict(reply.headers)["kafka_correlationId"].decode())
