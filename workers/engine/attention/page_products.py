@@ -79,13 +79,12 @@ class _Bags:
 class OwnPages:
     """Pages that one row each looks at: `query_rows` int64 [pages]. `lines` are in the order of pages and query heads.
 
-    `keys` and `values` int64 [pages x kv_heads] say where they lie (`KVCache.heads`). `hidden` [pages, 1, 1, page_size]
-    is added to the scores. `bags` are None where a product mixes the values.
+    `pages` int64 [pages] are copied whole, which is faster than their heads one by one. `hidden` [pages, 1, 1,
+    page_size] is added to the scores. `bags` are None where a product mixes the values.
     """
 
     rows: int
-    keys: Tensor
-    values: Tensor
+    pages: Tensor
     query_rows: Tensor
     lines: Tensor
     hidden: Tensor
@@ -98,8 +97,7 @@ class OwnPages:
         summed = looks.lines.shape[1] // store.kv_heads <= _MAX_SUMMED and lie_plain
         return cls(
             rows=looks.rows,
-            keys=store.heads(looks.pages).view(-1),
-            values=store.heads(store.value_pages(looks.pages)).view(-1),
+            pages=looks.pages,
             query_rows=looks.query_rows,
             lines=looks.lines.view(-1),
             # In the data type of the store: what rounding takes from scores it takes from their products anyway.
@@ -108,7 +106,7 @@ class OwnPages:
         )
 
     def scores(self, queries: Tensor, store: KVCache, layer: int, scoring: AttentionParams) -> Tensor:
-        keys = store.gather_heads(layer, self.keys)
+        keys = store.gather(layer, self.pages).flatten(0, 1)
         mine = queries.index_select(0, self.query_rows).view(len(keys), -1, keys.shape[2])
         products = torch.bmm(mine, keys.transpose(1, 2))
         by_page = products.view(len(self.query_rows), store.kv_heads, -1, store.page_size)
@@ -118,7 +116,7 @@ class OwnPages:
         if self.bags is not None:
             mixed = self.bags.mixed(weights, store.slots(layer))
             return mixed.view(self.rows, -1, mixed.shape[-1])
-        values = store.gather_heads(layer, self.values)
+        values = store.gather(layer, store.value_pages(self.pages)).flatten(0, 1)
         mine = weights.index_select(0, self.lines).to(values.dtype)
         mixed = torch.bmm(mine.view(len(values), -1, values.shape[1]), values)
         by_page = mixed.view(len(self.query_rows), -1, values.shape[2])
