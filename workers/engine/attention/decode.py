@@ -1,8 +1,9 @@
 """Attention of single queries over pages, in plain PyTorch: the decode half of a step.
 
-Each page is multiplied with the query it belongs to, all pages in one batched matrix product with the query heads of a
-KV head as rows. So no product is padded to the longest sequence, and pages that many sequences share are read once for
-all of them. Scores, which are small, are brought together per query head (`page_scores.py`).
+A page of one row is multiplied with its query, all such pages in one batched matrix product with the query heads of a
+KV head as rows: so no product is padded to the longest sequence. Pages that the same several rows look at are read once
+for all of them, as one matrix (`page_groups.py`). Scores, which are small, are brought together per query head
+(`page_scores.py`).
 """
 
 from collections.abc import Iterator
@@ -13,12 +14,16 @@ from torch import Tensor
 
 from pelton.workers.engine.attention.kv_cache import KVCache
 from pelton.workers.engine.attention.packed_batch import Ints, PackedBatch
-from pelton.workers.engine.attention.page_products import PageProducts, PageReaders
+from pelton.workers.engine.attention.page_groups import PageGrid, batched, grouped
+from pelton.workers.engine.attention.page_products import (
+    GridReaders,
+    OwnPages,
+    PageProducts,
+    PageReaders,
+    SharedPages,
+)
 from pelton.workers.engine.attention.page_scores import ScoreTable
 from pelton.workers.engine.attention.params import AttentionParams
-
-# Shared pages are multiplied with all queries that share any, unless less than this part of the pairs is wanted.
-_LEAST_DENSITY = 0.25
 
 
 class PageAttention:
@@ -59,39 +64,38 @@ class PageAttention:
         pages = np.concatenate([span.pages[begin:] for begin, span in zip(begins, self._spans, strict=True)])
         query_rows = np.repeat(np.arange(self._rows), ends - begins)
         places = np.concatenate([np.arange(*each) for each in zip(begins, ends, strict=True)])
-        parts = []
-        for seen, rows, at in self._parts(pages, query_rows, places):
-            who = self._tensor(rows)
-            visible = self._visible(who, self._tensor(at * size), window)
-            looks = PageReaders(self._rows, self._tensor(seen), who, visible, self._tensor(lines.of(rows, at)))
-            parts.append(PageProducts.of(looks, self._store))
-        return lines, parts
+        return lines, list(self._parts(pages, query_rows, places, lines, window))
 
-    def _parts(self, pages: Ints, query_rows: Ints, places: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
-        """Pages that are looked at, their lookers, [pages, 1] or more, and which page of their texts they are."""
+    def _parts(
+        self, pages: Ints, query_rows: Ints, places: Ints, lines: ScoreTable, window: int | None
+    ) -> Iterator[PageProducts]:
+        """All pages that are looked at, once each: those of one row, and those of the same several."""
         shared = np.bincount(pages)[pages] > (1 if self._sharing else len(pages))
         own = ~shared
         if own.any():
-            yield pages[own], query_rows[own, None], places[own]
+            rows, at = query_rows[own], places[own]
+            visible = self._visible(rows[:, None], at, window)[:, 0]
+            mine = self._tensor(lines.of(rows[:, None], at)[:, 0])
+            readers = PageReaders(self._rows, self._tensor(pages[own]), self._tensor(rows), visible, mine)
+            yield OwnPages.of(readers, self._store)
         if shared.any():
-            yield self._crossed(pages[shared], query_rows[shared], places[shared])
+            for groups in batched(grouped(pages[shared], query_rows[shared], places[shared])):
+                yield self._together(PageGrid.of(groups, self._rows), lines, window)
 
-    def _crossed(self, pages: Ints, query_rows: Ints, places: Ints) -> tuple[Ints, Ints, Ints]:
-        """Each page once, with all rows that share any; or as they came, if most of these pairs were in vain."""
-        distinct, which = np.unique(pages, return_inverse=True)
-        sharers, who = np.unique(query_rows, return_inverse=True)
-        if len(pages) < _LEAST_DENSITY * len(distinct) * len(sharers):
-            return pages, query_rows[:, None], places
-        table = np.full((len(distinct), len(sharers)), self._rows)
-        table[which, who] = query_rows
-        distinct_places = np.zeros(len(distinct), dtype=np.int64)
-        distinct_places[which] = places
-        return distinct, table, distinct_places
+    def _together(self, grid: PageGrid, lines: ScoreTable, window: int | None) -> SharedPages:
+        groups, count, depth = grid.readers.shape
+        rows, at = grid.readers.reshape(groups * count, depth), grid.places.reshape(-1)
+        visible = self._visible(rows, at, window).view(groups, count, depth, -1)
+        mine = self._tensor(lines.of(rows, at)).view(groups, count, depth, -1)
+        looks = GridReaders(self._tensor(grid.pages), self._tensor(grid.readers[:, 0].copy()), visible, mine)
+        return SharedPages.of(self._rows, looks, self._store)
 
-    def _visible(self, rows: Tensor, first: Tensor, window: int | None) -> Tensor:
-        """What rows [pages, n] see of pages that begin with the `first` token [pages], bool [pages, n, page_size]."""
-        slots = first[:, None, None] + torch.arange(self._store.page_size, device=self._store.device)
-        query = self._positions[rows][:, :, None]
+    def _visible(self, rows: Ints, places: Ints, window: int | None) -> Tensor:
+        """What rows [pages, n] see of the pages at `places` [pages] of their texts, bool [pages, n, page_size]."""
+        size = self._store.page_size
+        first = self._tensor(places * size)
+        slots = first[:, None, None] + torch.arange(size, device=self._store.device)
+        query = self._positions[self._tensor(rows)][:, :, None]
         visible = slots <= query
         if window is not None:
             visible &= slots > query - window

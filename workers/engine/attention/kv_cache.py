@@ -73,16 +73,21 @@ class KVCache:
         """Store [2 x tokens, kv_heads, head_dim], keys and then values, at `places`."""
         self.slots(layer).index_copy_(0, places, tokens.view(-1, tokens.shape[-1]))
 
+    def heads(self, pages: Tensor) -> Tensor:
+        """Which of a layer's `gather_heads` are those of `pages`, int64 [..., kv_heads] from [...]."""
+        return pages[..., None] * self.kv_heads + torch.arange(self.kv_heads, device=self.device)
+
     def gather(self, layer: int, pages: Tensor) -> Tensor:
         """Copies of n pages, which `both` and `value_pages` may have named: [n, kv_heads, page_size, head_dim].
 
         They lie in a buffer that the next call overwrites. On a CPU a copy in order and a product out of the cache are
         faster together than a product that waits for memory, and fresh memory each time would cost more than both.
         """
-        if self._copied is None or len(pages) > len(self._copied):
-            room = 1 << len(pages).bit_length()
-            self._copied = self._layers[layer].new_empty((room, *self._layers[layer].shape[1:]))
-        return torch.index_select(self._layers[layer], 0, pages, out=self._copied[: len(pages)])
+        return self._copies(layer, pages, heads_apart=False)
+
+    def gather_heads(self, layer: int, heads: Tensor) -> Tensor:
+        """Copies of what single KV heads have in pages (`heads`), [n, page_size, head_dim], in the same buffer."""
+        return self._copies(layer, heads, heads_apart=True)
 
     def absmax(self, layer: int) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002 (of those that quantise)
         """The largest magnitudes of a layer's keys and of its values, where those are quantised."""
@@ -97,6 +102,13 @@ class KVCache:
         index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
         for layer in self._layers:
             layer.index_fill_(0, index, 0)
+
+    def _copies(self, layer: int, which: Tensor, *, heads_apart: bool) -> Tensor:
+        stored = self._layers[layer].flatten(0, 1) if heads_apart else self._layers[layer]
+        size = (len(which), *stored.shape[1:])
+        if self._copied is None or math.prod(size) > self._copied.numel():
+            self._copied = stored.new_empty(1 << math.prod(size).bit_length())
+        return torch.index_select(stored, 0, which, out=self._copied[: math.prod(size)].view(size))
 
 
 def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

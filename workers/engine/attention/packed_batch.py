@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowSpan:
-    """Consecutive rows of one sequence: `count` tokens from position `start`, and all pages up to their end.
+    """Consecutive rows of one sequence: `count` tokens from position `start`, and all pages up to their end or beyond.
 
     What is `stored` already is written nowhere.
     """
@@ -89,7 +89,8 @@ def _spans(work: ScheduledChunk, row: int, store: KVCache) -> list[RowSpan]:
     if not work.drafts:
         return [RowSpan(row, work.start, work.count, pages, work.stored)]
     places = range(work.start, work.start + work.rows)
-    return [RowSpan(row + at - work.start, at, 1, pages[: at // store.page_size + 1]) for at in places]
+    # All of them look at the same pages, so that these are read once for all (`page_groups.py`).
+    return [RowSpan(row + at - work.start, at, 1, pages) for at in places]
 
 
 def _written(span: RowSpan, store: KVCache) -> Ints:

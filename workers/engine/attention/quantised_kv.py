@@ -4,6 +4,7 @@ Such a vector is written once and never changed, so its scale can be its own lar
 whole head would be exceeded by later tokens, and what is stored already would have to be quantised again.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -49,21 +50,24 @@ class QuantisedKVCache(KVCache):
         self._bytes(layer).flatten(0, 2).index_copy_(0, places, in_levels.to(self._stored).view(torch.int8))
         self._absmax[layer].view(-1).index_copy_(0, places, absmax)
 
-    def gather(self, layer: int, pages: Tensor) -> Tensor:
-        count, stored = len(pages), self._bytes(layer)
-        if self._copied is None or self._gathered is None or count > len(self._copied):
-            room = 1 << count.bit_length()
-            self._copied = stored.new_empty((room, *stored.shape[1:]))
-            self._gathered = stored.new_empty(self._copied.shape, dtype=self.dtype)
-        copied = torch.index_select(stored, 0, pages, out=self._copied[:count])
-        scales = self._absmax[layer].index_select(0, pages).mul_(1 / self._levels).to(self.dtype)
-        return self._gathered[:count].copy_(copied.view(self._stored)).mul_(scales[..., None])
-
     def zero(self, pages: Sequence[int]) -> None:
         index = self.both(torch.tensor(pages, dtype=torch.int64, device=self.device))
         for layer, absmax in enumerate(self._absmax):
             self._bytes(layer).index_fill_(0, index, 0)
             absmax.index_fill_(0, index, 0)
+
+    def _copies(self, layer: int, which: Tensor, *, heads_apart: bool) -> Tensor:
+        stored, absmax = self._bytes(layer), self._absmax[layer]
+        if heads_apart:
+            stored, absmax = stored.flatten(0, 1), absmax.flatten(0, 1)
+        size = (len(which), *stored.shape[1:])
+        count = math.prod(size)
+        if self._copied is None or self._gathered is None or count > self._copied.numel():
+            self._copied = stored.new_empty(1 << count.bit_length())
+            self._gathered = stored.new_empty(len(self._copied), dtype=self.dtype)
+        copied = torch.index_select(stored, 0, which, out=self._copied[:count].view(size))
+        scales = absmax.index_select(0, which).mul_(1 / self._levels).to(self.dtype)
+        return self._gathered[:count].view(size).copy_(copied.view(self._stored)).mul_(scales[..., None])
 
     def _bytes(self, layer: int) -> Tensor:
         return self._layers[layer].view(torch.int8)

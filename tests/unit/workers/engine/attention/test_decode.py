@@ -1,5 +1,7 @@
 """Decode rows over pages in plain PyTorch against attention in float64: each way to mix values, shared pages or not."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -50,16 +52,42 @@ def test_rows_get_what_they_would_alone(
         RowSpan(slot, length - 1, 1, paged.tables[slot, : -(-length // PAGE)].numpy())
         for slot, length in enumerate(LENGTHS)
     ]
+    check(paged, spans, range(len(LENGTHS)), heads, scoring, sharing=sharing)
+
+
+@pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
+@pytest.mark.parametrize("drafts", [lambda _: 3, lambda slot: slot % 4], ids=["same", "unequal"])
+def test_drafts_read_their_texts_pages_together(scoring: AttentionParams, drafts: Callable[[int], int]) -> None:
+    """Rows at consecutive positions of one text each get what they would alone, also beside texts that have one row."""
+    heads, kv_heads, dim = SHAPES["groups-of-4"]
+    paged = Paged.random(LENGTHS, PAGE, kv_heads, dim, torch.float32, "cpu")
+    for slot in range(4, len(LENGTHS)):
+        paged.tables[slot, :2] = paged.tables[3, :2]
+    slots = [slot for slot, length in enumerate(LENGTHS) for _ in range(min(1 + drafts(slot), length))]
+    spans = [
+        RowSpan(
+            row, LENGTHS[slot] - slots[row:].count(slot), 1, paged.tables[slot, : -(-LENGTHS[slot] // PAGE)].numpy()
+        )
+        for row, slot in enumerate(slots)
+    ]
+    check(paged, spans, slots, heads, scoring, sharing=True)
+
+
+def check(  # noqa: PLR0913 (a test's cases)
+    paged: Paged, spans: list[RowSpan], slots: Sequence[int], heads: int, scoring: AttentionParams, *, sharing: bool
+) -> None:
+    """Attention of `spans` of one row, of the texts `slots`, against that of each text alone."""
     store = store_of(paged)
     batch = PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
     keys, values = (each[batch.write_pages, :, batch.write_slots] for each in (store.keys[0], store.values[0]))
     for each in (store.keys[0], store.values[0]):
         each[batch.write_pages, :, batch.write_slots] = 1e4
-    queries = torch.randn(len(spans), heads, dim, generator=torch.Generator().manual_seed(1)).to(dtype)
+    generator = torch.Generator().manual_seed(1)
+    queries = torch.randn(len(spans), heads, paged.keys.shape[3], generator=generator).to(paged.keys.dtype)
 
     out = PageAttention(batch, store, sharing=sharing).attend(0, queries, keys, values, scoring)
 
     assert torch.equal(store.keys[0][:-1], paged.keys)
     assert torch.equal(store.values[0][:-1], paged.values)
-    for slot, length in enumerate(LENGTHS):
-        assert_close(out[slot], paged.attended(slot, queries[slot, None], length - 1, scoring)[0])
+    for row, (slot, span) in enumerate(zip(slots, spans, strict=True)):
+        assert_close(out[row], paged.attended(slot, queries[row, None], span.start, scoring)[0])
