@@ -52,7 +52,7 @@ QUICK = (
     Benchmark("trace_replay", ("--requests", "1200"), "Latency and fill under real arrivals.", plots=True),
     Benchmark("backlog", ("--peak", "20000"), "The backlog as the worker shows it, beside the truth.", plots=True),
     Benchmark(
-        "soak", ("--minutes", "3", "--rate", "20"), "Memory under steady load, and the end on SIGTERM.", plots=True
+        "soak", ("--minutes", "6", "--rate", "20"), "Memory under steady load, and the end on SIGTERM.", plots=True
     ),
     Benchmark("ablation", ("--requests", "16"), "What each technique of serving buys."),
 )
