@@ -5,6 +5,7 @@ import contextlib
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -82,5 +83,5 @@ async def _watch(metrics_port: int, show: Callable[[str], None]) -> None:
         await asyncio.sleep(EVERY_S)
         try:
             show(doing(await asyncio.to_thread(samples, metrics_port)))
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             show(f"the worker does not say what it does ({error})")

@@ -3,34 +3,16 @@
 For a device whose kernels do that where they read them: what the projections give goes to the operator as it is.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
 from pelton.workers.engine.layers.attention_kinds import HALF_SPLIT, INTERLEAVED, softcap_of, window_of
 
 
-class AttentionOperator(Protocol):
-    """`cuda/paged_op.py` has it."""
-
-    def __call__(  # noqa: PLR0913, PLR0917 (operators take plain values)
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layer: int,
-        scale: float,
-        window: int,
-        softcap: float,
-        cosines: Tensor,
-        sines: Tensor,
-        query_weight: Tensor | None,
-        key_weight: Tensor | None,
-        epsilon: float,
-        interleaved: bool,
-        /,
-    ) -> Tensor:
-        """[rows, heads, head_dim] from queries of that shape and keys and values [rows, kv_heads, head_dim]."""
+AttentionOperator = Callable[..., Tensor]
+"""`cuda/paged_op.py` has it: from queries, keys, values and plain values to [rows, heads, head_dim]."""
 
 
 class OperatorAttention(nn.Module):
