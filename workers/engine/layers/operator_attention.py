@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pelton.workers.engine.layers.attention_kinds import HALF_SPLIT, INTERLEAVED, softcap_of, window_of
 
-
 AttentionOperator = Callable[..., Tensor]
 """`cuda/paged_op.py` has it: from queries, keys, values and plain values to [rows, heads, head_dim]."""
 
