@@ -187,7 +187,7 @@ def _refused(number: int, custom_id: str | None, code: str, reason: str) -> Requ
 def _unless_repeated(line: RequestLine, seen: set[bytes]) -> RequestLine:
     if line.custom_id is None:
         return line
-    digest = hashlib.blake2b(line.custom_id.encode(), digest_size=16).digest()
+    digest = id_digest(line.custom_id)
     if digest in seen:
         return _refused(line.number, line.custom_id, "duplicate_custom_id", "its custom_id was used before")
     seen.add(digest)
@@ -244,3 +244,8 @@ def error_code(output_line: dict[str, Any]) -> str:
     detail = output_line.get("error") or (body.get("error") if isinstance(body, dict) else None)
     code = detail.get("code") if isinstance(detail, dict) else None
     return code if isinstance(code, str) else "unknown"
+
+
+def id_digest(custom_id: object) -> bytes:
+    """Sixteen bytes for each line are kept, however long the ids are."""
+    return hashlib.blake2b(orjson.dumps(custom_id), digest_size=16).digest()

@@ -3,12 +3,11 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 
 import orjson
 
-from pelton.producers.batch.file import is_answer, lines_of, read_requests
+from pelton.producers.batch.file import id_digest, is_answer, lines_of, read_requests
 from pelton.producers.errors import BatchError
 
 
@@ -42,8 +41,3 @@ def _answered_in(earlier: Path) -> set[bytes]:
         if is_answer(entry):
             answered.add(id_digest(entry["custom_id"]))
     return answered
-
-
-def id_digest(custom_id: object) -> bytes:
-    """Sixteen bytes for each line are kept, however long the ids are."""
-    return blake2b(orjson.dumps(custom_id), digest_size=16).digest()

@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from pelton.producers.batch.file import is_answer, read_requests
-from pelton.producers.batch.retry_failed import id_digest
+from pelton.producers.batch.file import id_digest, is_answer, read_requests
 from pelton.producers.errors import BatchError
 
 _ANSWERED, _FAILED = 1, 2
