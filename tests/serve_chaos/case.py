@@ -21,6 +21,8 @@ from tests.serve_chaos.points import POINTS, Point
 from tests.serve_chaos.verdict import batch_lines, faults, leftovers
 
 ENDED = ("completed", "failed", "cancelled", "expired")
+SLOWLY = {"PELTON_SERVE__MAX_IN_FLIGHT": "32"}
+"""So that a batch with its first answers has not ended before its cancel is there."""
 READY_S = 150
 LONGEST_S = 240
 THAWED_S = 3.0
@@ -99,6 +101,7 @@ async def carry_out(point: Point, place: Place) -> Case:
         "PELTON_KAFKA__GROUP_ID": f"servers-{number}",
         "PELTON_SERVE__BATCHES_TOPIC": f"batches-{number}",
         "PELTON_SERVE__STORAGE": str(storage),
+        **(SLOWLY if point.cancels else {}),
     }
     case = Case(point)
     async with serving(f"dying-{number}", place, environment, number) as dying, dying.client() as client:
