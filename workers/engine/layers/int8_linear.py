@@ -17,7 +17,7 @@ from pelton.workers.engine.layers.int8_products import ROW_LEVELS, Int8Product, 
 
 _SMALLEST = 1e-30  # in place of the largest number of a row or a weight that is all zeros
 _TWO_STEPS = frozenset({"down_proj"})
-_REST = 2 * ROW_LEVELS  # what quantising leaves of a number below 1 is at most 1 / _REST
+_REST = 2 * ROW_LEVELS  # what rounding leaves is at most half a level, and takes all levels when multiplied by this
 
 
 class Int8Linear(nn.Module):
@@ -27,28 +27,28 @@ class Int8Linear(nn.Module):
         """`factors` [in_features] divide the rows' columns and multiply those of the weights."""
         super().__init__()
         wide = linear.weight.detach().float()
-        weights, self._scales = quantise(wide if factors is None else wide * factors)
-        self._product: Int8Product = product_kind()(weights)
+        weights, scales = quantise(wide if factors is None else wide * factors)
+        self._product: Int8Product = product_kind()(weights, scales / ROW_LEVELS)
         self._inverse = None if factors is None else factors.reciprocal()
         self._bias = None if linear.bias is None else linear.bias.detach().float()
         self._two_steps = two_steps
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., out_features] from [..., in_features], in the data type of `rows`; NaN where a row has one."""
-        flat = rows.reshape(-1, rows.shape[-1]).float()
-        if self._inverse is not None:
-            flat = flat * self._inverse
-        largest = row_sizes(flat).clamp_(min=_SMALLEST)
-        unit = flat / largest
-        result = self._twice(unit) if self._two_steps else self._product(unit)
-        result.mul_(self._scales).mul_(largest)
+        flat = rows.reshape(-1, rows.shape[-1])
+        flat = flat.float() if self._inverse is None else flat * self._inverse
+        sizes = row_sizes(flat).clamp_(min=_SMALLEST)
+        exact = flat * (ROW_LEVELS / sizes)
+        levels = exact.round()
+        result = self._twice(exact, levels) if self._two_steps else self._product(levels)
+        result.mul_(sizes)
         if self._bias is not None:
             result.add_(self._bias)
         return result.view(*rows.shape[:-1], -1).to(rows.dtype)
 
-    def _twice(self, unit: Tensor) -> Tensor:
-        rest = torch.sub(unit, torch.mul(unit, ROW_LEVELS).round_(), alpha=1 / ROW_LEVELS).mul_(_REST)
-        first, second = self._product(torch.cat((unit, rest))).chunk(2)
+    def _twice(self, exact: Tensor, levels: Tensor) -> Tensor:
+        rest = exact.sub_(levels).mul_(_REST).round_()
+        first, second = self._product(torch.cat((levels, rest))).chunk(2)
         return first.add_(second, alpha=1 / _REST)
 
     __call__ = forward  # at once, as nobody hooks in here

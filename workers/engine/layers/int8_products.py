@@ -1,11 +1,13 @@
 """Products of int8 rows and int8 weights on a CPU: which kernel computes them here, and how large weights may be.
 
-Both kernels give the exact integer product, so an answer does not depend on which of them ran.
+All kernels give the exact integer product, so an answer does not depend on which of them ran.
 
-- `IntMmProduct`: `torch._int_mm`, which oneDNN computes fast only on processors that multiply bytes and add in one
-  instruction (VNNI, AMX). Elsewhere it falls back to a loop that is tens of times slower than float32.
+- `OneDnnProduct`: oneDNN's, on an x86 processor that multiplies bytes and adds in one instruction (VNNI, AMX). It has
+  the weights in the order in which it reads them.
 - `FbgemmProduct`: FBGEMM's packed product, on any x86 with AVX2. Without VNNI it adds two products of bytes in 16 bits,
   which saturate where both are large. Scales are chosen so that no two neighbours can do that (`weight_scales`).
+- `IntMmProduct`: `torch._int_mm`, which every build of PyTorch has. On an x86 processor it puts the weights in order at
+  each call, and without VNNI it is a loop that is tens of times slower than float32.
 """
 
 import warnings
@@ -25,34 +27,52 @@ _ZERO_POINT = 128  # FBGEMM takes rows as unsigned bytes
 
 
 class Int8Product(Protocol):
-    """int8 weights [out, in], in the order in which a kernel reads them."""
+    """int8 weights [out, in] in the order in which a kernel reads them, and float32 scales [out] of their outputs."""
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Float32 [n, out] from float32 `rows` [n, in] between -1 and 1, which count as round(127 x rows) / 127."""
+    def __init__(self, weights: Tensor, scales: Tensor) -> None: ...
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        """Float32 [n, out] from float32 `levels` [n, in], whole numbers from -127 to 127."""
+
+
+class OneDnnProduct:
+    """By what TorchInductor compiles a quantised linear layer to on x86; there is no public name for it."""
+
+    def __init__(self, weights: Tensor, scales: Tensor) -> None:
+        self._weights = torch.ops.onednn.qlinear_prepack(weights, None)
+        self._scales = scales
+        self._zeros = torch.zeros(len(scales), dtype=torch.int64)
+        self._multiply: Any = torch.ops.onednn.qlinear_pointwise.default
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        rows = levels.to(torch.int8)
+        product: Tensor = self._multiply(
+            rows, 1.0, 0, self._weights, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return product
 
 
 class IntMmProduct:
     """By PyTorch's own product of int8 matrices."""
 
-    def __init__(self, weights: Tensor) -> None:
+    def __init__(self, weights: Tensor, scales: Tensor) -> None:
         self._weights = weights.t()
+        self._scales = scales
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        quantised = torch.mul(rows, ROW_LEVELS).round_().to(torch.int8)
-        return torch._int_mm(quantised, self._weights).float().mul_(1 / ROW_LEVELS)  # noqa: SLF001 (no public name)
+    def __call__(self, levels: Tensor) -> Tensor:
+        return torch._int_mm(levels.to(torch.int8), self._weights) * self._scales  # noqa: SLF001 (no public name)
 
 
 class FbgemmProduct:
-    """By FBGEMM, which quantises the rows itself."""
+    """By FBGEMM, which makes bytes of the rows itself."""
 
-    def __init__(self, weights: Tensor) -> None:
+    def __init__(self, weights: Tensor, scales: Tensor) -> None:
         engine = torch.backends.quantized.engine
         # It takes its weights as a quantised tensor, a kind that PyTorch deprecates for other uses.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            ones = torch.ones(len(weights), dtype=torch.float64)
             zeros = torch.zeros(len(weights), dtype=torch.int64)
-            packable = torch._make_per_channel_quantized_tensor(weights, ones, zeros, 0)  # noqa: SLF001 (no public name)
+            packable = torch._make_per_channel_quantized_tensor(weights, scales.double(), zeros, 0)  # noqa: SLF001 (likewise)
             torch.backends.quantized.engine = "fbgemm"
             try:
                 self._weights = torch.ops.quantized.linear_prepack(packable, None)
@@ -60,8 +80,8 @@ class FbgemmProduct:
                 torch.backends.quantized.engine = engine
         self._multiply: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        product: Tensor = self._multiply(rows, 1 / ROW_LEVELS, _ZERO_POINT, self._weights)
+    def __call__(self, levels: Tensor) -> Tensor:
+        product: Tensor = self._multiply(levels, 1.0, _ZERO_POINT, self._weights)
         return product
 
 
@@ -78,8 +98,15 @@ def has_fbgemm() -> bool:
     )
 
 
-def product_kind() -> type[IntMmProduct | FbgemmProduct]:
-    """The faster kernel of this processor."""
+def has_onednn() -> bool:
+    """Whether this build of PyTorch has oneDNN's product, and the processor what makes it exact."""
+    return has_vnni() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+def product_kind() -> type[OneDnnProduct | FbgemmProduct | IntMmProduct]:
+    """The fastest kernel of this processor."""
+    if has_onednn():
+        return OneDnnProduct
     return FbgemmProduct if has_fbgemm() and not has_vnni() else IntMmProduct
 
 

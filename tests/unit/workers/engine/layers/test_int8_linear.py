@@ -5,7 +5,6 @@ import ctypes
 import gc
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,9 @@ from pelton.workers.engine.layers.int8_products import (
     FbgemmProduct,
     Int8Product,
     IntMmProduct,
+    OneDnnProduct,
     has_fbgemm,
+    has_onednn,
 )
 from pelton.workers.engine.layers.mlp import fuse_mlps
 from pelton.workers.engine.layers.norm import fuse_norms
@@ -44,7 +45,11 @@ from pelton.workers.engine.model.quantised.precision import typical_tokens
 from tests.unit.workers.engine._support.linears import linears
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
-KERNELS = [IntMmProduct, pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM"))]
+KERNELS = [
+    IntMmProduct,
+    pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM")),
+    pytest.param(OneDnnProduct, marks=pytest.mark.skipif(not has_onednn(), reason="this processor has no VNNI")),
+]
 MIB = 2**20
 
 
@@ -81,17 +86,17 @@ def in_plain_int8(model: Any, token_ids: Tensor) -> Any:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("extreme", [True, False])
 @pytest.mark.parametrize("rows", [1, 8, 48, 256])
-def test_products_are_exact(kernel: Callable[[Tensor], Int8Product], extreme: bool, rows: int) -> None:
+def test_products_are_exact(kernel: type[Int8Product], extreme: bool, rows: int) -> None:
     """The integer product to the last unit, where all numbers are as large as they may be too."""
     torch.manual_seed(rows)
-    floats, given_rows = torch.randn(40, 97), torch.randint(-127, 128, (rows, 97)) / 127
+    floats, levels = torch.randn(40, 97), torch.randint(-127, 128, (rows, 97)).float()
     if extreme:
-        floats[:], given_rows[:] = 1, 1
+        floats[:], levels[:] = 1, 127
         floats[1::2] *= -1
         floats[2::4, ::2] *= 1e-3
-    weights, _ = quantise(floats)
-    exact = (given_rows * 127).round().double() @ weights.double().t() / 127
-    torch.testing.assert_close(kernel(weights)(given_rows), exact.float(), rtol=1e-6, atol=1e-5)
+    weights, scales = quantise(floats)
+    exact = levels.double() @ weights.double().t() * scales.double()
+    torch.testing.assert_close(kernel(weights, scales)(levels), exact.float(), rtol=1e-6, atol=0)
 
 
 @given(drawn=linears())
@@ -131,9 +136,7 @@ def test_a_row_depends_on_no_other(seed: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_broken_rows_stay_broken_and_alone(
-    kernel: Callable[[Tensor], Int8Product], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN and infinity are still to be seen behind the layer, zeros give the bias, and neighbours are as ever."""
     monkeypatch.setattr(int8_linear, "product_kind", lambda: kernel)
     linear = nn.Linear(24, 16)
