@@ -1,0 +1,99 @@
+"""Products of one linear layer on a CPU, in each way that this processor has: packed layers, and int8 by each kernel.
+
+    python -m benchmarks.kernels_cpu [--layers 576x3072 ...] [--rows N ...] [--threads N] [--calls N]
+
+A layer is INxOUT. Each figure is the time of a product alone, without scaling rows and results: the first decile of
+many calls in microseconds, since whatever else runs makes calls only longer. `float32` and `bfloat16` are layers with
+weights in oneDNN's order, the others the kernels of `workers/engine/layers/int8_products.py`. Prints a table and JSON.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from pelton.workers.engine.layers.int8_linear import quantise
+from pelton.workers.engine.layers.int8_products import (
+    ROW_LEVELS,
+    FbgemmProduct,
+    Int8Product,
+    IntMmProduct,
+    OneDnnProduct,
+    has_fbgemm,
+    has_onednn,
+)
+from pelton.workers.engine.layers.packed_linear import PackedLinear, can_pack
+
+LAYERS, ROWS, CALLS = ["576x3072", "1536x576", "576x49152"], [1, 8, 48, 256], 100
+
+Product = Callable[[], Tensor]
+
+
+def products(linear: nn.Linear, rows: Tensor) -> Iterator[tuple[str, Product]]:
+    """What computes the layer, by name."""
+    for dtype in (torch.float32, torch.bfloat16):
+        if can_pack(dtype):
+            layer, mine = PackedLinear(linear.to(dtype)), rows.to(dtype)
+            yield str(dtype).removeprefix("torch."), partial(layer, mine)
+    weights, scales = quantise(linear.weight.detach().float())
+    levels = rows.div(rows.abs().amax(dim=1, keepdim=True)).mul_(ROW_LEVELS).round_()
+    kinds: dict[type[Int8Product], bool] = {
+        IntMmProduct: True, OneDnnProduct: has_onednn(), FbgemmProduct: has_fbgemm(),
+    }  # fmt: skip
+    for kind, there in kinds.items():
+        if there:
+            product = kind(weights, scales)
+            yield kind.__name__, partial(product, levels)
+
+
+def microseconds(product: Product, calls: int) -> float:
+    """The first decile, after a few calls that are not counted."""
+    seconds = []
+    for call in range(-3, calls):
+        started = time.perf_counter()
+        product()
+        if call >= 0:
+            seconds.append(time.perf_counter() - started)
+    return sorted(seconds)[calls // 10] * 1e6
+
+
+@torch.inference_mode()
+def measure(layer: str, row_counts: list[int], calls: int) -> list[dict[str, Any]]:
+    inputs, outputs = map(int, layer.split("x"))
+    found: list[dict[str, Any]] = []
+    for count in row_counts:
+        named = products(nn.Linear(inputs, outputs, bias=False), torch.randn(count, inputs))
+        times = {name: round(microseconds(product, calls), 1) for name, product in named}
+        found.append({"layer": layer, "rows": count, "microseconds": times})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", nargs="+", default=LAYERS, metavar="INxOUT")
+    parser.add_argument("--rows", nargs="+", type=int, default=ROWS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--calls", type=int, default=CALLS)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    layers = track(asked.layers, "Multiplying", console=Console(stderr=True))
+    found = [each for layer in layers for each in measure(layer, asked.rows, asked.calls)]
+    names = list(found[0]["microseconds"])
+    table = Table("layer", "rows", *names, title="microseconds of a product")
+    for each in found:
+        times = each["microseconds"]
+        table.add_row(str(each["layer"]), str(each["rows"]), *(f"{times[name]:,.0f}" for name in names))
+    Console().print(table)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
