@@ -73,7 +73,7 @@ def steps(dry: bool) -> list[Step]:
         Step("soak", 20, ("benchmarks.engine.gpu_soak", "--seconds", "15", *(("--dry",) if dry else ()))),
         Step("tokens, dependent", 15, (*engine_tests, "dependent")),
         Step("A, dependent", 35, (*cases, "--workload", "A", "--dependent", "once")),
-        *(() if dry else (Step("kernels", 15, ("benchmarks.kernels_gpu",)),)),
+        *(() if dry else (Step("kernels", 15, ("benchmarks.kernels.gpu",)),)),
     ]
 
 

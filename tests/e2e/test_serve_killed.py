@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import openai
 import orjson
 
+from tests.listening import listening, pass_on
 from tests.serve_chaos.case import Place, Server, serving
 from tests.serve_chaos.points import POINTS
 from tests.serve_chaos.rig import TOPICS, run_all, working
@@ -35,45 +36,22 @@ class Name:
 
     def __init__(self, *servers: Server) -> None:
         self._ports = [server.port for server in servers]
-        self._links: set[asyncio.Task[None]] = set()
         self.port = 0
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Name"]:
-        listener = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = listener.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._serve) as self.port:
             yield self
-        finally:
-            listener.close()
-            for link in self._links:
-                link.cancel()
-            await asyncio.gather(*self._links, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in self._ports:
             self._ports.append(self._ports.pop(0))
             try:
                 there, back = await asyncio.open_connection("127.0.0.1", self._ports[-1])
             except OSError:
                 continue
-            for source, target in ((reader, back), (there, writer)):
-                link = asyncio.create_task(_pass_on(source, target))
-                self._links.add(link)
-                link.add_done_callback(self._links.discard)
+            await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
             return
-        writer.close()
-
-
-async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while piece := await source.read(65_536):
-            target.write(piece)
-            await target.drain()
-    except ConnectionError:
-        pass
-    finally:
-        target.close()
 
 
 async def test_two_servers_behind_one_name(kafka_bootstrap, tmp_path):

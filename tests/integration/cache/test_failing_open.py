@@ -13,6 +13,7 @@ from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.leases import LeaseOutcome
 from pelton.cache.replies.tiered import Found, Tier, TieredCache
 from pelton.pipeline.settings.cache import CacheSettings
+from tests.listening import listening
 
 BUDGET_MS = 20
 LOOK_UPS = 200
@@ -150,11 +151,9 @@ async def _impostor(answer):
             if commands > greetings and answer is None:
                 break
             writer.write((answer or b"") * (commands - greetings))
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as port:
+        yield f"redis://127.0.0.1:{port}"
 
 
 async def test_an_answer_that_came_while_the_loop_was_busy_counts(caches, new_key):

@@ -2,8 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 import trustme
@@ -14,6 +13,7 @@ from pelton.cache.sessions.store import Fence, SessionStore
 from pelton.pipeline.settings.cache import CacheSettings, SessionSettings
 from pelton.stack.ports import LOOPBACK
 from tests.integration.cache.odd_valkey import EVICTING, LIMITED, LOCKED, PASSWORD, OddValkey, Sentinel, in_cluster_mode
+from tests.listening import Serve, listening
 
 Url = Callable[[str], str]
 
@@ -101,26 +101,22 @@ async def test_what_is_away_may_come():
     assert "not known to DNS" in unknown
 
 
-@asynccontextmanager
-async def listening(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+def answering(answer: bytes) -> Serve:
     """Answers whatever it hears, and hangs up."""
 
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    return serve
 
 
 async def test_a_port_of_something_else():
     """A web server; one that closes, as Kafka does, which is no passing state when it happens each time."""
-    async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+    async with listening(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         assert "not as Redis does" in await refusal(redis_url=f"redis://127.0.0.1:{port}")
         assert "begin cache.redis_url with redis://" in await refusal(redis_url=f"rediss://127.0.0.1:{port}")
-    async with listening(b"") as port:
+    async with listening(answering(b"")) as port:
         assert "names no Redis" in await refusal(redis_url=f"redis://127.0.0.1:{port}")
 
 
@@ -128,7 +124,7 @@ async def test_tls_that_does_not_fit(redis_url):
     """On one side only, or with a certificate of an unknown CA."""
     authority, certificates = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(certificates)
-    async with listening(b"", certificates) as port:
+    async with listening(answering(b""), certificates) as port:
         assert "expects TLS (rediss://)" in await refusal(redis_url=f"redis://127.0.0.1:{port}")
         assert "set cache.ssl_cafile" in await refusal(redis_url=f"rediss://127.0.0.1:{port}")
     assert "begin cache.redis_url with redis://" in await refusal(redis_url=redis_url.replace("redis://", "rediss://"))

@@ -4,7 +4,6 @@ The Valkey that pip installs has no TLS, so a relay in front of it speaks it.
 """
 
 import asyncio
-import contextlib
 import shutil
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ from pelton.cache.connection import CacheUnavailable, check
 from pelton.cache.replies.failures import Failure
 from pelton.cache.replies.tiered import TieredCache
 from pelton.pipeline.settings.cache import CacheSettings
+from tests.listening import listening, pass_on
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -40,26 +40,13 @@ async def _relay(port, certificate):
     """A TLS server that passes everything on to a plain one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate[1], certificate[0])
-    relaying: set[asyncio.Task[None] | None] = set()
-
-    async def copy(reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
 
     async def serve(reader, writer):
-        relaying.add(asyncio.current_task())
-        behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, behind[1]), copy(behind[0], writer))
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    for task in filter(None, relaying):
-        task.cancel()
-        await asyncio.wait([task])
+    async with listening(serve, context) as relay:
+        yield f"rediss://127.0.0.1:{relay}/0"
 
 
 async def test_tls_with_its_authority(valkey, redis, certificate, new_key):

@@ -1,6 +1,6 @@
 """The engine's kernels on a GPU, each beside the card's own rate, for several ways of launching them.
 
-    python -m benchmarks.kernels_gpu
+    python -m benchmarks.kernels.gpu
 
 layers   attention of 28 layers as a graph replays it, between its two products: with norms and rotations before it, as
          TorchInductor compiles them, or inside it; launched one after the other, or dependently

@@ -1,6 +1,6 @@
 """Products of one linear layer on a CPU, in each way that this processor has: packed layers, and int8 by each kernel.
 
-    python -m benchmarks.kernels_cpu [--layers 576x3072 ...] [--rows N ...] [--threads N] [--calls N]
+    python -m benchmarks.kernels.cpu [--layers 576x3072 ...] [--rows N ...] [--threads N] [--calls N]
 
 A layer is INxOUT. Each figure is the time of a product alone, without scaling rows and results: the first decile of
 many calls in microseconds, since whatever else runs makes calls only longer. `float32` and `bfloat16` are layers with

@@ -1,0 +1,1 @@
+"""What single kernels take, one by one."""
