@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 SLOW = 1.8
 """From here on other counts are tried: times the fastest that steps of this size have been."""
-_MUCH_SLOWER = 3.0  # is logged
+_MUCH_SLOWER = 2.5  # is logged
+_MOST = 3.0
+"""A step counts for no more than this. One that took far longer was stopped with its program or its machine, which says
+nothing of threads."""
 _SMOOTHING = 0.1
 _FORGETS = 1.0005  # each step, so that an unlikely fast one is no measure for ever
 _BETTER = 0.9  # a count must be faster by a tenth to be changed to
@@ -82,11 +85,11 @@ class ThreadCount:
         size = (self._single, rows.bit_length())
         fastest = min(self._fastest.get(size, seconds) * _FORGETS, seconds)
         self._fastest[size] = fastest
-        self._slowness += _SMOOTHING * (seconds / fastest - self._slowness)
+        self._slowness += _SMOOTHING * (min(seconds / fastest, _MOST) - self._slowness)
         if self._slowness >= _MUCH_SLOWER and self._since_log_s >= _LOG_WAIT_S:
             self._since_log_s = 0.0
             log.warning(
-                "Steps take %.1f times as long as equal ones did at their fastest; other programs seem to use the "
+                "Steps take at least %.1f times as long as equal ones did at their fastest; other programs seem to use the "
                 "processors (steps of %d rows: %.0f ms with %d threads).",
                 self._slowness, rows, seconds * 1000, self.threads,
             )  # fmt: skip

@@ -52,6 +52,15 @@ def test_where_all_stay_faster_trials_are_rare(seed: int) -> None:
     assert drive(count, 300, 0.4, 0.25, dice=dice) < 0.06
 
 
+@given(seed=st.integers(0, 2**31), every=st.integers(3, 40), pause=st.floats(1, 1000))
+def test_a_program_that_is_stopped_at_times_tries_nothing(seed: int, every: int, pause: float) -> None:
+    """By a debugger, a snapshot, a lid: every third step at most, however long."""
+    dice, count = random.Random(seed), ThreadCount(2)
+    for step in range(1, 400):
+        count.observe(ROWS, 0.1 * dice.uniform(1, 1.1) + (pause if step % every == 0 else 0))
+        assert count.threads == 2
+
+
 def test_a_single_core_has_nothing_to_choose() -> None:
     """Nothing is tried, whatever steps take."""
     count = ThreadCount(1)
