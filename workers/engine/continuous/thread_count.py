@@ -89,8 +89,8 @@ class ThreadCount:
         if self._slowness >= _MUCH_SLOWER and self._since_log_s >= _LOG_WAIT_S:
             self._since_log_s = 0.0
             log.warning(
-                "Steps take at least %.1f times as long as equal ones did at their fastest; other programs seem to use the "
-                "processors (steps of %d rows: %.0f ms with %d threads).",
+                "Steps take at least %.1f times as long as equal ones did at their fastest; other programs seem to use "
+                "the processors (steps of %d rows: %.0f ms with %d threads).",
                 self._slowness, rows, seconds * 1000, self.threads,
             )  # fmt: skip
 
