@@ -32,7 +32,7 @@ from pelton.workers.engine.layers.int8_products import (
 )
 from pelton.workers.engine.layers.packed_linear import PackedLinear, can_pack
 
-LAYERS, ROWS, CALLS = ["576x3072", "1536x576", "576x49152"], [1, 8, 48, 256], 100
+LAYERS, ROWS, CALLS = [(576, 3072), (1536, 576), (576, 49152)], [1, 8, 48, 256], 100
 
 Product = Callable[[], Tensor]
 
@@ -66,31 +66,36 @@ def microseconds(product: Product, calls: int) -> float:
 
 
 @torch.inference_mode()
-def measure(layer: str, row_counts: list[int], calls: int) -> list[dict[str, Any]]:
-    inputs, outputs = map(int, layer.split("x"))
+def measure(inputs: int, outputs: int, row_counts: list[int], calls: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for count in row_counts:
         named = products(nn.Linear(inputs, outputs, bias=False), torch.randn(count, inputs))
         times = {name: round(microseconds(product, calls), 1) for name, product in named}
-        found.append({"layer": layer, "rows": count, "microseconds": times})
+        found.append({"layer": f"{inputs}x{outputs}", "rows": count, "microseconds": times})
     return found
+
+
+def sizes(layer: str) -> tuple[int, int]:
+    """Inputs and outputs; raises ValueError."""
+    inputs, outputs = map(int, layer.split("x"))
+    return inputs, outputs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", nargs="+", default=LAYERS, metavar="INxOUT")
+    parser.add_argument("--layers", nargs="+", type=sizes, default=LAYERS, metavar="INxOUT")
     parser.add_argument("--rows", nargs="+", type=int, default=ROWS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--calls", type=int, default=CALLS)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     layers = track(asked.layers, "Multiplying", console=Console(stderr=True))
-    found = [each for layer in layers for each in measure(layer, asked.rows, asked.calls)]
+    found = [each for layer in layers for each in measure(*layer, asked.rows, asked.calls)]
     names = list(found[0]["microseconds"])
     table = Table("layer", "rows", *names, title="microseconds of a product")
     for each in found:
         times = each["microseconds"]
-        table.add_row(str(each["layer"]), str(each["rows"]), *(f"{times[name]:,.0f}" for name in names))
+        table.add_row(each["layer"], str(each["rows"]), *(f"{times[name]:,.0f}" for name in names))
     Console().print(table)
     print(json.dumps(found))
 
