@@ -90,7 +90,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     layers = track(asked.layers, "Multiplying", console=Console(stderr=True))
-    found = [each for layer in layers for each in measure(*layer, asked.rows, asked.calls)]
+    found = [each for inputs, outputs in layers for each in measure(inputs, outputs, asked.rows, asked.calls)]
     names = list(found[0]["microseconds"])
     table = Table("layer", "rows", *names, title="microseconds of a product")
     for each in found:
