@@ -45,7 +45,7 @@ class PageAttention:
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
         """[rows, heads, head_dim] from queries of that shape; keys and values [rows, kv_heads, head_dim] are stored."""
-        self._store.write(layer, torch.cat((keys, values)), self._places)
+        self._store.write(layer, keys, values, self._places)
         if scoring.window not in self._views:
             self._views[scoring.window] = self._view(scoring.window, queries.shape[1])
         lines, parts = self._views[scoring.window]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pelton.workers.engine.native.kernels import kernels_for
+
 
 @dataclass(frozen=True, slots=True)
 class KVCacheSpec:
@@ -52,6 +54,7 @@ class KVCache:
         self._layers = [zeros(size, shape.quantised or dtype, device) for _ in range(shape.layers)]
         self.keys, self.values = zip(*(layer.chunk(2) for layer in self._layers), strict=True)
         self._copied: Tensor | None = None
+        self._kernels = kernels_for(dtype, device)
 
     def value_pages(self, pages: Tensor) -> Tensor:
         """Where the values of `pages` lie, int64 [n]; their keys lie where their numbers say."""
@@ -69,9 +72,12 @@ class KVCache:
         """Where `write` puts tokens, int64 [2 x tokens x kv_heads], from their pages and slots, int64 [tokens]."""
         return (self.first_slots(self.both(pages)) + slots.repeat(2)[:, None]).reshape(-1)
 
-    def write(self, layer: int, tokens: Tensor, places: Tensor) -> None:
-        """Store [2 x tokens, kv_heads, head_dim], keys and then values, at `places`."""
-        self.slots(layer).index_copy_(0, places, tokens.view(-1, tokens.shape[-1]))
+    def write(self, layer: int, keys: Tensor, values: Tensor, places: Tensor) -> None:
+        """Store keys and values, [tokens, kv_heads, head_dim] each, at `places`."""
+        if self._kernels is not None:
+            self._kernels.write_tokens(self.slots(layer), places, keys, values)
+        else:
+            self.slots(layer).index_copy_(0, places, torch.cat((keys, values)).view(-1, keys.shape[-1]))
 
     def heads(self, pages: Tensor) -> Tensor:
         """Which of a layer's `gather_heads` are those of `pages`, int64 [..., kv_heads] from [...]."""

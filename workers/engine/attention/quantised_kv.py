@@ -41,8 +41,8 @@ class QuantisedKVCache(KVCache):
         keys, values = self._absmax_of_both[layer]
         return keys, values
 
-    def write(self, layer: int, tokens: Tensor, places: Tensor) -> None:
-        numbers = tokens.reshape(-1, tokens.shape[-1]).float()
+    def write(self, layer: int, keys: Tensor, values: Tensor, places: Tensor) -> None:
+        numbers = torch.cat((keys, values)).view(-1, keys.shape[-1]).float()
         absmax = numbers.abs().amax(dim=1)
         in_levels = numbers * (self._levels / absmax.clamp(min=_LEAST_ABSMAX))[:, None]
         if self._stored == torch.int8:

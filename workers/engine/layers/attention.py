@@ -13,6 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pelton.workers.engine.layers.attention_kinds import INTERLEAVED, window_of
 from pelton.workers.engine.layers.fused_linear import join
+from pelton.workers.engine.native.kernels import kernels_for
 
 _REPLACED = frozenset({"LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention"}) | INTERLEAVED
 
@@ -82,9 +83,7 @@ class FusedAttention(nn.Module):
             queries.copy_(self.q_norm(queries))
             keys.copy_(self.k_norm(keys))
         cosines, sines = position_embeddings
-        rotated = joined.narrow(2, 0, sum(self._heads[:2])).narrow(3, 0, self._rotary_dim)
-        swapped = rotated.roll(self._rotary_dim // 2, dims=-1)
-        rotated.mul_(cosines).addcmul_(swapped, sines)
+        self._rotate(joined, cosines, sines)
         queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.layer_idx)
@@ -101,6 +100,16 @@ class FusedAttention(nn.Module):
             **kwargs,
         )
         return self.o_proj(mixed.flatten(2)), weights
+
+    def _rotate(self, joined: Tensor, cosines: Tensor, sines: Tensor) -> None:
+        turned = sum(self._heads[:2])
+        kernels = kernels_for(joined.dtype, joined.device)
+        if kernels is not None and len(cosines) == len(joined):
+            kernels.rotate(joined, turned, cosines, sines)
+            return
+        rotated = joined.narrow(2, 0, turned).narrow(3, 0, self._rotary_dim)
+        swapped = rotated.roll(self._rotary_dim // 2, dims=-1)
+        rotated.mul_(cosines).addcmul_(swapped, sines)
 
     __call__ = forward  # at once, as nobody hooks in here
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pelton.workers.engine.layers.int8_products import ROW_LEVELS, Int8Product, product_kind, weight_scales
+from pelton.workers.engine.native.kernels import kernels_for
 
 _SMALLEST = 1e-30  # in place of the largest number of a row or a weight that is all zeros
 _TWO_STEPS = frozenset({"down_proj"})
@@ -36,20 +37,31 @@ class Int8Linear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """[..., out_features] from [..., in_features], in the data type of `rows`; NaN where a row has one."""
         flat = rows.reshape(-1, rows.shape[-1])
-        flat = flat.float() if self._inverse is None else flat * self._inverse
-        sizes = row_sizes(flat).clamp_(min=_SMALLEST)
-        exact = flat * (ROW_LEVELS / sizes)
-        levels = exact.round()
-        result = self._twice(exact, levels) if self._two_steps else self._product(levels)
-        result.mul_(sizes)
-        if self._bias is not None:
-            result.add_(self._bias)
-        return result.view(*rows.shape[:-1], -1).to(rows.dtype)
+        kernels = kernels_for(rows.dtype, rows.device)
+        if kernels is not None:
+            levels, sizes = kernels.quantise(flat, self._inverse, twice=self._two_steps)
+            result = kernels.rescale(self._product(levels), sizes, self._bias, rows.dtype)
+        else:
+            levels, sizes = self._levels(flat)
+            result = self._result(self._product(levels), sizes).to(rows.dtype)
+        return result.view(*rows.shape[:-1], -1)
 
-    def _twice(self, exact: Tensor, levels: Tensor) -> Tensor:
-        rest = exact.sub_(levels).mul_(_REST).round_()
-        first, second = self._product(torch.cat((levels, rest))).chunk(2)
-        return first.add_(second, alpha=1 / _REST)
+    def _levels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole numbers from -127 to 127, those of a second step behind those of the first, and the rows' sizes."""
+        rows = rows.float() if self._inverse is None else rows * self._inverse
+        sizes = row_sizes(rows).clamp_(min=_SMALLEST)
+        exact = rows * (ROW_LEVELS / sizes)
+        levels = exact.round()
+        if self._two_steps:
+            levels = torch.cat((levels, exact.sub_(levels).mul_(_REST).round_()))
+        return levels, sizes
+
+    def _result(self, products: Tensor, sizes: Tensor) -> Tensor:
+        if self._two_steps:
+            products, rest = products.chunk(2)
+            products.add_(rest, alpha=1 / _REST)
+        products.mul_(sizes)
+        return products if self._bias is None else products.add_(self._bias)
 
     __call__ = forward  # at once, as nobody hooks in here
 

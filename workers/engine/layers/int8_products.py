@@ -32,7 +32,7 @@ class Int8Product(Protocol):
     def __init__(self, weights: Tensor, scales: Tensor) -> None: ...
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Float32 [n, out] from float32 `levels` [n, in], whole numbers from -127 to 127."""
+        """Float32 [n, out] from `levels` [n, in], whole numbers from -127 to 127 in int8 or float32."""
 
 
 class OneDnnProduct:
@@ -81,7 +81,7 @@ class FbgemmProduct:
         self._multiply: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 
     def __call__(self, levels: Tensor) -> Tensor:
-        product: Tensor = self._multiply(levels, 1.0, _ZERO_POINT, self._weights)
+        product: Tensor = self._multiply(levels.float(), 1.0, _ZERO_POINT, self._weights)
         return product
 
 

@@ -3,8 +3,12 @@
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
 from pelton.workers.engine.layers.fused_linear import join
+from pelton.workers.engine.native.kernels import kernels_for
+
+_SILU = (nn.SiLU, SiLUActivation)
 
 
 class FusedMlp(nn.Module):
@@ -15,12 +19,20 @@ class FusedMlp(nn.Module):
         together = getattr(mlp, "gate_up_proj", None)
         self.joined = join([mlp.gate_proj, mlp.up_proj]) if together is None else together
         self.down_proj = mlp.down_proj
-        self._activate = (mlp.act_fn if together is None else mlp.activation_fn).forward
+        activation = mlp.act_fn if together is None else mlp.activation_fn
+        self._activate = activation.forward
+        self._is_silu = type(activation) in _SILU
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., hidden_size] from the same."""
-        gate, up = self.joined(rows).chunk(2, dim=-1)
-        mixed: Tensor = self.down_proj(self._activate(gate).mul_(up))
+        joined = self.joined(rows)
+        kernels = kernels_for(joined.dtype, joined.device)
+        if kernels is not None and self._is_silu:
+            gated = kernels.gate_silu(joined)
+        else:
+            gate, up = joined.chunk(2, dim=-1)
+            gated = self._activate(gate).mul_(up)
+        mixed: Tensor = self.down_proj(gated)
         return mixed
 
     __call__ = forward  # at once, as nobody hooks in here

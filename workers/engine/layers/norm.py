@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pelton.workers.engine.native.kernels import kernels_for
+
 
 class FusedRmsNorm(nn.Module):
     """Takes the place of a norm that scales in float32, rounds, and then multiplies by its weight, as Llama's does."""
@@ -16,9 +18,13 @@ class FusedRmsNorm(nn.Module):
         super().__init__()
         self._weight = norm.weight.detach()
         self._epsilon = torch.tensor([norm.variance_epsilon], dtype=torch.float32, device=self._weight.device)
+        self._added = float(norm.variance_epsilon)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., size] from [..., size]."""
+        kernels = kernels_for(rows.dtype, rows.device)
+        if kernels is not None and rows.dtype == self._weight.dtype:
+            return kernels.rms_norm(rows, self._weight, self._added)
         wide = rows.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = torch.addcmul(self._epsilon, length, length, value=1 / rows.shape[-1]).rsqrt_()

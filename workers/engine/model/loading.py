@@ -30,6 +30,7 @@ from pelton.workers.engine.model.spec import ModelSpec
 from pelton.workers.engine.model.supported import unsupported_reason
 from pelton.workers.engine.model.tokenizer import eos_token_ids_of, pad_token_id_of
 from pelton.workers.engine.model.weights_digest import weights_digest
+from pelton.workers.engine.native.kernels import kernels_for
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def prepare(loaded: LoadedModel, weights: Weights = "auto") -> LoadedModel:
     """
     check_weights(weights, loaded.device)
     on_cpu = loaded.device.type == "cpu"
+    kernels_for(loaded.dtype, loaded.device)  # compiled now, not during the first request
     if unsupported_reason(loaded.model) is None:
         if on_cpu:
             fuse_attentions(loaded.model)

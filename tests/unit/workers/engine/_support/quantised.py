@@ -22,7 +22,6 @@ def quantised(paged: Paged, kind: torch.dtype) -> tuple[Paged, QuantisedKVCache]
     every = torch.arange(pages, device=paged.keys.device)
     for page in range(pages):
         places = store.places(every[page].repeat(size), torch.arange(size, device=every.device))
-        tokens = torch.cat((paged.keys[page].transpose(0, 1), paged.values[page].transpose(0, 1)))
-        store.write(0, tokens, places)
+        store.write(0, paged.keys[page].transpose(0, 1), paged.values[page].transpose(0, 1), places)
     keys, values = store.gather(0, store.both(every)).clone().chunk(2)
     return replace(paged, keys=keys, values=values), store

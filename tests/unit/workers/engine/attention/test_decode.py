@@ -1,6 +1,7 @@
-"""Decode rows over pages in plain PyTorch against attention in float64: each way to mix values, shared pages or not."""
+"""Decode rows over pages against attention in float64: by products, of shared pages too, and by the kernels."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,11 +9,20 @@ import torch
 
 from pelton.workers.engine.attention.decode import PageAttention
 from pelton.workers.engine.attention.kv_cache import KVCache, KVCacheSpec
+from pelton.workers.engine.attention.native_decode import NativeAttention, native_attention
 from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
 from pelton.workers.engine.attention.params import AttentionParams
 from tests.unit.workers.engine._support.kernels import Paged, assert_close
+from tests.unit.workers.engine._support.native import NEEDS_KERNELS, the_kernels, without_kernels
+
+Way = Callable[[PackedBatch, KVCache], PageAttention | NativeAttention]
 
 PAGE = 16
+WAYS = [
+    pytest.param(PageAttention, id="sharing"),
+    pytest.param(partial(PageAttention, sharing=False), id="alone"),
+    pytest.param(lambda batch, store: NativeAttention(batch, store, the_kernels()), id="kernels", marks=NEEDS_KERNELS),
+]
 LENGTHS = [1, PAGE, PAGE + 1, *range(2 * PAGE + 3, 6 * PAGE, 7)]
 SHAPES = {"no-groups": (3, 3, 64), "groups-of-4": (8, 2, 32), "groups-of-5": (10, 2, 48)}
 SCORINGS = {
@@ -35,13 +45,13 @@ def store_of(paged: Paged) -> KVCache:
     return store
 
 
-@pytest.mark.parametrize("sharing", [True, False], ids=["sharing", "alone"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("prefixes", PREFIXES.values(), ids=PREFIXES)
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_rows_get_what_they_would_alone(
-    shape: tuple[int, int, int], scoring: AttentionParams, prefixes: dict[int, int], dtype: torch.dtype, sharing: bool
+    shape: tuple[int, int, int], scoring: AttentionParams, prefixes: dict[int, int], dtype: torch.dtype, way: Way
 ) -> None:
     """Each row's values are mixed as by attention over its own text alone, up to the data type; new ones are stored."""
     heads, kv_heads, dim = shape
@@ -52,12 +62,13 @@ def test_rows_get_what_they_would_alone(
         RowSpan(slot, length - 1, 1, paged.tables[slot, : -(-length // PAGE)].numpy())
         for slot, length in enumerate(LENGTHS)
     ]
-    check(paged, spans, range(len(LENGTHS)), heads, scoring, sharing=sharing)
+    check(paged, spans, range(len(LENGTHS)), heads, scoring, way)
 
 
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("drafts", [lambda _: 3, lambda slot: slot % 4], ids=["same", "unequal"])
-def test_drafts_read_their_texts_pages_together(scoring: AttentionParams, drafts: Callable[[int], int]) -> None:
+def test_drafts_of_a_text(scoring: AttentionParams, drafts: Callable[[int], int], way: Way) -> None:
     """Rows at consecutive positions of one text each get what they would alone, also beside texts that have one row."""
     heads, kv_heads, dim = SHAPES["groups-of-4"]
     paged = Paged.random(LENGTHS, PAGE, kv_heads, dim, torch.float32, "cpu")
@@ -70,11 +81,44 @@ def test_drafts_read_their_texts_pages_together(scoring: AttentionParams, drafts
         )
         for row, slot in enumerate(slots)
     ]
-    check(paged, spans, slots, heads, scoring, sharing=True)
+    check(paged, spans, slots, heads, scoring, way)
 
 
-def check(  # noqa: PLR0913 (a test's cases)
-    paged: Paged, spans: list[RowSpan], slots: Sequence[int], heads: int, scoring: AttentionParams, *, sharing: bool
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scoring", [AttentionParams(0.1), AttentionParams(0.1, window=300)], ids=["plain", "window"])
+@pytest.mark.parametrize("shape", [(3, 1, 128), (32, 2, 16), (4, 4, 256)], ids=str)
+def test_long_texts(shape: tuple[int, int, int], scoring: AttentionParams, dtype: torch.dtype, way: Way) -> None:
+    """Of several parts, of exactly one, of one and a token, beside a short one."""
+    heads, kv_heads, dim = shape
+    lengths = [900, 256, 257, 3]
+    paged = Paged.random(lengths, PAGE, kv_heads, dim, dtype, "cpu")
+    spans = [
+        RowSpan(slot, length - 1, 1, paged.tables[slot, : -(-length // PAGE)].numpy())
+        for slot, length in enumerate(lengths)
+    ]
+    check(paged, spans, range(len(lengths)), heads, scoring, way)
+
+
+@NEEDS_KERNELS
+def test_what_the_kernels_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for pages that many rows look at, if these may be read together; not for any head; not without a compiler."""
+    paged = Paged.random([PAGE] * 9, PAGE, 2, 32, torch.float32, "cpu")
+    own = [RowSpan(slot, PAGE - 1, 1, paged.tables[slot, :1].numpy()) for slot in range(9)]
+    shared = [RowSpan(slot, PAGE - 1, 1, paged.tables[0, :1].numpy()) for slot in range(9)]
+    store = store_of(paged)
+    for spans, sharing, fits in [(own, True, True), (shared, False, True), (shared, True, False)]:
+        batch = PackedBatch.pack(np.zeros(9, dtype=np.int64), spans, np.arange(9), store)
+        assert (native_attention(batch, store, sharing=sharing) is not None) is fits
+    batch = PackedBatch.pack(np.zeros(9, dtype=np.int64), own, np.arange(9), store)
+    odd = store_of(Paged.random([PAGE] * 9, PAGE, 2, 24, torch.float32, "cpu"))
+    assert native_attention(batch, odd, sharing=True) is None
+    without_kernels(monkeypatch)
+    assert native_attention(batch, store, sharing=True) is None
+
+
+def check(  # noqa: PLR0913, PLR0917 (a test's cases)
+    paged: Paged, spans: list[RowSpan], slots: Sequence[int], heads: int, scoring: AttentionParams, way: Way
 ) -> None:
     """Attention of `spans` of one row, of the texts `slots`, against that of each text alone."""
     store = store_of(paged)
@@ -85,7 +129,7 @@ def check(  # noqa: PLR0913 (a test's cases)
     generator = torch.Generator().manual_seed(1)
     queries = torch.randn(len(spans), heads, paged.keys.shape[3], generator=generator).to(paged.keys.dtype)
 
-    out = PageAttention(batch, store, sharing=sharing).attend(0, queries, keys, values, scoring)
+    out = way(batch, store).attend(0, queries, keys, values, scoring)
 
     assert torch.equal(store.keys[0][:-1], paged.keys)
     assert torch.equal(store.values[0][:-1], paged.values)

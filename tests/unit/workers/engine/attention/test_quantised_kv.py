@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pelton.workers.engine.api import EngineRequest, SamplingParams
 from pelton.workers.engine.attention.decode import PageAttention
 from pelton.workers.engine.attention.kv_cache import KVCacheSpec
+from pelton.workers.engine.attention.native_decode import NativeAttention
 from pelton.workers.engine.attention.packed_batch import PackedBatch, RowSpan
 from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.attention.quantised_kv import QuantisedKVCache
@@ -21,6 +22,7 @@ from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import wrap
 from tests.unit.workers.engine._support.driving import drain, tokens_of
 from tests.unit.workers.engine._support.kernels import Paged, assert_close
+from tests.unit.workers.engine._support.native import BOTH_WAYS, the_kernels
 from tests.unit.workers.engine._support.quantised import KINDS, LARGEST_ERROR, quantised
 from tests.unit.workers.engine._support.reference import pristine, prompt_of
 
@@ -35,7 +37,7 @@ def store_of_one(kind: torch.dtype, pages: int = 3) -> QuantisedKVCache:
 def put(store: QuantisedKVCache, page: int, keys: torch.Tensor, values: torch.Tensor) -> None:
     """A page's tokens, [PAGE, kv_heads, head_dim]."""
     places = store.places(torch.full((PAGE,), page), torch.arange(PAGE))
-    store.write(0, torch.cat((keys, values)), places)
+    store.write(0, keys, values, places)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -77,19 +79,22 @@ def test_pages_are_smaller() -> None:
     assert sum(each.nbytes for each in held) == (3 + 1) * small
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sharing", [True, False], ids=["sharing", "alone"])
 @pytest.mark.parametrize(
     "scoring", [AttentionParams(0.1), AttentionParams(0.3, window=21, softcap=2.0)], ids=["plain", "window"]
 )
-def test_decoding_rows(scoring: AttentionParams, sharing: bool) -> None:
+def test_decoding_rows(scoring: AttentionParams, sharing: bool, dtype: torch.dtype, native: bool) -> None:
     """Exactly attention over what is stored: float64's answer on the numbers as they are read."""
     lengths = [1, 16, 17, 40, 63]
-    paged, store = quantised(Paged.random(lengths, 16, 2, 32, torch.float32, "cpu"), torch.int8)
+    paged, store = quantised(Paged.random(lengths, 16, 2, 32, dtype, "cpu"), torch.int8)
     spans = [RowSpan(slot, n - 1, 1, paged.tables[slot, : -(-n // 16)].numpy()) for slot, n in enumerate(lengths)]
     batch = PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
     keys, values = (each[batch.write_pages, :, batch.write_slots] for each in (paged.keys, paged.values))
-    queries = torch.randn(len(spans), 8, 32, generator=torch.Generator().manual_seed(1))
-    out = PageAttention(batch, store, sharing=sharing).attend(0, queries, keys, values, scoring)
+    queries = torch.randn(len(spans), 8, 32, generator=torch.Generator().manual_seed(1)).to(dtype)
+    attention = NativeAttention(batch, store, the_kernels()) if native else PageAttention(batch, store, sharing=sharing)
+    out = attention.attend(0, queries, keys, values, scoring)
     for slot, length in enumerate(lengths):
         assert_close(out[slot], paged.attended(slot, queries[slot, None], length - 1, scoring)[0])
 

@@ -23,11 +23,13 @@ from transformers import (
 from pelton.workers.engine.api import Completion, EngineRequest, SamplingParams
 from pelton.workers.engine.attention import page_products, paged
 from pelton.workers.engine.attention.decode import PageAttention
+from pelton.workers.engine.attention.native_decode import NativeAttention
 from pelton.workers.engine.config import ContinuousConfig
 from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import wrap
 from pelton.workers.engine.model.supported import FAMILIES, unsupported_reason
+from tests.unit.workers.engine._support.native import without_kernels
 from tests.unit.workers.engine._support.reference import (
     COMMON,
     CONFIGS,
@@ -110,10 +112,11 @@ def test_answers_equal_generate_whatever_happens(
 
 
 def breaks_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(self: PageAttention, layer: int, queries: torch.Tensor, *_: Any) -> torch.Tensor:  # noqa: ARG001
+    def blind(self: Any, layer: int, queries: torch.Tensor, *_: Any) -> torch.Tensor:  # noqa: ARG001
         return torch.zeros_like(queries)
 
-    monkeypatch.setattr(PageAttention, "attend", blind)
+    for attention in (PageAttention, NativeAttention):
+        monkeypatch.setattr(attention, "attend", blind)
 
 
 def forgets_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +132,7 @@ def forgets_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing hides from decoding queries what is behind the newest token in its page."""
+    without_kernels(monkeypatch)
     monkeypatch.setattr(page_products, "additive_mask", lambda visible, dtype: torch.zeros(visible.shape, dtype=dtype))
 
 

@@ -12,6 +12,7 @@ from pelton.workers.engine.layers.attention import FusedAttention
 from pelton.workers.engine.layers.fused_linear import FusedLinear
 from pelton.workers.engine.layers.mlp import FusedMlp
 from pelton.workers.engine.model.loading import prepare, wrap
+from tests.unit.workers.engine._support.native import BOTH_WAYS, without_kernels
 from tests.unit.workers.engine._support.reference import CONFIGS, pristine, prompt_of, run
 
 STOCK_ATTENTION = ("phi3", "gemma", "glm4-moe", "qwen3-moe", "mixtral", "olmoe")
@@ -25,17 +26,25 @@ def prepared(family: str) -> Any:
     return loaded.model
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
 @pytest.mark.parametrize("family", CONFIGS)
-def test_the_continuous_engine_answers_as_before(family: str) -> None:
+def test_the_continuous_engine_answers_as_before(family: str, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every family says, prepared for a CPU, what `generate` says with the model as it came."""
+    if not native:
+        without_kernels(monkeypatch)
     limits = ContinuousConfig(kv_memory_gib=0.01, max_batch_tokens=13, max_running=3)
     run(ContinuousEngine(wrap(prepared(family)), limits), family, [(1, 4), (23, 1), (9, 2)])
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", LEAN_ATTENTION)
-def test_transformers_own_attention_answers_as_before(family: str, attention: str) -> None:
+def test_transformers_own_attention_answers_as_before(
+    family: str, attention: str, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A padded batch with a cache, as `generate` makes it, gives the same logits through lean layers."""
+    if not native:
+        without_kernels(monkeypatch)
     stock, lean = copy.deepcopy(pristine(family)), prepared(family)
     logits = []
     for model in (stock, lean):

@@ -43,6 +43,7 @@ from pelton.workers.engine.layers.norm import fuse_norms
 from pelton.workers.engine.model.loading import prepare, wrap
 from pelton.workers.engine.model.quantised.precision import typical_tokens
 from tests.unit.workers.engine._support.linears import linears
+from tests.unit.workers.engine._support.native import BOTH_WAYS, without_kernels
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
 KERNELS = [
@@ -135,9 +136,14 @@ def test_a_row_depends_on_no_other(seed: int, rows: int) -> None:
         assert torch.equal(layer(given_rows)[1], layer(given_rows[1:2])[0])
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_rows_stay_broken_and_alone(
+    kernel: type[Int8Product], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NaN and infinity are still to be seen behind the layer, zeros give the bias, and neighbours are as ever."""
+    if not native:
+        without_kernels(monkeypatch)
     monkeypatch.setattr(int8_linear, "product_kind", lambda: kernel)
     linear = nn.Linear(24, 16)
     layer = Int8Linear(linear)
@@ -150,10 +156,15 @@ def test_broken_rows_stay_broken_and_alone(kernel: type[Int8Product], monkeypatc
     torch.testing.assert_close(got[3], linear.bias.detach())
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "qwen2", "glm", "phi3", "gemma2", "qwen3-moe"])
-def test_answers_equal_plain_int8(family: str, dtype: torch.dtype) -> None:
+def test_answers_equal_plain_int8(
+    family: str, dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A mixed batch through fused layers says what `generate` says with plain int8 layers in their places."""
+    if not native:
+        without_kernels(monkeypatch)
     untouched = wrap(copy.deepcopy(pristine(family, dtype)))
     plain = in_plain_int8(copy.deepcopy(pristine(family, dtype)), typical_tokens(untouched.model, untouched.tokenizer))
     loaded = prepare(untouched, "int8")

@@ -7,13 +7,19 @@ import torch
 from torch import nn
 
 from pelton.workers.engine.layers.norm import FusedRmsNorm, fuse_norms
+from tests.unit.workers.engine._support.native import BOTH_WAYS, without_kernels
 from tests.unit.workers.engine._support.reference import CONFIGS, pristine
 
 
+@pytest.mark.parametrize("native", BOTH_WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("family", CONFIGS)
-def test_a_norm_computes_what_it_did(family: str, dtype: torch.dtype) -> None:
+def test_a_norm_computes_what_it_did(
+    family: str, dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every norm is replaced, but none of Gemma's; each gives the same but for a sum's order, and leaves its input."""
+    if not native:
+        without_kernels(monkeypatch)
     torch.manual_seed(0)
     model = copy.deepcopy(pristine(family)).to(dtype)
     before = {name: each for name, each in model.named_modules() if type(each).__name__.endswith("RMSNorm")}

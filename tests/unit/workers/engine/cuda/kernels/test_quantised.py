@@ -136,7 +136,7 @@ def test_write(kind: torch.dtype, device: str) -> None:
     values = keys * 3
     slots, at = torch.tensor([1, 0, 1, 1], device=device), torch.tensor([17, 3, 32, 15], device=device)
     pages = exact.tables[slots, at // PAGE]
-    other.write(0, torch.cat((keys[1:], values[1:])), other.places(pages[1:], at[1:] % PAGE))
+    other.write(0, keys[1:], values[1:], other.places(pages[1:], at[1:] % PAGE))
     stores = store.keys[0], store.values[0], exact.tables
     write_pages(keys, keys, values, *stores, slots, at, keys, first=1, absmax=store.absmax(0))
     assert_stored(store, contents(other))

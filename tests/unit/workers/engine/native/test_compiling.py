@@ -1,0 +1,111 @@
+"""The library of kernels: compiled once for each machine, and not at all where that cannot be."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pelton.workers.engine.native import compiling
+from pelton.workers.engine.native.compiling import library
+from tests.unit.workers.engine._support.native import NEEDS_KERNELS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernels are for Linux")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A folder of temporary files of its own, and no library from before."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    library.cache_clear()
+    yield
+    library.cache_clear()
+
+
+def says(folder: Path, name: str, script: str) -> str:
+    """A program of that name, which runs `script`."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@NEEDS_KERNELS
+def test_it_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process finds the file, and needs no compiler for it; PyTorch has as many threads as before."""
+    threads = torch.get_num_threads()
+    assert library() is not None
+    assert torch.get_num_threads() == threads
+    library.cache_clear()
+    monkeypatch.setattr(subprocess, "run", None)
+    assert library() is not None
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, as it costs speed only."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with caplog.at_level("INFO"):
+        assert library() is None
+        assert library() is None
+    assert len(caplog.messages) == 1
+    assert "apt-get install gcc libc6-dev" in caplog.text
+
+
+def test_what_a_compiler_says_is_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first line; and nothing half-made is left."""
+    monkeypatch.setenv("CC", says(tmp_path, "fails", "echo 'error: no omp.h' >&2; echo more >&2; exit 1"))
+    with caplog.at_level("INFO"):
+        assert library() is None
+    assert "error: no omp.h" in caplog.text
+    assert "more" not in caplog.text
+    assert not list((tmp_path / f"pelton-kernels-{os.getuid()}").iterdir())
+
+
+def test_a_compiler_that_hangs_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a bounded time."""
+    monkeypatch.setattr(compiling, "_COMPILE_S", 0.2)
+    monkeypatch.setenv("CC", says(tmp_path, "hangs", "exec sleep 60"))
+    with caplog.at_level("INFO"):
+        assert library() is None
+    assert "took more than 0.2 s" in caplog.text
+
+
+def test_a_library_that_cannot_be_loaded_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A compiler for another machine, or a folder that nothing may be run from."""
+    monkeypatch.setenv("CC", says(tmp_path, "other", 'while [ "$1" != -o ]; do shift; done; echo text > "$2"'))
+    with caplog.at_level("INFO"):
+        assert library() is None
+    assert "invalid ELF header" in caplog.text or "file too short" in caplog.text
+
+
+@NEEDS_KERNELS
+def test_threads_of_its_own_are_not_wanted(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """They would wait for cores on which PyTorch's threads wait for work."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    with caplog.at_level("INFO"):
+        assert library() is None
+    assert "another OpenMP" in caplog.text
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A library of theirs would be run."""
+    folder = tmp_path / f"pelton-kernels-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with caplog.at_level("INFO"):
+        assert library() is None
+    assert str(folder) in caplog.text
+    assert "remove it" in caplog.text
