@@ -19,7 +19,8 @@ RUN uv pip install --no-cache --constraint constraints.txt '.[engine,remote,sche
 
 FROM python:3.12-slim
 
-# Triton compiles its launcher with the machine's C compiler when the first kernel runs; any version of it does.
+# Triton compiles its launcher with the machine's C compiler when the first kernel runs, and the engine its kernels for a
+# CPU when a model is made ready; any version of it does.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home pelton && install --directory --owner 10001 /models /files

@@ -108,6 +108,11 @@ def models_dir() -> Path:
     return cache_dir() / "models"
 
 
+def kernels_dir() -> Path:
+    """Where compiled kernels are kept. Raises `SettingsError` where there is no cache folder."""
+    return cache_dir() / "kernels"
+
+
 def _remote(settings: Settings) -> ServedModel:
     from pelton.workers.remote.build import remote_engine  # noqa: PLC0415 (imports aiohttp, an extra)
     from pelton.workers.remote.codec import RemoteCodec  # noqa: PLC0415 (likewise)
@@ -179,7 +184,9 @@ def _load(
     processes = spawn(engine.tensor_parallel)
     from pelton.workers.engine.model.loading import load  # noqa: PLC0415 (imports torch)
     from pelton.workers.engine.model.spec import ModelSpec  # noqa: PLC0415 (imports torch)
+    from pelton.workers.engine.native.compiling import keep_library_in  # noqa: PLC0415 (likewise)
 
+    keep_library_in(kernels_dir())
     spec = ModelSpec(
         path_or_id=model.path,
         gguf_file=model.gguf_file,
@@ -222,7 +229,7 @@ def _continuous(loaded: "LoadedModel", settings: EngineSettings, followers: "Fol
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
         speculation=settings.speculation,
-        kernel_cache=cache_dir() / "kernels",
+        kernel_cache=kernels_dir(),
     )
     return ContinuousEngine(loaded, config, followers=followers)
 

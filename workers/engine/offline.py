@@ -12,6 +12,7 @@ from pelton.workers.engine.continuous.engine import ContinuousEngine
 from pelton.workers.engine.errors import ModelLoadError
 from pelton.workers.engine.model.loading import load, prepare, wrap
 from pelton.workers.engine.model.spec import ModelSpec
+from pelton.workers.engine.native.compiling import keep_library_in
 from pelton.workers.engine.parallel.loading import load_in_parts
 from pelton.workers.engine.parallel.processes import spawn
 
@@ -66,6 +67,7 @@ class Engine(ContinuousEngine):
         """
         if cache_dir is not None:
             limits.setdefault("kernel_cache", cache_dir / "kernels")
+            keep_library_in(cache_dir / "kernels")
         if tensor_parallel > 1:
             if not isinstance(model, str | Path):
                 raise ModelLoadError("engine.tensor_parallel: a model in parts is loaded from a folder or the hub")

@@ -116,7 +116,7 @@ def _rows_at_once(span: RowSpan, heads: int, scoring: AttentionParams) -> int:
 
 
 def _fused(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None, scoring: AttentionParams) -> Tensor:
-    """PyTorch's fused attention of [n, heads, dim] over [m, kv_heads, dim]; without `hidden` the k-th query sees k keys."""
+    """PyTorch's fused attention of [n, heads, dim] over [m, kv_heads, dim]; without `hidden` query k sees k keys."""
     mine, theirs, mixed = (each.transpose(0, 1)[None] for each in (queries, keys, values))
     found = functional.scaled_dot_product_attention(
         mine, theirs, mixed, attn_mask=hidden, is_causal=hidden is None, scale=scoring.scale, enable_gqa=True

@@ -25,6 +25,15 @@ _FLAGS = (
 _COMPILE_S = 120
 
 
+_kept_in: Path | None = None
+
+
+def keep_library_in(folder: Path) -> None:
+    """Where it is looked for and kept from here on; before that, among the temporary files of this user."""
+    global _kept_in  # noqa: PLW0603 (a process has one)
+    _kept_in = folder
+
+
 class CannotCompileError(RuntimeError):
     """Why there are no kernels here."""
 
@@ -82,9 +91,9 @@ def _compile(compiler: str, sources: list[str], target: Path) -> None:
 
 
 def _own_folder() -> Path:
-    """A folder among temporary files that nobody else can write to. Raises CannotCompileError, OSError."""
-    folder = Path(tempfile.gettempdir()) / f"pelton-kernels-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """The folder, which nobody else can write to. Raises CannotCompileError, OSError."""
+    folder = _kept_in or Path(tempfile.gettempdir()) / f"pelton-kernels-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=_kept_in is not None, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise CannotCompileError(f"{folder} belongs to somebody else, or others can write to it; remove it")

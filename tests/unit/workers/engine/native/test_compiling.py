@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pelton.workers.engine.native import compiling
-from pelton.workers.engine.native.compiling import library
+from pelton.workers.engine.native.compiling import keep_library_in, library
 from tests.unit.workers.engine._support.native import NEEDS_KERNELS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernels are for Linux")
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernels are
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A folder of temporary files of its own, and no library from before."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(compiling, "_kept_in", None)
     monkeypatch.delenv("CC", raising=False)
     library.cache_clear()
     yield
@@ -44,6 +45,14 @@ def test_it_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     library.cache_clear()
     monkeypatch.setattr(subprocess, "run", None)
     assert library() is not None
+
+
+@NEEDS_KERNELS
+def test_it_is_kept_where_it_is_said(tmp_path: Path) -> None:
+    """As temporary files may be where nothing can be run from; the folder is made."""
+    keep_library_in(tmp_path / "caches" / "kernels")
+    assert library() is not None
+    assert [each.suffix for each in (tmp_path / "caches" / "kernels").iterdir()] == [".so"]
 
 
 def test_a_machine_without_a_compiler_is_told_what_to_install(
