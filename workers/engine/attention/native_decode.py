@@ -14,8 +14,8 @@ from pelton.workers.engine.attention.params import AttentionParams
 from pelton.workers.engine.native.kernels import HEAD_MULTIPLE, DecodePlan, Kernels, kernels_for
 
 _PART = 256  # tokens
-# Reading pages for several rows at once is as fast where each is looked at by about so many on average.
-_MUCH_SHARED = 8
+# Products of shared pages have a start that is worth so many tokens, and take that much longer for a row's own.
+_START, _OWN_COST = 16_384, 2
 
 
 class NativeAttention:
@@ -68,10 +68,16 @@ def native_attention(batch: PackedBatch, store: KVCache, *, sharing: bool) -> Na
     kernels = kernels_for(store.dtype, store.device)
     if kernels is None or store.quantised not in {None, torch.int8} or store.keys[0].shape[-1] % HEAD_MULTIPLE:
         return None
-    pages = np.concatenate([span.pages for span in batch.decodes])
-    if sharing and len(pages) >= _MUCH_SHARED * len(np.unique(pages)):
+    if sharing and _is_much_shared(np.concatenate([span.pages for span in batch.decodes]), store.page_size):
         return None
     return NativeAttention(batch, store, kernels)
+
+
+def _is_much_shared(pages: Ints, page_size: int) -> bool:
+    """Whether so many rows look at the same pages that these should be read together; `pages` once for each look."""
+    looks = np.bincount(pages)
+    shared, own = looks[looks > 1].sum() * page_size, (looks == 1).sum() * page_size
+    return bool(shared > _START + _OWN_COST * own)
 
 
 def _starts(counts: Ints | list[int]) -> Ints:

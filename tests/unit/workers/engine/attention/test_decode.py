@@ -103,18 +103,23 @@ def test_long_texts(shape: tuple[int, int, int], scoring: AttentionParams, dtype
 @NEEDS_KERNELS
 def test_what_the_kernels_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for pages that many rows look at, if these may be read together; not for any head; not without a compiler."""
-    paged = Paged.random([PAGE] * 9, PAGE, 2, 32, torch.float32, "cpu")
-    own = [RowSpan(slot, PAGE - 1, 1, paged.tables[slot, :1].numpy()) for slot in range(9)]
-    shared = [RowSpan(slot, PAGE - 1, 1, paged.tables[0, :1].numpy()) for slot in range(9)]
+    many = 40
+    paged = Paged.random([32 * PAGE] + [PAGE] * many, PAGE, 2, 32, torch.float32, "cpu")
+    own = [RowSpan(row, PAGE - 1, 1, paged.tables[1 + row, :1].numpy()) for row in range(many)]
+    shared = [RowSpan(row, 32 * PAGE - 1, 1, paged.tables[0, :32].numpy()) for row in range(many)]
     store = store_of(paged)
-    for spans, sharing, fits in [(own, True, True), (shared, False, True), (shared, True, False)]:
-        batch = PackedBatch.pack(np.zeros(9, dtype=np.int64), spans, np.arange(9), store)
-        assert (native_attention(batch, store, sharing=sharing) is not None) is fits
-    batch = PackedBatch.pack(np.zeros(9, dtype=np.int64), own, np.arange(9), store)
-    odd = store_of(Paged.random([PAGE] * 9, PAGE, 2, 24, torch.float32, "cpu"))
-    assert native_attention(batch, odd, sharing=True) is None
+    for spans, sharing, fits in [
+        (own, True, True), (shared, False, True), (shared, True, False), (shared[:2], True, True),
+    ]:  # fmt: skip
+        assert (native_attention(packed(spans, store), store, sharing=sharing) is not None) is fits
+    odd = store_of(Paged.random([PAGE] * (many + 40), PAGE, 2, 24, torch.float32, "cpu"))
+    assert native_attention(packed(own, odd), odd, sharing=True) is None
     without_kernels(monkeypatch)
-    assert native_attention(batch, store, sharing=True) is None
+    assert native_attention(packed(own, store), store, sharing=True) is None
+
+
+def packed(spans: list[RowSpan], store: KVCache) -> PackedBatch:
+    return PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
 
 
 def check(  # noqa: PLR0913, PLR0917 (a test's cases)
@@ -122,7 +127,7 @@ def check(  # noqa: PLR0913, PLR0917 (a test's cases)
 ) -> None:
     """Attention of `spans` of one row, of the texts `slots`, against that of each text alone."""
     store = store_of(paged)
-    batch = PackedBatch.pack(np.zeros(len(spans), dtype=np.int64), spans, np.arange(len(spans)), store)
+    batch = packed(spans, store)
     keys, values = (each[batch.write_pages, :, batch.write_slots] for each in (store.keys[0], store.values[0]))
     for each in (store.keys[0], store.values[0]):
         each[batch.write_pages, :, batch.write_slots] = 1e4
