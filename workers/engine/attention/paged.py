@@ -1,4 +1,4 @@
-"""Attention over pages as transformers' own model classes call it; here by plain PyTorch, which every device knows.
+"""Attention over pages as transformers' own model classes call it; here by PyTorch, and by kernels in C on a CPU.
 
 A backend (`StepAttention`) takes a layer's packed queries, keys and values, stores the latter in the pages and returns
 the mixed values. One made for a device takes the place of `TorchAttention` there.

@@ -24,18 +24,17 @@ _FLAGS = (
 )  # fmt: skip
 _COMPILE_S = 120
 
-
 _kept_in: Path | None = None
+
+
+class CannotCompileError(RuntimeError):
+    """Why there are no kernels here."""
 
 
 def keep_library_in(folder: Path) -> None:
     """Where it is looked for and kept from here on; before that, among the temporary files of this user."""
     global _kept_in  # noqa: PLW0603 (a process has one)
     _kept_in = folder
-
-
-class CannotCompileError(RuntimeError):
-    """Why there are no kernels here."""
 
 
 @functools.cache
@@ -81,7 +80,7 @@ def _compile(compiler: str, sources: list[str], target: Path) -> None:
         made = Path(folder) / target.name
         command = [compiler, *_FLAGS, *sources, "-o", str(made), "-lm"]
         try:
-            subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_S, check=True)  # noqa: S603 (see above)
+            subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_S, check=True)  # noqa: S603 (the machine's own)
         except subprocess.CalledProcessError as error:
             first = (error.stderr.strip() or f"exit status {error.returncode}").splitlines()[0]
             raise CannotCompileError(f"{compiler} could not compile the C kernels ({first})") from error
