@@ -25,17 +25,24 @@ HEAD_MULTIPLE = 16
 
 
 class DecodePlan(Structure):
-    """Which positions of which rows are attended to in parts, as `sources/attention.c` has it."""
+    """Which pieces of text are read by which rows, as `sources/attention.c` has it."""
 
     _fields_ = (
         *((name, c_int64) for name in ("parts", "rows", "heads", "kv_heads", "dim", "page_size")),
-        *((name, c_void_p) for name in ("part_rows", "begins", "ends", "first_parts", "pages", "first_pages")),
-    )
+        *(
+            (name, c_void_p)
+            for name in (
+                "first_pages", "skipped", "tokens", "first_looks", "readers", "first_row_looks", "row_looks", "pages",
+            )
+        ),
+    )  # fmt: skip
 
     @classmethod
-    def of(cls, sizes: tuple[int, int, int, int], arrays: tuple[Ints, Ints, Ints, Ints, Ints, Ints]) -> Self:
-        """From heads, KV heads, head size and page size, and the arrays in the order of the fields, which it keeps."""
-        plan = cls(len(arrays[0]), len(arrays[3]) - 1, *sizes, *(each.ctypes.data for each in arrays))
+    def of(cls, rows: int, sizes: tuple[int, int, int, int], arrays: tuple[Ints, ...]) -> Self:
+        """From heads, KV heads, head size and page size, and the int64 arrays in the order of the fields; it keeps
+        these.
+        """
+        plan = cls(len(arrays[0]), rows, *sizes, *(each.ctypes.data for each in arrays))
         plan._kept = arrays
         return plan
 
@@ -135,11 +142,11 @@ class Kernels:
         queries: Tensor,
         scale: float,
         softcap: float,
-        parts: Tensor,
+        given: Tensor,
     ) -> Tensor:
         """[rows, heads, dim] from queries of that shape, whose rows may have gaps.
 
-        `sizes` are the largest magnitudes of what is stored in int8. `parts` float32 [parts x heads x (dim + 2)] is
+        `sizes` are the largest magnitudes of what is stored in int8. `given` float32 [looks x heads x (dim + 2)] is
         overwritten. No cap: 0.
         """
         queries = _whole_heads(queries)
@@ -147,7 +154,7 @@ class Kernels:
         stored = _Store(*(each.data_ptr() for each in (*store, *(sizes or ()))))
         asked = _Queries(queries.data_ptr(), queries.stride(0), scale, softcap)
         self._decode(
-            ctypes.addressof(plan), ctypes.addressof(stored), ctypes.addressof(asked), parts.data_ptr(), out.data_ptr(),
+            ctypes.addressof(plan), ctypes.addressof(stored), ctypes.addressof(asked), given.data_ptr(), out.data_ptr(),
             KINDS[queries.dtype], KINDS[store[0].dtype],
         )  # fmt: skip
         return out

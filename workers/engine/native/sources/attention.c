@@ -1,10 +1,10 @@
 /* Attention of single queries over pages (Dao et al.: "Flash-Decoding", 2023).
 
-   A part is what some positions of a text give one KV head: for each of its query heads the mixed values, the highest
-   score and the sum of weights relative to it. Parts are computed in any order and then put together. Their lengths do
-   not depend on what else a step has, so neither does an answer, to the last bit.
+   A part is a piece of text and the rows that read it, several where texts begin alike. For each of its readers it gives
+   the query heads of a KV head their mixed values, the highest score and the sum of weights relative to it. Parts are
+   computed in any order, and what they give a row is then put together.
 
-   Keys wait for memory. While one block of a text is multiplied, what comes next is fetched. */
+   Keys and values wait for memory. While one block of a piece is multiplied, what comes next is fetched. */
 
 #include <immintrin.h>
 #include <omp.h>
@@ -17,14 +17,17 @@
 #else
 #define WIDTH 8
 #endif
-#define BLOCK 64 /* positions whose scores are computed together, a multiple of WIDTH */
+#define BLOCK 64 /* tokens whose scores are computed together */
 #define LINE 64  /* bytes that come from memory at once */
+#define TOKENS 4 /* whose scores are one tile, with those of QUERIES */
+#define QUERIES (WIDTH / TOKENS)
 
-/* Part `i` has the positions from `begins[i]` to before `ends[i]` of row `part_rows[i]`; a row's parts are those from
-   `first_parts[row]` on, and its pages those from `first_pages[row]` on. */
+/* Part `i` is the `tokens[i]` tokens behind the first `skipped[i]` of the pages from `first_pages[i]` on. It is read by
+   the rows `readers[first_looks[i]]` to before `readers[first_looks[i + 1]]`, each a look. The looks of a row are
+   `row_looks[first_row_looks[row]]` and those that follow. */
 typedef struct {
     i64 parts, rows, heads, kv_heads, dim, page_size;
-    const i64 *part_rows, *begins, *ends, *first_parts, *pages, *first_pages;
+    const i64 *first_pages, *skipped, *tokens, *first_looks, *readers, *first_row_looks, *row_looks, *pages;
 } Plan;
 
 /* Keys and values as [pages, kv_heads, page_size, dim]; of 8-bit levels also the largest magnitude of each vector. */
@@ -105,36 +108,68 @@ INLINE vec sums(const vec *v) {
     return left[0];
 }
 
-/* Where the positions of the block from `first` on lie, and how many they are. */
-INLINE i64 find(const Plan *plan, i64 row, i64 kv_head, i64 first, i64 end, i64 *slots) {
-    const i64 *pages = plan->pages + plan->first_pages[row];
-    i64 size = plan->page_size, count = end - first < BLOCK ? end - first : BLOCK;
-    for (i64 t = 0, page = first / size, offset = first % size; t < count; t++, offset++) {
+/* Where the tokens of the block from `first` on lie, and how many they are. */
+INLINE i64 find(const Plan *plan, i64 part, i64 kv_head, i64 first, i64 *slots) {
+    const i64 *pages = plan->pages + plan->first_pages[part];
+    i64 size = plan->page_size, left = plan->tokens[part] - first, count = left < BLOCK ? left : BLOCK;
+    i64 page = (plan->skipped[part] + first) / size, offset = (plan->skipped[part] + first) % size;
+    for (i64 t = 0; t < count; t++, offset++) {
         if (offset == size) page++, offset = 0;
         slots[t] = (pages[page] * plan->kv_heads + kv_head) * size + offset;
     }
     return count;
 }
 
-/* Scores of a block for each query head of the group; beyond `count` they say nothing. */
-INLINE void score(const vec *queries, const Store *store, const i64 *slots, i64 count, i64 group, i64 vecs,
-                  float *scores, enum kind in_store) {
-    vec products[group * WIDTH], key[vecs];
-    for (i64 tile = 0; tile < count; tile += WIDTH) {
-        for (i64 t = 0; t < WIDTH; t++) {
-            i64 slot = slots[tile + t < count ? tile + t : count - 1];
-            fetch(store->values, slot, vecs * WIDTH, in_store);
-            load_slot(store->keys, store->key_sizes, slot, vecs, key, in_store);
-            for (i64 g = 0; g < group; g++) {
-                vec product = queries[g * vecs] * key[0];
-                for (i64 i = 1; i < vecs; i++) product += queries[g * vecs + i] * key[i];
-                products[g * WIDTH + t] = product;
-            }
+/* The queries of a part, scaled, and zeros where they do not fill the last tile. */
+INLINE void collect(const Plan *plan, const Queries *queries, i64 part, i64 kv_head, i64 group, i64 dim, vec *into,
+                    enum kind in_rows) {
+    i64 vecs = dim / WIDTH, first = plan->first_looks[part], looks = plan->first_looks[part + 1] - first, filled = 0;
+    for (i64 look = 0; look < looks; look++) {
+        i64 at = plan->readers[first + look] * queries->stride + kv_head * group * dim;
+        for (i64 i = 0; i < group * vecs; i++, filled++)
+            into[filled] = load(queries->numbers, at + i * WIDTH, in_rows) * queries->scale;
+    }
+    for (; filled % (QUERIES * vecs); filled++) into[filled] = (vec){0};
+}
+
+/* Scores [count, BLOCK] of `count` queries for the keys of a block; both are filled up to whole tiles. */
+INLINE void score(const vec *queries, i64 count, const vec *keys, i64 tokens, i64 vecs, float *scores) {
+    for (i64 q = 0; q < count; q += QUERIES)
+        for (i64 t = 0; t < tokens; t += TOKENS) {
+            vec products[WIDTH];
+            for (int a = 0; a < QUERIES; a++)
+                for (int b = 0; b < TOKENS; b++)
+                    products[a * TOKENS + b] = queries[(q + a) * vecs] * keys[(t + b) * vecs];
+            for (i64 i = 1; i < vecs; i++)
+                for (int a = 0; a < QUERIES; a++)
+                    for (int b = 0; b < TOKENS; b++)
+                        products[a * TOKENS + b] += queries[(q + a) * vecs + i] * keys[(t + b) * vecs + i];
+            vec found = sums(products);
+            for (int a = 0; a < QUERIES; a++)
+                memcpy(scores + (q + a) * BLOCK + t, (const float *)&found + a * TOKENS, TOKENS * sizeof *scores);
         }
-        for (i64 g = 0; g < group; g++) {
-            vec found = sums(products + g * WIDTH);
-            memcpy(scores + g * BLOCK + tile, &found, sizeof found);
-        }
+}
+
+/* `width` vectors of what some queries mix, from vector `i` on: what they had, times `kept`, and values by weights. */
+INLINE void mix_some(const float *weights, const float *kept, const vec *values, i64 tokens, i64 vecs, i64 i,
+                     const int width, vec *mixed) {
+    vec sum[QUERIES][4];
+    for (int a = 0; a < QUERIES; a++)
+        for (int b = 0; b < width; b++) sum[a][b] = mixed[a * vecs + i + b] * kept[a];
+    for (i64 t = 0; t < tokens; t++)
+        for (int a = 0; a < QUERIES; a++)
+            for (int b = 0; b < width; b++) sum[a][b] += weights[a * BLOCK + t] * values[t * vecs + i + b];
+    for (int a = 0; a < QUERIES; a++)
+        for (int b = 0; b < width; b++) mixed[a * vecs + i + b] = sum[a][b];
+}
+
+INLINE void mix(const float *weights, const float *kept, i64 count, const vec *values, i64 tokens, i64 vecs,
+                vec *mixed) {
+    for (i64 q = 0; q < count; q += QUERIES) {
+        i64 i = 0;
+        for (; i + 4 <= vecs; i += 4)
+            mix_some(weights + q * BLOCK, kept + q, values, tokens, vecs, i, 4, mixed + q * vecs);
+        for (; i < vecs; i++) mix_some(weights + q * BLOCK, kept + q, values, tokens, vecs, i, 1, mixed + q * vecs);
     }
 }
 
@@ -161,69 +196,72 @@ INLINE float weigh(float *scores, i64 count, float *highest, float *total) {
     return kept;
 }
 
+/* What a part gives one KV head of its readers: [looks, kv_heads, group, dim + 2], a look after the other. */
 INLINE void attend(const Plan *plan, const Store *store, const Queries *queries, i64 part, i64 kv_head, i64 group,
-                   i64 dim, float *mixed, enum kind in_rows, enum kind in_store) {
-    i64 row = plan->part_rows[part], end = plan->ends[part], vecs = dim / WIDTH, upcoming[BLOCK], slots[BLOCK];
-    float scores[group * BLOCK], kept[group], *highest = mixed + group * dim, *total = highest + group;
-    vec query[group * vecs], values[BLOCK * vecs], sum[vecs];
-    memset(mixed, 0, (size_t)(group * dim) * sizeof *mixed);
-    for (i64 g = 0; g < group; g++) {
-        highest[g] = -INFINITY, total[g] = 0.0f;
-        i64 at = row * queries->stride + (kv_head * group + g) * dim;
-        for (i64 i = 0; i < vecs; i++)
-            query[g * vecs + i] = load(queries->numbers, at + i * WIDTH, in_rows) * queries->scale;
-    }
-    i64 count = find(plan, row, kv_head, plan->begins[part], end, upcoming);
-    for (i64 first = plan->begins[part]; first < end; first += BLOCK) {
-        i64 here = count;
+                   i64 dim, float *given, enum kind in_rows, enum kind in_store) {
+    i64 vecs = dim / WIDTH, look = plan->first_looks[part], count = (plan->first_looks[part + 1] - look) * group;
+    i64 filled = (count + QUERIES - 1) / QUERIES * QUERIES, upcoming[BLOCK], slots[BLOCK];
+    vec query[filled * vecs], mixed[filled * vecs], wide[BLOCK * vecs];
+    float scores[filled * BLOCK], kept[filled], highest[filled], total[filled];
+    collect(plan, queries, part, kv_head, group, dim, query, in_rows);
+    memset(mixed, 0, sizeof mixed), memset(scores, 0, sizeof scores), memset(kept, 0, sizeof kept);
+    for (i64 q = 0; q < count; q++) highest[q] = -INFINITY, total[q] = 0.0f;
+    i64 next = find(plan, part, kv_head, 0, upcoming);
+    for (i64 first = 0; first < plan->tokens[part]; first += BLOCK) {
+        i64 here = next, whole = (here + TOKENS - 1) / TOKENS * TOKENS;
         memcpy(slots, upcoming, sizeof slots);
-        count = find(plan, row, kv_head, first + here, end, upcoming);
-        score(query, store, slots, here, group, vecs, scores, in_store);
-        for (i64 g = 0; g < group; g++) {
-            if (queries->softcap > 0.0f) cap(scores + g * BLOCK, here, queries->softcap);
-            kept[g] = weigh(scores + g * BLOCK, here, highest + g, total + g);
+        next = find(plan, part, kv_head, first + here, upcoming);
+        for (i64 t = 0; t < here; t++) {
+            fetch(store->values, slots[t], dim, in_store);
+            load_slot(store->keys, store->key_sizes, slots[t], vecs, wide + t * vecs, in_store);
+        }
+        memset(wide + here * vecs, 0, (size_t)((whole - here) * vecs) * sizeof *wide);
+        score(query, filled, wide, whole, vecs, scores);
+        for (i64 q = 0; q < count; q++) {
+            if (queries->softcap > 0.0f) cap(scores + q * BLOCK, here, queries->softcap);
+            kept[q] = weigh(scores + q * BLOCK, here, highest + q, total + q);
         }
         for (i64 t = 0; t < here; t++) {
-            if (t < count) fetch(store->keys, upcoming[t], dim, in_store);
-            load_slot(store->values, store->value_sizes, slots[t], vecs, values + t * vecs, in_store);
+            if (t < next) fetch(store->keys, upcoming[t], dim, in_store);
+            load_slot(store->values, store->value_sizes, slots[t], vecs, wide + t * vecs, in_store);
         }
-        for (i64 g = 0; g < group; g++) {
-            for (i64 i = 0; i < vecs; i++) sum[i] = load(mixed, g * dim + i * WIDTH, F32) * kept[g];
-            for (i64 t = 0; t < here; t++)
-                for (i64 i = 0; i < vecs; i++) sum[i] += scores[g * BLOCK + t] * values[t * vecs + i];
-            memcpy(mixed + g * dim, sum, (size_t)dim * sizeof *mixed);
-        }
+        mix(scores, kept, filled, wide, here, vecs, mixed);
+    }
+    for (i64 q = 0; q < count; q++) {
+        float *mine = given + (((look + q / group) * plan->kv_heads + kv_head) * group + q % group) * (dim + 2);
+        memcpy(mine, mixed + q * vecs, (size_t)dim * sizeof *mine);
+        mine[dim] = highest[q], mine[dim + 1] = total[q];
     }
 }
 
-/* A row's parts for query head `g` of a KV head, put together. */
-INLINE void combine(const Plan *plan, const float *parts, i64 row, i64 kv_head, i64 g, i64 group, void *out,
-                    enum kind kind) {
-    i64 dim = plan->dim, stride = plan->kv_heads * group * (dim + 2);
-    const float *first = parts + plan->first_parts[row] * stride + kv_head * group * (dim + 2);
-    const float *end = parts + plan->first_parts[row + 1] * stride;
+/* What all looks of a row gave one query head, put together. */
+INLINE void combine(const Plan *plan, const float *given, i64 row, i64 head, void *out, enum kind kind) {
+    const i64 *first = plan->row_looks + plan->first_row_looks[row];
+    const i64 *end = plan->row_looks + plan->first_row_looks[row + 1];
+    i64 dim = plan->dim;
     float top = -INFINITY, total = 0.0f, mixed[dim];
     memset(mixed, 0, sizeof mixed);
-    for (const float *part = first; part < end; part += stride) {
-        float highest = part[group * dim + g];
+    for (const i64 *look = first; look < end; look++) {
+        float highest = given[(*look * plan->heads + head) * (dim + 2) + dim];
         top = highest > top ? highest : top;
     }
-    for (const float *part = first; part < end; part += stride) {
-        float weight = exponential(part[group * dim + g] - top);
-        total += weight * part[group * dim + group + g];
-        for (i64 d = 0; d < dim; d++) mixed[d] += weight * part[g * dim + d];
+    for (const i64 *look = first; look < end; look++) {
+        const float *mine = given + (*look * plan->heads + head) * (dim + 2);
+        float weight = exponential(mine[dim] - top);
+        total += weight * mine[dim + 1];
+        for (i64 d = 0; d < dim; d++) mixed[d] += weight * mine[d];
     }
-    for (i64 d = 0; d < dim; d++) put(out, (row * plan->heads + kv_head * group + g) * dim + d, mixed[d] / total, kind);
+    for (i64 d = 0; d < dim; d++) put(out, (row * plan->heads + head) * dim + d, mixed[d] / total, kind);
 }
 
-#define ATTEND(dim, in_rows, in_store) attend(plan, store, queries, part, kv_head, group, dim, mixed, in_rows, in_store)
+#define ATTEND(dim, in_rows, in_store) attend(plan, store, queries, part, kv_head, group, dim, given, in_rows, in_store)
 #define ATTEND_SIZES(in_rows, in_store)                                                                                \
     if (plan->dim == 64) ATTEND(64, in_rows, in_store);                                                                \
     else if (plan->dim == 128) ATTEND(128, in_rows, in_store);                                                         \
     else ATTEND(plan->dim, in_rows, in_store)
 
-/* Into `out` [rows, heads, dim]; `parts` has room for [parts, kv_heads, heads of one, dim + 2]. */
-void decode(const Plan *plan, const Store *store, const Queries *queries, float *parts, void *out, int in_rows,
+/* Into `out` [rows, heads, dim]; `given` has room for [looks, heads, dim + 2]. */
+void decode(const Plan *plan, const Store *store, const Queries *queries, float *given, void *out, int in_rows,
             int in_store) {
     i64 group = plan->heads / plan->kv_heads;
 #pragma omp parallel
@@ -231,7 +269,6 @@ void decode(const Plan *plan, const Store *store, const Queries *queries, float 
 #pragma omp for schedule(dynamic, 1)
         for (i64 each = 0; each < plan->parts * plan->kv_heads; each++) {
             i64 part = each / plan->kv_heads, kv_head = each % plan->kv_heads;
-            float *mixed = parts + each * group * (plan->dim + 2);
             if (in_rows == BF16 && in_store == BF16) { ATTEND_SIZES(BF16, BF16); }
             else if (in_rows == BF16) { ATTEND_SIZES(BF16, I8); }
             else if (in_store == I8) { ATTEND_SIZES(F32, I8); }
@@ -239,9 +276,8 @@ void decode(const Plan *plan, const Store *store, const Queries *queries, float 
         }
 #pragma omp for schedule(static)
         for (i64 each = 0; each < plan->rows * plan->heads; each++) {
-            i64 row = each / plan->heads, head = each % plan->heads;
-            if (in_rows == BF16) combine(plan, parts, row, head / group, head % group, group, out, BF16);
-            else combine(plan, parts, row, head / group, head % group, group, out, F32);
+            if (in_rows == BF16) combine(plan, given, each / plan->heads, each % plan->heads, out, BF16);
+            else combine(plan, given, each / plan->heads, each % plan->heads, out, F32);
         }
     }
 }
@@ -254,7 +290,8 @@ void write_tokens(char *layer, const i64 *places, i64 tokens, i64 kv_heads, i64 
         for (i64 head = 0; head < kv_heads; head++) {
             const i64 *place = places + token * kv_heads + head;
             memcpy(layer + place[0] * bytes, keys + token * key_stride + head * bytes, (size_t)bytes);
-            memcpy(layer + place[tokens * kv_heads] * bytes, values + token * value_stride + head * bytes, (size_t)bytes);
+            memcpy(layer + place[tokens * kv_heads] * bytes, values + token * value_stride + head * bytes,
+                   (size_t)bytes);
         }
 }
 

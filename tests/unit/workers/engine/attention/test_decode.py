@@ -21,7 +21,14 @@ PAGE = 16
 WAYS = [
     pytest.param(PageAttention, id="sharing"),
     pytest.param(partial(PageAttention, sharing=False), id="alone"),
-    pytest.param(lambda batch, store: NativeAttention(batch, store, the_kernels()), id="kernels", marks=NEEDS_KERNELS),
+    *(
+        pytest.param(
+            lambda *step, sharing=sharing: NativeAttention(*step, the_kernels(), sharing=sharing),
+            id=name,
+            marks=NEEDS_KERNELS,
+        )
+        for sharing, name in [(True, "kernels-sharing"), (False, "kernels-alone")]
+    ),
 ]
 LENGTHS = [1, PAGE, PAGE + 1, *range(2 * PAGE + 3, 6 * PAGE, 7)]
 SHAPES = {"no-groups": (3, 3, 64), "groups-of-4": (8, 2, 32), "groups-of-5": (10, 2, 48)}
@@ -102,20 +109,14 @@ def test_long_texts(shape: tuple[int, int, int], scoring: AttentionParams, dtype
 
 @NEEDS_KERNELS
 def test_what_the_kernels_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for pages that many rows look at, if these may be read together; not for any head; not without a compiler."""
-    many = 40
-    paged = Paged.random([32 * PAGE] + [PAGE] * many, PAGE, 2, 32, torch.float32, "cpu")
-    own = [RowSpan(row, PAGE - 1, 1, paged.tables[1 + row, :1].numpy()) for row in range(many)]
-    shared = [RowSpan(row, 32 * PAGE - 1, 1, paged.tables[0, :32].numpy()) for row in range(many)]
-    store = store_of(paged)
-    for spans, sharing, fits in [
-        (own, True, True), (shared, False, True), (shared, True, False), (shared[:2], True, True),
-    ]:  # fmt: skip
-        assert (native_attention(packed(spans, store), store, sharing=sharing) is not None) is fits
-    odd = store_of(Paged.random([PAGE] * (many + 40), PAGE, 2, 24, torch.float32, "cpu"))
-    assert native_attention(packed(own, odd), odd, sharing=True) is None
+    """Not for heads of any size, and not without a compiler."""
+    for dim in (32, 24):
+        store = store_of(Paged.random([PAGE], PAGE, 2, dim, torch.float32, "cpu"))
+        batch = packed([RowSpan(0, PAGE - 1, 1, np.array([0]))], store)
+        assert (native_attention(batch, store, sharing=True) is None) is (dim == 24)
+    store = store_of(Paged.random([PAGE], PAGE, 2, 32, torch.float32, "cpu"))
     without_kernels(monkeypatch)
-    assert native_attention(packed(own, store), store, sharing=True) is None
+    assert native_attention(batch, store, sharing=True) is None
 
 
 def packed(spans: list[RowSpan], store: KVCache) -> PackedBatch:
