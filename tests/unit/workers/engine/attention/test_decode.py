@@ -18,17 +18,17 @@ from tests.unit.workers.engine._support.native import NEEDS_KERNELS, the_kernels
 Way = Callable[[PackedBatch, KVCache], PageAttention | NativeAttention]
 
 PAGE = 16
+
+
+def by_kernel(batch: PackedBatch, store: KVCache, *, sharing: bool) -> NativeAttention:
+    return NativeAttention(batch, store, the_kernels(), sharing=sharing)
+
+
 WAYS = [
     pytest.param(PageAttention, id="sharing"),
     pytest.param(partial(PageAttention, sharing=False), id="alone"),
-    *(
-        pytest.param(
-            lambda *step, sharing=sharing: NativeAttention(*step, the_kernels(), sharing=sharing),
-            id=name,
-            marks=NEEDS_KERNELS,
-        )
-        for sharing, name in [(True, "kernels-sharing"), (False, "kernels-alone")]
-    ),
+    pytest.param(partial(by_kernel, sharing=True), id="kernel-sharing", marks=NEEDS_KERNELS),
+    pytest.param(partial(by_kernel, sharing=False), id="kernel-alone", marks=NEEDS_KERNELS),
 ]
 LENGTHS = [1, PAGE, PAGE + 1, *range(2 * PAGE + 3, 6 * PAGE, 7)]
 SHAPES = {"no-groups": (3, 3, 64), "groups-of-4": (8, 2, 32), "groups-of-5": (10, 2, 48)}

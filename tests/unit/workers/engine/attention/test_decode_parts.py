@@ -22,7 +22,8 @@ def texts(draw: st.DrawFn) -> Texts:
     for _ in range(draw(st.integers(1, 12))):
         end = draw(st.integers(1, 40 * size))
         mine = np.arange(1000 * len(pages), 1000 * len(pages) + -(-end // size))
-        if pages and draw(st.booleans()):
+        begins_alike = draw(st.booleans())
+        if pages and begins_alike:
             other = draw(st.sampled_from(pages))
             common = min(draw(st.integers(0, len(other))), len(mine))
             mine[:common] = other[:common]
