@@ -46,7 +46,7 @@ class NativeAttention:
         begins = np.zeros_like(self._ends) if window is None else np.maximum(0, self._ends - window)
         texts = Texts(self._pages, begins, self._ends, store.page_size)
         parts = cut(texts, heads // store.kv_heads, sharing=self._sharing)
-        plan = DecodePlan.of(len(self._pages), (heads, store.kv_heads, dim, store.page_size), parts.arrays)
+        plan = DecodePlan(len(self._pages), (heads, store.kv_heads, dim, store.page_size), parts.arrays)
         return plan, torch.empty(len(parts.readers) * heads * (dim + 2))
 
 

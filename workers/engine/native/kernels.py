@@ -3,8 +3,8 @@
 import ctypes
 import functools
 from collections.abc import Callable
-from ctypes import Structure, c_float, c_int, c_int64, c_void_p
-from typing import Any, Self
+from ctypes import CFUNCTYPE, Structure, c_float, c_int, c_int64, c_void_p
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ HEAD_MULTIPLE = 16
 """Attention is for heads whose size is a multiple of this."""
 
 
-class DecodePlan(Structure):
-    """Which pieces of text are read by which rows, as `sources/attention.c` has it."""
-
+class _Plan(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("parts", "rows", "heads", "kv_heads", "dim", "page_size")),
         *(
@@ -37,14 +35,18 @@ class DecodePlan(Structure):
         ),
     )  # fmt: skip
 
-    @classmethod
-    def of(cls, rows: int, sizes: tuple[int, int, int, int], arrays: tuple[Ints, ...]) -> Self:
-        """From heads, KV heads, head size and page size, and the int64 arrays in the order of the fields; it keeps
-        these.
-        """
-        plan = cls(len(arrays[0]), rows, *sizes, *(each.ctypes.data for each in arrays))
-        plan._kept = arrays
-        return plan
+
+class DecodePlan:
+    """Which pieces of text are read by which rows, as `sources/attention.c` has it."""
+
+    def __init__(self, rows: int, sizes: tuple[int, int, int, int], arrays: tuple[Ints, ...]) -> None:
+        """From heads, KV heads, head size and page size, and the int64 arrays in the order of the plan's fields."""
+        self._arrays = arrays  # the plan points at them
+        self._plan = _Plan(len(arrays[0]), rows, *sizes, *(each.ctypes.data for each in arrays))
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self._plan)
 
 
 class _Store(Structure):
@@ -60,10 +62,8 @@ class Kernels:
 
     def __init__(self, found: ctypes.CDLL) -> None:
         def of(name: str, *types: Any) -> Callable[..., None]:
-            function: Any = getattr(found, name)
-            function.argtypes, function.restype = types, None
-            made: Callable[..., None] = function
-            return made
+            kernel: Callable[..., None] = CFUNCTYPE(None, *types)((name, found))
+            return kernel
 
         size, at = c_int64, c_void_p
         self._rms_norm = of("rms_norm", size, size, at, at, c_float, at, c_int)
@@ -154,7 +154,7 @@ class Kernels:
         stored = _Store(*(each.data_ptr() for each in (*store, *(sizes or ()))))
         asked = _Queries(queries.data_ptr(), queries.stride(0), scale, softcap)
         self._decode(
-            ctypes.addressof(plan), ctypes.addressof(stored), ctypes.addressof(asked), given.data_ptr(), out.data_ptr(),
+            plan.address, ctypes.addressof(stored), ctypes.addressof(asked), given.data_ptr(), out.data_ptr(),
             KINDS[queries.dtype], KINDS[store[0].dtype],
         )  # fmt: skip
         return out
