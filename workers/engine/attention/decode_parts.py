@@ -69,7 +69,8 @@ class _Piece:
             begin, end = self.skipped, self.skipped + self.tokens
             for first in range(begin // step * step, end, step):
                 start, stop = max(begin, first), min(end, first + step)
-                yield _Piece(self.pages[first // page_size :], start - first, stop - start, readers)
+                pages = self.pages[first // page_size : -(-stop // page_size)]
+                yield _Piece(pages, start - first, stop - start, readers)
 
 
 def cut(texts: Texts, heads_per_kv_head: int, *, sharing: bool) -> Parts:

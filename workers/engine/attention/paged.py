@@ -73,14 +73,13 @@ class TorchAttention:
 
     def _chunk(self, span: RowSpan, queries: Tensor, keys: Tensor, values: Tensor, scoring: AttentionParams) -> Tensor:
         """[count, heads, head_dim]: some queries at a time, each with no more keys than they may see."""
-        size = _rows_at_once(span, queries.shape[1], scoring)
+        size, window = _rows_at_once(span, queries.shape[1], scoring), scoring.window
         parts = []
         for row in range(0, span.count, size):
             block = queries[row : row + size]
             at, end = span.start + row, span.start + row + len(block)
-            begin = 0 if scoring.window is None else max(0, at + 1 - scoring.window)
+            begin = 0 if window is None else max(0, at + 1 - window)
             seen = keys[begin:end], values[begin:end]
-            window = scoring.window
             if scoring.softcap is not None:
                 parts.append(_capped(block, *seen, self._hidden(at, begin, end, window, torch.float32), scoring))
             elif at == 0 and (window is None or end <= window):

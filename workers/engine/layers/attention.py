@@ -104,7 +104,7 @@ class FusedAttention(nn.Module):
     def _rotate(self, joined: Tensor, cosines: Tensor, sines: Tensor) -> None:
         turned = sum(self._heads[:2])
         kernels = kernels_for(joined.dtype, joined.device)
-        if kernels is not None and len(cosines) == len(joined):
+        if kernels is not None and (len(cosines), cosines.dtype) == (len(joined), joined.dtype):
             kernels.rotate(joined, turned, cosines, sines)
             return
         rotated = joined.narrow(2, 0, turned).narrow(3, 0, self._rotary_dim)

@@ -86,6 +86,7 @@ class Kernels:
     def rotate(self, joined: Tensor, heads: int, cosines: Tensor, sines: Tensor) -> None:
         """Turn, in place, the first `heads` of `joined` [batch, rows, heads, dim] by [batch, rows, 1, size] each."""
         batch, rows, all_heads, dim = joined.shape
+        cosines, sines = cosines.contiguous(), sines.contiguous()
         self._rotate(
             batch * rows, all_heads * dim, heads, dim, cosines.shape[-1], joined.data_ptr(), cosines.data_ptr(),
             sines.data_ptr(), KINDS[joined.dtype],
@@ -125,7 +126,12 @@ class Kernels:
         return out
 
     def write_tokens(self, layer: Tensor, places: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store [tokens, kv_heads, dim] in `layer` [slots, dim], keys and then values; tokens may have gaps."""
+        """Store [tokens, kv_heads, dim] in `layer` [slots, dim], keys and then values; tokens may have gaps.
+
+        Raises TypeError where they are not of the layer's data type.
+        """
+        if not keys.dtype == values.dtype == layer.dtype:
+            raise TypeError(f"keys in {keys.dtype} and values in {values.dtype} for pages of {layer.dtype}")
         keys, values = _whole_heads(keys), _whole_heads(values)
         tokens, heads, dim = keys.shape
         item = keys.itemsize
@@ -147,8 +153,10 @@ class Kernels:
         """[rows, heads, dim] from queries of that shape, whose rows may have gaps.
 
         `sizes` are the largest magnitudes of what is stored in int8. `given` float32 [looks x heads x (dim + 2)] is
-        overwritten. No cap: 0.
+        overwritten. No cap: 0. Raises TypeError where what is stored is neither int8 nor of the queries' data type.
         """
+        if store[0].dtype not in {queries.dtype, torch.int8}:
+            raise TypeError(f"queries in {queries.dtype} for pages of {store[0].dtype}")
         queries = _whole_heads(queries)
         out = queries.new_empty(queries.shape)
         stored = _Store(*(each.data_ptr() for each in (*store, *(sizes or ()))))

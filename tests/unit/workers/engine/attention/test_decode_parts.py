@@ -87,5 +87,6 @@ def test_parts_are_bounded(sharing: bool) -> None:
     assert np.diff(parts.first_looks).max() == (16 if sharing else 1)
     alone = cut(Texts(together[:1], np.zeros(1, dtype=int), np.full(1, 6400), 64), 3, sharing=sharing)
     assert alone.tokens.tolist() == [256] * 25
+    assert len(alone.pages) == 100
     if not sharing:
         assert parts.tokens[:25].tolist() == alone.tokens.tolist()

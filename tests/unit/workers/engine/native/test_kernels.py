@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pelton.workers.engine.native.kernels import DecodePlan
 from tests.unit.workers.engine._support.native import NEEDS_KERNELS, the_kernels
 
 pytestmark = NEEDS_KERNELS
@@ -120,3 +122,14 @@ def test_tokens_are_written_where_they_belong(tokens: int, gaps: Callable[[Tenso
     expected = layer.clone().index_copy_(0, places, torch.cat((keys, values)).view(-1, 64))
     the_kernels().write_tokens(layer, places, keys, values)
     assert torch.equal(layer, expected)
+
+
+def test_other_data_types_are_refused() -> None:
+    """Bytes of one type are never taken for another's."""
+    keys, layer = torch.zeros(1, 2, 16), torch.zeros(8, 16, dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"keys in torch\.float32 .* pages of torch\.bfloat16"):
+        the_kernels().write_tokens(layer, torch.arange(4), keys, keys)
+    arrays = tuple(np.array(each) for each in ([0], [0], [1], [0, 1], [0], [0, 1], [0], [0]))
+    plan, stored, given_room = DecodePlan(1, (2, 2, 16, 4), arrays), layer.view(1, 2, 4, 16), torch.empty(2 * 18)
+    with pytest.raises(TypeError, match=r"queries in torch\.float32 for pages of torch\.bfloat16"):
+        the_kernels().decode(plan, (stored, stored), None, keys, 1.0, 0.0, given_room)
