@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 from aiokafka import AIOKafkaProducer
@@ -102,6 +103,7 @@ class RequestSender:
         self._producer: Any = None
         self._broken = False
         self._replacing = asyncio.Lock()
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> None:
         """Raises `BrokerUnreachable` or `TopicMissing`."""
@@ -127,6 +129,22 @@ class RequestSender:
         if self._producer is None:
             raise ClientNotOpen("InferenceClient")
         value = body if isinstance(body, bytes) else _as_json(body)
+        if key is None:
+            return await self._post(value, headers, key)
+        # Where the producer waits, for the topic's partitions or for room in a batch, it lets others past.
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            return await self._post(value, headers, key)
+
+    async def acknowledgement(self, posted: asyncio.Future[Any]) -> Acknowledged:
+        """Wait until Kafka has stored a request for good. Raises `SendFailed`."""
+        try:
+            stored = await posted
+        except KafkaError as error:
+            self._broken = True
+            raise SendFailed(f"Kafka did not acknowledge a request for topic {self.topic}: {error!r}.") from error
+        return Acknowledged(stored.partition, stored.offset)
+
+    async def _post(self, value: bytes, headers: Sequence[tuple[str, bytes]], key: bytes | None) -> asyncio.Future[Any]:
         if self._broken:
             await self._replace_producer()
         traced, span = self.spans.sending(headers, value)
@@ -148,15 +166,6 @@ class RequestSender:
         if span is not None:
             ends_with(span, future)
         return future
-
-    async def acknowledgement(self, posted: asyncio.Future[Any]) -> Acknowledged:
-        """Wait until Kafka has stored a request for good. Raises `SendFailed`."""
-        try:
-            stored = await posted
-        except KafkaError as error:
-            self._broken = True
-            raise SendFailed(f"Kafka did not acknowledge a request for topic {self.topic}: {error!r}.") from error
-        return Acknowledged(stored.partition, stored.offset)
 
     async def _start_producer(self) -> None:
         producer = AIOKafkaProducer(

@@ -58,6 +58,20 @@ async def test_a_session_is_header_and_key(kafka, stand_in):
     assert "pelton-session" not in dict(plain.headers)
 
 
+async def test_what_is_sent_at_once_in_a_session_stays_in_order(place):
+    """Also before the producer knows the topic, and where a small record would still fit where a large one did not."""
+    at = await place(partitions=2)
+    async with InferenceClient(at.settings.kafka) as client:
+        sending = []
+        for number in range(40):
+            body = asking("a long one " * 9_000 if number % 3 else "a short one")
+            sending.append(asyncio.create_task(client.send(body, correlation_id=b"%d" % number, session="chat-1")))
+            await asyncio.sleep(0)
+        stored = await asyncio.gather(*sending)
+    assert len({each.partition for each in stored}) == 1
+    assert [each.offset for each in stored] == list(range(len(stored)))
+
+
 async def test_with_the_real_worker(place):
     """Client and worker understand each other: an answer, a refusal, and where each came from."""
     at = await place()
