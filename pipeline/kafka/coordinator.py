@@ -13,8 +13,13 @@ from pelton.pipeline.backoff import Backoff
 
 LIMIT_S = 20.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 1.0
-PASSING = ("GroupCoordinatorNotAvailableError", "GroupLoadInProgressError", "NotCoordinatorForGroupError")
-"""What a broker answers until it has one, by the client's names, as this package knows no client."""
+PASSING = (
+    "GroupCoordinatorNotAvailableError",
+    "GroupLoadInProgressError",
+    "NotCoordinatorForGroupError",
+    "NotAnswered",
+)
+"""What a broker answers until it has one, by the client's names, as this package knows no client, and by ours."""
 
 T = TypeVar("T")
 

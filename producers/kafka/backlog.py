@@ -6,7 +6,7 @@ thousands behind it look as if they waited, as it does in a consumer group's lag
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
-from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.clients import close_client, start_client, stop_consumer
 from pelton.pipeline.kafka.coordinator import ask_coordinator
+from pelton.pipeline.kafka.group_answers import committed_offsets
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import look_up, reaching
@@ -49,8 +50,10 @@ class BacklogReader:
             await start_client(self._consumer)
 
     async def close(self) -> None:
-        await stop_consumer(self._consumer)
-        await self._admin.close()
+        try:
+            await stop_consumer(self._consumer)
+        finally:
+            await close_client(self._admin)
 
     async def read(self) -> list[TopicBacklog]:
         """One entry for each request topic. Raises `BrokerUnreachable`, `TopicMissing`, or `BadMetadata`."""
@@ -63,15 +66,13 @@ class BacklogReader:
             commits = await self._commits(partitions)
         counts = []
         for partition in partitions:
-            commit = commits.get(partition)
-            progress = Progress.decode(commit.offset, commit.metadata) if commit and commit.offset >= 0 else None
+            commit = commits[partition]
+            progress = Progress.decode(commit.offset, commit.metadata) if commit.offset >= 0 else None
             counts.append((partition.topic, *_counts(starts[partition], ends[partition], progress)))
         return [_sum(name, counts) for name in topics]
 
-    async def _commits(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
-        ask = partial(self._admin.list_consumer_group_offsets, self._kafka.group_id, partitions=partitions)
-        found: dict[TopicPartition, OffsetAndMetadata] = await ask_coordinator(ask)
-        return found
+    async def _commits(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        return await ask_coordinator(partial(committed_offsets, self._admin, self._kafka.group_id, partitions))
 
 
 def _counts(start: int, end: int, progress: Progress | None) -> tuple[int, int]:

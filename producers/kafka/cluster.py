@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka.causes import client_errors, kafka_cause, who
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import close_client, start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.errors import BrokerUnreachable, TopicMissing
 
@@ -72,7 +72,7 @@ async def look_up(
                 )
             limits = await _limits(admin, topics)
     finally:
-        await admin.close()
+        await close_client(admin)
     found = {topic: Topic(partitions[topic], limits.get(topic, USUAL_LIMIT)) for topic in topics}
     return Cluster(str(description.get("cluster_id")), found)
 

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.clients import close_client, start_client, stop_consumer
 from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.producers.kafka.cluster import reaching
@@ -105,7 +105,7 @@ async def _find_coordinator(kafka: KafkaSettings, group_id: str) -> None:
         await start_client(admin)
         await ask_coordinator(partial(admin.find_coordinator, group_id))
     finally:
-        await admin.close()
+        await close_client(admin)
 
 
 async def _stay(member: AIOKafkaConsumer, shares: PartitionShares) -> None:

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 
-from pelton.pipeline.kafka.clients import start_client, stop_producer
+from pelton.pipeline.kafka.clients import close_client, start_client, stop_consumer, stop_producer
 from pelton.stack.ports import free_port
 
 
@@ -72,3 +72,34 @@ async def test_a_start_that_fails(connections):
         await start_client(producer)
     assert await stop_producer(producer, 5.0) is None
     assert not [each for each in connections if each.connected()]
+
+
+@pytest.mark.parametrize(
+    ("client", "stop"),
+    [(AIOKafkaProducer, stop_producer), (AIOKafkaConsumer, stop_consumer), (AIOKafkaAdminClient, close_client)],
+)
+@pytest.mark.parametrize("turns", [1, 2, 3, 4, 6, 8])
+async def test_a_stop_that_is_cancelled(kafka_bootstrap, connections, client, stop, turns):
+    """However far it had come, its connections are closed, and who was cancelled hears of it: once is enough."""
+    made = client(bootstrap_servers=kafka_bootstrap)
+    await start_client(made)
+    stopping = asyncio.create_task(stop(made))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    in_time = stopping.cancel()
+    await asyncio.wait([stopping], timeout=5)
+    assert stopping.cancelled() is in_time
+    assert not [each for each in connections if each.connected()]
+
+
+@pytest.mark.parametrize("stop", [stop_producer, stop_consumer])
+async def test_a_stop_that_takes_too_long(kafka_bootstrap, connections, monkeypatch, stop):
+    """It is given up in time, and its connections are closed all the same."""
+    made = (AIOKafkaProducer if stop is stop_producer else AIOKafkaConsumer)(bootstrap_servers=kafka_bootstrap)
+    await start_client(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "stop", asyncio.Event().wait)
+        async with asyncio.timeout(5):
+            assert isinstance(await stop(made, 0.1), TimeoutError)
+    assert not [each for each in connections if each.connected()]
+    await made.stop()

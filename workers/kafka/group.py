@@ -1,23 +1,18 @@
 """The consumer group as the broker sees it: what is committed, and who is a member."""
 
 from functools import partial
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import close_client, start_client
 from pelton.pipeline.kafka.coordinator import ask_coordinator
+from pelton.pipeline.kafka.group_answers import committed_offsets, group_members
 from pelton.pipeline.offsets import Progress
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.topics import ensure_topics
 
 NONE_COMMITTED = -1
-
-
-class PositionUnknown(KafkaError):
-    """The broker did not return the committed position; it may a moment later."""
 
 
 async def prepare_broker(kafka: KafkaSettings) -> None:
@@ -31,7 +26,7 @@ async def prepare_broker(kafka: KafkaSettings) -> None:
         await start_client(admin)
         await ask_coordinator(partial(admin.find_coordinator, kafka.group_id))
     finally:
-        await admin.close()
+        await close_client(admin)
 
 
 class ConsumerGroup:
@@ -47,34 +42,25 @@ class ConsumerGroup:
         await start_client(self._admin)
 
     async def close(self) -> None:
-        await self._admin.close()
+        await close_client(self._admin)
 
     async def progress(self, partition: TopicPartition) -> Progress | None:
-        """What is committed, None where nothing was. Raises `KafkaError`, or `BadMetadata` for a commit not ours.
+        """What is committed, None where nothing was.
 
-        An answer without the partition is how aiokafka reports an error: it must not be taken for "nothing committed".
+        Raises `KafkaError`, `NotAnswered`, or `BadMetadata` for a commit not ours.
         """
-        answer = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
-        if partition not in answer:
-            raise PositionUnknown(f"no answer for {partition}")
-        committed = answer[partition]
+        committed = (await committed_offsets(self._admin, self._group_id, [partition]))[partition]
         if committed.offset == NONE_COMMITTED:
             return None
         return Progress.decode(committed.offset, committed.metadata)
 
     async def is_member(self) -> bool:
-        """Whether the broker counts this worker into the group. Raises `KafkaError`.
+        """Whether the broker counts this worker into the group. Raises `KafkaError`, or `NotAnswered`.
 
         Also while the group rebalances: until that is over nobody else is given what its members have.
         """
-        return self._client_id in await self._members()
+        return any(client_id == self._client_id for _, client_id in await group_members(self._admin, self._group_id))
 
     async def count_members(self) -> int:
-        """How many workers the group has. Raises `KafkaError`."""
-        return len(await self._members())
-
-    async def _members(self) -> list[str]:
-        """The client ids of all."""
-        answers: list[Any] = await self._admin.describe_consumer_groups([self._group_id])
-        _, _, _, _, _, members, *_ = answers[0].groups[0]
-        return [client_id for _, client_id, *_ in members]
+        """How many workers the group has. Raises `KafkaError`, or `NotAnswered`."""
+        return len(await group_members(self._admin, self._group_id))

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pelton.pipeline.kafka.clients import start_client, stop_consumer
 from pelton.pipeline.kafka.coordinator import ask_coordinator
+from pelton.pipeline.kafka.group_answers import committed_offsets
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.group import NONE_COMMITTED
 
@@ -62,6 +63,5 @@ async def _new_to_the_group(
 
 
 async def _is_new(group_id: str, partitions: list[TopicPartition], admin: AIOKafkaAdminClient) -> bool:
-    committed = await ask_coordinator(partial(admin.list_consumer_group_offsets, group_id, partitions=partitions))
-    # A partition without an answer is one that the broker knew nothing of.
-    return all(place in committed and committed[place].offset == NONE_COMMITTED for place in partitions)
+    committed = await ask_coordinator(partial(committed_offsets, admin, group_id, partitions))
+    return all(offset.offset == NONE_COMMITTED for offset in committed.values())

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import close_client, start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.workers.kafka.broker_wait import KafkaUnusable, wait_while_away
 from pelton.workers.notices import about_kafka
@@ -130,7 +130,7 @@ async def one_voice(kafka: KafkaSettings, on_away: Callable[[bool], None]) -> As
         try:
             await start_client(admin)
         finally:
-            await admin.close()
+            await close_client(admin)
 
     watch = BrokerWatch(kafka, attempt, on_away)
     handlers = list(logging.getLogger().handlers)

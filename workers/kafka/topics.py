@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from cachetools import TTLCache
 
-from pelton.pipeline.kafka.clients import start_client
+from pelton.pipeline.kafka.clients import close_client, start_client
 from pelton.pipeline.settings.kafka import KafkaSettings
 from pelton.pipeline.wire.contract import dead_letter_topic
 
@@ -88,7 +88,7 @@ class TopicDirectory:
         await start_client(self._admin)
 
     async def close(self) -> None:
-        await self._admin.close()
+        await close_client(self._admin)
 
     async def partitions(self, topic: str, *, fresh: bool = False) -> int | None:
         """The topic's partition count, or None when there is no such topic. Raises `KafkaError`.
