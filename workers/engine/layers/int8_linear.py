@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pelton.workers.engine.layers.int8_products import ROW_LEVELS, Int8Product, product_kind, weight_scales
+from pelton.workers.engine.layers.int8_products import (
+    ROW_LEVELS,
+    Int8Product,
+    NativeProduct,
+    product_kind,
+    weight_scales,
+)
 from pelton.workers.engine.native.kernels import kernels_for
 
 _SMALLEST = 1e-30  # in place of the largest number of a row or a weight that is all zeros
@@ -38,7 +44,9 @@ class Int8Linear(nn.Module):
         """[..., out_features] from [..., in_features], in the data type of `rows`; NaN where a row has one."""
         flat = rows.reshape(-1, rows.shape[-1])
         kernels = kernels_for(rows.dtype, rows.device)
-        if kernels is not None:
+        if kernels is not None and isinstance(self._product, NativeProduct):
+            result = self._product.linear(flat, self._inverse, self._bias, twice=self._two_steps)
+        elif kernels is not None:
             levels, sizes = kernels.quantise(flat, self._inverse, twice=self._two_steps)
             result = kernels.rescale(self._product(levels), sizes, self._bias, rows.dtype)
         else:

@@ -2,6 +2,8 @@
 
 All kernels give the exact integer product, so an answer does not depend on which of them ran.
 
+- `AmxProduct`, `VnniProduct`: our own, which quantise and scale back in the same call, on an x86 processor with AMX or
+  AVX-512 VNNI where there is a C compiler.
 - `OneDnnProduct`: oneDNN's, on an x86 processor that multiplies bytes and adds in one instruction (VNNI, AMX). It has
   the weights in the order in which it reads them.
 - `FbgemmProduct`: FBGEMM's packed product, on any x86 with AVX2. Without VNNI it adds two products of bytes in 16 bits,
@@ -15,6 +17,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from pelton.workers.engine.native.int8_weights import Int8Weights, ProductWay
+from pelton.workers.engine.native.kernels import kernels_for
 
 ROW_LEVELS = 127
 """Rows are quantised to -127 .. 127."""
@@ -33,6 +38,34 @@ class Int8Product(Protocol):
 
     def __call__(self, levels: Tensor) -> Tensor:
         """Float32 [n, out] from `levels` [n, in], whole numbers from -127 to 127 in int8 or float32."""
+
+
+class NativeProduct:
+    """By the kernels in C."""
+
+    way: ProductWay
+
+    def __init__(self, weights: Tensor, scales: Tensor) -> None:
+        self._weights = Int8Weights(weights, scales, self.way)
+        kernels = kernels_for(torch.float32, torch.device("cpu"))
+        if kernels is None:
+            raise RuntimeError("no kernels in C here")
+        self._kernels = kernels
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        return self._kernels.int8_product(self._weights, levels.to(torch.int8))
+
+    def linear(self, rows: Tensor, factors: Tensor | None, bias: Tensor | None, *, twice: bool) -> Tensor:
+        """[n, out] from float32 or bfloat16 [n, in] times `factors`; `twice` for what rounding leaves of them too."""
+        return self._kernels.int8_linear(self._weights, rows, factors, bias, twice=twice)
+
+
+class VnniProduct(NativeProduct):
+    way = ProductWay.VNNI
+
+
+class AmxProduct(NativeProduct):
+    way = ProductWay.AMX
 
 
 class OneDnnProduct:
@@ -103,8 +136,11 @@ def has_onednn() -> bool:
     return has_vnni() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
-def product_kind() -> type[OneDnnProduct | FbgemmProduct | IntMmProduct]:
+def product_kind() -> type[NativeProduct | OneDnnProduct | FbgemmProduct | IntMmProduct]:
     """The fastest kernel of this processor."""
+    kernels = kernels_for(torch.float32, torch.device("cpu"))
+    if kernels is not None and kernels.way_of_products:
+        return AmxProduct if kernels.way_of_products is ProductWay.AMX else VnniProduct
     if has_onednn():
         return OneDnnProduct
     return FbgemmProduct if has_fbgemm() and not has_vnni() else IntMmProduct

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pelton.workers.engine.native.compiling import library
+from pelton.workers.engine.native.int8_weights import Int8Weights, ProductWay
 
 Ints = NDArray[np.int64]
 
@@ -71,6 +72,9 @@ class Kernels:
         self._gate_silu = of("gate_silu", size, size, at, at, c_int)
         self._quantise = of("quantise", size, size, at, at, at, at, at, c_int)
         self._rescale = of("rescale", size, size, at, at, at, at, at, c_int)
+        self.way_of_products = ProductWay(found.way_of_products())
+        if self.way_of_products:
+            self._int8_linear = of("int8_linear", at, size, at, at, at, c_int, at, at, at, c_int)
         self._decode = of("decode", at, at, at, at, at, c_int, c_int)
         self._write_tokens = of("write_tokens", at, at, size, size, size, at, size, at, size)
 
@@ -122,6 +126,30 @@ class Kernels:
         rest = products.data_ptr() + count * size * products.itemsize if len(products) > count else None
         self._rescale(
             count, size, products.data_ptr(), rest, sizes.data_ptr(), _pointer(bias), out.data_ptr(), KINDS[dtype]
+        )
+        return out
+
+    def int8_linear(
+        self, weights: Int8Weights, rows: Tensor, factors: Tensor | None, bias: Tensor | None, *, twice: bool
+    ) -> Tensor:
+        """[n, out] from [n, in] times `factors`: what `quantise`, a product and `rescale` do, in one call."""
+        rows = rows.contiguous()
+        count = len(rows)
+        levels, sizes = weights.room_for(count, twice=twice), torch.empty(count)
+        out = rows.new_empty((count, weights.outputs))
+        self._int8_linear(
+            weights.address, count, rows.data_ptr(), _pointer(factors), _pointer(bias), twice, levels.data_ptr(),
+            sizes.data_ptr(), out.data_ptr(), KINDS[rows.dtype],
+        )  # fmt: skip
+        return out
+
+    def int8_product(self, weights: Int8Weights, levels: Tensor) -> Tensor:
+        """Float32 [n, out] from int8 levels [n, in]."""
+        count, inputs = levels.shape
+        room, out = weights.room_for(count, twice=False), torch.empty((count, weights.outputs))
+        room[:count, :inputs] = weights.as_read(levels)
+        self._int8_linear(
+            weights.address, count, None, None, None, False, room.data_ptr(), None, out.data_ptr(), KINDS[out.dtype]
         )
         return out
 

@@ -2,7 +2,7 @@
 
    A row is read by one thread. Fewer numbers than a thread's start is worth are computed by one. */
 
-#include "numbers.h"
+#include "levels.h"
 
 #define WORTH_A_THREAD 8192
 
@@ -71,41 +71,15 @@ void gate_silu(i64 rows, i64 size, const void *joined, void *out, int kind) {
     }
 }
 
-#define LEVELS 127.0f
-#define LEAST 1e-30f
-/* What rounding leaves is at most half a level, and takes all levels when multiplied by this. */
-#define REST (2.0f * LEVELS)
-
-INLINE float scaled(const void *in, i64 from, i64 i, const float *factors, enum kind kind) {
-    return get(in, from + i, kind) * (factors ? factors[i] : 1.0f);
-}
-
-INLINE void quantise_row(i64 row, i64 size, const void *in, const float *factors, int8_t *levels, int8_t *rest,
-                         float *sizes, enum kind kind) {
-    i64 from = row * size;
-    float largest = LEAST, odd = 0.0f;
-#pragma omp simd reduction(max : largest) reduction(+ : odd)
-    for (i64 i = 0; i < size; i++) {
-        float number = scaled(in, from, i, factors, kind), magnitude = number < 0.0f ? -number : number;
-        largest = magnitude > largest ? magnitude : largest;
-        odd += number * 0.0f;
-    }
-    sizes[row] = largest + odd; /* NaN where the row has a NaN or an infinity */
-    float unit = LEVELS / largest;
-    for (i64 i = 0; i < size; i++) {
-        float exact = scaled(in, from, i, factors, kind) * unit, level = __builtin_rintf(exact);
-        levels[from + i] = (int8_t)(int32_t)level;
-        if (rest) rest[from + i] = (int8_t)(int32_t)__builtin_rintf((exact - level) * REST);
-    }
-}
-
 /* Levels of `in` [rows, size] times `factors` [size] or 1, and what they leave over; `sizes` [rows] has the largest. */
 void quantise(i64 rows, i64 size, const void *in, const float *factors, int8_t *levels, int8_t *rest, float *sizes,
               int kind) {
 #pragma omp parallel for if (rows * size > WORTH_A_THREAD)
     for (i64 row = 0; row < rows; row++) {
-        if (kind == BF16) quantise_row(row, size, in, factors, levels, rest, sizes, BF16);
-        else quantise_row(row, size, in, factors, levels, rest, sizes, F32);
+        i64 from = row * size;
+        int8_t *left = rest ? rest + from : 0;
+        if (kind == BF16) sizes[row] = quantise_row(from, size, in, factors, levels + from, left, 0, BF16);
+        else sizes[row] = quantise_row(from, size, in, factors, levels + from, left, 0, F32);
     }
 }
 

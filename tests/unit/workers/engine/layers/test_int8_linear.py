@@ -31,10 +31,12 @@ from pelton.workers.engine.layers.int8_linear import (
     row_sizes,
 )
 from pelton.workers.engine.layers.int8_products import (
+    AmxProduct,
     FbgemmProduct,
     Int8Product,
     IntMmProduct,
     OneDnnProduct,
+    VnniProduct,
     has_fbgemm,
     has_onednn,
 )
@@ -44,10 +46,13 @@ from pelton.workers.engine.model.loading import prepare, wrap
 from pelton.workers.engine.model.quantised.precision import typical_tokens
 from tests.unit.workers.engine._support.linears import linears
 from tests.unit.workers.engine._support.native import BOTH_WAYS, without_kernels
+from tests.unit.workers.engine._support.products import NEEDS_AMX, NEEDS_VNNI
 from tests.unit.workers.engine._support.reference import PAGE, Answer, assert_is_the_answer, pristine, prompt_of
 
 KERNELS = [
     IntMmProduct,
+    pytest.param(VnniProduct, marks=NEEDS_VNNI),
+    pytest.param(AmxProduct, marks=NEEDS_AMX),
     pytest.param(FbgemmProduct, marks=pytest.mark.skipif(not has_fbgemm(), reason="no FBGEMM")),
     pytest.param(OneDnnProduct, marks=pytest.mark.skipif(not has_onednn(), reason="this processor has no VNNI")),
 ]
@@ -142,11 +147,11 @@ def test_broken_rows_stay_broken_and_alone(
     kernel: type[Int8Product], native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NaN and infinity are still to be seen behind the layer, zeros give the bias, and neighbours are as ever."""
-    if not native:
-        without_kernels(monkeypatch)
     monkeypatch.setattr(int8_linear, "product_kind", lambda: kernel)
     linear = nn.Linear(24, 16)
     layer = Int8Linear(linear)
+    if not native:
+        without_kernels(monkeypatch)
     given_rows = torch.randn(4, 24)
     expected = layer(given_rows)[0]
     given_rows[1, 3], given_rows[2, 3], given_rows[3] = float("nan"), float("inf"), 0
