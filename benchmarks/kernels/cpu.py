@@ -2,9 +2,9 @@
 
     python -m benchmarks.kernels.cpu [--layers 576x3072 ...] [--rows N ...] [--threads N] [--calls N]
 
-A layer is INxOUT. Each figure is the time of a product alone, without scaling rows and results: the first decile of
-many calls in microseconds, since whatever else runs makes calls only longer. `float32` and `bfloat16` are layers with
-weights in oneDNN's order, the others the kernels of `workers/engine/layers/int8_products.py`. Prints a table and JSON.
+A layer is INxOUT. Each figure is the first decile of many calls in microseconds, since whatever else runs makes calls
+only longer. `float32` and `bfloat16` are layers with weights in oneDNN's order, the others int8 layers of bfloat16 rows
+by each kernel of `workers/engine/layers/int8_products.py` that this processor has. Prints a table and JSON.
 """
 
 import argparse
@@ -20,16 +20,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from pelton.workers.engine.layers.int8_linear import quantise
-from pelton.workers.engine.layers.int8_products import (
-    ROW_LEVELS,
-    FbgemmProduct,
-    Int8Product,
-    IntMmProduct,
-    OneDnnProduct,
-    has_fbgemm,
-    has_onednn,
-)
+from pelton.workers.engine.layers.int8_linear import Int8Linear
+from pelton.workers.engine.layers.int8_products import kinds_here
 from pelton.workers.engine.layers.packed_linear import PackedLinear, can_pack
 
 LAYERS, ROWS, CALLS = [(576, 3072), (1536, 576), (576, 49152)], [1, 8, 48, 256], 100
@@ -43,15 +35,8 @@ def products(linear: nn.Linear, rows: Tensor) -> Iterator[tuple[str, Product]]:
         if can_pack(dtype):
             layer, mine = PackedLinear(linear.to(dtype)), rows.to(dtype)
             yield str(dtype).removeprefix("torch."), partial(layer, mine)
-    weights, scales = quantise(linear.weight.detach().float())
-    levels = rows.div(rows.abs().amax(dim=1, keepdim=True)).mul_(ROW_LEVELS).round_()
-    kinds: dict[type[Int8Product], bool] = {
-        IntMmProduct: True, OneDnnProduct: has_onednn(), FbgemmProduct: has_fbgemm(),
-    }  # fmt: skip
-    for kind, there in kinds.items():
-        if there:
-            product = kind(weights, scales)
-            yield kind.__name__, partial(product, levels)
+    for kind in reversed(kinds_here()):
+        yield kind.__name__, partial(Int8Linear(linear, kind=kind), rows.to(torch.bfloat16))
 
 
 def microseconds(product: Product, calls: int) -> float:

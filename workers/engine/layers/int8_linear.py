@@ -17,7 +17,7 @@ from pelton.workers.engine.layers.int8_products import (
     ROW_LEVELS,
     Int8Product,
     NativeProduct,
-    product_kind,
+    kinds_here,
     weight_scales,
 )
 from pelton.workers.engine.native.kernels import kernels_for
@@ -30,12 +30,21 @@ _REST = 2 * ROW_LEVELS  # what rounding leaves is at most half a level, and take
 class Int8Linear(nn.Module):
     """Takes the place of an `nn.Linear` for inference; its weight can no longer be read."""
 
-    def __init__(self, linear: nn.Linear, factors: Tensor | None = None, *, two_steps: bool = False) -> None:
-        """`factors` [in_features] divide the rows' columns and multiply those of the weights."""
+    def __init__(
+        self,
+        linear: nn.Linear,
+        factors: Tensor | None = None,
+        *,
+        two_steps: bool = False,
+        kind: type[Int8Product] | None = None,
+    ) -> None:
+        """`factors` [in_features] divide the rows' columns and multiply those of the weights. `kind` is the kernel, by
+        default the fastest.
+        """
         super().__init__()
         wide = linear.weight.detach().float()
         weights, scales = quantise(wide if factors is None else wide * factors)
-        self._product: Int8Product = product_kind()(weights, scales / ROW_LEVELS)
+        self._product: Int8Product = (kind or kinds_here()[0])(weights, scales / ROW_LEVELS)
         self._inverse = None if factors is None else factors.reciprocal()
         self._bias = None if linear.bias is None else linear.bias.detach().float()
         self._two_steps = two_steps

@@ -136,14 +136,22 @@ def has_onednn() -> bool:
     return has_vnni() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
-def product_kind() -> type[NativeProduct | OneDnnProduct | FbgemmProduct | IntMmProduct]:
-    """The fastest kernel of this processor."""
+def native_way() -> ProductWay:
+    """How our own kernels multiply here."""
     kernels = kernels_for(torch.float32, torch.device("cpu"))
-    if kernels is not None and kernels.way_of_products:
-        return AmxProduct if kernels.way_of_products is ProductWay.AMX else VnniProduct
-    if has_onednn():
-        return OneDnnProduct
-    return FbgemmProduct if has_fbgemm() and not has_vnni() else IntMmProduct
+    return ProductWay.NONE if kernels is None else kernels.way_of_products
+
+
+def kinds_here() -> list[type[Int8Product]]:
+    """The kernels that this processor has, the fastest first."""
+    kinds: dict[type[Int8Product], bool] = {
+        AmxProduct: native_way() is ProductWay.AMX,
+        VnniProduct: native_way() is not ProductWay.NONE,
+        OneDnnProduct: has_onednn(),
+        FbgemmProduct: has_fbgemm() and not has_vnni(),
+        IntMmProduct: True,
+    }
+    return [kind for kind, there in kinds.items() if there]
 
 
 def weight_scales(weights: Tensor) -> Tensor:

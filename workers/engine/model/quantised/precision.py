@@ -10,7 +10,7 @@ from pelton.workers.engine.layers.fp8_experts import has_experts, quantise_exper
 from pelton.workers.engine.layers.fp8_linear import quantise_to_fp8
 from pelton.workers.engine.layers.fp8_products import MULTIPLE, cannot_multiply
 from pelton.workers.engine.layers.int8_linear import quantise_linears
-from pelton.workers.engine.layers.int8_products import product_kind
+from pelton.workers.engine.layers.int8_products import kinds_here
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def keeps_fp8(weights: Weights, device: torch.device) -> bool:
 def to_int8(model: Any, tokenizer: Any) -> str:
     """Quantise the linear layers of a model on a CPU, in place; returns what they are now."""
     quantise_linears(model, typical_tokens(model, tokenizer))
-    return f"int8 ({product_kind().__name__})"
+    return f"int8 ({kinds_here()[0].__name__})"
 
 
 def to_fp8(model: Any, device: torch.device) -> str:

@@ -1,5 +1,5 @@
-/* Products of int8 rows and int8 weights, exact in 32 bits: the rows are quantised, multiplied and scaled back in one
-   parallel region, and the weights are read once, in the order in which they lie.
+/* Products of int8 rows and int8 weights, exact for up to 66,000 inputs: the rows are quantised, multiplied and scaled
+   back in one parallel region, and the weights are read once, in the order in which they lie.
 
    The weights lie in blocks of COLUMNS outputs and DEPTH inputs, an output's blocks one after the other; in a block,
    four inputs of each output lie together. Zeros fill the last ones. AMX multiplies a block by 16 rows at once, VNNI
@@ -32,11 +32,10 @@ struct weights {
     const int32_t *raised;
 };
 
-/* What becomes of the sums: `out` [rows, outputs] is of the kind of the rows; `sizes` [rows] are 1 without. */
+/* What becomes of the sums: `out` [rows, outputs]; without `sizes` [rows] they are 1, without `bias` [outputs] 0. */
 struct results {
     const float *sizes, *bias;
     void *out;
-    enum kind kind;
 };
 
 /* Sums of a tile: 16 outputs of each of 16 rows. */
@@ -44,8 +43,11 @@ typedef int32_t sums[ROWS * COLUMNS];
 
 #ifdef __AMX_INT8__
 
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XTILEDATA 18
+
 /* A process asks Linux once for the registers that tiles take. */
-static int tiles_granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XTILEDATA */) == 0; }
+static int tiles_granted(void) { return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0; }
 
 /* Eight tiles of 16 rows of 64 bytes. */
 struct tile_shapes {
@@ -54,7 +56,8 @@ struct tile_shapes {
     uint8_t rows[16];
 };
 
-static const struct tile_shapes WHOLE = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+static const struct tile_shapes WHOLE = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 /* Others on this thread remember which shapes they set last, so they are put back. */
 INLINE void take_tiles(struct tile_shapes *before) {
@@ -137,10 +140,11 @@ INLINE __m512 of_sums(const struct weights *by, const int32_t *sum, i64 output, 
 /* As `put`, for 16 numbers. */
 INLINE void put_all(void *to, i64 at, __m512 numbers, __mmask16 there, enum kind kind) {
     if (kind == BF16) {
-        __m512i bits = _mm512_castps_si512(numbers), last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-        __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), last), 16);
-        __mmask16 odd = _mm512_cmp_ps_mask(numbers, numbers, _CMP_UNORD_Q);
-        rounded = _mm512_mask_mov_epi32(rounded, odd, _mm512_set1_epi32(0x7fc0));
+        __m512i bits = _mm512_castps_si512(numbers);
+        __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        __m512i raised = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+        __mmask16 broken = _mm512_cmp_ps_mask(numbers, numbers, _CMP_UNORD_Q);
+        __m512i rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(raised, 16), broken, _mm512_set1_epi32(0x7fc0));
         _mm256_mask_storeu_epi16((uint16_t *)to + at, there, _mm512_cvtepi32_epi16(rounded));
     } else _mm512_mask_storeu_ps((float *)to + at, there, numbers);
 }
@@ -153,8 +157,10 @@ INLINE void finish(const struct weights *by, const struct results *to, const int
     __m512 bias = to->bias ? _mm512_maskz_loadu_ps(there, to->bias + output) : _mm512_setzero_ps();
     for (i64 i = 0; i < count; i++) {
         __m512 numbers = of_sums(by, sum + i * COLUMNS, output, there);
-        if (rest)
-            numbers = _mm512_fmadd_ps(of_sums(by, rest + i * COLUMNS, output, there), _mm512_set1_ps(1.0f / REST), numbers);
+        if (rest) {
+            __m512 left = of_sums(by, rest + i * COLUMNS, output, there);
+            numbers = _mm512_fmadd_ps(left, _mm512_set1_ps(1.0f / REST), numbers);
+        }
         __m512 size = _mm512_set1_ps(to->sizes ? to->sizes[row + i] : 1.0f);
         put_all(to->out, (row + i) * by->outputs + output, _mm512_fmadd_ps(numbers, size, bias), there, kind);
     }
@@ -195,7 +201,7 @@ void int8_linear(const struct weights *by, i64 rows, const void *in, const float
     i64 inputs = by->inputs, depth = (inputs + DEPTH - 1) / DEPTH * DEPTH;
     int8_t *left = twice ? levels + (rows + ROWS - 1) / ROWS * ROWS * depth : 0;
     int flip = by->way == VNNI ? 0x80 : 0;
-    struct results to = {sizes, bias, out, kind};
+    struct results to = {sizes, bias, out};
 #pragma omp parallel
     {
 #pragma omp for

@@ -147,9 +147,8 @@ def test_broken_rows_stay_broken_and_alone(
     kernel: type[Int8Product], native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NaN and infinity are still to be seen behind the layer, zeros give the bias, and neighbours are as ever."""
-    monkeypatch.setattr(int8_linear, "product_kind", lambda: kernel)
     linear = nn.Linear(24, 16)
-    layer = Int8Linear(linear)
+    layer = Int8Linear(linear, kind=kernel)
     if not native:
         without_kernels(monkeypatch)
     given_rows = torch.randn(4, 24)
