@@ -46,10 +46,11 @@ class NativeProduct:
     way: ProductWay
 
     def __init__(self, weights: Tensor, scales: Tensor) -> None:
-        self._weights = Int8Weights(weights, scales, self.way)
+        """Raises RuntimeError where `kinds_here` does not have it."""
         kernels = kernels_for(torch.float32, torch.device("cpu"))
-        if kernels is None:
-            raise RuntimeError("no kernels in C here")
+        if kernels is None or kernels.way_of_products < self.way:
+            raise RuntimeError(f"there is no {type(self).__name__} here")
+        self._weights = Int8Weights(weights, scales, self.way)
         self._kernels = kernels
 
     def __call__(self, levels: Tensor) -> Tensor:

@@ -30,13 +30,13 @@ class Int8Weights:
 
     def __init__(self, weights: Tensor, scales: Tensor, way: ProductWay) -> None:
         self.way = way
-        self.outputs, inputs = weights.shape
-        self._depth = -(-inputs // _DEPTH) * _DEPTH
-        whole = nn.functional.pad(weights, (0, self._depth - inputs, 0, -self.outputs % _COLUMNS))
+        self.outputs, self.inputs = weights.shape
+        self._depth = -(-self.inputs // _DEPTH) * _DEPTH
+        whole = nn.functional.pad(weights, (0, self._depth - self.inputs, 0, -self.outputs % _COLUMNS))
         blocks = whole.view(-1, _COLUMNS, self._depth // _DEPTH, _DEPTH // 4, 4).permute(0, 2, 3, 1, 4).contiguous()
         raised = weights.sum(dim=1, dtype=torch.int32).mul_(-_RAISED)
         self._held = (blocks, scales.contiguous(), raised)  # the structure points at them
-        self._weights = _Weights(inputs, self.outputs, way, *(each.data_ptr() for each in self._held))
+        self._weights = _Weights(self.inputs, self.outputs, way, *(each.data_ptr() for each in self._held))
 
     @property
     def address(self) -> int:

@@ -132,9 +132,14 @@ class Kernels:
     def int8_linear(
         self, weights: Int8Weights, rows: Tensor, factors: Tensor | None, bias: Tensor | None, *, twice: bool
     ) -> Tensor:
-        """[n, out] from [n, in] times `factors`: what `quantise`, a product and `rescale` do, in one call."""
+        """[n, out] from [n, in] times `factors`: what `quantise`, a product and `rescale` do, in one call.
+
+        Raises ValueError for rows of another length than the weights have inputs.
+        """
         rows = rows.contiguous()
-        count = len(rows)
+        count, inputs = rows.shape
+        if inputs != weights.inputs:
+            raise ValueError(f"rows of {inputs} numbers for weights of {weights.inputs} inputs")
         levels, sizes = weights.room_for(count, twice=twice), torch.empty(count)
         out = rows.new_empty((count, weights.outputs))
         self._int8_linear(

@@ -66,6 +66,14 @@ def test_levels_are_multiplied_exactly(way: ProductWay, rows: int, outputs: int,
     torch.testing.assert_close(got, product(levels, weights, scales), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_of_another_length_are_refused(way: ProductWay) -> None:
+    """The kernel would read past their end."""
+    packed = Int8Weights(levels_of(1, 16, 64), drawn(2, 16), way)
+    with pytest.raises(ValueError, match="rows of 63 numbers for weights of 64"):
+        the_kernels().int8_linear(packed, drawn(3, 2, 63), None, None, twice=False)
+
+
 @NEEDS_AMX
 def test_others_may_use_tiles_too() -> None:
     """PyTorch's products of bfloat16 set the shapes of tiles, and remember on each thread that they have."""
