@@ -110,8 +110,10 @@ class OddRecords:
             yield odd(RawRecord(0, 0, None, _body(text), (header,)), _good(text), name, codec)
         for codec in ("gzip", "lz4", "zstd"):
             yield Odd(topic, rng.randrange(count), _bomb(codec), unreadable)
-        yield Odd(topic, rng.randrange(count), with_codec(rng.randbytes(60), UNKNOWN_CODEC), unreadable)
-        yield Odd(topic, rng.randrange(count), with_codec(rng.randbytes(60), CODEC_NUMBERS["zstd"]), unreadable)
+        yield Odd(topic, rng.randrange(count), with_codec(rng.randbytes(60), UNKNOWN_CODEC, _now_ms()), unreadable)
+        yield Odd(
+            topic, rng.randrange(count), with_codec(rng.randbytes(60), CODEC_NUMBERS["zstd"], _now_ms()), unreadable
+        )
 
     def _cancels(self, rng: random.Random) -> Iterator[Odd]:
         """None of them names a request that there is."""
@@ -163,7 +165,8 @@ def _good(text: str) -> Content:
 
 @functools.cache
 def _bomb(codec: str, key: bytes | None = None) -> bytes:
-    return with_codec(PACK[codec](write_records([RawRecord(0, 0, key, b"a" * BOMB_BYTES, ())])), CODEC_NUMBERS[codec])
+    payload = PACK[codec](write_records([RawRecord(0, 0, key, b"a" * BOMB_BYTES, ())]))
+    return with_codec(payload, CODEC_NUMBERS[codec], _now_ms())
 
 
 def _now_ms() -> int:
