@@ -77,7 +77,7 @@ def main() -> None:
     layers = track(asked.layers, "Multiplying", console=Console(stderr=True))
     found = [each for inputs, outputs in layers for each in measure(inputs, outputs, asked.rows, asked.calls)]
     names = list(found[0]["microseconds"])
-    table = Table("layer", "rows", *names, title="microseconds of a product")
+    table = Table("layer", "rows", *names, title="microseconds of a layer")
     for each in found:
         times = each["microseconds"]
         table.add_row(each["layer"], str(each["rows"]), *(f"{times[name]:,.0f}" for name in names))

@@ -10,16 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pelton.pipeline.backoff import Backoff
+from pelton.pipeline.kafka.group_answers import NotAnswered
 
 LIMIT_S = 20.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 1.0
-PASSING = (
-    "GroupCoordinatorNotAvailableError",
-    "GroupLoadInProgressError",
-    "NotCoordinatorForGroupError",
-    "NotAnswered",
-)
-"""What a broker answers until it has one, by the client's names, as this package knows no client, and by ours."""
+PASSING = ("GroupCoordinatorNotAvailableError", "GroupLoadInProgressError", "NotCoordinatorForGroupError")
+"""What a broker answers until it has one, by the client's names, as this package knows no client."""
 
 T = TypeVar("T")
 
@@ -31,6 +27,7 @@ async def ask_coordinator(ask: Callable[[], Awaitable[T]], limit_s: float = LIMI
         try:
             return await ask()
         except Exception as error:
-            if type(error).__name__ not in PASSING or time.monotonic() > until:
+            passes = isinstance(error, NotAnswered) or type(error).__name__ in PASSING
+            if not passes or time.monotonic() > until:
                 raise
         await asyncio.sleep(backoff.next_s())

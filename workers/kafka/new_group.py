@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from pelton.pipeline.kafka.clients import start_client, stop_consumer
+from pelton.pipeline.kafka.clients import close_client, start_client, stop_consumer
 from pelton.pipeline.kafka.coordinator import ask_coordinator
 from pelton.pipeline.kafka.group_answers import committed_offsets
 from pelton.pipeline.settings.kafka import KafkaSettings
@@ -42,13 +43,12 @@ async def history(kafka: KafkaSettings) -> dict[str, int]:
     """
     admin = AIOKafkaAdminClient(**kafka.client_options())
     consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False)
-    try:
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(close_client, admin)
+        opened.push_async_callback(stop_consumer, consumer)
         await start_client(admin)
         await start_client(consumer)
         counts = {topic: await _new_to_the_group(kafka, topic, admin, consumer) for topic in kafka.request_topics}
-    finally:
-        await stop_consumer(consumer)
-        await admin.close()
     return {topic: count for topic, count in counts.items() if count}
 
 
